@@ -1,0 +1,29 @@
+"""Reshaping that keeps batch-last memory free of copies."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from funcnn.types import Array
+
+
+def is_batch_last(x: Array) -> bool:
+    """Whether axis 0 is the innermost in memory and the rest is in order behind it."""
+    return x.ndim > 1 and x.shape[0] > 1 and np.moveaxis(x, 0, -1).flags.c_contiguous
+
+
+def merge_features(x: Array) -> Array:
+    """``(N, ...) -> (N, F)``: a view for C order and for batch-last order."""
+    if is_batch_last(x):
+        return np.moveaxis(x, 0, -1).reshape(-1, x.shape[0]).T
+    features = 1
+    for size in x.shape[1:]:
+        features *= size
+    return x.reshape(x.shape[0], features)
+
+
+def split_features(x: Array, shape: tuple[int, ...]) -> Array:
+    """``(N, F) -> shape``, the inverse of `merge_features`, a view for both orders too."""
+    if is_batch_last(x):
+        return np.moveaxis(x.T.reshape(*shape[1:], shape[0]), -1, 0)
+    return x.reshape(shape)

@@ -1,0 +1,76 @@
+"""Where a window stands: kernel, stride, padding and dilation over any number of spatial axes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+Sizes = int | tuple[int, ...]
+Padding = int | tuple[int, ...] | tuple[tuple[int, int], ...]
+
+
+class Window(NamedTuple):
+    """How a window slides; each field has one entry for each spatial axis.
+
+    ``padding`` holds ``(low, high)`` pairs: elements before the first and after the last.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+
+
+def window(
+    kernel: tuple[int, ...], stride: Sizes = 1, padding: Padding = 0, dilation: Sizes = 1
+) -> Window:
+    """A window; an int stands for all axes, and an int of padding for both of its sides.
+
+    Examples
+    --------
+    >>> window((3, 3), stride=2, padding=1)
+    Window(kernel=(3, 3), stride=(2, 2), padding=((1, 1), (1, 1)), dilation=(1, 1))
+    """
+    rank = len(kernel)
+    pads = (padding,) * rank if isinstance(padding, int) else padding
+    return Window(
+        tuple(kernel),
+        (stride,) * rank if isinstance(stride, int) else tuple(stride),
+        tuple((pad, pad) if isinstance(pad, int) else (pad[0], pad[1]) for pad in pads),
+        (dilation,) * rank if isinstance(dilation, int) else tuple(dilation),
+    )
+
+
+def output_size(window: Window, spatial: tuple[int, ...]) -> tuple[int, ...]:
+    """How many places a window can take along each axis (0 or less: it does not fit).
+
+    Examples
+    --------
+    >>> output_size(window((5, 5)), (28, 28))
+    (24, 24)
+    """
+    return tuple(
+        (n + low + high - d * (k - 1) - 1) // s + 1
+        for n, k, s, (low, high), d in zip(spatial, *window, strict=True)
+    )
+
+
+def same_padding(
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    spatial: tuple[int, ...],
+) -> tuple[tuple[int, int], ...]:
+    """The padding that makes ``ceil(n / stride)`` places, with the odd element at the high end.
+
+    This is what TensorFlow and JAX call ``SAME``.
+
+    Examples
+    --------
+    >>> same_padding((3, 3), (1, 2), (1, 1), (28, 28))
+    ((1, 1), (0, 1))
+    """
+    pads = []
+    for n, k, s, d in zip(spatial, kernel, stride, dilation, strict=True):
+        total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+        pads.append((total // 2, total - total // 2))
+    return tuple(pads)
