@@ -1,0 +1,550 @@
+"""The one place for arithmetic whose bits could differ between machines.
+
+``+ - * /``, ``sqrt``, comparisons, `maximum` and moving data give the same bits everywhere: any
+room may use NumPy for them. Products of matrices, sums and transcendental functions do not: they
+are called here. There are two modes.
+
+*fast* (the default)
+    NumPy and its BLAS. The same bits again on the same machine with the same NumPy.
+*portable*
+    The same bits on every machine with IEEE 754 arithmetic, whatever its BLAS, its threads and its
+    vector unit: own algorithms, built from ``+ - * /``, ``sqrt`` and matrix products in which every
+    operation is exact.
+
+The mode is a context variable: ``with numerics.portable():`` holds inside the block, in this
+thread. A new thread starts in the default mode; give it the mode of its maker by running it in
+``contextvars.copy_context()``. The default is *fast*, or what the environment variable
+``FUNCNN_NUMERICS`` says when the package is imported.
+
+Examples
+--------
+>>> import numpy as np
+>>> from funcnn import numerics
+>>> with numerics.portable():
+...     numerics.mode(), numerics.exp(np.zeros(2, np.float32))
+('portable', array([1., 1.], dtype=float32))
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from funcnn import _checks
+from funcnn.numerics import _fast
+from funcnn.types import Array
+
+__all__ = [
+    "cos",
+    "erf",
+    "exp",
+    "expm1",
+    "fast",
+    "log",
+    "log1p",
+    "matmul",
+    "mean",
+    "mode",
+    "portable",
+    "power",
+    "rsqrt",
+    "sigmoid",
+    "sin",
+    "softplus",
+    "sum",
+    "tanh",
+    "use",
+]
+
+Mode: TypeAlias = Literal["fast", "portable"]
+Axes: TypeAlias = int | tuple[int, ...] | None
+
+
+class _Arithmetic(Protocol):
+    """What a module must define to be a mode."""
+
+    def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array: ...
+    def sum(self, x: Array, axis: Axes = None, keepdims: bool = False) -> Array: ...
+    def exp(self, x: Array) -> Array: ...
+    def expm1(self, x: Array) -> Array: ...
+    def log(self, x: Array) -> Array: ...
+    def log1p(self, x: Array) -> Array: ...
+    def tanh(self, x: Array) -> Array: ...
+    def sigmoid(self, x: Array) -> Array: ...
+    def erf(self, x: Array) -> Array: ...
+    def sin(self, x: Array) -> Array: ...
+    def cos(self, x: Array) -> Array: ...
+    def power(self, x: Array, y: Array | float) -> Array: ...
+    def rsqrt(self, x: Array) -> Array: ...
+
+
+def _arithmetic(mode: str) -> _Arithmetic:
+    """The module behind a mode; the portable one is only loaded by those who use it."""
+    if mode == "fast":
+        return _fast
+    from funcnn.numerics import _portable
+
+    return _portable
+
+
+_default = _checks.choice(
+    "numerics", "FUNCNN_NUMERICS", os.environ.get("FUNCNN_NUMERICS", "fast"), ("fast", "portable")
+)
+_initial = _arithmetic(_default)
+_current: ContextVar[_Arithmetic] = ContextVar("funcnn.numerics.mode", default=_initial)
+_get = _current.get
+
+
+def mode() -> Mode:
+    """The mode in force, in this thread at this place.
+
+    Returns
+    -------
+    str
+        ``"fast"`` or ``"portable"``.
+
+    Examples
+    --------
+    >>> from funcnn import numerics
+    >>> with numerics.portable(), numerics.fast():
+    ...     numerics.mode()
+    'fast'
+    """
+    return "fast" if _get() is _fast else "portable"
+
+
+@contextmanager
+def use(mode: Mode) -> Iterator[None]:
+    """Compute in this mode inside a ``with`` block (or a decorated function).
+
+    Parameters
+    ----------
+    mode : {"fast", "portable"}
+        The mode; the one before returns at the end of the block.
+
+    Raises
+    ------
+    ValueError
+        If `mode` is another word.
+
+    Examples
+    --------
+    >>> from funcnn import numerics
+    >>> with numerics.use("portable"):
+    ...     numerics.mode()
+    'portable'
+    """
+    word = _checks.choice("numerics", "mode", mode, ("fast", "portable"))
+    token = _current.set(_arithmetic(word))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def portable() -> AbstractContextManager[None]:
+    """Compute in portable mode inside a ``with`` block: the same bits on every machine.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> x = np.array([[0.1, 0.2]], np.float32)
+    >>> with numerics.portable():
+    ...     numerics.matmul(x, x.T).item().hex()
+    '0x1.99999a0000000p-5'
+    """
+    return use("portable")
+
+
+def fast() -> AbstractContextManager[None]:
+    """Compute in fast mode inside a ``with`` block: NumPy and its BLAS.
+
+    Examples
+    --------
+    >>> from funcnn import numerics
+    >>> with numerics.fast():
+    ...     numerics.mode()
+    'fast'
+    """
+    return use("fast")
+
+
+def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
+    """Product of matrices, or of stacks of them, as `numpy.matmul`.
+
+    Parameters
+    ----------
+    a : Array (..., M, K)
+        Left matrix; a vector is a row.
+    b : Array (..., K, N)
+        Right matrix; a vector is a column.
+    out : Array (..., M, N), optional
+        Where to put the product; no memory of `a` or `b`.
+
+    Returns
+    -------
+    Array (..., M, N)
+        `out`, or a new array.
+
+    Notes
+    -----
+    In portable mode every product of an entry of `a` with one of `b` is summed exactly or with an
+    error below that of any other order of summation; row ``i`` depends on row ``i`` of `a` alone,
+    whatever the size of the batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.matmul(np.eye(2), np.array([[1.0], [2.0]]))
+    array([[1.],
+           [2.]])
+    """
+    return _get().matmul(a, b, out)
+
+
+def sum(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
+    """Sum over one axis, several, or all.
+
+    Parameters
+    ----------
+    x : Array
+        Terms; booleans and integers are counted as `numpy.sum` does, floats keep their dtype.
+    axis : int or tuple of ints, optional
+        Axes to sum over; all of them by default.
+    keepdims : bool, default False
+        Whether these axes stay, with size 1.
+
+    Returns
+    -------
+    Array
+        The sums.
+
+    Notes
+    -----
+    In portable mode the terms are added in an order that depends on the shape alone, in float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.sum(np.ones((2, 3)), axis=1)
+    array([3., 3.])
+    """
+    return _get().sum(x, axis, keepdims)
+
+
+def mean(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
+    """Mean over one axis, several, or all: `sum` divided by the number of terms.
+
+    Parameters
+    ----------
+    x : Array
+        Float terms.
+    axis : int or tuple of ints, optional
+        Axes to average over; all of them by default.
+    keepdims : bool, default False
+        Whether these axes stay, with size 1.
+
+    Returns
+    -------
+    Array
+        The means; NaN where there is no term.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.mean(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    array([2., 3.])
+    """
+    total = _get().sum(x, axis, keepdims)
+    terms = x.size // total.size if total.size else 0
+    if not terms:
+        return np.full_like(total, np.nan)
+    return np.asarray(total / total.dtype.type(terms))
+
+
+def exp(x: Array) -> Array:
+    """The exponential.
+
+    Parameters
+    ----------
+    x : Array
+        Argument, float32 or float64.
+
+    Returns
+    -------
+    Array
+        ``e**x``, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.exp(np.array([0.0]))
+    array([1.])
+    """
+    return _get().exp(x)
+
+
+def expm1(x: Array) -> Array:
+    """The exponential less one, exact to the last bits near zero.
+
+    Parameters
+    ----------
+    x : Array
+        Argument, float32 or float64.
+
+    Returns
+    -------
+    Array
+        ``e**x - 1``, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.expm1(np.array([0.0]))
+    array([0.])
+    """
+    return _get().expm1(x)
+
+
+def log(x: Array) -> Array:
+    """The natural logarithm.
+
+    Parameters
+    ----------
+    x : Array
+        Argument, float32 or float64.
+
+    Returns
+    -------
+    Array
+        ``log(x)``; -inf at 0, NaN below, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.log(np.array([1.0]))
+    array([0.])
+    """
+    return _get().log(x)
+
+
+def log1p(x: Array) -> Array:
+    """The logarithm of one more, exact to the last bits near zero.
+
+    Parameters
+    ----------
+    x : Array
+        Argument, float32 or float64.
+
+    Returns
+    -------
+    Array
+        ``log(1 + x)``, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.log1p(np.array([0.0]))
+    array([0.])
+    """
+    return _get().log1p(x)
+
+
+def tanh(x: Array) -> Array:
+    """The hyperbolic tangent.
+
+    Parameters
+    ----------
+    x : Array
+        Argument, float32 or float64.
+
+    Returns
+    -------
+    Array
+        ``(e**x - e**-x) / (e**x + e**-x)``, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.tanh(np.array([0.0]))
+    array([0.])
+    """
+    return _get().tanh(x)
+
+
+def sigmoid(x: Array) -> Array:
+    """The logistic function, without overflow.
+
+    Parameters
+    ----------
+    x : Array
+        Argument, float32 or float64.
+
+    Returns
+    -------
+    Array
+        ``1 / (1 + e**-x)``, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.sigmoid(np.array([0.0]))
+    array([0.5])
+    """
+    return _get().sigmoid(x)
+
+
+def softplus(x: Array) -> Array:
+    """The smooth `maximum(x, 0)`, without overflow.
+
+    Parameters
+    ----------
+    x : Array
+        Argument, float32 or float64.
+
+    Returns
+    -------
+    Array
+        ``log(1 + e**x)``, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.softplus(np.array([-800.0, 800.0]))
+    array([  0., 800.])
+    """
+    arithmetic = _get()
+    return np.asarray(np.maximum(x, 0) + arithmetic.log1p(arithmetic.exp(-np.abs(x))))
+
+
+def erf(x: Array) -> Array:
+    """The error function.
+
+    Parameters
+    ----------
+    x : Array
+        Argument, float32 or float64.
+
+    Returns
+    -------
+    Array
+        ``2 / sqrt(pi)`` times the integral of ``exp(-t * t)`` from 0 to `x`, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.erf(np.array([0.0]))
+    array([0.])
+    """
+    return _get().erf(x)
+
+
+def sin(x: Array) -> Array:
+    """The sine of an angle in radians.
+
+    Parameters
+    ----------
+    x : Array
+        Argument, float32 or float64.
+
+    Returns
+    -------
+    Array
+        ``sin(x)``, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.sin(np.array([0.0]))
+    array([0.])
+    """
+    return _get().sin(x)
+
+
+def cos(x: Array) -> Array:
+    """The cosine of an angle in radians.
+
+    Parameters
+    ----------
+    x : Array
+        Argument, float32 or float64.
+
+    Returns
+    -------
+    Array
+        ``cos(x)``, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.cos(np.array([0.0]))
+    array([1.])
+    """
+    return _get().cos(x)
+
+
+def rsqrt(x: Array) -> Array:
+    """The reciprocal of the square root.
+
+    Parameters
+    ----------
+    x : Array
+        Argument, float32 or float64.
+
+    Returns
+    -------
+    Array
+        ``1 / sqrt(x)``, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.rsqrt(np.array([4.0]))
+    array([0.5])
+    """
+    return _get().rsqrt(x)
+
+
+def power(x: Array, y: Array | float) -> Array:
+    """`x` to the power `y`.
+
+    Parameters
+    ----------
+    x : Array
+        Base.
+    y : Array or float
+        Exponent; it broadcasts against `x`.
+
+    Returns
+    -------
+    Array
+        ``x**y``; NaN for a negative base with an exponent that is no integer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.power(np.array([4.0]), 0.5)
+    array([2.])
+    """
+    return _get().power(x, y)
