@@ -1,0 +1,280 @@
+"""The only place that words a refusal.
+
+Every refusal reads ``who: `what` must ..., got ...``. A combinator puts the child's name in front on
+the way out, so inside a network it reads ``lenet/conv2: `x` must ...``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+from funcnn.types import Array, Key, Shape
+
+Window = int | tuple[int, ...]
+
+
+class Refusal(Exception):
+    """What every refusal is, beside a `ValueError` or a `TypeError`: a kind, a path and a text."""
+
+    def __init__(self, who: str, text: str, path: tuple[str, ...] = ()) -> None:
+        super().__init__(who, text, path)
+        self.who, self.text, self.path = who, text, path
+
+    def __str__(self) -> str:
+        return f"{'/'.join(self.path) or self.who}: {self.text}"
+
+    def inside(self, name: str) -> Refusal:
+        """The same refusal, seen from the network that calls its child `name`."""
+        self.path = (name, *self.path)
+        self.args = (self.who, self.text, self.path)
+        return self
+
+
+class RefusedValue(Refusal, ValueError):
+    """A value or a shape that cannot be."""
+
+
+class RefusedType(Refusal, TypeError):
+    """A thing of the wrong kind."""
+
+
+def refuse(who: str, text: str) -> NoReturn:
+    """Refuse a value or a shape."""
+    raise RefusedValue(who, text)
+
+
+def refuse_type(who: str, text: str) -> NoReturn:
+    """Refuse a thing of the wrong kind."""
+    raise RefusedType(who, text)
+
+
+# --- options, checked once, when a layer is built -------------------------------------------------
+
+
+def integer(who: str, name: str, value: object, minimum: int | None = None) -> int:
+    """An int (never a bool), at least `minimum`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        refuse_type(who, f"`{name}` must be an int, got {value!r}")
+    if minimum is not None and value < minimum:
+        refuse(who, f"`{name}` must be at least {minimum}, got {value}")
+    return int(value)
+
+
+def integers(who: str, name: str, value: object, count: int, minimum: int = 0) -> tuple[int, ...]:
+    """One int for each of `count` axes; a single int stands for all of them."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != count:
+            refuse(who, f"`{name}` must be an int or {count} of them, got {value!r}")
+        return tuple(integer(who, name, part, minimum) for part in value)
+    return (integer(who, name, value, minimum),) * count
+
+
+def number(
+    who: str,
+    name: str,
+    value: object,
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    below: float | None = None,
+) -> float:
+    """A finite real number within bounds (`above` and `below` are exclusive)."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
+        refuse_type(who, f"`{name}` must be a number, got {value!r}")
+    real = float(value)
+    bounds = [
+        (minimum is None or real >= minimum, f"at least {minimum}"),
+        (above is None or real > above, f"above {above}"),
+        (maximum is None or real <= maximum, f"at most {maximum}"),
+        (below is None or real < below, f"below {below}"),
+        (np.isfinite(real), "finite"),
+    ]
+    for holds, wanted in bounds:
+        if not holds:
+            refuse(who, f"`{name}` must be {wanted}, got {value!r}")
+    return real
+
+
+def choice(who: str, name: str, value: object, options: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if not isinstance(value, str) or value not in options:
+        words = ", ".join(map(repr, options))
+        refuse(who, f"`{name}` must be one of {words}, got {value!r}")
+    return value
+
+
+def boolean(who: str, name: str, value: object) -> bool:
+    """True or False, nothing that merely looks like it."""
+    if not isinstance(value, (bool, np.bool_)):
+        refuse_type(who, f"`{name}` must be True or False, got {value!r}")
+    return bool(value)
+
+
+def key(who: str, value: object) -> Key:
+    """A key, and not the int it was meant to be made from."""
+    if not isinstance(value, Key):
+        refuse_type(
+            who,
+            f"`key` must be a funcnn Key, got {value!r}: write funcnn.random.key(0)",
+        )
+    return value
+
+
+# --- shapes, checked in `init` ---------------------------------------------------------------------
+
+
+def shape(who: str, value: object, axes: str) -> tuple[int, ...]:
+    """A shape with the axes of, say, ``"N, C, H, W"``: ints of at least 0, -1 for any batch."""
+    rank = axes.count(",") + 1
+    if not isinstance(value, tuple) or not all(
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in value
+    ):
+        refuse_type(who, f"`shape` must be a tuple of ints ({axes}), got {value!r}")
+    if len(value) != rank:
+        refuse(who, f"`shape` must have {rank} axes ({axes}), got {value}")
+    if any(n < (-1 if axis == 0 else 1) for axis, n in enumerate(value)):
+        refuse(who, f"`shape` must be positive (-1: any batch), got {value}")
+    return tuple(map(int, value))
+
+
+def any_shape(who: str, value: object, min_rank: int = 1) -> tuple[int, ...]:
+    """A shape of any rank from `min_rank` up."""
+    rank = max(min_rank, len(value) if isinstance(value, tuple) else min_rank)
+    return shape(who, value, ", ".join(["N", *(["..."] * (rank - 1))]))
+
+
+def sizes(who: str, value: object) -> tuple[int, ...]:
+    """The shape of an array about to be made: a tuple of ints of at least 0, perhaps empty."""
+    if not isinstance(value, tuple) or not all(
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in value
+    ):
+        refuse_type(who, f"`shape` must be a tuple of ints, got {value!r}")
+    if any(n < 0 for n in value):
+        refuse(who, f"`shape` must not be negative, got {value}")
+    return tuple(map(int, value))
+
+
+def float_dtype(who: str, value: object) -> np.dtype[Any]:
+    """The dtype float32 or float64, under any name that NumPy knows."""
+    try:
+        found: np.dtype[Any] | None = np.dtype(value)  # type: ignore[call-overload]
+    except TypeError:
+        found = None
+    if found is None or value is None or found not in (np.float32, np.float64):
+        refuse_type(who, f"`dtype` must be float32 or float64, got {value!r}")
+    return found.newbyteorder("=")  # in the machine's own byte order
+
+
+# --- arrays, checked in `apply` before any arithmetic ----------------------------------------------
+
+
+def array(who: str, x: object, name: str = "x") -> Array:
+    """A NumPy array, not something that could become one."""
+    if not isinstance(x, np.ndarray):
+        refuse_type(who, f"`{name}` must be a NumPy array, got {type(x).__name__}")
+    return x
+
+
+def floating(who: str, x: object, name: str = "x") -> Array:
+    """An array of float32 or float64."""
+    found = array(who, x, name)
+    if found.dtype.char not in "fd":
+        refuse_type(
+            who,
+            f"`{name}` must be float32 or float64, got {found.dtype}: "
+            f"write {name}.astype(np.float32)",
+        )
+    return found
+
+
+def ranked(who: str, x: object, axes: str, name: str = "x") -> Array:
+    """A float array with the axes of, say, ``"N, C, H, W"``."""
+    found = floating(who, x, name)
+    rank = axes.count(",") + 1
+    if found.ndim != rank:
+        refuse(who, f"`{name}` must have {rank} axes ({axes}), got shape {found.shape}")
+    return found
+
+
+def sized(who: str, x: Array, axis: int, size: int, word: str, name: str = "x") -> None:
+    """An axis of the size that the parameters were made for."""
+    if x.shape[axis] != size:
+        refuse(who, f"`{name}` must have {size} {word}, got shape {x.shape}")
+
+
+def same_dtype(who: str, x: Array, weight: Array, name: str = "x") -> None:
+    """One dtype for the parameters and what they meet."""
+    if x.dtype != weight.dtype:
+        refuse_type(
+            who,
+            f"`{name}` must be {weight.dtype} as the parameters are, got {x.dtype}: "
+            f"write {name}.astype(np.{weight.dtype})",
+        )
+
+
+def labels(who: str, target: Array, classes: int, name: str = "target") -> Array:
+    """Integer classes from 0 to ``classes - 1``."""
+    if target.dtype.kind not in "iu":
+        refuse_type(who, f"`{name}` must be integers, got {target.dtype}")
+    if target.size and (target.min() < 0 or target.max() >= classes):
+        worst = target.min() if target.min() < 0 else target.max()
+        refuse(who, f"`{name}` must lie in 0..{classes - 1}, got {worst}")
+    return target
+
+
+# --- parameters ------------------------------------------------------------------------------------
+
+
+def leaves(who: str, params: object, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+    """A flat dict with just these arrays; None in a shape stands for any size."""
+    if not isinstance(params, dict):
+        refuse_type(who, f"`params` must be a dict, got {type(params).__name__}")
+    if params.keys() != shapes.keys():
+        wanted, got = ", ".join(sorted(shapes)) or "nothing", ", ".join(sorted(params))
+        refuse(who, f"`params` must hold {wanted}, got {got or 'nothing'}")
+    for name, wanted_shape in shapes.items():
+        leaf = params[name]
+        if not isinstance(leaf, np.ndarray):
+            refuse_type(who, f"`params[{name!r}]` must be an array, got {type(leaf).__name__}")
+        if leaf.ndim != len(wanted_shape) or any(
+            want is not None and want != got
+            for want, got in zip(wanted_shape, leaf.shape, strict=True)
+        ):
+            shown = "(" + ", ".join("*" if n is None else str(n) for n in wanted_shape)
+            shown += ",)" if len(wanted_shape) == 1 else ")"
+            refuse(who, f"`params[{name!r}]` must have shape {shown}, got {leaf.shape}")
+
+
+def children(who: str, params: object, names: Shape) -> dict[str, Any]:
+    """A dict whose entries belong to children of this combinator, and to nobody else."""
+    if not isinstance(params, dict):
+        refuse_type(who, f"`params` must be a dict, got {type(params).__name__}")
+    for name in params:
+        if name not in names:
+            refuse(
+                who,
+                f"`params` must belong to this network: it has no child {name!r}, "
+                f"only {', '.join(names)}",
+            )
+    return params
+
+
+# --- gradients, checked in `vjp` --------------------------------------------------------------------
+
+
+def gradient(who: str, dout: Array, shape: tuple[int, ...]) -> None:
+    """A `dout` of the output's shape: anything else could broadcast into a wrong number."""
+    if dout.shape != shape:
+        refuse(who, f"`dout` must have the output's shape {shape}, got {dout.shape}")
+
+
+def feature_axis(who: str, axis: int, rank: int) -> None:
+    """An axis that exists and is not the batch's."""
+    if not -rank < axis < rank or axis == 0:
+        refuse(who, f"`axis` must name one of the axes 1..{rank - 1}, got {axis}")

@@ -1,0 +1,96 @@
+"""Linear layers."""
+
+from __future__ import annotations
+
+from funcnn import _checks, random
+from funcnn._kernels import linear
+from funcnn.initializers import Initializer, he_normal, zeros
+from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Vector
+
+__all__ = ["dense"]
+
+_HE = he_normal()
+_ZEROS = zeros()
+
+
+def dense(
+    out_features: int,
+    *,
+    bias: bool = True,
+    weight_init: Initializer = _HE,
+    bias_init: Initializer = _ZEROS,
+) -> Layer[Vector, Vector]:
+    """Fully connected layer, ``(N, F) -> (N, out_features)``.
+
+    Parameters
+    ----------
+    out_features : int
+        Features that come out.
+    bias : bool, default True
+        Whether to add a bias.
+    weight_init, bias_init : Initializer
+        Where the parameters start.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight": (out_features, F), "bias": (out_features,)}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of vectors of the width and dtype of the weight.
+
+    Notes
+    -----
+    Forward: ``y = x Wᵀ + b``. Pullback: ``dW = dyᵀ x``, ``db = sum(dy)`` over the batch,
+    ``dx = dy W``. For sequences, wrap it in `funcnn.time_distributed`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import dense, random
+    >>> layer = dense(3)
+    >>> out_shape, params = layer.init(random.key(0), (2, 5))
+    >>> out, cache = layer.apply(params, np.ones((2, 5), np.float32))
+    >>> out.shape == out_shape == (2, 3)
+    True
+    """
+    out_features = _checks.integer("dense", "out_features", out_features, 1)
+    bias = _checks.boolean("dense", "bias", bias)
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        batch, features = _checks.shape("dense", shape, "N, F")
+        weight_key, bias_key = random.split(_checks.key("dense", key))
+        params = {"weight": weight_init(weight_key, (out_features, features))}
+        if bias:
+            params["bias"] = bias_init(bias_key, (out_features,))
+        return (batch, out_features), params
+
+    def apply(params: Params, x: Vector, *, key: Key | None = None) -> tuple[Vector, Cache]:
+        weight = _weight(params)
+        _checks.ranked("dense", x, "N, F")
+        _checks.sized("dense", x, 1, weight.shape[1], "features")
+        _checks.same_dtype("dense", x, weight)
+        return linear.affine(x, weight, params.get("bias")), {"x": x, "weight": weight}
+
+    def params_vjp(cache: Cache, dout: Vector) -> Params:
+        x, weight = cache["x"], cache["weight"]
+        _checks.gradient("dense", dout, (x.shape[0], out_features))
+        dweight, dbias = linear.affine_gradients(x, weight, dout)
+        return {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}
+
+    def vjp(cache: Cache, dout: Vector) -> tuple[Params, Vector]:
+        dparams = params_vjp(cache, dout)
+        return dparams, linear.affine_input_gradient(cache["x"], cache["weight"], dout)
+
+    def _weight(params: Params) -> Array:
+        shapes = {"weight": (out_features, None), "bias": (out_features,)}
+        if not bias:
+            del shapes["bias"]
+        _checks.leaves("dense", params, shapes)
+        weight: Array = params["weight"]
+        return weight
+
+    options = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
+    return Layer(init, apply, vjp, Spec(dense, (out_features,), options), params_vjp)

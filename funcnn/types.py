@@ -1,0 +1,277 @@
+"""The words that every other room speaks: arrays by rank, `Layer`, `Loss`, `Spec`, `Key`.
+
+Axis letters, here and in every docstring and comment:
+
+===== ==========================================
+N     examples in the batch
+C     channels of an image (``O`` for those that come out)
+D H W depth, height, width
+T     time steps of a sequence
+F     features of one example or time step
+K     taps of a kernel, ``C * kh * kw``
+===== ==========================================
+
+There is no behaviour in this module beyond printing a network and pickling it by its `Spec`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+
+__all__ = [
+    "Array",
+    "Cache",
+    "Image",
+    "Key",
+    "Labels",
+    "Layer",
+    "Loss",
+    "Params",
+    "Sequence",
+    "Shape",
+    "Spec",
+    "Tokens",
+    "Trait",
+    "Vector",
+    "Volume",
+    "has_trait",
+    "rebuild",
+]
+
+Array: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Any]]
+"""An array of any rank and dtype."""
+
+_Float: TypeAlias = np.dtype[np.floating[Any]]
+_Integer: TypeAlias = np.dtype[np.integer[Any]]
+
+Vector: TypeAlias = np.ndarray[tuple[int, int], _Float]
+"""A batch of feature vectors, ``(N, F)``."""
+Sequence: TypeAlias = np.ndarray[tuple[int, int, int], _Float]
+"""A batch of sequences, ``(N, T, F)``."""
+Image: TypeAlias = np.ndarray[tuple[int, int, int, int], _Float]
+"""A batch of images, ``(N, C, H, W)``."""
+Volume: TypeAlias = np.ndarray[tuple[int, int, int, int, int], _Float]
+"""A batch of volumes, ``(N, C, D, H, W)``."""
+Tokens: TypeAlias = np.ndarray[tuple[int, int], _Integer]
+"""A batch of integer sequences, ``(N, T)``."""
+Labels: TypeAlias = np.ndarray[tuple[int], _Integer]
+"""One integer class for each example, ``(N,)``."""
+
+Shape: TypeAlias = tuple[Any, ...]
+"""Sizes of all axes, batch first (``-1``: any batch); for several inputs, a tuple of shapes."""
+Params: TypeAlias = dict[str, Any]
+"""A tree of parameters: nested dicts with arrays at the leaves."""
+Cache: TypeAlias = Any
+"""What `vjp` needs of the forward pass: picklable data, never a closure."""
+
+Trait: TypeAlias = Literal["couples_batch", "statistics", "stochastic", "monotone", "maximum"]
+"""What a combinator or a trainer must know of a layer.
+
+``couples_batch``: an example's output depends on its neighbours in the batch.
+``statistics``: parameters named ``running_*`` get new values in training.
+``stochastic``: draws from its key in training.
+``monotone``: elementwise and non-decreasing (commutes with taking a maximum).
+``maximum``: each output is the largest of some inputs.
+"""
+
+
+class Key(NamedTuple):
+    """An immutable source of randomness: 128 bits. Made by `funcnn.random.key`.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> random.key(0) == random.key(0)
+    True
+    """
+
+    high: int
+    low: int
+
+
+class Spec(NamedTuple):
+    """What a layer, loss or optimizer is, as data: the call that builds it.
+
+    Parameters
+    ----------
+    build : callable
+        The public constructor, importable by name. Its ``__name__`` is the `kind`.
+    args : tuple
+        Positional arguments, before the children.
+    options : mapping
+        Keyword arguments.
+    children : tuple of Spec
+        The layers a combinator combines, its last positional arguments.
+    traits : frozenset of str
+        See `Trait`; those of the children count without being repeated.
+
+    Examples
+    --------
+    >>> from funcnn import conv
+    >>> conv(6, 5, stride=2).spec.kind
+    'conv'
+    """
+
+    build: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = MappingProxyType({})
+    children: tuple[Spec, ...] = ()
+    traits: frozenset[Trait] = frozenset()
+
+    @property
+    def kind(self) -> str:
+        """The constructor's name: ``"conv"``."""
+        return str(self.build.__name__)
+
+    @property
+    def name(self) -> str | None:
+        """The name given by `funcnn.named`, if any."""
+        return str(self.args[0]) if self.kind == "named" else None
+
+    def __repr__(self) -> str:
+        from inspect import signature  # deferred: printing is rare, `inspect` is slow to import
+
+        defaults = {n: p.default for n, p in signature(self.build).parameters.items()}
+        shown = [repr(part) for part in (*self.args, *self.children)]
+        for option, value in self.options.items():
+            default = defaults.get(option)
+            if type(value) is not type(default) or value != default:
+                shown.append(f"{option}={value!r}")
+        return f"{self.kind}({', '.join(shown)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Spec, (self.build, self.args, dict(self.options), self.children, self.traits)
+
+
+def has_trait(spec: Spec, trait: Trait) -> bool:
+    """Whether a layer, or any layer inside it, has a trait.
+
+    Examples
+    --------
+    >>> from funcnn import relu, serial
+    >>> has_trait(serial(relu(), relu()).spec, "monotone")
+    True
+    """
+    return trait in spec.traits or any(has_trait(child, trait) for child in spec.children)
+
+
+def rebuild(spec: Spec) -> Any:
+    """Build again what a `Spec` describes.
+
+    Examples
+    --------
+    >>> from funcnn import conv, relu, serial
+    >>> rebuild(serial(conv(6, 5), relu()).spec)
+    serial(conv(6, 5), relu())
+    """
+    return spec.build(*spec.args, *map(rebuild, spec.children), **spec.options)
+
+
+X = TypeVar("X")
+Y = TypeVar("Y")
+_X_contra = TypeVar("_X_contra", contravariant=True)
+_Y_co = TypeVar("_Y_co", covariant=True)
+_X_co = TypeVar("_X_co", covariant=True)
+_Y_contra = TypeVar("_Y_contra", contravariant=True)
+
+
+class Init(Protocol):
+    """``(key, shape) -> (out_shape, params)``."""
+
+    def __call__(self, key: Key, shape: Shape, /) -> tuple[Shape, Params]: ...
+
+
+class Apply(Protocol[_X_contra, _Y_co]):
+    """``(params, x, *, key=None) -> (out, cache)``; a key means training."""
+
+    def __call__(
+        self, params: Params, x: _X_contra, /, *, key: Key | None = None
+    ) -> tuple[_Y_co, Cache]: ...
+
+
+class Vjp(Protocol[_X_co, _Y_contra]):
+    """``(cache, dout) -> (dparams, dx)``: the pullback of `Apply`."""
+
+    def __call__(self, cache: Cache, dout: _Y_contra, /) -> tuple[Params, _X_co]: ...
+
+
+class ParamsVjp(Protocol[_Y_contra]):
+    """``(cache, dout) -> dparams``: a pullback that leaves out the input's gradient."""
+
+    def __call__(self, cache: Cache, dout: _Y_contra, /) -> Params: ...
+
+
+class Layer(NamedTuple, Generic[X, Y]):
+    """A layer, or a whole network: pure functions, and the data that says what it is.
+
+    Parameters
+    ----------
+    init : Init
+        ``(key, shape) -> (out_shape, params)``. Shapes include the batch axis, which may be -1.
+    apply : Apply
+        ``(params, x, *, key=None) -> (out, cache)``. A key means training; without one, inference.
+    vjp : Vjp
+        ``(cache, dout) -> (dparams, dx)``, with ``dparams`` the same tree as ``params``. For an
+        integer or boolean input, ``dx`` is zeros of its shape.
+    spec : Spec
+        What the layer is: it prints, pickles and rebuilds it.
+    params_vjp : ParamsVjp, optional
+        ``(cache, dout) -> dparams`` without the cost of ``dx``; where it is None, `vjp` serves.
+
+    Examples
+    --------
+    >>> from funcnn import dense, random
+    >>> layer = dense(10)
+    >>> out_shape, params = layer.init(random.key(0), (32, 84))
+    >>> out_shape, params["weight"].shape
+    ((32, 10), (10, 84))
+    """
+
+    init: Init
+    apply: Apply[X, Y]
+    vjp: Vjp[X, Y]
+    spec: Spec
+    params_vjp: ParamsVjp[Y] | None = None
+
+    def __repr__(self) -> str:
+        return repr(self.spec)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild, (self.spec,)
+
+
+class Loss(NamedTuple):
+    """A loss: how far a prediction is from its target, and the slope.
+
+    Parameters
+    ----------
+    apply : callable
+        ``(prediction, target) -> (value, cache)``.
+    vjp : callable
+        ``(cache) -> dprediction``, the gradient of ``value`` (of its sum where it is an array).
+    spec : Spec
+        What the loss is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import mean_squared_error
+    >>> loss = mean_squared_error()
+    >>> value, cache = loss.apply(np.array([[1.0, 3.0]]), np.array([[0.0, 0.0]]))
+    >>> float(value), loss.vjp(cache)
+    (5.0, array([[1., 3.]]))
+    """
+
+    apply: Callable[[Any, Any], tuple[Any, Cache]]
+    vjp: Callable[[Cache], Any]
+    spec: Spec
+
+    def __repr__(self) -> str:
+        return repr(self.spec)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild, (self.spec,)
