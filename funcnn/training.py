@@ -1,24 +1,237 @@
-"""Training: the gradient of a loss through a network."""
+"""Training: the gradient of a loss through a network, over fixed shards of the batch."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Any
+from contextvars import copy_context
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
-from funcnn.types import Key, Layer, Loss, Params, X, Y
+import numpy as np
+
+from funcnn import _checks, random, tree
+from funcnn.combinators import statistics as new_statistics
+from funcnn.numerics._blas import single_blas_thread
+from funcnn.types import Array, Key, Layer, Loss, Params, has_trait
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["value_and_grad"]
 
+X = TypeVar("X")
+Y = TypeVar("Y")
+X_contra = TypeVar("X_contra", contravariant=True)
+T = TypeVar("T")
 
+
+class Step(Protocol[X_contra]):
+    """``(params, x, y, key=None) -> (value, grads)``."""
+
+    def __call__(
+        self, params: Params, x: X_contra, y: Any, key: Key | None = None
+    ) -> tuple[Any, Params]: ...
+
+
+class StatisticsStep(Protocol[X_contra]):
+    """``(params, x, y, key=None) -> (value, grads, statistics)``."""
+
+    def __call__(
+        self, params: Params, x: X_contra, y: Any, key: Key | None = None
+    ) -> tuple[Any, Params, Params]: ...
+
+
+@overload
 def value_and_grad(
-    net: Layer[X, Y], loss: Loss
-) -> Callable[..., tuple[Any, Params]]:
-    def step(params: Params, x: X, y: Any, key: Key | None = None) -> tuple[Any, Params]:
-        prediction, cache = net.apply(params, x, key=key)
-        value, loss_cache = loss.apply(prediction, y)
-        dprediction = loss.vjp(loss_cache)
-        if net.params_vjp is None:
-            return value, net.vjp(cache, dprediction)[0]
-        return value, net.params_vjp(cache, dprediction)
+    net: Layer[X, Y], loss: Loss, *, statistics: Literal[False] = ..., workers: int | None = ...
+) -> Step[X]: ...
+@overload
+def value_and_grad(
+    net: Layer[X, Y], loss: Loss, *, statistics: Literal[True], workers: int | None = ...
+) -> StatisticsStep[X]: ...
+def value_and_grad(
+    net: Layer[X, Y], loss: Loss, *, statistics: bool = False, workers: int | None = None
+) -> Any:
+    """Make a function that gives the loss of a network and its gradient.
+
+    Parameters
+    ----------
+    net : Layer
+        The network.
+    loss : Loss
+        What is made small; its value must be a single number.
+    statistics : bool, default False
+        Whether to return the new running statistics, too. Training a network that has some, as
+        batch normalisation does, is refused without it: they would be lost.
+    workers : int, optional
+        Threads to use; by default as many as there are processors. The result is the same, to the
+        bit, for any number: the batch is cut into shards by its size alone, each runs on one BLAS
+        thread, and the shards' gradients are added in order.
+
+    Returns
+    -------
+    callable
+        ``(params, x, y, key=None) -> (value, grads)``, or ``(value, grads, statistics)``, where
+        ``tree.replace(params, statistics)`` carries the statistics on. ``grads`` is the same tree
+        as ``params``. A key means training: dropout draws from it. The gradient of ``x`` is never
+        computed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For what the network or the loss refuses, for ``x`` and ``y`` of different lengths, and for
+        running statistics that would be lost.
+
+    Notes
+    -----
+    Predictions of all shards meet in the loss, so a loss may couple the examples of a batch. A
+    network that couples them, such as one with batch normalisation, runs as one shard.
+
+    Examples
+    --------
+    >>> from funcnn import dense, mean_squared_error, random, value_and_grad
+    >>> net = dense(1)
+    >>> _, params = net.init(random.key(0), (4, 2))
+    >>> step = value_and_grad(net, mean_squared_error())
+    >>> value, grads = step(params, np.ones((4, 2), np.float32), np.zeros((4, 1), np.float32))
+    >>> list(grads)
+    ['weight', 'bias']
+    """
+    if not isinstance(net, Layer):
+        _checks.refuse_type("value_and_grad", f"`net` must be a layer, got {net!r}")
+    if not isinstance(loss, Loss):
+        _checks.refuse_type("value_and_grad", f"`loss` must be a loss, got {loss!r}")
+    if workers is not None:
+        _checks.integer("value_and_grad", "workers", workers, 1)
+    threads = workers or _processors()
+    keeps_statistics = has_trait(net.spec, "statistics")
+    coupled = has_trait(net.spec, "couples_batch")
+    params_vjp = net.params_vjp or (lambda cache, dout: net.vjp(cache, dout)[0])
+
+    def step(params: Params, x: X, y: Any, key: Key | None = None) -> tuple[Any, ...]:
+        if keeps_statistics and key is not None and not statistics:
+            _checks.refuse(
+                "value_and_grad",
+                f"the running statistics of {net!r} would be lost: write "
+                "value_and_grad(net, loss, statistics=True), and carry on its third result "
+                "with tree.replace(params, statistics)",
+            )
+        slices = [slice(None)] if coupled else shards(_examples(x, y), params)
+        keys = _shard_keys(key, len(slices))
+
+        def forward(i: int) -> tuple[Any, Any]:
+            return net.apply(params, _cut(x, slices[i]), key=keys[i])
+
+        def backward(i: int) -> Params:
+            return params_vjp(caches[i], _cut(dprediction, slices[i]))
+
+        with single_blas_thread:
+            predictions, caches = zip(*_run(forward, len(slices), threads), strict=True)
+            value, loss_cache = loss.apply(_join(predictions), y)
+            if np.ndim(value):
+                _checks.refuse(
+                    "value_and_grad",
+                    f"`loss` must give one number, got an array of shape {np.shape(value)}: "
+                    "take the mean or the sum",
+                )
+            dprediction = loss.vjp(loss_cache)
+            grads = _add_up(_run(backward, len(slices), threads))
+        return (value, grads, new_statistics(caches[0])) if statistics else (value, grads)
 
     return step
+
+
+def shards(examples: int, params: Params) -> list[slice]:
+    """Cut a batch by its size and the number of parameters alone, never by the machine."""
+    count = 1 if examples < 16 else 2
+    ends = [examples * i // count for i in range(count + 1)]
+    return [slice(*ends[i : i + 2]) for i in range(count)]
+
+
+def _shard_keys(key: Key | None, count: int) -> list[Key | None]:
+    """A key for each shard; one shard keeps the key that it would have on its own."""
+    if key is None or count == 1:
+        return [key] * count
+    return [random.fold_in(key, i) for i in range(count)]
+
+
+def _examples(x: Any, y: Any) -> int:
+    """The length of the batch, which all of its arrays agree on."""
+    first = x
+    while isinstance(first, tuple):
+        first = first[0]
+    target = y
+    while isinstance(target, tuple):
+        target = target[0]
+    lengths = [np.shape(array)[0] if np.ndim(array) else 0 for array in (first, target)]
+    if lengths[0] != lengths[1]:
+        _checks.refuse(
+            "value_and_grad", f"`x` and `y` must have one length, got {lengths[0]} and {lengths[1]}"
+        )
+    return lengths[0]
+
+
+def _cut(x: Any, part: slice) -> Any:
+    """The same part of every array."""
+    if isinstance(x, tuple):
+        return tuple(_cut(array, part) for array in x)
+    return x[part]
+
+
+def _join(parts: tuple[Any, ...]) -> Any:
+    """The arrays of all parts behind one another."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], tuple):
+        return tuple(_join(arrays) for arrays in zip(*parts, strict=True))
+    return np.concatenate(parts)
+
+
+def _add_up(grads: list[Params]) -> Params:
+    """The sum of some trees, first to last."""
+    if len(grads) == 1:
+        return grads[0]
+    total = tree.add(grads[0], grads[1])  # a new tree: the rest may be added in place
+
+    def accumulate(leaf: Array, other: Array) -> Array:
+        leaf += other
+        return leaf
+
+    for other in grads[2:]:
+        tree.map(accumulate, total, other)
+    return total
+
+
+def _run(task: Callable[[int], T], count: int, threads: int) -> list[T]:
+    """``[task(0), ..., task(count - 1)]``, on this thread and up to ``threads - 1`` others."""
+    if count == 1 or threads == 1:
+        return [task(i) for i in range(count)]
+    pool = _pool(threads - 1)
+    futures = [pool.submit(copy_context().run, task, i) for i in range(count)]
+    try:  # what no other thread has begun is done here
+        done = {i: task(i) for i, future in enumerate(futures) if future.cancel()}
+        return [done[i] if i in done else futures[i].result() for i in range(count)]
+    except BaseException:
+        for future in futures:  # no task outlives the call
+            if not future.cancel():
+                future.exception()
+        raise
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # deferred: not needed for small batches
+
+    return ThreadPoolExecutor(threads, "funcnn")
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -261,7 +261,7 @@ def equal(a: Params, b: Params) -> bool:
 
     def same(x: Any, y: Any) -> bool:
         x, y = np.asarray(x), np.asarray(y)
-        return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+        return bool(x.dtype == y.dtype) and x.shape == y.shape and x.tobytes() == y.tobytes()
 
     return pairs is not None and all(same(x, y) for x, y in pairs)
 

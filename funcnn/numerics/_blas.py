@@ -1,0 +1,59 @@
+"""One BLAS thread at a time, for as long as somebody asks for it.
+
+A product split over BLAS threads is summed in another order, so its bits depend on their number;
+and for the small products of small networks the threads cost more than they bring. Whoever shards
+its work over threads of its own asks for single BLAS threads meanwhile.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from threading import Lock
+from types import TracebackType
+from typing import Any
+
+
+class _SingleThread(AbstractContextManager[None]):
+    """Limits BLAS on the first entry and restores it on the last exit, whatever the thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._libraries: list[Any] | None = None
+        self._before: list[int] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                if self._libraries is None:
+                    self._libraries = _blas_libraries()
+                self._before = [library.get_num_threads() for library in self._libraries]
+                self._set([1] * len(self._before))
+            self._inside += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._set(self._before)
+
+    def _set(self, counts: list[int]) -> None:
+        for library, count in zip(self._libraries or [], counts, strict=True):
+            if library.get_num_threads() != count:
+                library.set_num_threads(count)
+
+
+def _blas_libraries() -> list[Any]:
+    """Handles of the BLAS libraries that this process has loaded."""
+    from threadpoolctl import ThreadpoolController  # deferred: searching costs a millisecond
+
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+single_blas_thread = _SingleThread()
+"""``with single_blas_thread:`` products inside are computed by one BLAS thread each."""
