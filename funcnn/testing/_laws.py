@@ -1,0 +1,146 @@
+"""What a law is, and how it says that it was broken."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from funcnn.testing import _values
+from funcnn.types import Spec
+
+
+class Law(NamedTuple):
+    """Something that holds for every layer, or for every loss: call it with a subject.
+
+    Parameters
+    ----------
+    name : str
+        The law, as a sentence.
+    check : callable
+        ``(subject) -> None``; raises where the law is broken.
+
+    Raises
+    ------
+    AssertionError
+        When called with a subject that breaks it, and says where.
+
+    Examples
+    --------
+    >>> from funcnn import relu
+    >>> from funcnn.testing import LAWS, Subject
+    >>> LAWS[0]
+    law 'nothing is mutated'
+    >>> LAWS[0](Subject(relu(), (4, 3)))
+    """
+
+    name: str
+    check: Callable[[Any], None]
+
+    def __call__(self, subject: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            try:
+                self.check(subject)
+            except _Breach as breach:
+                raise AssertionError(f"{self} broken by {subject.spec.kind} {breach}") from None
+            except Exception as error:
+                raise AssertionError(
+                    f"{self} broken by {subject.spec.kind}: {type(error).__name__}: {error}"
+                ) from error
+
+    def __repr__(self) -> str:
+        return f"law {self.name!r}"
+
+
+def law(name: str) -> Callable[[Callable[[Any], None]], Law]:
+    """Make a law of a function that checks it."""
+    return lambda check: Law(name, check)
+
+
+class _Breach(AssertionError):
+    """Where a law was broken."""
+
+
+def breach(where: str, expected: object, found: object) -> NoReturn:
+    """Say where a law is broken, and how."""
+    raise _Breach(f"at {where}: expected {expected}, got {found}")
+
+
+def agree(where: str, expected: Any, found: Any, tolerance: float | None = None) -> None:
+    """Two trees are the same: in every bit, or up to a tolerance relative to the largest value."""
+    wanted, got = dict(_values.leaves(expected, where)), dict(_values.leaves(found, where))
+    for path in sorted(wanted.keys() ^ got.keys()):
+        breach(path, *(("a leaf", "none") if path in wanted else ("no leaf", "one")))
+    for path, leaf in wanted.items():
+        _agree_leaf(path, leaf, got[path], tolerance)
+
+
+def _agree_leaf(path: str, expected: Any, found: Any, tolerance: float | None) -> None:
+    if not _is_array(expected) or not _is_array(found):
+        if type(expected) is not type(found) or expected != found:
+            breach(path, repr(expected), repr(found))
+        return
+    if expected.shape != found.shape:
+        breach(path, f"shape {expected.shape}", f"shape {found.shape}")
+    if expected.dtype != found.dtype:
+        breach(path, expected.dtype, found.dtype)
+    if tolerance is None or expected.dtype.kind != "f":
+        wrong = _bytes(expected) != _bytes(found)
+    else:
+        scale = max(1.0, float(np.abs(expected).max(initial=0)))
+        with np.errstate(invalid="ignore"):  # infinities are equal, NaN is not
+            near = np.abs(expected - found) <= tolerance * scale
+        wrong = ~(near | (expected == found))
+    if wrong.any():
+        index = tuple(map(int, np.unravel_index(int(wrong.argmax()), expected.shape)))
+        place = f"{path}{list(index)}" if index else path
+        breach(place, repr(expected[index].item()), repr(found[index].item()))
+
+
+def _is_array(leaf: object) -> bool:
+    return isinstance(leaf, (np.ndarray, np.generic))
+
+
+def _bytes(x: Any) -> Any:
+    """One opaque value for each element, equal when all bits are."""
+    return np.frombuffer(x.tobytes(), f"V{x.dtype.itemsize}")
+
+
+def names_its_layer(error: Exception, spec: Spec) -> bool:
+    """Whether a refusal begins ``kind: ...``, or, inside a network, ``path/of/kind1: ...``."""
+    path, colon, text = str(error).partition(": ")
+    known = _names(spec)
+    return bool(colon and text) and all(
+        part in known or re.sub(r"\d+$", "", part) in known for part in path.split("/")
+    )
+
+
+def _names(spec: Spec) -> set[str]:
+    own = {spec.kind} if spec.name is None else {spec.kind, spec.name}
+    return own.union(*map(_names, spec.children))
+
+
+def refuses(
+    where: str, spec: Spec, kind: type[Exception], call: Callable[..., Any], *args: Any
+) -> None:
+    """A call is refused, by an error of a kind that names the layer."""
+    try:
+        with np.errstate(all="raise"):  # arithmetic on the huge numbers that the laws pass in
+            answer = call(*args)
+    except Exception as error:
+        is_refusal(where, spec, kind, error)
+    else:
+        breach(
+            where, f"a {kind.__name__} that begins {spec.kind + ': '!r}", f"an answer, {answer!r:.60}"
+        )
+
+
+def is_refusal(where: str, spec: Spec, kind: type[Exception], error: Exception) -> None:
+    """An error is of a kind, and names the layer."""
+    if not isinstance(error, kind) or not names_its_layer(error, spec):
+        wanted = f"a {kind.__name__} that begins {spec.kind + ': '!r}"
+        breach(where, wanted, f"{type(error).__name__}: {error}")

@@ -1,0 +1,537 @@
+"""The laws that every layer keeps."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+
+from funcnn.combinators import statistics
+from funcnn.testing import _values
+from funcnn.testing._laws import (
+    Law,
+    agree,
+    breach,
+    is_refusal,
+    law,
+    names_its_layer,
+    refuses,
+)
+from funcnn.testing._subject import Run, Subject
+from funcnn.tree import is_statistic
+from funcnn.types import Array, Key, Layer, Shape, Trait, rebuild
+
+_STEP = 1e-6  # of the central differences: small, so that no kink lies within it
+_DIRECTIONS = 3
+_ROUNDING = 1e-9  # of float64, in sums that may be taken in another order
+
+
+# --- purity ---------------------------------------------------------------------------------------
+
+
+@law("nothing is mutated")
+def _pure(subject: Subject) -> None:
+    # With writable arrays, so that a write shows in what it changes.
+    for mode, key in subject.modes.items():
+        params, x = _values.copied((subject.params, subject.x))
+        out, cache = subject.layer.apply(params, x, key=key)
+        dout = _values.copied(subject.dout(out))
+        given = (params, x, out, cache, dout)
+        kept = _values.copied(given)
+        subject.layer.vjp(cache, dout)
+        if subject.layer.params_vjp is not None:
+            subject.layer.params_vjp(cache, dout)
+        agree("params", subject.params, params)
+        agree("x", subject.x, x)
+        for name, before, after in zip(
+            ("params", "x", "out", "cache", "dout"), kept, given, strict=True
+        ):
+            agree(f"{name} ({mode})", before, after)
+
+
+@law("earlier results survive later calls")
+def _survives(subject: Subject) -> None:
+    # A result may share memory with the arrays that went in or with the cache, as nothing ever
+    # writes there; it must not lie in scratch memory that the next call uses again.
+    other = _values.batch(subject.x, slice(None, None, -1))
+    for mode in subject.modes:
+        first = subject.fresh(mode, subject.params, subject.x)
+        kept = _values.copied(first)
+        subject.fresh(mode, subject.params, other)
+        for name, before, after in zip(Run._fields, kept, first, strict=True):
+            agree(f"{name} ({mode})", before, after)
+        again = subject.layer.vjp(first.cache, first.dout)
+        agree(f"vjp ({mode})", (kept.dparams, kept.dx), again)
+
+
+@law("same key, same bits")
+def _reproducible(subject: Subject) -> None:
+    first, second = (subject.layer.init(subject.init_key, subject.shape) for _ in range(2))
+    agree("init", first, second)
+    for mode in subject.modes:
+        runs = [subject.fresh(mode, subject.params, subject.x) for _ in range(2)]
+        for name, one, other in zip(Run._fields, *runs, strict=True):
+            agree(f"{name} ({mode})", one, other)
+
+
+@law("threads do not disturb each other")
+def _threads(subject: Subject) -> None:
+    inputs = (subject.x, _values.batch(subject.x, slice(None, None, -1)))
+    for mode in subject.modes:
+        alone = [subject.fresh(mode, subject.params, x) for x in inputs]
+        start = Barrier(2)
+
+        def together(x: Any, mode: str = mode, start: Barrier = start) -> list[Run]:
+            start.wait()
+            return [subject.fresh(mode, subject.params, x) for _ in range(3)]
+
+        with ThreadPoolExecutor(2) as pool:
+            jobs = [pool.submit(copy_context().run, together, x) for x in inputs]
+            for expected, job in zip(alone, jobs, strict=True):
+                for found in job.result():
+                    agree(f"out ({mode})", expected.out, found.out)
+                    agree(f"dparams ({mode})", expected.dparams, found.dparams)
+                    agree(f"dx ({mode})", expected.dx, found.dx)
+
+
+# --- shapes and dtypes ----------------------------------------------------------------------------
+
+
+@law("the predicted shape is the real shape")
+def _shape(subject: Subject) -> None:
+    out_shape, params = subject.started
+    x = _values.frozen(_values.cast(subject.x, np.float32))
+    for mode, key in subject.modes.items():
+        out, _ = subject.layer.apply(params, x, key=key)
+        if _values.shapes(out) != out_shape:
+            breach(f"out ({mode})", f"shape {out_shape}, as init says", _values.shapes(out))
+
+
+@law("gradient tree = params tree")
+def _tree(subject: Subject) -> None:
+    for mode in subject.modes:
+        run = subject.run(mode)
+        for name, value, gradient in (
+            (f"dparams ({mode})", subject.params, run.dparams),
+            (f"dx ({mode})", subject.x, run.dx),
+        ):
+            found = dict(_values.leaves(gradient, name))
+            for path, leaf in _values.leaves(value, name):
+                slope = found.pop(path, None)
+                if not isinstance(slope, np.ndarray) or slope.shape != leaf.shape:
+                    breach(path, f"an array of shape {leaf.shape}", repr(np.shape(slope)))
+                if _values.is_float(leaf) and slope.dtype != leaf.dtype:
+                    breach(path, leaf.dtype, slope.dtype)
+            for path in found:
+                breach(path, "no leaf", "one")
+
+
+@law("float32 stays float32")
+def _dtype(subject: Subject) -> None:
+    # And float64 stays float64.
+    given = (subject.started[1], _values.cast(subject.x, np.float32))
+    _all_have_dtype("params", given[0], np.float32)
+    for mode in subject.modes:
+        narrow = subject.fresh(mode, *_values.frozen(given))
+        for name in ("out", "dparams", "dx"):
+            _all_have_dtype(f"{name} ({mode})", getattr(narrow, name), np.float32)
+            if any(_values.is_float(leaf) for _, leaf in _values.leaves(given)):
+                _all_have_dtype(f"{name} ({mode})", getattr(subject.run(mode), name), np.float64)
+
+
+def _all_have_dtype(where: str, tree: Any, dtype: Any) -> None:
+    for path, leaf in _values.leaves(tree, where):
+        if _values.is_float(leaf) and leaf.dtype != dtype:
+            breach(path, np.dtype(dtype), leaf.dtype)
+
+
+# --- the calculus ---------------------------------------------------------------------------------
+
+
+@law("vjp agrees with central differences")
+def _calculus(subject: Subject) -> None:
+    given = {"params": subject.params, "x": subject.x}
+    for mode in subject.modes:
+        run = subject.run(mode)
+        slopes = dict(_values.leaves({"params": run.dparams, "x": run.dx}))
+        for path, leaf in _values.leaves(given):
+            if _values.is_float(leaf) and not subject.is_stopped(path):
+                for direction in range(_DIRECTIONS):
+                    way = subject.draw(f"{path} {direction}", leaf.shape)
+                    ends = [
+                        _moved(subject, mode, _values.replaced(given, path, leaf + step * way))
+                        for step in (_STEP, -_STEP)
+                    ]
+                    _agree_on_slope(f"{path} ({mode})", run, ends, slopes[path], way)
+            elif np.any(slopes[path]):
+                breach(f"{path} ({mode})", "a gradient of zeros", slopes[path])
+
+
+def _moved(subject: Subject, mode: str, given: dict[str, Any]) -> Any:
+    """What comes out for other parameters, or another input."""
+    params, x = _values.frozen((given["params"], given["x"]))
+    return subject.layer.apply(params, x, key=subject.modes[mode])[0]
+
+
+def _agree_on_slope(where: str, run: Run, ends: list[Any], gradient: Array, way: Array) -> None:
+    """The slope of ``<out, dout>`` is the same by differences and by the gradient."""
+    change = _values.mapped(lambda high, low: high - low if _values.is_float(high) else high, *ends)
+    expected = _values.inner(change, run.dout) / (2 * _STEP)
+    found = _values.inner(gradient, way)
+    scale = _values.magnitude(gradient, way) + 1e-3 * _values.magnitude(run.out, run.dout)
+    if not abs(expected - found) <= 1e-6 * max(scale, 1e-3):
+        breach(where, f"a slope of {expected:.9g}", f"{found:.9g}")
+
+
+@law("vjp is linear, and the same when called twice")
+def _linear(subject: Subject) -> None:
+    for mode in subject.modes:
+        run = subject.run(mode)
+        once = (run.dparams, run.dx)
+        agree(f"second vjp ({mode})", once, subject.layer.vjp(run.cache, run.dout))
+        other = subject.dout(run.out, "another dout")
+        both = _values.frozen(_values.mapped(_blend, run.dout, other))
+        expected = _values.mapped(_blend, once, subject.layer.vjp(run.cache, other))
+        agree(f"vjp ({mode})", expected, subject.layer.vjp(run.cache, both), _ROUNDING)
+
+
+def _blend(a: Array, b: Array) -> Array:
+    return a * 2.5 - b * 0.75
+
+
+@law("params_vjp is the part of vjp that it says")
+def _params_vjp(subject: Subject) -> None:
+    if subject.layer.params_vjp is not None:
+        for mode in subject.modes:
+            run = subject.run(mode)
+            found = subject.layer.params_vjp(run.cache, run.dout)
+            agree(f"params_vjp ({mode})", run.dparams, found, _ROUNDING)
+
+
+@law("running statistics are no parameters")
+def _running(subject: Subject) -> None:
+    # They have no gradient; they come out of training, and are found where `statistics` looks.
+    kept = {path: leaf for path, leaf in _values.leaves(subject.params, "params") if is_statistic(path)}
+    if kept and not subject.has("statistics"):
+        breach("spec.traits", "'statistics', as there are running statistics", "none")
+    for mode in subject.modes:
+        run = subject.run(mode)
+        slopes = dict(_values.leaves(run.dparams, "params"))
+        for path in kept:
+            if np.any(slopes[path]):
+                breach(f"{path} ({mode})", "a gradient of zeros", slopes[path])
+        new = dict(_values.leaves(statistics(run.cache), "params"))
+        if mode == "inference":
+            agree("statistics (inference)", {path: kept.get(path) for path in new}, new)
+        else:
+            agree("statistics (training)", _outline(kept), _outline(new))
+
+
+def _outline(leaves: dict[str, Array]) -> dict[str, str]:
+    return {path: f"{leaf.dtype} {leaf.shape}" for path, leaf in leaves.items()}
+
+
+@law("traits tell the truth")
+def _traits(subject: Subject) -> None:
+    if not (subject.has("stochastic") or subject.has("statistics")):
+        quiet, loud = (subject.run(mode).out for mode in ("inference", "training"))
+        agree("out, with a key,", quiet, loud)
+    if "monotone" in subject.own_traits:
+        _is_monotone(subject)
+    if "maximum" in subject.own_traits:
+        _is_maximum(subject)
+
+
+def _is_monotone(subject: Subject) -> None:
+    x, out = subject.x, subject.run("inference").out
+    order = np.argsort(x, axis=None)
+    sorted_x = _values.frozen(x.ravel()[order].reshape(x.shape))
+    sorted_out, _ = subject.layer.apply(subject.params, sorted_x)
+    agree("out of sorted x", out.ravel()[order].reshape(x.shape), sorted_out, _ROUNDING)  # elementwise
+    if np.any(np.diff(sorted_out.ravel()) < 0):
+        breach("out of sorted x", "sorted values", sorted_out)
+
+
+def _is_maximum(subject: Subject) -> None:
+    x, out = subject.x, subject.run("inference").out
+    if not np.isin(out, x).all():
+        breach("out", "elements of x", out)
+    raised, _ = subject.layer.apply(subject.params, _values.frozen(np.maximum(x, 0)))
+    agree("out of max(x, 0)", np.maximum(out, 0), raised)
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+@law("a batch is its examples")
+def _examples(subject: Subject) -> None:
+    for mode in subject.modes:
+        coupled = subject.has("couples_batch") and (mode == "training" or not subject.has("statistics"))
+        if coupled or (mode == "training" and subject.has("stochastic")):
+            continue
+        run, total = subject.run(mode), None
+        for index in range(next(_values.each_shape(subject.shape))[1][0]):
+            part = slice(index, index + 1)
+            x, dout, out, dx = _values.batch((subject.x, run.dout, run.out, run.dx), part)
+            alone = subject.fresh(mode, subject.params, x, dout)
+            agree(f"out[{index}] ({mode})", out, alone.out, _ROUNDING)
+            agree(f"dx[{index}] ({mode})", dx, alone.dx, _ROUNDING)
+            total = alone.dparams if total is None else _values.mapped(np.add, total, alone.dparams)
+        agree(f"dparams ({mode})", total, run.dparams, _ROUNDING)
+
+
+def _of_size(subject: Subject, size: int) -> Iterator[tuple[str, Run]]:
+    """Runs on a small batch; one whose batch statistics are undefined may be refused by name."""
+    shape = _values.with_batch(subject.shape, size)
+    out_shape, params = subject.layer.init(subject.init_key, shape)
+    agree("params of a smaller batch", subject.started[1], params)
+    for mode in subject.modes:
+        try:
+            run = subject.fresh(mode, subject.params, _values.batch(subject.x, slice(0, size)))
+        except ValueError as error:
+            if (
+                mode == "training"
+                and subject.has("couples_batch")
+                and names_its_layer(error, subject.spec)
+            ):
+                continue
+            raise
+        if _values.shapes(run.out) != out_shape:
+            breach(f"out ({mode})", f"shape {out_shape}, as init says", _values.shapes(run.out))
+        if _values.shapes(run.dx) != shape:
+            breach(f"dx ({mode})", f"shape {shape}", _values.shapes(run.dx))
+        yield mode, run
+
+
+@law("an empty batch works")
+def _empty(subject: Subject) -> None:
+    for mode, run in _of_size(subject, 0):
+        zeros = _values.mapped(np.zeros_like, subject.params)
+        agree(f"dparams ({mode})", zeros, run.dparams, 0.0)
+
+
+@law("a batch of one works")
+def _single(subject: Subject) -> None:
+    for mode, run in _of_size(subject, 1):
+        for path, leaf in _values.leaves((run.out, run.dparams, run.dx), "run"):
+            if _values.is_float(leaf) and not np.isfinite(leaf).all():
+                breach(f"{path} ({mode})", "finite numbers", leaf)
+        if _values.shapes(run.dparams) != _values.shapes(subject.params):
+            breach(f"dparams ({mode})", "the tree of params", _values.shapes(run.dparams))
+
+
+@law("-1 stands for any batch")
+def _any_batch(subject: Subject) -> None:
+    out_shape, params = subject.started
+    any_shape = _values.with_batch(subject.shape, -1)
+    found_shape, found = subject.layer.init(subject.init_key, any_shape)
+    if found_shape != _values.with_batch(out_shape, -1):
+        breach(f"init of {any_shape}", _values.with_batch(out_shape, -1), found_shape)
+    agree("params", params, found)
+
+
+# --- memory and files -----------------------------------------------------------------------------
+
+
+@law("the order in memory changes nothing")
+def _layouts(subject: Subject) -> None:
+    for mode in subject.modes:
+        run = subject.run(mode)
+        for layout in _values.LAYOUTS:
+            params, x, dout = _values.frozen(
+                _values.mapped(layout, (subject.params, subject.x, run.dout))
+            )
+            found = subject.fresh(mode, params, x, dout)
+            for name in ("out", "dparams", "dx"):
+                where = f"{name} ({mode}, {layout.__name__} memory)"
+                agree(where, getattr(run, name), getattr(found, name), _ROUNDING)
+        # A gradient of ones, all in one place: what the pullback of a sum is.
+        ones = _values.frozen(_values.mapped(np.ones_like, run.dout))
+        flat = _values.mapped(lambda leaf: np.broadcast_to(leaf.dtype.type(1), leaf.shape), run.dout)
+        slopes = [subject.layer.vjp(run.cache, dout) for dout in (ones, flat)]
+        agree(f"vjp ({mode}, broadcast memory)", slopes[0], slopes[1], _ROUNDING)
+
+
+@law("layer, params and cache survive pickling")
+def _pickling(subject: Subject) -> None:
+    try:
+        layer = pickle.loads(pickle.dumps(subject.layer))
+    except Exception as error:
+        breach("spec", "a `build` at the top of a module and options that can be pickled", error)
+    agree("init", subject.started, layer.init(subject.init_key, subject.shape))
+    params = pickle.loads(pickle.dumps(subject.params))
+    for mode, key in subject.modes.items():
+        run = subject.run(mode)
+        try:
+            cache = pickle.loads(pickle.dumps(run.cache))
+        except Exception as error:
+            breach(f"cache ({mode})", "data that can be pickled", error)
+        agree(f"out ({mode})", run.out, layer.apply(params, subject.x, key=key)[0])
+        agree(f"vjp ({mode})", (run.dparams, run.dx), layer.vjp(cache, run.dout))
+
+
+@law("the spec rebuilds the layer")
+def _rebuilt(subject: Subject) -> None:
+    layer = rebuild(subject.spec)
+    if not isinstance(layer, Layer) or repr(layer) != repr(subject.layer):
+        breach("spec", repr(subject.layer), repr(layer))
+    agree("init", subject.started, layer.init(subject.init_key, subject.shape))
+    key = subject.modes["training"]
+    out, _ = layer.apply(subject.params, subject.x, key=key)
+    agree("out (training)", subject.run("training").out, out)
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+@law("a wrong rank or size is refused")
+def _wrong_shape(subject: Subject) -> None:
+    # `apply` takes what `init` takes, as long as the parameters would have the same shapes.
+    for path, near, shape in _near(subject.shape):
+        where = f"{path} of shape {near}"
+        try:
+            out_shape, params = subject.layer.init(subject.init_key, shape)
+            fits = _values.shapes(params) == _values.shapes(subject.params)
+        except Exception as error:
+            is_refusal(f"init, for {where}", subject.spec, ValueError, error)
+            fits = False
+        old = dict(_values.leaves(subject.x, "x"))[path]
+        if not _values.is_float(old):
+            leaf = np.resize(old, near)
+        elif fits or subject.spec.children:
+            leaf = subject.draw(where, near)
+        else:  # arithmetic before the refusal overflows, and shows
+            leaf = np.full(near, np.finfo(old.dtype).max)
+        x = _values.frozen(_values.replaced(subject.x, path, leaf, "x"))
+        if fits:
+            found = _values.shapes(subject.layer.apply(subject.params, x)[0])
+            if found != out_shape:
+                breach(f"out, for {where}", f"shape {out_shape}, as init says", found)
+        else:
+            refuses(where, subject.spec, ValueError, subject.layer.apply, subject.params, x)
+
+
+def _near(shape: Shape) -> Iterator[tuple[str, Shape, Shape]]:
+    """Shapes that differ a little, in one size or in the rank: the path, its shape, all shapes."""
+    several = not _values.is_shape(shape)
+    for path, one in _values.each_shape(shape):
+        changed = [(*one, 2), (one[0], 1, *one[1:]), *([one[:-1]] if len(one) > 1 else [])]
+        for axis in range(0 if several else 1, len(one)):
+            sizes = {1, one[axis] - 1, one[axis] + 1} - {0, one[axis]}
+            changed += [(*one[:axis], size, *one[axis + 1 :]) for size in sorted(sizes)]
+        for near in changed:
+            yield path, near, _with_shape(shape, path, near)
+
+
+def _with_shape(shape: Shape, path: str, near: Shape) -> Shape:
+    """All shapes, one of them another."""
+    changed: Shape = _values.over_shapes(lambda here, old: near if here == path else old, shape)
+    return changed
+
+
+@law("a wrong dtype is refused")
+def _wrong_dtype(subject: Subject) -> None:
+    params, given = subject.started[1], _values.cast(subject.x, np.float32)
+    leaves = list(_values.leaves(given, "x"))
+    floats = [leaf for _, leaf in (*leaves, *_values.leaves(params)) if _values.is_float(leaf)]
+    for path, leaf in leaves:
+        wrong: list[Any] = [leaf.tolist()]
+        if leaf.dtype.kind == "f":
+            dtypes: list[Any] = [np.int64, np.float16, np.complex64, np.bool_]
+            if len(floats) > 1:  # one dtype for everything
+                dtypes.append(np.float64)
+            wrong += [np.ones(leaf.shape, dtype) for dtype in dtypes]
+        elif leaf.dtype.kind in "iu":
+            wrong += [leaf.astype(np.float32), leaf.astype(np.complex64)]
+        for bad in wrong:
+            x = _values.replaced(given, path, bad, "x")
+            kind = bad.dtype if isinstance(bad, np.ndarray) else "list"
+            refuses(f"{path} of {kind}", subject.spec, TypeError, subject.layer.apply, params, x)
+
+
+LAWS: tuple[Law, ...] = (
+    _pure,
+    _survives,
+    _reproducible,
+    _shape,
+    _tree,
+    _dtype,
+    _calculus,
+    _linear,
+    _params_vjp,
+    _running,
+    _traits,
+    _examples,
+    _empty,
+    _single,
+    _any_batch,
+    _layouts,
+    _pickling,
+    _rebuilt,
+    _wrong_shape,
+    _wrong_dtype,
+    _threads,
+)
+"""The laws that every layer keeps, in the order in which `check_layer` checks them."""
+
+
+def check_layer(
+    layer: Layer[Any, Any],
+    shape: Shape,
+    *,
+    key: Key | None = None,
+    x: Any = None,
+    traits: Iterable[Trait] = (),
+    stopped: Iterable[str] = (),
+    seed: int = 0,
+) -> None:
+    """Prove a layer: all the laws, on one input.
+
+    Parameters
+    ----------
+    layer : Layer
+        Yours, or a whole network.
+    shape : Shape
+        Of its input, with a batch of at least 2; for several inputs, a tuple of shapes. Small is
+        quick.
+    key : Key, optional
+        Where the parameters and the random inputs come from, instead of `seed`.
+    x : array or tuple of arrays, optional
+        The input, instead of random normals; needed for integers.
+    traits : iterable of Trait
+        Beyond those of the layer's spec.
+    stopped : iterable of str
+        Leaves whose gradient is zero by definition: ``"x"``, ``"params/dense1/weight"``, or the
+        start of such a path.
+    seed : int
+        For `key`.
+
+    Raises
+    ------
+    AssertionError
+        For the first law that is broken; the message has the law, the leaf, and what was expected
+        and found.
+    ValueError, TypeError
+        For something that is not a layer, a batch of less than 2, or an `x` of another shape.
+
+    Notes
+    -----
+    Parameters, input, cache and gradients are read-only. Every law holds without a key and with
+    one. Gradients are checked in float64, along random directions of every single leaf, at
+    parameters moved away from where they start. Non-differentiable points are almost surely far
+    from random normals; where they are not, give an `x`.
+
+    Examples
+    --------
+    >>> from funcnn import conv, relu, serial
+    >>> from funcnn.testing import check_layer
+    >>> check_layer(serial(conv(2, 3), relu()), (2, 1, 5, 5))
+    """
+    subject = Subject(layer, shape, key=key, x=x, traits=traits, stopped=stopped, seed=seed)
+    for one in LAWS:
+        one(subject)

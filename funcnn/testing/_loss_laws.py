@@ -1,0 +1,321 @@
+"""The laws that every loss keeps."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+
+from funcnn import random
+from funcnn._checks import refuse_type
+from funcnn.testing import _values
+from funcnn.testing._laws import Law, agree, breach, is_refusal, law, refuses
+from funcnn.types import Array, Cache, Loss, rebuild
+
+_STEP = 1e-6
+_DIRECTIONS = 3
+_ROUNDING = 1e-9
+
+
+class LossSubject:
+    """A loss with a prediction and a target, for the laws to look at.
+
+    Parameters
+    ----------
+    loss : Loss
+        The loss.
+    prediction, target : array or tuple of arrays
+        What it is applied to; float leaves are cast as the laws need.
+    seed : int
+        For the random directions.
+
+    Raises
+    ------
+    TypeError
+        For something that is not a loss.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import mean_squared_error
+    >>> LossSubject(mean_squared_error(), np.ones((2, 3)), np.zeros((2, 3))).value.item()
+    1.0
+    """
+
+    def __init__(self, loss: Loss, prediction: Any, target: Any, *, seed: int = 0) -> None:
+        if not isinstance(loss, Loss):
+            refuse_type("check_loss", f"`loss` must be a Loss, got {loss!r}")
+        self.loss, self.spec, self.key = loss, loss.spec, random.key(seed)
+        self.prediction, self.target = _values.frozen(
+            _values.cast(_values.copied((prediction, target)), np.float64)
+        )
+
+    def pull(self, prediction: Any, target: Any) -> tuple[Any, Cache, Any]:
+        """Value, cache and gradient."""
+        value, cache = self.loss.apply(prediction, target)
+        return value, cache, self.loss.vjp(cache)
+
+    @property
+    def value(self) -> Any:
+        """The value in float64."""
+        return self.loss.apply(self.prediction, self.target)[0]
+
+    def draw(self, label: str, leaf: Array) -> Array:
+        """Random normals of the shape of a leaf."""
+        return random.normal(random.fold_in(self.key, label), leaf.shape, dtype=np.float64)
+
+    def reversed(self) -> tuple[Any, Any]:
+        """Prediction and target from the last example to the first."""
+        both: tuple[Any, Any] = _values.batch((self.prediction, self.target), slice(None, None, -1))
+        return both
+
+
+@law("the value is one finite number")
+def _value(subject: LossSubject) -> None:
+    # Or finite numbers, for reduction="none".
+    value = subject.value
+    if np.ndim(value) and subject.spec.options.get("reduction") != "none":
+        breach("value", "a scalar", f"shape {np.shape(value)}")
+    if not np.isfinite(value).all():
+        breach("value", "finite", value)
+
+
+@law("nothing is mutated")
+def _pure(subject: LossSubject) -> None:
+    prediction, target = _values.copied((subject.prediction, subject.target))
+    value, cache = subject.loss.apply(prediction, target)
+    given = (prediction, target, value, cache)
+    kept = _values.copied(given)
+    subject.loss.vjp(cache)
+    agree("prediction", subject.prediction, prediction)
+    agree("target", subject.target, target)
+    for name, before, after in zip(
+        ("prediction", "target", "value", "cache"), kept, given, strict=True
+    ):
+        agree(name, before, after)
+
+
+@law("earlier results survive later calls")
+def _survives(subject: LossSubject) -> None:
+    first = subject.pull(subject.prediction, subject.target)
+    kept = _values.copied(first)
+    subject.pull(*subject.reversed())
+    for name, before, after in zip(("value", "cache", "dprediction"), kept, first, strict=True):
+        agree(name, before, after)
+
+
+@law("same input, same bits")
+def _reproducible(subject: LossSubject) -> None:
+    runs = [subject.pull(subject.prediction, subject.target) for _ in range(2)]
+    for name, first, second in zip(("value", "cache", "dprediction"), *runs, strict=True):
+        agree(name, first, second)
+    _, cache, dprediction = runs[0]
+    agree("dprediction, called twice,", dprediction, subject.loss.vjp(_values.frozen(cache)))
+
+
+@law("the gradient has the prediction's shape and dtype")
+def _tree(subject: LossSubject) -> None:
+    for dtype in (np.float32, np.float64):
+        given = _values.frozen(_values.cast((subject.prediction, subject.target), dtype))
+        value, _, gradient = subject.pull(*given)
+        if not isinstance(value, (np.ndarray, np.generic)) or value.dtype != dtype:
+            breach("value", np.dtype(dtype), getattr(value, "dtype", type(value).__name__))
+        found = dict(_values.leaves(gradient, "dprediction"))
+        for path, leaf in _values.leaves(given[0], "dprediction"):
+            slope = found.pop(path, None)
+            if not isinstance(slope, np.ndarray) or slope.shape != leaf.shape:
+                breach(path, f"an array of shape {leaf.shape}", np.shape(slope))
+            if _values.is_float(leaf) and slope.dtype != dtype:
+                breach(path, np.dtype(dtype), slope.dtype)
+        for path in found:
+            breach(path, "no leaf", "one")
+
+
+@law("vjp agrees with central differences")
+def _calculus(subject: LossSubject) -> None:
+    value, _, gradient = subject.pull(subject.prediction, subject.target)
+    slopes = dict(_values.leaves(gradient, "prediction"))
+    for path, leaf in _values.leaves(subject.prediction, "prediction"):
+        if not _values.is_float(leaf):
+            if np.any(slopes[path]):
+                breach(path, "a gradient of zeros", slopes[path])
+            continue
+        for direction in range(_DIRECTIONS):
+            way = subject.draw(f"{path} {direction}", leaf)
+            ends = []
+            for step in (_STEP, -_STEP):
+                moved = _values.replaced(subject.prediction, path, leaf + step * way, "prediction")
+                ends.append(subject.loss.apply(_values.frozen(moved), subject.target)[0])
+            change = np.asarray(ends[0] - ends[1])
+            expected = _values.inner(change, np.ones_like(change)) / (2 * _STEP)
+            found = _values.inner(slopes[path], way)
+            values = np.asarray(value)
+            tolerance = 1e-6 * _values.magnitude(slopes[path], way) + 1e-9 * _values.magnitude(
+                values, np.ones_like(values)
+            )
+            if not abs(expected - found) <= max(tolerance, 1e-9):
+                breach(path, f"a slope of {expected:.9g}", f"{found:.9g}")
+
+
+@law("the order in memory changes nothing")
+def _layouts(subject: LossSubject) -> None:
+    value, _, gradient = subject.pull(subject.prediction, subject.target)
+    for layout in _values.LAYOUTS:
+        given = _values.mapped(layout, (subject.prediction, subject.target))
+        found, _, slope = subject.pull(*_values.frozen(given))
+        agree(f"value ({layout.__name__} memory)", value, found, _ROUNDING)
+        agree(f"dprediction ({layout.__name__} memory)", gradient, slope, _ROUNDING)
+
+
+@law("an empty batch is refused, or finite")
+def _empty(subject: LossSubject) -> None:
+    # A mean over nothing is undefined; a loss may say so, but must not answer NaN.
+    given = _values.batch((subject.prediction, subject.target), slice(0, 0))
+    try:
+        value, _, gradient = subject.pull(*given)
+    except Exception as error:
+        is_refusal("an empty batch", subject.spec, ValueError, error)
+        return
+    if not np.isfinite(value).all():
+        breach("value of an empty batch", "finite, or a refusal", value)
+    if _values.shapes(gradient) != _values.shapes(given[0]):
+        breach("dprediction", _values.shapes(given[0]), _values.shapes(gradient))
+
+
+@law("loss and cache survive pickling")
+def _pickling(subject: LossSubject) -> None:
+    value, cache, gradient = subject.pull(subject.prediction, subject.target)
+    try:
+        loss = pickle.loads(pickle.dumps(subject.loss))
+    except Exception as error:
+        breach("spec", "a `build` at the top of a module and options that can be pickled", error)
+    try:
+        cache = pickle.loads(pickle.dumps(cache))
+    except Exception as error:
+        breach("cache", "data that can be pickled", error)
+    agree("value", value, loss.apply(subject.prediction, subject.target)[0])
+    agree("dprediction", gradient, loss.vjp(cache))
+
+
+@law("the spec rebuilds the loss")
+def _rebuilt(subject: LossSubject) -> None:
+    loss = rebuild(subject.spec)
+    if not isinstance(loss, Loss) or repr(loss) != repr(subject.loss):
+        breach("spec", repr(subject.loss), repr(loss))
+    agree("value", subject.value, loss.apply(subject.prediction, subject.target)[0])
+
+
+@law("a wrong shape is refused")
+def _wrong_shape(subject: LossSubject) -> None:
+    # A prediction that does not fit its target: NumPy would broadcast it.
+    for path, leaf in _values.leaves(subject.prediction, "prediction"):
+        for near in _near(leaf):
+            moved = _values.frozen(_values.replaced(subject.prediction, path, near, "prediction"))
+            refuses(
+                f"{path} of shape {near.shape}",
+                subject.spec,
+                ValueError,
+                subject.loss.apply,
+                moved,
+                subject.target,
+            )
+
+
+def _near(leaf: Array) -> Iterator[Array]:
+    yield leaf[:1] if len(leaf) > 1 else np.concatenate([leaf, leaf])
+    yield leaf[None]
+    yield leaf[..., None]
+
+
+@law("a wrong dtype is refused")
+def _wrong_dtype(subject: LossSubject) -> None:
+    given, target = _values.cast((subject.prediction, subject.target), np.float32)
+    for path, leaf in _values.leaves(given, "prediction"):
+        if _values.is_float(leaf):
+            for bad in (leaf.tolist(), leaf.astype(np.int64), leaf.astype(np.float16)):
+                moved = _values.replaced(given, path, bad, "prediction")
+                refuses(
+                    f"{path} of {getattr(bad, 'dtype', 'list')}",
+                    subject.spec,
+                    TypeError,
+                    subject.loss.apply,
+                    moved,
+                    target,
+                )
+
+
+@law("threads do not disturb each other")
+def _threads(subject: LossSubject) -> None:
+    inputs = ((subject.prediction, subject.target), subject.reversed())
+    alone = [subject.pull(*given) for given in inputs]
+    start = Barrier(2)
+
+    def together(prediction: Any, target: Any) -> list[tuple[Any, Cache, Any]]:
+        start.wait()
+        return [subject.pull(prediction, target) for _ in range(3)]
+
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(copy_context().run, together, *given) for given in inputs]
+        for (value, _, gradient), job in zip(alone, jobs, strict=True):
+            for found, _, slope in job.result():
+                agree("value", value, found)
+                agree("dprediction", gradient, slope)
+
+
+LOSS_LAWS: tuple[Law, ...] = (
+    _pure,
+    _survives,
+    _reproducible,
+    _value,
+    _tree,
+    _calculus,
+    _layouts,
+    _empty,
+    _pickling,
+    _rebuilt,
+    _wrong_shape,
+    _wrong_dtype,
+    _threads,
+)
+"""The laws that every loss keeps, in the order in which `check_loss` checks them."""
+
+
+def check_loss(loss: Loss, prediction: Any, target: Any, *, seed: int = 0) -> None:
+    """Prove a loss: all the laws, on one prediction and target.
+
+    Parameters
+    ----------
+    loss : Loss
+        Yours, or one of the library's.
+    prediction, target : array or tuple of arrays
+        What it is applied to, a few examples; float leaves are cast as the laws need.
+    seed : int
+        For the random directions of the gradient check.
+
+    Raises
+    ------
+    AssertionError
+        For the first law that is broken; the message has the law, the leaf, and what was expected
+        and found.
+    TypeError
+        For something that is not a loss.
+
+    Notes
+    -----
+    A loss may refuse an empty batch, whose mean is undefined, or give a finite value for it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import softmax_cross_entropy
+    >>> from funcnn.testing import check_loss
+    >>> check_loss(softmax_cross_entropy(), np.eye(3), np.array([2, 0, 1]))
+    """
+    subject = LossSubject(loss, prediction, target, seed=seed)
+    for one in LOSS_LAWS:
+        one(subject)

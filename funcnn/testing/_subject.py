@@ -1,0 +1,145 @@
+"""What the laws of a layer look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funcnn import random, tree
+from funcnn._checks import refuse, refuse_type
+from funcnn.testing import _values
+from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Trait, has_trait
+
+
+class Run(NamedTuple):
+    """A layer's forward and backward pass."""
+
+    out: Any
+    cache: Cache
+    dout: Any
+    dparams: Params
+    dx: Any
+
+
+class Subject:
+    """A layer with an input, for the laws to look at.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer.
+    shape : Shape
+        Of its input, with a batch of at least 2; for several inputs, a tuple of shapes.
+    key : Key, optional
+        Where the parameters and the random inputs come from, instead of `seed`.
+    x : array or tuple of arrays, optional
+        The input, instead of random normals; needed for integers.
+    traits : iterable of Trait
+        Beyond those of the layer's spec.
+    stopped : iterable of str
+        Leaves whose gradient is zero by definition: ``"x"``, ``"params/dense1/weight"``, or the
+        start of such a path.
+    seed : int
+        For `key`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For something that is not a layer, a batch of less than 2, or an `x` of another shape.
+
+    Examples
+    --------
+    >>> from funcnn import relu
+    >>> Subject(relu(), (4, 3)).x.shape
+    (4, 3)
+    """
+
+    def __init__(
+        self,
+        layer: Layer[Any, Any],
+        shape: Shape,
+        *,
+        key: Key | None = None,
+        x: Any = None,
+        traits: Iterable[Trait] = (),
+        stopped: Iterable[str] = (),
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(layer, Layer):
+            refuse_type("check_layer", f"`layer` must be a Layer, got {layer!r}")
+        if any(not one or one[0] < 2 for _, one in _values.each_shape(shape)):
+            refuse("check_layer", f"`shape` must have a batch of at least 2, got {shape}")
+        self.layer, self.spec, self.shape = layer, layer.spec, shape
+        self.key = random.key(seed) if key is None else key
+        self.own_traits = layer.spec.traits | frozenset(traits)
+        self.stopped = tuple(stopped)
+        if x is None:
+            x = _values.over_shapes(self.draw, shape)
+        if _values.shapes(x) != shape:
+            refuse("check_layer", f"`x` must have shape {shape}, got {_values.shapes(x)}")
+        self.x = _values.frozen(_values.cast(_values.copied(x), np.float64))
+        self.init_key = random.fold_in(self.key, "init")
+        self.modes: dict[str, Key | None] = {
+            "inference": None,
+            "training": random.fold_in(self.key, "training"),
+        }
+        self._runs: dict[str, Run] = {}
+
+    def has(self, trait: Trait) -> bool:
+        """Whether the layer, or one inside it, has a trait."""
+        return trait in self.own_traits or has_trait(self.spec, trait)
+
+    def is_stopped(self, path: str) -> bool:
+        """Whether the gradient at a path is zero by definition."""
+        return tree.is_statistic(path) or any(f"{path}/".startswith(f"{s}/") for s in self.stopped)
+
+    def draw(self, label: str, shape: Shape) -> Array:
+        """Random normals, the same ones for the same label."""
+        return random.normal(random.fold_in(self.key, label), shape, dtype=np.float64)
+
+    def dout(self, out: Any, label: str = "dout") -> Any:
+        """A random gradient for an output; zeros for what has none."""
+
+        def like(leaf: Array, drawn: Array) -> Array:
+            return drawn.astype(leaf.dtype) if _values.is_float(leaf) else np.zeros_like(drawn)
+
+        drawn = _values.over_shapes(self.draw, _values.shapes(out), label)
+        return _values.frozen(_values.mapped(like, out, drawn))
+
+    @cached_property
+    def started(self) -> tuple[Shape, Params]:
+        """What `init` gives."""
+        out_shape, params = self.layer.init(self.init_key, self.shape)
+        return out_shape, _values.frozen(params)
+
+    @cached_property
+    def params(self) -> Params:
+        """Parameters in float64, away from special values: a weight of 1 would hide its absence."""
+
+        def moved(path: str, leaf: Any) -> Any:
+            if not _values.is_float(leaf):
+                return leaf
+            noise = 0.25 * self.draw(path, leaf.shape)
+            return leaf + (np.abs(noise) if tree.is_statistic(path) else noise)
+
+        wide = _values.cast(self.started[1], np.float64)
+        return dict(_values.frozen(_values.mapped_with_path(moved, wide, path="params")))
+
+    def fresh(self, mode: str, params: Params, x: Any, dout: Any = None) -> Run:
+        """Forward and backward, with a random `dout` where none is given."""
+        out, cache = self.layer.apply(params, x, key=self.modes[mode])
+        if dout is None:
+            dout = self.dout(out)
+        return Run(out, cache, dout, *self.layer.vjp(cache, dout))
+
+    def run(self, mode: str) -> Run:
+        """The pass in float64 that the laws share, all of it read-only."""
+        if mode not in self._runs:
+            out, cache = self.layer.apply(self.params, self.x, key=self.modes[mode])
+            _values.frozen((out, cache))
+            dout = self.dout(out)
+            self._runs[mode] = Run(out, cache, dout, *_values.frozen(self.layer.vjp(cache, dout)))
+        return self._runs[mode]
