@@ -171,6 +171,17 @@ def float_dtype(who: str, value: object) -> np.dtype[Any]:
     return found.newbyteorder("=")  # in the machine's own byte order
 
 
+def integer_dtype(who: str, value: object) -> np.dtype[Any]:
+    """An integer dtype, under any name that NumPy knows."""
+    try:
+        found: np.dtype[Any] | None = np.dtype(value)  # type: ignore[call-overload]
+    except TypeError:
+        found = None
+    if found is None or found.kind not in "iu":
+        refuse_type(who, f"`dtype` must be an integer dtype, got {value!r}")
+    return found.newbyteorder("=")
+
+
 # --- arrays, checked in `apply` before any arithmetic ----------------------------------------------
 
 

@@ -30,7 +30,9 @@ J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw (2011). Parallel random numbe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -42,14 +44,19 @@ from funcnn.types import Array, Key
 
 if TYPE_CHECKING:
     from numpy.random import Philox
-    from numpy.typing import DTypeLike
+    from numpy.typing import ArrayLike, DTypeLike
 
 __all__ = [
     "NO_DRAW",
+    "bernoulli",
+    "choice",
     "fold_in",
     "key",
     "normal",
+    "permutation",
+    "randint",
     "split",
+    "truncated_normal",
     "uniform",
 ]
 
@@ -227,10 +234,15 @@ def _chunks(key: Key, count: int, bits: int) -> Iterator[tuple[slice, Array]]:
 def _empty(
     who: str, key: Key, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> tuple[Array, bool]:
-    """An array to draw into, and whether to draw; all zeros in one place for `NO_DRAW`."""
+    """An array to draw into, and whether to draw."""
     if _words(who, key) == NO_DRAW:
-        return np.broadcast_to(dtype.type(0), shape), False
+        return _nothing(shape, dtype), False
     return np.empty(shape, dtype), True
+
+
+def _nothing(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """What `NO_DRAW` draws."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def _unit(key: Key, out: Array) -> None:
@@ -271,7 +283,7 @@ def uniform(
     TypeError
         If an argument is of the wrong kind.
     ValueError
-        If `high` is not above `low`, in `dtype`.
+        If `high` is not above `low` in `dtype`, or too far for it.
 
     Notes
     -----
@@ -285,8 +297,12 @@ def uniform(
     """
     who = "uniform"
     shape, kind = _checks.sizes(who, shape), _checks.float_dtype(who, dtype)
-    least = kind.type(_checks.number(who, "low", low))
-    beyond = kind.type(_checks.number(who, "high", high))
+    limit = float(np.finfo(kind).max)
+    low = _checks.number(who, "low", low, minimum=-limit)
+    high = _checks.number(who, "high", high, maximum=limit)
+    if not high - low <= limit:
+        _checks.refuse(who, f"`high` - `low` must fit {kind}, got {high!r} and {low!r}")
+    least, beyond = kind.type(low), kind.type(high)
     if not beyond > least:
         _checks.refuse(who, f"`high` must be above `low`, got {high!r} and {low!r}")
     out, drawing = _empty(who, key, shape, kind)
@@ -300,8 +316,10 @@ def uniform(
     return out
 
 
-# Wichura's rational functions, highest power first: numerator and denominator of each.
-_CENTRE = (
+# Wichura's rational functions, highest power first: numerator and denominator. AS 241 gives one set
+# for 16 digits (PPND16) and one for 7 (PPND7).
+_Rational = tuple[tuple[float, ...], tuple[float, ...]]
+_CENTRE: _Rational = (
     (2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4,
      4.5921953931549871457e4, 1.3731693765509461125e4, 1.9715909503065514427e3,
      1.3314166789178437745e2, 3.3871328727963666080e0),
@@ -309,34 +327,38 @@ _CENTRE = (
      2.1213794301586595867e4, 5.3941960214247511077e3, 6.8718700749205790830e2,
      4.2313330701600911252e1, 1.0),
 )  # fmt: skip
-_CENTRE_SINGLE = (
+_CENTRE_SINGLE: _Rational = (
     (5.9109374720e1, 1.5929113202e2, 5.0434271938e1, 3.3871327179e0),
     (6.7187563600e1, 7.8757757664e1, 1.7895169469e1, 1.0),
 )
-_TAIL = (
+_TAIL: _Rational = (
     (7.74545014278341407640e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1,
      1.27045825245236838258e0, 3.64784832476320460504e0, 5.76949722146069140550e0,
      4.63033784615654529590e0, 1.42343711074968357734e0),
     (1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2,
-     1.48103976427480074590e-1, 6.89767334985100004550e-1, 1.67638483018480384940e0,
+     1.48103976427480074590e-1, 6.89767334985100004550e-1, 1.67638483018380384940e0,
      2.05319162663775882187e0, 1.0),
 )  # fmt: skip
-_FAR_TAIL = (
+_TAIL_SINGLE: _Rational = (
+    (1.7023821103e-1, 1.3067284816e0, 2.7568153900e0, 1.4234372777e0),
+    (1.2021132975e-1, 7.3700164250e-1, 1.0),
+)
+_FAR_TAIL: _Rational = (
     (2.01033439929228813265e-7, 2.71155556874348757815e-5, 1.24266094738807843860e-3,
      2.65321895265761230930e-2, 2.96560571828504891230e-1, 1.78482653991729133580e0,
      5.46378491116411436990e0, 6.65790464350110377720e0),
     (2.04426310338993978564e-15, 1.42151175831644588870e-7, 1.84631831751005468180e-5,
-     7.86869131145613259100e-4, 1.48753613908506148525e-2 * 0 + 1.48753612908506148525e-2,
-     1.36929880922735805310e-1, 5.99832206555887937690e-1, 1.0),
+     7.86869131145613259100e-4, 1.48753612908506148525e-2, 1.36929880922735805310e-1,
+     5.99832206555887937690e-1, 1.0),
 )  # fmt: skip
+_CENTRAL = 0.425  # the centre reaches this far from the median, in probability
 _LOG2 = 0.69314718055994530942
-_CENTRAL = 0.425  # up to this distance from the median the first function holds
 
 
 def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
     """Horner's rule, in the dtype of `x`."""
     kind = x.dtype.type
-    value = x * kind(coefficients[0])
+    value: Array = x * kind(coefficients[0])
     for coefficient in coefficients[1:-1]:
         value += kind(coefficient)
         value *= x
@@ -344,36 +366,52 @@ def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
     return value
 
 
+def _ratio(rational: _Rational, x: Array) -> Array:
+    value = _polynomial(rational[0], x)
+    value /= _polynomial(rational[1], x)
+    return value
+
+
 def _minus_log(p: Array) -> Array:
-    """``-log(p)`` for normal float64 numbers, without a table and without the C library."""
-    bits = p.view(np.int64)
-    exponent = (bits - np.int64(0x3FE6A09E667F3BCD)) >> 52  # of p / sqrt(0.5)
-    m = (bits - (exponent << 52)).view(np.float64)  # in [sqrt(0.5), sqrt(2)): p = m * 2**exponent
-    s = (m - 1.0) / (m + 1.0)
-    # log(m) = 2 artanh(s) = 2 (s + s**3 / 3 + s**5 / 5 + ...), and s**2 < 0.03
-    series = _polynomial(tuple(2.0 / power for power in range(21, 0, -2)), s * s)
-    return -(exponent * _LOG2 + s * series)
+    """``-log(p)`` of positive normal numbers, without the C library's logarithm."""
+    if p.dtype == np.float64:
+        bits, shift, root_half, last = p.view(np.int64), 52, 0x3FE6A09E667F3BCD, 19
+    else:
+        bits, shift, root_half, last = p.view(np.int32), 23, 0x3F3504F3, 9
+    exponent = (bits - root_half) >> shift
+    m = (bits - (exponent << shift)).view(p.dtype)  # sqrt(0.5) <= m < sqrt(2), p = m 2**exponent
+    s = (m - 1) / (m + 1)
+    # log(m) = 2 artanh(s) = 2 (s + s**3 / 3 + s**5 / 5 + ...), where s**2 < 0.03
+    log_m = s * _polynomial(tuple(2.0 / power for power in range(last, 0, -2)), s * s)
+    log_p: Array = exponent.astype(p.dtype) * p.dtype.type(_LOG2) + log_m
+    return -log_p
 
 
 def _tail_quantile(p: Array) -> Array:
-    """How far out a tail of a normal distribution begins that holds probability `p` < 0.075."""
+    """How far from 0 a tail of probability `p` begins, where p < 0.5 - `_CENTRAL`."""
     r = np.sqrt(_minus_log(p))
-    x = r - 1.6
-    z = _polynomial(_TAIL[0], x) / _polynomial(_TAIL[1], x)
+    if p.dtype == np.float32:
+        return _ratio(_TAIL_SINGLE, r - np.float32(1.6))
+    z = _ratio(_TAIL, r - 1.6)
     far = np.flatnonzero(r > 5.0)
     if far.size:
-        x = r[far] - 5.0
-        z[far] = _polynomial(_FAR_TAIL[0], x) / _polynomial(_FAR_TAIL[1], x)
+        z[far] = _ratio(_FAR_TAIL, r[far] - 5.0)
     return z
 
 
-def _quantile(q: Array) -> Array:
-    """The normal quantile at probability ``0.5 + q``, |q| < 0.5."""
-    r = _CENTRAL * _CENTRAL - q * q
-    z = q * _polynomial(_CENTRE[0], r) / _polynomial(_CENTRE[1], r)
-    tails = np.flatnonzero(np.abs(q) > _CENTRAL)
-    p = q[tails]
-    z[tails] = np.copysign(_tail_quantile(0.5 - np.abs(p)), p)
+def _tails(q: Array) -> Array:
+    """Where `q`, the probability between the median and the quantile, leaves the centre."""
+    found: Array = np.flatnonzero(np.abs(q) > q.dtype.type(_CENTRAL))
+    return found
+
+
+def _quantile(q: Array, tails: Array, p: Array) -> Array:
+    """The normal quantile of ``0.5 + q``; `p` is ``0.5 - abs(q)``, at `tails` only."""
+    single = q.dtype == np.float32
+    r = q.dtype.type(_CENTRAL * _CENTRAL) - q * q
+    z = _ratio(_CENTRE_SINGLE if single else _CENTRE, r)
+    z *= q
+    z[tails] = np.copysign(_tail_quantile(p), q[tails])
     return z
 
 
@@ -381,13 +419,17 @@ def _standard_normal(key: Key, out: Array) -> None:
     flat = out.reshape(-1)
     if out.dtype == np.float64:
         for part, words in _chunks(key, flat.size, 64):
-            odd = (words >> 11).view(np.int64)
-            odd <<= 1
-            odd -= 2**53 - 1  # symmetric about 0, never 0
-            flat[part] = _quantile(odd * 2.0**-54)
+            q = ((words >> 11).view(np.int64) * 2 - (2**53 - 1)) * 2.0**-54  # odd, so never 0
+            tails = _tails(q)
+            flat[part] = _quantile(q, tails, 0.5 - np.abs(q[tails]))
         return
+    step = np.float32(2.0**-32)
     for part, words in _chunks(key, flat.size, 32):
-        flat[part] = _quantile((words - (2.0**31 - 0.5)) * 2.0**-32)
+        q = (words ^ np.uint32(2**31)).view(np.int32).astype(np.float32) * step + step / 2
+        tails = _tails(q)
+        ends = words[tails]
+        np.minimum(ends, ~ends, out=ends)  # `q` is too coarse here: count from the nearer end
+        flat[part] = _quantile(q, tails, ends.astype(np.float32) * step + step / 2)
 
 
 def normal(
@@ -420,7 +462,7 @@ def normal(
     TypeError
         If an argument is of the wrong kind.
     ValueError
-        If `std` is negative, or a number not finite.
+        If `std` is negative, or a number not finite or too large for `dtype`.
 
     Notes
     -----
@@ -440,8 +482,9 @@ def normal(
     """
     who = "normal"
     shape, kind = _checks.sizes(who, shape), _checks.float_dtype(who, dtype)
-    mean = _checks.number(who, "mean", mean)
-    std = _checks.number(who, "std", std, minimum=0.0)
+    limit = float(np.finfo(kind).max) / 16  # no draw is that many standard deviations out
+    mean = _checks.number(who, "mean", mean, minimum=-limit, maximum=limit)
+    std = _checks.number(who, "std", std, minimum=0.0, maximum=limit)
     out, drawing = _empty(who, key, shape, kind)
     if drawing:
         _standard_normal(key, out)
@@ -450,3 +493,380 @@ def normal(
         if mean != 0.0:
             np.add(out, kind.type(mean), out=out)
     return out
+
+
+@lru_cache(maxsize=64)
+def _beyond(x: float) -> float:
+    """The probability beyond ``x >= 0``: the least one whose quantile is at most `x`."""
+    # The bits of positive floats are ordered as the floats are: bisect them.
+    ends = np.array([1e-300, 0.5]).view(np.int64)
+    least, most = int(ends[0]), int(ends[1])
+    while least < most:
+        middle = (least + most) // 2
+        p = np.array([middle]).view(np.float64)
+        tails = _tails(0.5 - p)
+        if _quantile(0.5 - p, tails, p[tails])[0] > x:
+            least = middle + 1
+        else:
+            most = middle
+    return float(np.array([least]).view(np.float64)[0])
+
+
+def truncated_normal(
+    key: Key,
+    shape: tuple[int, ...],
+    lower: float = -2.0,
+    upper: float = 2.0,
+    dtype: DTypeLike = np.float32,
+) -> Array:
+    """Draw from the standard normal distribution, given that the number lies between bounds.
+
+    Parameters
+    ----------
+    key : Key
+        Where the randomness comes from.
+    shape : tuple of int
+        The shape of the result.
+    lower, upper : float
+        The bounds, in standard deviations from the mean.
+    dtype : dtype
+        float32 or float64.
+
+    Returns
+    -------
+    array
+        Of `shape` and `dtype`, nothing outside the bounds (as rounded to `dtype`).
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind.
+    ValueError
+        If `upper` is not above `lower`, or both are so far out that nothing lies between them.
+
+    Notes
+    -----
+    The normal quantile of a number that is uniform between the probabilities of the bounds. Between
+    -2 and 2, the standard deviation is 0.8796.
+
+    Examples
+    --------
+    >>> x = truncated_normal(key(0), (1000,), lower=0.0)
+    >>> bool(x.min() >= 0), bool(x.max() <= 2)
+    (True, True)
+    """
+    who = "truncated_normal"
+    shape, kind = _checks.sizes(who, shape), _checks.float_dtype(who, dtype)
+    lower, upper = _checks.number(who, "lower", lower), _checks.number(who, "upper", upper)
+    if not upper > lower:
+        _checks.refuse(who, f"`upper` must be above `lower`, got {upper!r} and {lower!r}")
+    out, drawing = _empty(who, key, shape, kind)
+    # Probability is counted from the end where it is small: from the tail if both bounds lie on one
+    # side, which may be the far end, else from the median.
+    one_side = lower > 0 or upper < 0
+    low, high = _beyond(abs(lower)), _beyond(abs(upper))
+    if one_side and low == high:
+        _checks.refuse(
+            who, f"`lower` and `upper` must have room between them, got {lower!r} and {upper!r}"
+        )
+    if drawing:
+        flat = out.reshape(-1)
+        for part, words in _chunks(key, flat.size, 64):
+            unit = (words >> 11) * 2.0**-53
+            if one_side:
+                p = low + unit * (high - low)
+                q = np.copysign(0.5 - p, lower)
+            else:
+                q = (low - 0.5) + unit * ((0.5 - high) - (low - 0.5))
+                p = np.maximum(0.5 - np.abs(q), 2.0**-54)
+            tails = _tails(q)
+            flat[part] = _quantile(q, tails, p[tails])
+        np.clip(out, kind.type(lower), kind.type(upper), out=out)
+    return out
+
+
+# --- events and integers --------------------------------------------------------------------------
+
+
+def bernoulli(key: Key, probability: float, shape: tuple[int, ...] = ()) -> Array:
+    """Draw True with a probability, else False.
+
+    Parameters
+    ----------
+    key : Key
+        Where the randomness comes from.
+    probability : float
+        How often True, from 0 to 1; a multiple of ``2**-32`` is used.
+    shape : tuple of int
+        The shape of the result.
+
+    Returns
+    -------
+    array
+        Of `shape`, and bool.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind.
+    ValueError
+        If `probability` is not within 0 to 1.
+
+    Examples
+    --------
+    >>> int(bernoulli(key(0), 0.25, (10_000,)).sum()) // 100
+    25
+    """
+    who = "bernoulli"
+    shape = _checks.sizes(who, shape)
+    number = _checks.number(who, "probability", probability, minimum=0.0, maximum=1.0)
+    out, drawing = _empty(who, key, shape, np.dtype(np.bool_))
+    if drawing:
+        flat, threshold = out.reshape(-1), round(number * 2**32)
+        if threshold == 2**32:
+            flat[...] = True
+        else:
+            for part, words in _chunks(key, flat.size, 32):
+                np.less(words, np.uint32(threshold), out=flat[part])
+    return out
+
+
+def _below(key: Key, span: int, count: int) -> Array:
+    """`count` integers from 0 to ``span - 1`` in uint64, each exactly as likely."""
+    stream, out, filled = _stream(key), np.empty(count, np.uint64), 0
+    last = 2**64 - 2**64 % span - 1  # beyond it, the small remainders would come up more often
+    while filled < count:
+        words = stream.random_raw(min(count - filled, _CHUNK))
+        if words.max() > last:  # hardly ever, unless the span is huge
+            words = words[words <= np.uint64(last)]
+        if span != 2**64:
+            words -= words // np.uint64(span) * np.uint64(span)
+        out[filled : filled + words.size] = words
+        filled += words.size
+    return out
+
+
+def randint(
+    key: Key,
+    shape: tuple[int, ...],
+    low: int,
+    high: int,
+    dtype: DTypeLike = np.int64,
+) -> Array:
+    """Draw integers from `low` to ``high - 1``, all exactly as likely.
+
+    Parameters
+    ----------
+    key : Key
+        Where the randomness comes from.
+    shape : tuple of int
+        The shape of the result.
+    low, high : int
+        The least integer, and the first one beyond the greatest.
+    dtype : dtype
+        Any integer dtype.
+
+    Returns
+    -------
+    array
+        Of `shape` and `dtype`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind.
+    ValueError
+        If `high` is not above `low`, or one of the integers does not fit `dtype`.
+
+    Notes
+    -----
+    The remainder of 64 random bits; those few that would make the draw uneven are passed over.
+
+    Examples
+    --------
+    >>> sorted(set(randint(key(0), (100,), 1, 7).tolist()))
+    [1, 2, 3, 4, 5, 6]
+    """
+    who = "randint"
+    shape = _checks.sizes(who, shape)
+    kind = _checks.integer_dtype(who, dtype)
+    low, high = _checks.integer(who, "low", low), _checks.integer(who, "high", high)
+    if not high > low:
+        _checks.refuse(who, f"`high` must be above `low`, got {high} and {low}")
+    bounds = np.iinfo(kind)
+    if low < bounds.min or high - 1 > bounds.max:
+        _checks.refuse(
+            who,
+            f"`low` and `high` must lie in {bounds.min}..{int(bounds.max) + 1} for {kind}, "
+            f"got {low} and {high}",
+        )
+    if _words(who, key) == NO_DRAW:
+        return _nothing(shape, kind)
+    words = _below(key, high - low, math.prod(shape))
+    words += np.uint64(low % 2**64)
+    return words.view(np.int64).astype(kind, copy=False).reshape(shape)
+
+
+# --- orders and choices ---------------------------------------------------------------------------
+
+
+def _order(key: Key, count: int) -> Array:
+    """0 to ``count - 1`` in random order: sorted by random bits, with the number in the low bits."""
+    low_bits = np.uint64((1 << max(count - 1, 0).bit_length()) - 1)
+    words = _stream(key).random_raw(count)
+    words &= ~low_bits
+    words |= np.arange(count, dtype=np.uint64)
+    words.sort()  # no two are equal, so every algorithm sorts them alike
+    words &= low_bits
+    return words.view(np.int64)
+
+
+def permutation(key: Key, n: int | Array) -> Array:
+    """Draw an order of the first integers, or shuffle an array along its first axis.
+
+    Parameters
+    ----------
+    key : Key
+        Where the randomness comes from.
+    n : int or array
+        How many integers, or what to shuffle.
+
+    Returns
+    -------
+    array
+        0 to ``n - 1`` as int64, or a shuffled copy.
+
+    Raises
+    ------
+    TypeError
+        If `key` is no key, or `n` neither int nor array.
+    ValueError
+        If `n` is negative, or an array without axes.
+
+    Notes
+    -----
+    The integers are sorted by ``64 - log2(n)`` random bits each.
+
+    Examples
+    --------
+    >>> sorted(permutation(key(0), 5).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    who = "permutation"
+    count = _count(who, "n", n)
+    drawing = _words(who, key) != NO_DRAW
+    if isinstance(n, np.ndarray):
+        return n[_order(key, count)] if drawing else _nothing(n.shape, n.dtype)
+    return _order(key, count) if drawing else _nothing((count,), np.dtype(np.int64))
+
+
+def _count(who: str, name: str, value: object) -> int:
+    """The length of an array's first axis, or an int that stands for it."""
+    if isinstance(value, np.ndarray):
+        if value.ndim == 0:
+            _checks.refuse(who, f"`{name}` must have at least 1 axis, got shape ()")
+        return int(value.shape[0])
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        _checks.refuse_type(who, f"`{name}` must be an int or a NumPy array, got {value!r}")
+    return _checks.integer(who, name, value, 0)
+
+
+def choice(
+    key: Key,
+    n: int | Array,
+    shape: tuple[int, ...] = (),
+    replace: bool = True,
+    weights: ArrayLike | None = None,
+) -> Array:
+    """Draw from the first integers, or from the entries of an array's first axis.
+
+    Parameters
+    ----------
+    key : Key
+        Where the randomness comes from.
+    n : int or array
+        How many integers there are to choose from, or the entries.
+    shape : tuple of int
+        How many to choose.
+    replace : bool
+        Whether the same one may be chosen again.
+    weights : array_like, optional
+        The probability of each, ``(n,)``; without it, all are equally likely.
+
+    Returns
+    -------
+    array
+        Integers (int64) of `shape`, or entries, ``(*shape, *n.shape[1:])``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind.
+    ValueError
+        If there is nothing or not enough to choose from, or `weights` are no probabilities.
+
+    Notes
+    -----
+    With weights, a uniform number is looked up in their running sum. Without replacement, each
+    entry gets an exponential waiting time of mean ``1 / weight``, and the first ones are chosen.
+
+    References
+    ----------
+    P. S. Efraimidis, P. G. Spirakis (2006). Weighted random sampling with a reservoir. Information
+    Processing Letters 97 (5).
+
+    Examples
+    --------
+    >>> int(choice(key(0), 3, weights=[0.0, 1.0, 0.0]))
+    1
+    >>> sorted(choice(key(0), 4, (4,), replace=False).tolist())
+    [0, 1, 2, 3]
+    """
+    who = "choice"
+    shape = _checks.sizes(who, shape)
+    replace = _checks.boolean(who, "replace", replace)
+    size, count = math.prod(shape), _count(who, "n", n)
+    if count == 0:
+        _checks.refuse(who, f"`n` must hold something to choose from, got {n!r}")
+    chances = None if weights is None else _chances(who, weights, count)
+    most = count if chances is None else np.count_nonzero(chances)
+    if not replace and size > most:
+        _checks.refuse(
+            who, f"`shape` must be at most {most} entries without replacement, got {shape}"
+        )
+    if _words(who, key) == NO_DRAW:
+        if isinstance(n, np.ndarray):
+            return _nothing(shape + n.shape[1:], n.dtype)
+        return _nothing(shape, np.dtype(np.int64))
+    if chances is None:
+        index = _below(key, count, size).view(np.int64) if replace else _order(key, count)[:size]
+    elif replace:
+        unit = np.empty(size)
+        _unit(key, unit)
+        running = np.cumsum(chances)
+        index = np.searchsorted(running, unit * running[-1], side="right")
+        # rounding may reach the sum, which is beyond the last one that has a chance
+        index = np.minimum(index, np.flatnonzero(chances)[-1])
+    else:
+        unit = np.empty(count)
+        _unit(key, unit)
+        likely = np.flatnonzero(chances)
+        waits = _minus_log(1.0 - unit[likely]) / chances[likely]
+        index = likely[np.argsort(waits, kind="stable")[:size]]
+    index = index.astype(np.int64, copy=False).reshape(shape)
+    return n[index] if isinstance(n, np.ndarray) else index
+
+
+def _chances(who: str, weights: ArrayLike, count: int) -> Array:
+    try:
+        found = np.asarray(weights, np.float64)
+    except (TypeError, ValueError):
+        _checks.refuse_type(who, f"`weights` must be numbers, got {weights!r}")
+    if found.shape != (count,):
+        _checks.refuse(who, f"`weights` must have shape ({count},), got shape {found.shape}")
+    if not (found >= 0).all():
+        _checks.refuse(who, f"`weights` must be at least 0, got {found.min()}")
+    total = np.cumsum(found)[-1]
+    if not abs(total - 1.0) <= 1e-5:  # as far as float32 weights may be off
+        _checks.refuse(who, f"`weights` must sum to 1, got a sum of {total:.6g}")
+    return found
