@@ -1,0 +1,118 @@
+"""Stacks of small matrix products, cut so that BLAS runs each at full speed.
+
+Below a million multiplications OpenBLAS multiplies in place; above, it first copies both matrices
+into panels, which costs more than it saves when one of them has few rows. So a product of few
+filters and many columns is done a tile at a time. The cut depends on the sizes alone.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from funcnn import numerics
+from funcnn._kernels.scratch import scratch
+from funcnn.types import Array
+
+_SMALL = 1_000_000  # multiplications of a product that BLAS does in place
+_OUTER = 1200  # and the largest result, where both matrices run along the summed axis
+_RUN = 64  # columns that fill the widest registers four times
+_DEPTH = 768  # longest sum in one product of long rows
+_PARTIAL = 1 << 18  # numbers of partial sums that are kept before they are added up
+
+
+@lru_cache(maxsize=1024)
+def tile(rows: int, depth: int, columns: int) -> tuple[int, int]:
+    """Height and width of a tile of ``(rows, depth) @ (depth, columns)``.
+
+    The height divides the rows; the last tile may be narrower.
+
+    >>> tile(6, 75, 768), tile(32, 288, 512), tile(64, 576, 512), tile(512, 4608, 512)
+    ((6, 768), (32, 64), (16, 64), (512, 512))
+    """
+    if rows * depth * columns <= _SMALL:
+        return rows, columns
+    for height in _divisors(rows):
+        width = _SMALL // (height * max(depth, 1)) // _RUN * _RUN
+        if width and height >= min(rows, 8):
+            return height, min(width, columns)
+    return rows, columns
+
+
+@lru_cache(maxsize=1024)
+def outer_tile(rows: int, depth: int, columns: int) -> tuple[int, int]:
+    """Height and width of a tile of ``(rows, depth) @ (columns, depth).T``; both are divisors.
+
+    >>> outer_tile(6, 768, 75), outer_tile(16, 256, 150), outer_tile(64, 512, 576)
+    ((6, 75), (16, 75), (32, 36))
+    """
+    most = min(_OUTER, _SMALL // max(depth, 1))
+    if rows * columns <= most:
+        return rows, columns
+    tiles = [
+        (height * width / (height + width), height, width)
+        for height in _divisors(rows)
+        for width in _divisors(columns)
+        if height * width <= most
+    ]
+    _, height, width = max(tiles, default=(0.0, 0, 0))
+    return (height, width) if height * width >= 256 else (rows, columns)
+
+
+def stacked_product(filters: Array, columns: Array, out: Array) -> None:
+    """``out[...] = filters @ columns`` for stacks ``(..., M, K)`` and ``(..., K, N)``."""
+    rows, count = out.shape[-2:]
+    height, width = tile(rows, filters.shape[-1], count)
+    if (height, width) == (rows, count):
+        numerics.matmul(filters, columns, out=out)
+        return
+    left = _split(filters, -2, height)[..., None, :, :, :]  # (..., 1, M/m, m, K)
+    whole = count // width * width
+    for start, stop in ((0, whole), (whole, count)):
+        if start < stop:
+            step = min(width, stop - start)
+            right = _split(columns[..., start:stop], -1, step).swapaxes(-3, -2)  # (..., N/n, K, n)
+            cut = _split(_split(out[..., start:stop], -1, step), -3, height)  # (.., M/m, m, N/n, n)
+            axes = range(cut.ndim - 4)
+            result = cut.transpose(*axes, -2, -4, -3, -1)  # (..., N/n, M/m, m, n)
+            numerics.matmul(left, right[..., None, :, :], out=result)
+
+
+def summed_outer_product(left: Array, right: Array) -> Array:
+    """``sum_p left[:, p] @ right[:, p].T`` for ``(G, P, M, D)`` and ``(G, P, N, D)``."""
+    groups, places, rows, depth = left.shape
+    columns = right.shape[2]
+    total: Array | None = None
+    step = min(depth, _DEPTH)
+    block = max(1, _PARTIAL // max(groups * rows * columns * (depth // max(step, 1)), 1))
+    whole = depth // max(step, 1) * step
+    for start, stop in ((0, whole), (whole, depth)):
+        if start == stop:
+            continue
+        step = min(step, stop - start)
+        height, width = outer_tile(rows, step, columns)
+        for first in range(0, places, block):
+            some = slice(first, first + block)
+            a = _split(_split(left[:, some, :, start:stop], 3, step), 2, height)
+            b = _split(_split(right[:, some, :, start:stop], 3, step), 2, width)
+            a = a.transpose(0, 1, 4, 2, 3, 5)[:, :, :, :, None]  # (G, P, D/d, M/m, 1, m, d)
+            b = b.transpose(0, 1, 4, 2, 5, 3)[:, :, :, None]  # (G, P, D/d, 1, N/n, d, n)
+            partial = scratch("partial", (groups, *a.shape[1:3], rows, columns), left.dtype)
+            cut = _split(_split(partial, 4, width), 3, height)  # (G, P, D/d, M/m, m, N/n, n)
+            numerics.matmul(a, b, out=cut.transpose(0, 1, 2, 3, 5, 4, 6))
+            part = numerics.sum(partial, (1, 2))
+            total = part if total is None else total + part
+    return np.zeros((groups, rows, columns), left.dtype) if total is None else total
+
+
+def _split(array: Array, axis: int, size: int) -> Array:
+    """A view with an axis cut in two: how many pieces, and the `size` of each."""
+    axis %= array.ndim
+    pieces = array.shape[axis] // size
+    return array.reshape(*array.shape[:axis], pieces, size, *array.shape[axis + 1 :])
+
+
+@lru_cache(maxsize=256)
+def _divisors(number: int) -> tuple[int, ...]:
+    return tuple(d for d in range(number, 0, -1) if number % d == 0)
