@@ -1,0 +1,105 @@
+"""Networks that are wired well; the types that a checker must infer stand beside them."""
+
+from typing import assert_type
+
+import numpy as np
+
+from funcnn import (
+    Layer,
+    conv,
+    dense,
+    flatten,
+    identity,
+    max_pool,
+    named,
+    parallel,
+    random,
+    relu,
+    residual,
+    serial,
+    sgd_update,
+    softmax,
+    softmax_cross_entropy,
+    value_and_grad,
+)
+from funcnn.types import Image, Vector
+
+assert_type(serial(dense(3)), Layer[Vector, Vector])
+assert_type(serial(conv(6, 5), flatten()), Layer[Image, Vector])
+assert_type(serial(conv(6, 5), relu(), flatten()), Layer[Image, Vector])
+assert_type(serial(conv(6, 5), relu(), max_pool(2), flatten()), Layer[Image, Vector])
+assert_type(serial(conv(6, 5), relu(), max_pool(2), flatten(), dense(1)), Layer[Image, Vector])
+assert_type(
+    serial(conv(6, 5), relu(), max_pool(2), flatten(), dense(1), relu()), Layer[Image, Vector]
+)
+assert_type(
+    serial(conv(6, 5), relu(), max_pool(2), flatten(), dense(1), relu(), dense(1)),
+    Layer[Image, Vector],
+)
+assert_type(
+    serial(conv(6, 5), relu(), max_pool(2), conv(6, 5), relu(), max_pool(2), flatten(), dense(1)),
+    Layer[Image, Vector],
+)
+assert_type(
+    serial(
+        conv(6, 5), relu(), max_pool(2), conv(6, 5), relu(), max_pool(2), flatten(), dense(1), relu()
+    ),
+    Layer[Image, Vector],
+)
+lenet = serial(
+    conv(6, 5), relu(), max_pool(2), conv(16, 5), relu(), max_pool(2),
+    flatten(), dense(120), relu(), dense(10),
+)  # fmt: skip
+assert_type(lenet, Layer[Image, Vector])
+assert_type(
+    serial(
+        conv(6, 5), relu(), max_pool(2), conv(16, 5), relu(), max_pool(2),
+        flatten(), dense(120), relu(), dense(10), softmax(),
+    ),
+    Layer[Image, Vector],
+)  # fmt: skip
+assert_type(
+    serial(
+        conv(6, 5), relu(), max_pool(2), conv(16, 5), relu(), max_pool(2),
+        flatten(), dense(120), relu(), dense(84), relu(), dense(10),
+    ),
+    Layer[Image, Vector],
+)  # fmt: skip
+
+# A chain may start with layers that keep any shape.
+assert_type(serial(relu(), conv(6, 5)), Layer[Image, Image])
+assert_type(serial(relu(), identity(), conv(6, 5)), Layer[Image, Image])
+assert_type(serial(relu(), dense(3), relu(), dense(2)), Layer[Vector, Vector])
+
+# Combinators nest.
+block = residual(conv(6, 3, padding=1), relu(), conv(6, 3, padding=1))
+assert_type(block, Layer[Image, Image])
+both = parallel(conv(6, 1), conv(6, 3, padding=1), merge="concatenate")
+assert_type(both, Layer[Image, Image])
+assert_type(
+    serial(named("stem", conv(6, 5)), block, both, flatten(), dense(10)), Layer[Image, Vector]
+)
+
+# Training keeps the types.
+images = np.zeros((32, 3, 28, 28), np.float32)
+labels = np.zeros(32, np.int64)
+_, params = lenet.init(random.key(0), images.shape)
+loss, grads = value_and_grad(lenet, softmax_cross_entropy())(params, images, labels)
+params = sgd_update(params, grads, lr=0.01)
+out, cache = lenet.apply(params, images)
+assert_type(out, Vector)
+
+# Chains may end with layers that keep any shape, and start and end with them.
+assert_type(serial(dense(3), relu()), Layer[Vector, Vector])
+assert_type(serial(conv(6, 5), flatten(), softmax()), Layer[Image, Vector])
+assert_type(serial(conv(6, 5), flatten(), relu(), softmax()), Layer[Image, Vector])
+assert_type(serial(conv(6, 5), flatten(), dense(3), relu(), softmax()), Layer[Image, Vector])
+assert_type(serial(relu(), conv(6, 5), relu()), Layer[Image, Image])
+assert_type(serial(relu(), conv(6, 5), flatten(), dense(2), softmax()), Layer[Image, Vector])
+assert_type(serial(relu(), identity(), dense(2), relu(), softmax()), Layer[Vector, Vector])
+assert_type(serial(serial(relu(), conv(6, 5), relu()), flatten(), dense(3)), Layer[Image, Vector])
+typed: Layer[Image, Image] = serial(relu(), relu())
+
+# A flatten in front takes anything: its chain is checked, but the input's type must be said.
+mlp: Layer[Image, Vector] = serial(flatten(), dense(10), relu(), dense(3))
+assert_type(serial(conv(6, 5), mlp), Layer[Image, Vector])
