@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -42,7 +42,10 @@ __all__ = [
     "lecun_uniform",
     "normal",
     "ones",
+    "orthogonal",
+    "truncated_normal",
     "uniform",
+    "variance_scaling",
     "zeros",
 ]
 
@@ -59,6 +62,8 @@ class Initializer(NamedTuple):
         What `draw` takes beyond key, shape and dtype.
     shown : str
         How it prints: the call that made it.
+    min_rank : int
+        How many axes a shape must have at least.
 
     Examples
     --------
@@ -72,13 +77,48 @@ class Initializer(NamedTuple):
     draw: Callable[..., Array]
     options: tuple[Any, ...] = ()
     shown: str = ""
+    min_rank: int = 0
 
     def __call__(
         self, key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32
     ) -> Array:
-        """Draw an array; with `random.NO_DRAW`, zeros that take no memory."""
+        """Draw an array, or nothing but its shape.
+
+        Parameters
+        ----------
+        key : Key
+            Where the randomness comes from. From `funcnn.random.NO_DRAW` come zeros that take no
+            memory.
+        shape : tuple of int
+            The shape of the result; of weights, ``(out, in, *kernel)``.
+        dtype : dtype
+            float32 or float64.
+
+        Returns
+        -------
+        array
+            Of `shape` and `dtype`.
+
+        Raises
+        ------
+        TypeError
+            If an argument is of the wrong kind.
+        ValueError
+            If `shape` has too few axes to have fans.
+
+        Examples
+        --------
+        >>> from funcnn import random
+        >>> ones()(random.key(0), (3,))
+        array([1., 1., 1.], dtype=float32)
+        """
         who = repr(self).partition("(")[0]
         shape, kind = _checks.sizes(who, shape), _checks.float_dtype(who, dtype)
+        if len(shape) < self.min_rank:
+            _checks.refuse(
+                who,
+                f"`shape` must have at least {self.min_rank} axes (out, in, ...), got {shape}",
+            )
         if _checks.key(who, key) == random.NO_DRAW:
             return random.uniform(key, shape, dtype=kind)
         return self.draw(key, shape, kind, *self.options)
@@ -87,108 +127,490 @@ class Initializer(NamedTuple):
         return self.shown or f"{self.draw.__name__}({', '.join(map(repr, self.options))})"
 
 
-def _constant(key: Key, shape: tuple[int, ...], dtype: DTypeLike, value: float) -> Array:  # noqa: ARG001
-    return np.full(shape, value, dtype)
+# --- one value, or one distribution, whatever the shape -------------------------------------------
 
 
 def zeros() -> Initializer:
-    """All 0."""
+    """Begin with 0 everywhere.
+
+    Returns
+    -------
+    Initializer
+        For an array of any shape.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> zeros()(random.key(0), (2,))
+    array([0., 0.], dtype=float32)
+    """
     return Initializer(_constant, (0.0,), "zeros()")
 
 
 def ones() -> Initializer:
-    """All 1."""
+    """Begin with 1 everywhere.
+
+    Returns
+    -------
+    Initializer
+        For an array of any shape.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> ones()(random.key(0), (2,))
+    array([1., 1.], dtype=float32)
+    """
     return Initializer(_constant, (1.0,), "ones()")
 
 
 def constant(value: float) -> Initializer:
-    """All the same."""
+    """Begin with one number everywhere.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+
+    Returns
+    -------
+    Initializer
+        For an array of any shape.
+
+    Raises
+    ------
+    TypeError
+        If `value` is no number.
+    ValueError
+        If `value` is not finite.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> constant(0.5)(random.key(0), (2,))
+    array([0.5, 0.5], dtype=float32)
+    """
     number = _checks.number("constant", "value", value)
     return Initializer(_constant, (number,), f"constant({number!r})")
 
 
-def _normal(key: Key, shape: tuple[int, ...], dtype: DTypeLike, std: float) -> Array:
-    return random.normal(key, shape, 0.0, std, dtype)
-
-
 def normal(std: float = 0.01) -> Initializer:
-    """Normal."""
-    number = _checks.number("normal", "std", std, minimum=0.0)
+    """Begin with normal numbers around 0.
+
+    Parameters
+    ----------
+    std : float
+        Their standard deviation.
+
+    Returns
+    -------
+    Initializer
+        For an array of any shape.
+
+    Raises
+    ------
+    TypeError
+        If `std` is no number.
+    ValueError
+        If `std` is not above 0.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> print(f"{normal(0.02)(random.key(0), (10_000,)).std():.3f}")
+    0.020
+    """
+    number = _checks.number("normal", "std", std, above=0.0)
     return Initializer(_normal, (number,), f"normal({number!r})")
 
 
-def _uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike, scale: float) -> Array:
-    return random.uniform(key, shape, -scale, scale, dtype)
+def truncated_normal(std: float = 0.01) -> Initializer:
+    """Begin with normal numbers around 0, none further out than two standard deviations.
+
+    Parameters
+    ----------
+    std : float
+        The standard deviation before the numbers further out are left out; afterwards, it is 0.8796
+        times that.
+
+    Returns
+    -------
+    Initializer
+        For an array of any shape.
+
+    Raises
+    ------
+    TypeError
+        If `std` is no number.
+    ValueError
+        If `std` is not above 0.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> bool(abs(truncated_normal(0.5)(random.key(0), (1000,))).max() <= 1.0)
+    True
+    """
+    number = _checks.number("truncated_normal", "std", std, above=0.0)
+    return Initializer(_truncated_normal, (number,), f"truncated_normal({number!r})")
 
 
 def uniform(scale: float = 0.01) -> Initializer:
-    """Uniform."""
+    """Begin with numbers between ``-scale`` and ``scale``, all equally likely.
+
+    Parameters
+    ----------
+    scale : float
+        The bound.
+
+    Returns
+    -------
+    Initializer
+        For an array of any shape.
+
+    Raises
+    ------
+    TypeError
+        If `scale` is no number.
+    ValueError
+        If `scale` is not above 0.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> bool(abs(uniform(0.5)(random.key(0), (1000,))).max() <= 0.5)
+    True
+    """
     number = _checks.number("uniform", "scale", scale, above=0.0)
     return Initializer(_uniform, (number,), f"uniform({number!r})")
 
 
-def _fans(who: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    if len(shape) < 2:
-        _checks.refuse(who, f"`shape` must have at least 2 axes (out, in, ...), got {shape}")
-    taps = math.prod(shape[2:])
-    return shape[1] * taps, shape[0] * taps
+# --- a variance that suits the fans ---------------------------------------------------------------
+
+
+Mode = Literal["fan_in", "fan_out", "fan_avg"]
+Distribution = Literal["normal", "truncated_normal", "uniform"]
+
+
+def variance_scaling(scale: float, mode: Mode, distribution: Distribution) -> Initializer:
+    """Begin with random numbers of variance ``scale / fan``.
+
+    Parameters
+    ----------
+    scale : float
+        The variance times the fan.
+    mode : {"fan_in", "fan_out", "fan_avg"}
+        Which fan: that of the inputs, of the outputs, or the mean of both.
+    distribution : {"normal", "truncated_normal", "uniform"}
+        Which distribution around 0. The truncated one leaves out what is further out than two
+        standard deviations of the normal one it begins with.
+
+    Returns
+    -------
+    Initializer
+        For weights ``(out, in, *kernel)``.
+
+    Raises
+    ------
+    TypeError
+        If `scale` is no number.
+    ValueError
+        If `scale` is not above 0, or `mode` or `distribution` is none of the words.
+
+    Notes
+    -----
+    ``fan_in = in * prod(kernel)``, ``fan_out = out * prod(kernel)``. All three distributions have
+    the same variance. The uniform one ends at ``sqrt(3 * scale / fan)``: PyTorch's own beginning for
+    dense layers and convolutions is ``variance_scaling(1 / 3, "fan_in", "uniform")``.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> weight = variance_scaling(2.0, "fan_in", "uniform")(random.key(0), (100, 200))
+    >>> print(f"{weight.var():.3f}")
+    0.010
+    """
+    who = "variance_scaling"
+    number = _checks.number(who, "scale", scale, above=0.0)
+    _checks.choice(who, "mode", mode, get_args(Mode))
+    _checks.choice(who, "distribution", distribution, get_args(Distribution))
+    shown = f"{who}({number!r}, {mode!r}, {distribution!r})"
+    return Initializer(_variance_scaling, (number, mode, distribution), shown, 2)
+
+
+def he_normal() -> Initializer:
+    """Begin with normal numbers of variance ``2 / fan_in``, for layers before a `relu`.
+
+    Returns
+    -------
+    Initializer
+        For weights ``(out, in, *kernel)``.
+
+    Notes
+    -----
+    Half of the variance dies in the `relu`; hence the 2.
+    Not truncated, as in PyTorch and in the paper; Keras and JAX leave out what is further out than
+    two standard deviations: ``variance_scaling(2.0, "fan_in", "truncated_normal")``.
+
+    References
+    ----------
+    K. He, X. Zhang, S. Ren, J. Sun (2015). Delving deep into rectifiers: surpassing human-level
+    performance on ImageNet classification. ICCV.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> weight = he_normal()(random.key(0), (100, 300))
+    >>> print(f"{weight.var():.4f}")
+    0.0067
+    """
+    return Initializer(_variance_scaling, (2.0, "fan_in", "normal"), "he_normal()", 2)
+
+
+def he_uniform() -> Initializer:
+    """Begin with uniform numbers of variance ``2 / fan_in``, for layers before a `relu`.
+
+    Returns
+    -------
+    Initializer
+        For weights ``(out, in, *kernel)``.
+
+    Notes
+    -----
+    They lie between ``-sqrt(6 / fan_in)`` and ``sqrt(6 / fan_in)``.
+
+    References
+    ----------
+    K. He, X. Zhang, S. Ren, J. Sun (2015). Delving deep into rectifiers: surpassing human-level
+    performance on ImageNet classification. ICCV.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> weight = he_uniform()(random.key(0), (100, 300))
+    >>> print(f"{weight.var():.4f}")
+    0.0067
+    """
+    return Initializer(_variance_scaling, (2.0, "fan_in", "uniform"), "he_uniform()", 2)
+
+
+def glorot_normal() -> Initializer:
+    """Begin with normal numbers of variance ``2 / (fan_in + fan_out)``.
+
+    Returns
+    -------
+    Initializer
+        For weights ``(out, in, *kernel)``.
+
+    Notes
+    -----
+    A compromise between keeping the variance forward and backward. Also called Xavier.
+    Not truncated, as in PyTorch and in the paper; Keras and JAX leave out what is further out than
+    two standard deviations: ``variance_scaling(1.0, "fan_avg", "truncated_normal")``.
+
+    References
+    ----------
+    X. Glorot, Y. Bengio (2010). Understanding the difficulty of training deep feedforward neural
+    networks. AISTATS.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> weight = glorot_normal()(random.key(0), (100, 300))
+    >>> print(f"{weight.var():.4f}")
+    0.0050
+    """
+    return Initializer(_variance_scaling, (1.0, "fan_avg", "normal"), "glorot_normal()", 2)
+
+
+def glorot_uniform() -> Initializer:
+    """Begin with uniform numbers of variance ``2 / (fan_in + fan_out)``.
+
+    Returns
+    -------
+    Initializer
+        For weights ``(out, in, *kernel)``.
+
+    Notes
+    -----
+    They lie between ``-sqrt(6 / (fan_in + fan_out))`` and its opposite. Also called Xavier.
+
+    References
+    ----------
+    X. Glorot, Y. Bengio (2010). Understanding the difficulty of training deep feedforward neural
+    networks. AISTATS.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> weight = glorot_uniform()(random.key(0), (100, 300))
+    >>> print(f"{weight.var():.4f}")
+    0.0050
+    """
+    return Initializer(_variance_scaling, (1.0, "fan_avg", "uniform"), "glorot_uniform()", 2)
+
+
+def lecun_normal() -> Initializer:
+    """Begin with normal numbers of variance ``1 / fan_in``.
+
+    Returns
+    -------
+    Initializer
+        For weights ``(out, in, *kernel)``.
+
+    Notes
+    -----
+    They keep the variance of what passes; `selu` wants them.
+    Not truncated, as in PyTorch and in the paper; Keras and JAX leave out what is further out than
+    two standard deviations: ``variance_scaling(1.0, "fan_in", "truncated_normal")``.
+
+    References
+    ----------
+    Y. LeCun, L. Bottou, G. B. Orr, K.-R. Müller (1998). Efficient BackProp. In: Neural Networks:
+    Tricks of the Trade.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> weight = lecun_normal()(random.key(0), (100, 300))
+    >>> print(f"{weight.var():.4f}")
+    0.0033
+    """
+    return Initializer(_variance_scaling, (1.0, "fan_in", "normal"), "lecun_normal()", 2)
+
+
+def lecun_uniform() -> Initializer:
+    """Begin with uniform numbers of variance ``1 / fan_in``.
+
+    Returns
+    -------
+    Initializer
+        For weights ``(out, in, *kernel)``.
+
+    Notes
+    -----
+    They lie between ``-sqrt(3 / fan_in)`` and ``sqrt(3 / fan_in)``.
+
+    References
+    ----------
+    Y. LeCun, L. Bottou, G. B. Orr, K.-R. Müller (1998). Efficient BackProp. In: Neural Networks:
+    Tricks of the Trade.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> weight = lecun_uniform()(random.key(0), (100, 300))
+    >>> print(f"{weight.var():.4f}")
+    0.0033
+    """
+    return Initializer(_variance_scaling, (1.0, "fan_in", "uniform"), "lecun_uniform()", 2)
+
+
+def orthogonal(gain: float = 1.0) -> Initializer:
+    """Begin with a random orthogonal matrix: it neither stretches nor shrinks what it turns.
+
+    Parameters
+    ----------
+    gain : float
+        A factor on the matrix.
+
+    Returns
+    -------
+    Initializer
+        For weights ``(out, in, *kernel)``, read as a matrix ``(out, in * prod(kernel))``.
+
+    Raises
+    ------
+    TypeError
+        If `gain` is no number.
+    ValueError
+        If `gain` is not above 0.
+
+    Notes
+    -----
+    The shorter axis of the matrix holds orthonormal vectors, times `gain`: ``W W' = gain**2 I`` for
+    a wide one, ``W' W = gain**2 I`` for a tall one. Every such matrix is equally likely. They are
+    normal numbers made orthonormal in float64 by the modified Gram-Schmidt process, with sums in an
+    order of its own: the same bits everywhere, for ``n**2 * m`` operations (``n <= m`` the axes; 512
+    by 512 takes half a second).
+
+    References
+    ----------
+    A. M. Saxe, J. L. McClelland, S. Ganguli (2014). Exact solutions to the nonlinear dynamics of
+    learning in deep linear neural networks. ICLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import random
+    >>> weight = orthogonal()(random.key(0), (3, 5), np.float64)
+    >>> bool(np.allclose(weight @ weight.T, np.eye(3)))
+    True
+    """
+    number = _checks.number("orthogonal", "gain", gain, above=0.0)
+    return Initializer(_orthogonal, (number,), f"orthogonal({number!r})", 2)
+
+
+# --- the draws themselves, at the top of the module so that they can be pickled -------------------
+
+
+def _constant(_key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], value: float) -> Array:
+    return np.full(shape, value, dtype)
+
+
+def _normal(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], std: float) -> Array:
+    return random.normal(key, shape, 0.0, std, dtype)
+
+
+def _truncated_normal(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], std: float) -> Array:
+    out = random.truncated_normal(key, shape, -2.0, 2.0, dtype)
+    out *= dtype.type(std)
+    return out
+
+
+def _uniform(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], scale: float) -> Array:
+    return random.uniform(key, shape, -scale, scale, dtype)
+
+
+_TRUNCATED_STD = 0.87962566103423978  # of a standard normal number, given that it is within -2..2
 
 
 def _variance_scaling(
     key: Key,
     shape: tuple[int, ...],
-    dtype: DTypeLike,
-    who: str,
+    dtype: np.dtype[Any],
     scale: float,
-    mode: str,
-    distribution: str,
+    mode: Mode,
+    distribution: Distribution,
 ) -> Array:
-    fan_in, fan_out = _fans(who, shape)
+    taps = math.prod(shape[2:])
+    fan_in, fan_out = shape[1] * taps, shape[0] * taps
     fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
-    std = math.sqrt(scale / max(fan, 1.0))
+    std = math.sqrt(scale / max(fan, 1))  # weights without entries have no fan
     if distribution == "uniform":
-        bound = math.sqrt(3.0) * std
-        return random.uniform(key, shape, -bound, bound, dtype)
-    return random.normal(key, shape, 0.0, std, dtype)
+        return _uniform(key, shape, dtype, math.sqrt(3.0) * std)
+    if distribution == "truncated_normal":
+        return _truncated_normal(key, shape, dtype, std / _TRUNCATED_STD)
+    return _normal(key, shape, dtype, std)
 
 
-def he_normal() -> Initializer:
-    """Normal with variance ``2 / fan_in``."""
-    return Initializer(
-        _variance_scaling, ("he_normal", 2.0, "fan_in", "normal"), "he_normal()"
-    )
+def _orthogonal(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], gain: float) -> Array:
+    rows, columns = shape[0], math.prod(shape[1:])
+    vectors = random.normal(key, (min(rows, columns), max(rows, columns)), dtype=np.float64)
+    for index, vector in enumerate(vectors):
+        vector /= np.sqrt(_sum_last(vector * vector))
+        rest = vectors[index + 1 :]
+        rest -= _sum_last(rest * vector)[:, None] * vector
+    matrix = vectors if rows <= columns else vectors.T
+    return (gain * matrix).astype(dtype, order="C").reshape(shape)
 
 
-def he_uniform() -> Initializer:
-    """Uniform with variance ``2 / fan_in``."""
-    return Initializer(
-        _variance_scaling, ("he_uniform", 2.0, "fan_in", "uniform"), "he_uniform()"
-    )
-
-
-def glorot_normal() -> Initializer:
-    """Normal with variance ``2 / (fan_in + fan_out)``."""
-    return Initializer(
-        _variance_scaling, ("glorot_normal", 1.0, "fan_avg", "normal"), "glorot_normal()"
-    )
-
-
-def glorot_uniform() -> Initializer:
-    """Uniform with variance ``2 / (fan_in + fan_out)``."""
-    return Initializer(
-        _variance_scaling, ("glorot_uniform", 1.0, "fan_avg", "uniform"), "glorot_uniform()"
-    )
-
-
-def lecun_normal() -> Initializer:
-    """Normal with variance ``1 / fan_in``."""
-    return Initializer(
-        _variance_scaling, ("lecun_normal", 1.0, "fan_in", "normal"), "lecun_normal()"
-    )
-
-
-def lecun_uniform() -> Initializer:
-    """Uniform with variance ``1 / fan_in``."""
-    return Initializer(
-        _variance_scaling, ("lecun_uniform", 1.0, "fan_in", "uniform"), "lecun_uniform()"
-    )
+def _sum_last(x: Array) -> Array:
+    """The sums along the last axis, by folding it in halves: in the same order everywhere."""
+    while x.shape[-1] > 1:
+        half = x.shape[-1] // 2
+        folded: Array = x[..., :half] + x[..., half : 2 * half]
+        if x.shape[-1] % 2:
+            folded[..., 0] += x[..., -1]
+        x = folded
+    return x[..., 0]
