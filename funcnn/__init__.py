@@ -17,16 +17,24 @@ Examples
 
 from __future__ import annotations
 
-from funcnn import initializers, numerics, random, tree
+from funcnn import initializers, numerics, optimizers, random, schedules, tree
 from funcnn._kernels.columns import col2im, im2col
 from funcnn.combinators import named, parallel, residual, serial
 from funcnn.layers.activations import log_softmax, relu, softmax
-from funcnn.layers.convolution import conv
+from funcnn.layers.convolution import (
+    conv,
+    conv1d,
+    conv3d,
+    conv_transpose,
+    conv_transpose1d,
+    depthwise_conv,
+    separable_conv,
+)
 from funcnn.layers.linear import dense
 from funcnn.layers.pooling import avg_pool, max_pool
 from funcnn.layers.shape import flatten, identity
 from funcnn.losses import mean_squared_error, one_hot, softmax_cross_entropy
-from funcnn.optimizers import sgd_update
+from funcnn.optimizers import Optimizer, adam, adamw, apply_updates, sgd, sgd_update
 from funcnn.training import value_and_grad
 from funcnn.types import Key, Layer, Loss, Params, Shape, Spec
 
@@ -34,13 +42,22 @@ __all__ = [
     "Key",
     "Layer",
     "Loss",
+    "Optimizer",
     "Params",
     "Shape",
     "Spec",
+    "adam",
+    "adamw",
+    "apply_updates",
     "avg_pool",
     "col2im",
     "conv",
+    "conv1d",
+    "conv3d",
+    "conv_transpose",
+    "conv_transpose1d",
     "dense",
+    "depthwise_conv",
     "flatten",
     "identity",
     "im2col",
@@ -51,11 +68,15 @@ __all__ = [
     "named",
     "numerics",
     "one_hot",
+    "optimizers",
     "parallel",
     "random",
     "relu",
     "residual",
+    "schedules",
+    "separable_conv",
     "serial",
+    "sgd",
     "sgd_update",
     "softmax",
     "softmax_cross_entropy",

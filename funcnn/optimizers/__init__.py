@@ -1,0 +1,62 @@
+"""Optimizers: new parameters from gradients, nothing changed in place.
+
+An optimizer is a pair of pure functions, ``init(params) -> state`` and
+``update(grads, state, params) -> (updates, state)``; `apply_updates` adds the updates to the
+parameters. Those known by a name, `adam` and the like, are chains of small transformations.
+
+Examples
+--------
+>>> import numpy as np
+>>> from funcnn import optimizers
+>>> params = {"w": np.array([1.0, -2.0])}
+>>> optimizer = optimizers.chain(optimizers.clip_by_global_norm(1.0), optimizers.adam(0.1))
+>>> state = optimizer.init(params)
+>>> for _ in range(100):
+...     updates, state = optimizer.update(params, state, params)  # the gradient of sum(w**2) / 2
+...     params = optimizers.apply_updates(params, updates)
+>>> bool(np.abs(params["w"]).max() < 0.1)
+True
+"""
+
+from __future__ import annotations
+
+from funcnn.optimizers.aliases import adam, adamw, momentum, nesterov, sgd
+from funcnn.optimizers.core import (
+    Optimizer,
+    State,
+    apply_updates,
+    chain,
+    learning_rate,
+    sgd_update,
+)
+from funcnn.optimizers.limits import (
+    add_decayed_weights,
+    clip,
+    clip_by_global_norm,
+    clip_by_norm,
+    freeze,
+)
+from funcnn.optimizers.scaling import scale, scale_by_adam, scale_by_learning_rate, trace
+
+__all__ = [
+    "Optimizer",
+    "State",
+    "adam",
+    "adamw",
+    "add_decayed_weights",
+    "apply_updates",
+    "chain",
+    "clip",
+    "clip_by_global_norm",
+    "clip_by_norm",
+    "freeze",
+    "learning_rate",
+    "momentum",
+    "nesterov",
+    "scale",
+    "scale_by_adam",
+    "scale_by_learning_rate",
+    "sgd",
+    "sgd_update",
+    "trace",
+]

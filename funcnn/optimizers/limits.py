@@ -1,0 +1,239 @@
+"""Transformations that hold an update back: clipping, weight decay, freezing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from funcnn import _checks, numerics, tree
+from funcnn.optimizers.core import Optimizer, State, stateless, walk
+from funcnn.types import Array, Params, Spec
+
+__all__ = ["add_decayed_weights", "clip", "clip_by_global_norm", "clip_by_norm", "freeze"]
+
+Mask = str | Callable[[str, Array], bool] | None
+
+
+def selects(who: str, mask: Mask) -> Callable[[str, Array], bool]:
+    """A mask as a function ``(path, leaf) -> bool``."""
+    if mask is None:
+        return lambda path, leaf: leaf.ndim >= 2
+    if isinstance(mask, str):
+        return lambda path, leaf: fnmatchcase(path, mask)
+    if not callable(mask):
+        _checks.refuse_type(who, f"`mask` must be a pattern or a function (path, leaf), got {mask!r}")
+    return mask
+
+
+def add_decayed_weights(rate: float, mask: Mask = None) -> Optimizer:
+    """Add a fraction of the parameters to the gradient, so that they decay.
+
+    Parameters
+    ----------
+    rate : float
+        The fraction.
+    mask : str or callable, optional
+        Which leaves decay: a shell pattern for their paths (``"*"``: all), or a function
+        ``(path, leaf) -> bool``. By default those of two or more axes: weights and filters, but no
+        bias and no scale of a normalisation. Running statistics never do.
+
+    Returns
+    -------
+    Optimizer
+        Without state.
+
+    Notes
+    -----
+    ``g + rate * w``. Before a scaling such as `scale_by_adam` it is the L2 penalty; after it, the
+    decoupled weight decay of AdamW. As `optax.add_decayed_weights`.
+
+    References
+    ----------
+    I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.optimizers import add_decayed_weights
+    >>> params = {"weight": np.ones((1, 1)), "bias": np.ones(1)}
+    >>> zeros = {"weight": np.zeros((1, 1)), "bias": np.zeros(1)}
+    >>> add_decayed_weights(0.1).update(zeros, {}, params)[0]
+    {'weight': array([[0.1]]), 'bias': array([0.])}
+    """
+    rate = _checks.number("add_decayed_weights", "rate", rate, minimum=0)
+    decays = selects("add_decayed_weights", mask)
+
+    def leaf(path: str, gradient: Array, param: Array) -> Any:
+        return gradient + param * rate if rate and decays(path, param) else gradient
+
+    return stateless(Spec(add_decayed_weights, (rate,), {"mask": mask}), leaf)
+
+
+def clip(limit: float) -> Optimizer:
+    """Clip every element to ``-limit .. limit``.
+
+    Parameters
+    ----------
+    limit : float
+        The largest absolute value that stays.
+
+    Returns
+    -------
+    Optimizer
+        Without state.
+
+    Notes
+    -----
+    As `torch.nn.utils.clip_grad_value_`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.optimizers import clip
+    >>> clip(1.0).update({"w": np.array([-3.0, 0.5])}, {}, {"w": np.zeros(2)})[0]
+    {'w': array([-1. ,  0.5])}
+    """
+    limit = _checks.number("clip", "limit", limit, above=0)
+
+    def leaf(path: str, gradient: Array, param: Array) -> Any:
+        return np.minimum(np.maximum(gradient, -limit), limit)
+
+    return stateless(Spec(clip, (limit,)), leaf)
+
+
+def squared_norm(x: Array) -> float:
+    """The sum of squares of all elements, in float64."""
+    return float(numerics.sum(np.multiply(x, x, dtype=np.float64).reshape(-1)))
+
+
+def _shrinking(norm: float, limit: float) -> float:
+    """The factor that brings a norm down to a limit, as PyTorch has it: 1e-6 saves a division by 0."""
+    return min(1.0, limit / (norm + 1e-6))
+
+
+def clip_by_norm(limit: float) -> Optimizer:
+    """Shrink each leaf whose Euclidean norm is too large.
+
+    Parameters
+    ----------
+    limit : float
+        The largest norm that stays.
+
+    Returns
+    -------
+    Optimizer
+        Without state.
+
+    Notes
+    -----
+    ``g * min(1, limit / (norm(g) + 1e-6))``, as `torch.nn.utils.clip_grad_norm_` called for each
+    parameter alone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.optimizers import clip_by_norm
+    >>> clip_by_norm(1.0).update({"w": np.array([3.0, 4.0])}, {}, {"w": np.zeros(2)})[0]["w"].round(4)
+    array([0.6, 0.8])
+    """
+    limit = _checks.number("clip_by_norm", "limit", limit, above=0)
+
+    def leaf(path: str, gradient: Array, param: Array) -> Any:
+        return gradient * _shrinking(sqrt(squared_norm(gradient)), limit)
+
+    return stateless(Spec(clip_by_norm, (limit,)), leaf)
+
+
+def clip_by_global_norm(limit: float) -> Optimizer:
+    """Shrink all leaves together if their Euclidean norm, taken as one vector, is too large.
+
+    Parameters
+    ----------
+    limit : float
+        The largest norm that stays.
+
+    Returns
+    -------
+    Optimizer
+        Without state.
+
+    Notes
+    -----
+    ``g * min(1, limit / (norm + 1e-6))``, as `torch.nn.utils.clip_grad_norm_`; optax has no 1e-6.
+
+    References
+    ----------
+    R. Pascanu, T. Mikolov and Y. Bengio, "On the difficulty of training recurrent neural networks",
+    2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.optimizers import clip_by_global_norm
+    >>> grads = {"a": np.array([3.0]), "b": np.array([4.0])}
+    >>> updates, _ = clip_by_global_norm(1.0).update(grads, {}, grads)
+    >>> {name: leaf.round(4) for name, leaf in updates.items()}
+    {'a': array([0.6]), 'b': array([0.8])}
+    """
+    limit = _checks.number("clip_by_global_norm", "limit", limit, above=0)
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        total = 0.0
+        for path, leaf in tree.leaves(grads):
+            total += 0.0 if tree.is_statistic(path) else squared_norm(leaf)
+        factor = _shrinking(sqrt(total), limit)
+
+        def shrink(path: str, gradient: Array, param: Array) -> tuple[Any]:
+            return (gradient * factor if factor != 1 else gradient,)
+
+        return walk("clip_by_global_norm", shrink, grads, params)[0], state
+
+    return Optimizer(lambda params: {}, update, Spec(clip_by_global_norm, (limit,)))
+
+
+def freeze(*patterns: str) -> Optimizer:
+    """Set the updates of some leaves to zero; the last in its chain, so that nothing follows.
+
+    Parameters
+    ----------
+    *patterns : str
+        Shell patterns for the paths of the leaves that must not move: ``"encoder/*"``.
+
+    Returns
+    -------
+    Optimizer
+        Without state.
+
+    Raises
+    ------
+    ValueError
+        When started on parameters of which no path fits a pattern.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.optimizers import chain, freeze, sgd
+    >>> optimizer = chain(sgd(1.0), freeze("conv*"))
+    >>> params = {"conv1": {"bias": np.ones(1)}, "dense1": {"bias": np.ones(1)}}
+    >>> optimizer.update(params, optimizer.init(params), params)[0]
+    {'conv1': {'bias': array([0.])}, 'dense1': {'bias': array([-1.])}}
+    """
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        _checks.refuse_type("freeze", f"`patterns` must be strings, got {patterns!r}")
+
+    def init(params: Params) -> State:
+        paths = [path for path, _ in tree.leaves(params)]
+        for pattern in patterns:
+            if not any(fnmatchcase(path, pattern) for path in paths):
+                _checks.refuse("freeze", f"`patterns` must fit a parameter, got {pattern!r}")
+        return {}
+
+    def leaf(path: str, gradient: Array, param: Array) -> Any:
+        frozen = any(fnmatchcase(path, pattern) for pattern in patterns)
+        return np.zeros_like(gradient) if frozen else gradient
+
+    return stateless(Spec(freeze, patterns), leaf)._replace(init=init)
