@@ -120,20 +120,18 @@ def softmax_cross_entropy(*, reduction: str = "mean") -> Loss:
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
         logits = _batch(who, prediction, 2)
         known = _checks.array(who, target, "target")
-        log_p = log_softmax(logits)
-        if known.dtype.kind == "f":
-            if known.shape != logits.shape:
-                _checks.refuse(
-                    who, f"`target` must have the shape {logits.shape}, got {known.shape}"
-                )
+        soft = known.dtype.kind == "f"
+        if soft:
             _checks.same_dtype(who, known, logits, "target")
-            values = -numerics.sum(known * log_p, -1)
         else:
             _checks.labels(who, known, logits.shape[-1])
-            if known.shape != logits.shape[:-1]:
-                _checks.refuse(
-                    who, f"`target` must have the shape {logits.shape[:-1]}, got {known.shape}"
-                )
+        shape = logits.shape if soft else logits.shape[:-1]
+        if known.shape != shape:
+            _checks.refuse(who, f"`target` must have the shape {shape}, got {known.shape}")
+        log_p = log_softmax(logits)
+        if soft:
+            values = -numerics.sum(known * log_p, -1)
+        else:
             values = -np.take_along_axis(log_p, known[..., None], -1)[..., 0]
         return _reduced(values, reduction), {"log_p": log_p, "target": known}
 

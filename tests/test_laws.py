@@ -1,0 +1,130 @@
+"""Every law on every case of the registry."""
+
+from __future__ import annotations
+
+import pickle
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcnn
+from funcnn import initializers, random, tree
+from funcnn.testing import LAWS, LOSS_LAWS, Law, digest
+from funcnn.types import Layer
+from tests import registry
+from tests.registry import Case, InitializerCase, LossCase
+
+
+def _crossed(cases: tuple[Any, ...], laws: tuple[Law, ...]) -> list[Any]:
+    """All laws of one case after the other, so that they share what was computed for it."""
+    return [pytest.param(c, law, id=f"{c.id}: {law.name}") for c, law in product(cases, laws)]
+
+
+def _each(cases: tuple[Any, ...]) -> list[Any]:
+    return [pytest.param(case, id=case.id) for case in cases]
+
+
+@pytest.mark.parametrize(("case", "law"), _crossed(registry.layers(), LAWS))
+def test_law_holds(case: Case, law: Law) -> None:
+    law(registry.subject(case))
+
+
+@pytest.mark.parametrize(("case", "law"), _crossed(registry.losses(), LOSS_LAWS))
+def test_law_of_losses_holds(case: LossCase, law: Law) -> None:
+    law(registry.loss_subject(case))
+
+
+# --- what we ask of our own, beyond the laws ------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", _each(registry.layers()))
+def test_repr_is_code(case: Case) -> None:
+    names = {spec.kind: spec.build for spec in registry.specs(case.layer.spec)}
+    again = eval(repr(case.layer), {**vars(initializers), **vars(funcnn), **names})
+    assert isinstance(again, Layer)
+    assert repr(again) == repr(case.layer)
+    subject = registry.subject(case)
+    found = again.init(subject.init_key, case.shape)
+    assert digest(found) == digest(subject.started)
+
+
+@pytest.mark.parametrize("case", _each(registry.layers()))
+def test_shapes_are_known_without_drawing(case: Case) -> None:
+    out_shape, params = registry.subject(case).started
+    found_shape, found = case.layer.init(random.NO_DRAW, case.shape)
+    assert found_shape == out_shape
+    assert [(path, leaf.shape, leaf.dtype) for path, leaf in tree.leaves(found)] == [
+        (path, leaf.shape, leaf.dtype) for path, leaf in tree.leaves(params)
+    ]
+
+
+@pytest.mark.parametrize("case", _each(registry.layers()))
+def test_foreign_params_are_refused(case: Case) -> None:
+    subject = registry.subject(case)
+    good = subject.params
+    leaf = np.zeros((1, 1, 1, 1, 1, 1, 1))
+    bad = [{**good, "stranger": leaf}, [good], None]
+    for path, _ in tree.leaves(good):
+        bad += [_without(good, path.split("/")), tree.replace(good, {path: leaf})]
+        bad += [tree.replace(good, {path: [0.0]})]
+    for params in bad:
+        with pytest.raises((ValueError, TypeError), match=r"^[\w/]+: `params.*` must ") as caught:
+            case.layer.apply(params, subject.x)  # type: ignore[arg-type]
+        assert "got" in str(caught.value) or "it has no child" in str(caught.value)
+
+
+def _without(params: Any, path: list[str]) -> Any:
+    name, *rest = path
+    kept = {key: part for key, part in params.items() if key != name}
+    return {**kept, name: _without(params[name], rest)} if rest else kept
+
+
+@pytest.mark.parametrize("case", _each(registry.layers()))
+def test_a_wrong_gradient_is_refused(case: Case) -> None:
+    run = registry.subject(case).run("inference")
+    if isinstance(run.dout, np.ndarray):
+        for dout in (run.dout[1:], run.dout[None], run.dout[..., None]):
+            with pytest.raises(ValueError, match=r"^[\w/]+: `dout` must have "):
+                case.layer.vjp(run.cache, dout)
+
+
+@pytest.mark.parametrize("case", _each(tuple(c for c in registry.layers() if c.refused)))
+def test_layers_refuse(case: Case) -> None:
+    _, params = registry.subject(case).started
+    for x, message in case.refused:
+        with pytest.raises((ValueError, TypeError)) as caught:
+            case.layer.apply(params, x)
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("case", _each(tuple(c for c in registry.losses() if c.refused)))
+def test_losses_refuse(case: LossCase) -> None:
+    for prediction, target, message in case.refused:
+        with pytest.raises((ValueError, TypeError)) as caught:
+            case.loss.apply(prediction, target)
+        assert str(caught.value) == message
+
+
+# --- initializers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", _each(registry.initializers()))
+def test_initializers(case: InitializerCase) -> None:
+    key, start = random.key(0), case.initializer
+    for dtype in (np.float32, np.float64):
+        drawn = start(key, case.shape, dtype)
+        assert drawn.dtype == dtype
+        assert drawn.shape == case.shape
+        assert np.isfinite(drawn).all()
+        assert digest(drawn) == digest(start(key, case.shape, dtype))
+        other = start(random.key(1), case.shape, dtype)
+        assert (digest(drawn) == digest(other)) == (not case.random)
+    assert start(key, case.shape).dtype == np.float32
+    assert start(random.NO_DRAW, case.shape).shape == case.shape
+    loaded = pickle.loads(pickle.dumps(start))
+    assert loaded == start
+    assert repr(loaded) == repr(start)
+    assert eval(repr(start), vars(initializers)) == start
+    assert digest(loaded(key, case.shape)) == digest(start(key, case.shape))
