@@ -1,0 +1,175 @@
+"""Data sets, and batches drawn from them as pure functions of a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funcnn import _checks, random
+from funcnn.types import Array, Key
+
+__all__ = ["Batches", "Dataset", "split"]
+
+
+class Dataset(NamedTuple):
+    """Examples and what is to be said of them, one behind the other.
+
+    Parameters
+    ----------
+    x : ndarray, ``(N, ...)``
+        Examples; may be memory-mapped.
+    y : ndarray, ``(N, ...)``
+        Labels or targets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.data import Dataset
+    >>> len(Dataset(np.zeros((5, 2)), np.zeros(5, int)))
+    5
+    """
+
+    x: Array
+    y: Array
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: Any) -> Dataset:
+        """The examples at some places: a slice, or an array of ints."""
+        return Dataset(self.x[index], self.y[index])
+
+
+def checked(who: str, dataset: object) -> Dataset:
+    """A data set whose arrays have one length."""
+    if not isinstance(dataset, Dataset):
+        _checks.refuse_type(who, f"`dataset` must be a Dataset, got {type(dataset).__name__}")
+    if len(dataset.x) != len(dataset.y):
+        _checks.refuse(
+            who,
+            f"`x` and `y` must have one length, got {len(dataset.x)} and {len(dataset.y)}",
+        )
+    return dataset
+
+
+def split(key: Key, dataset: Dataset, fraction: float) -> tuple[Dataset, Dataset]:
+    """Part a data set in two, at random.
+
+    Parameters
+    ----------
+    key : Key
+        Says which examples go where.
+    dataset : Dataset
+        What to part.
+    fraction : float
+        What part of it goes to the second, rounded up to whole examples; between 0 and 1.
+
+    Returns
+    -------
+    tuple of Dataset
+        The larger part to train on, the rest to test on (for a fraction under a half).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a fraction outside 0..1, or arrays of different lengths.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import random
+    >>> from funcnn.data import Dataset, split
+    >>> train, test = split(random.key(0), Dataset(np.zeros((10, 2)), np.zeros(10)), 0.2)
+    >>> len(train), len(test)
+    (8, 2)
+    """
+    dataset = checked("split", dataset)
+    fraction = _checks.number("split", "fraction", fraction, minimum=0, maximum=1)
+    order = random.permutation(_checks.key("split", key), len(dataset))
+    held_out = -int(-fraction * len(dataset) // 1)
+    return dataset.take(order[held_out:]), dataset.take(order[:held_out])
+
+
+class Batches(NamedTuple):
+    """How a data set comes in batches; nothing is remembered from one batch to the next.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Where the examples come from.
+    size : int
+        Examples in a batch.
+    shuffle : bool, default True
+        Whether each epoch has an order of its own.
+    drop_last : bool, default False
+        Whether to leave out a last batch that is not full.
+    augment : callable, optional
+        ``(key, x) -> x``, applied to the examples of each batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import random
+    >>> from funcnn.data import Batches, Dataset
+    >>> batches = Batches(Dataset(np.arange(10.0), np.arange(10)), size=4)
+    >>> [len(batches.batch(random.key(0), epoch=0, step=i)) for i in range(batches.steps)]
+    [4, 4, 2]
+    """
+
+    dataset: Dataset
+    size: int
+    shuffle: bool = True
+    drop_last: bool = False
+    augment: Callable[[Key, Array], Array] | None = None
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        whole, rest = divmod(len(self.dataset), self.size)
+        return whole + (1 if rest and not self.drop_last else 0)
+
+    def batch(self, key: Key, epoch: int, step: int) -> Dataset:
+        """One batch: a function of the key, the epoch and the place in it alone.
+
+        Parameters
+        ----------
+        key : Key
+            Of the whole training.
+        epoch, step : int
+            From 0; ``step`` below `steps`.
+
+        Returns
+        -------
+        Dataset
+            Copies, in memory.
+
+        Raises
+        ------
+        ValueError
+            For a step that the epoch has not.
+        """
+        if not 0 <= step < self.steps:
+            _checks.refuse("batch", f"`step` must lie in 0..{self.steps - 1}, got {step}")
+        places = slice(step * self.size, (step + 1) * self.size)
+        if not self.shuffle:
+            x, y = self.dataset.take(places)
+        else:
+            x, y = self.dataset.take(_order(key, epoch, len(self.dataset))[places])
+        if self.augment is not None:
+            x = self.augment(random.fold_in(random.fold_in(_epoch_key(key, epoch), step), "augment"), x)
+        return Dataset(np.array(x), np.array(y))
+
+
+def _epoch_key(key: Key, epoch: int) -> Key:
+    return random.fold_in(random.fold_in(key, "epoch"), epoch)
+
+
+@lru_cache(maxsize=2)
+def _order(key: Key, epoch: int, count: int) -> Array:
+    """The order of an epoch, remembered because each of its batches asks for it."""
+    order = random.permutation(_epoch_key(key, epoch), count)
+    order.flags.writeable = False
+    return order

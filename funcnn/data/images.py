@@ -1,0 +1,60 @@
+"""Images in, images out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from funcnn import _checks
+from funcnn.types import Array
+
+__all__ = ["resize"]
+
+
+def resize(images: Array, size: tuple[int, int]) -> Array:
+    """Enlarge or shrink images by bilinear interpolation.
+
+    Parameters
+    ----------
+    images : ndarray of floats, ``(N, C, H, W)``
+        What to resize.
+    size : (int, int)
+        The new height and width.
+
+    Returns
+    -------
+    ndarray, ``(N, C, *size)``
+
+    Raises
+    ------
+    ValueError, TypeError
+        For something other than a batch of float images.
+
+    Notes
+    -----
+    Pixel centres lie at half-integers, and what lies beyond the outermost centres takes their
+    value: PyTorch's ``interpolate(mode="bilinear", align_corners=False)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.data import resize
+    >>> resize(np.array([[[[0.0, 1.0]]]]), (1, 4))
+    array([[[[0.  , 0.25, 0.75, 1.  ]]]])
+    """
+    found = _checks.ranked("resize", images, "N, C, H, W", "images")
+    height, width = _checks.integers("resize", "size", size, 2, 1)
+    return _along(_along(found, 2, height), 3, width)
+
+
+def _along(images: Array, axis: int, size: int) -> Array:
+    """Interpolate along one axis."""
+    old = images.shape[axis]
+    centres = (np.arange(size) + 0.5) * (old / size) - 0.5
+    centres = np.clip(centres, 0, old - 1)
+    low = np.minimum(centres.astype(np.int64), max(old - 2, 0))
+    high = np.minimum(low + 1, old - 1)
+    shape = [1] * images.ndim
+    shape[axis] = size
+    weight = (centres - low).astype(images.dtype).reshape(shape)
+    resized: Array = images.take(low, axis) * (1 - weight) + images.take(high, axis) * weight
+    return resized
