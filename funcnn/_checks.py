@@ -182,6 +182,24 @@ def integer_dtype(who: str, value: object) -> np.dtype[Any]:
     return found.newbyteorder("=")
 
 
+# --- several inputs: their shapes in `init`, their arrays in `apply` ---------------------------------
+
+
+def together(who: str, value: object, words: str, name: str = "x") -> tuple[Any, ...]:
+    """A tuple with one thing for each of, say, ``"x, carry"``."""
+    if not isinstance(value, tuple):
+        refuse_type(who, f"`{name}` must be a tuple ({words}), got {type(value).__name__}")
+    if len(value) != words.count(",") + 1:
+        refuse(who, f"`{name}` must be a tuple ({words}), got {len(value)} things")
+    return value
+
+
+def exact_shape(who: str, found: Shape, wanted: Shape, name: str) -> None:
+    """A shape that follows from the other inputs."""
+    if found != wanted:
+        refuse(who, f"`{name}` must have shape {wanted}, got {found}")
+
+
 # --- arrays, checked in `apply` before any arithmetic ----------------------------------------------
 
 
@@ -210,6 +228,14 @@ def ranked(who: str, x: object, axes: str, name: str = "x") -> Array:
     rank = axes.count(",") + 1
     if found.ndim != rank:
         refuse(who, f"`{name}` must have {rank} axes ({axes}), got shape {found.shape}")
+    return found
+
+
+def any_ranked(who: str, x: object, min_rank: int = 1, name: str = "x") -> Array:
+    """A float array of any rank from `min_rank` up."""
+    found = floating(who, x, name)
+    if found.ndim < min_rank:
+        refuse(who, f"`{name}` must have at least {min_rank} axes, got shape {found.shape}")
     return found
 
 

@@ -1,0 +1,26 @@
+"""One value for each channel: where channels are, how values meet them, how they are summed."""
+
+from __future__ import annotations
+
+from funcnn import numerics
+from funcnn.types import Array
+
+
+def channel_axis(rank: int) -> int:
+    """Axis 1 of ``(N, F)``, images and volumes, the last axis of sequences ``(N, T, F)``."""
+    return 2 if rank == 3 else 1
+
+
+def other_axes(rank: int) -> tuple[int, ...]:
+    """All axes but that of the channels."""
+    return tuple(axis for axis in range(rank) if axis != channel_axis(rank))
+
+
+def spread(values: Array, rank: int) -> Array:
+    """``(C,)``, or one value for all, in a shape that broadcasts against an array of this rank."""
+    return values.reshape([-1 if axis == channel_axis(rank) else 1 for axis in range(rank)])
+
+
+def collect(x: Array) -> Array:
+    """Sums over everything but the channels, ``(C,)``."""
+    return numerics.sum(x, other_axes(x.ndim))
