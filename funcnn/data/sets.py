@@ -148,7 +148,8 @@ def mnist(directory: str | PathLike[str], part: str = "train") -> Dataset:
         )
     if len(images) != len(labels):
         _checks.refuse(
-            "mnist", f"{directory} must hold a label for each image, got {len(labels)} for {len(images)}"
+            "mnist",
+            f"{directory} must hold one label for each image, got {len(labels)} for {len(images)}"
         )
     _checks.labels("mnist", labels, 10, "labels")
     pixels = images.astype(np.float32)[:, None] / np.float32(255)
