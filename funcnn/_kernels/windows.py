@@ -74,3 +74,36 @@ def same_padding(
         total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
         pads.append((total // 2, total - total // 2))
     return tuple(pads)
+
+
+def overhanging(window: Window, spatial: tuple[int, ...]) -> Window:
+    """More high padding, so that a last window which starts on the image may overhang it.
+
+    This is what PyTorch calls ``ceil_mode``; the padding must be the same on both sides.
+
+    Examples
+    --------
+    >>> overhanging(window((2, 2), 2), (5, 6)).padding
+    ((0, 1), (0, 0))
+    """
+    pads = []
+    for n, k, s, (low, high), d in zip(spatial, *window, strict=True):
+        span = d * (k - 1) + 1
+        places = -(-(n + low + high - span) // s) + 1
+        if (places - 1) * s >= n + low:
+            places -= 1
+        pads.append((low, max(high, (places - 1) * s + span - n - low)))
+    return window._replace(padding=tuple(pads))
+
+
+def causal_padding(
+    kernel: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
+    """The padding before the first element with which no window sees beyond its own place.
+
+    Examples
+    --------
+    >>> causal_padding((3,), (2,))
+    ((4, 0),)
+    """
+    return tuple((d * (k - 1), 0) for k, d in zip(kernel, dilation, strict=True))

@@ -1,19 +1,29 @@
-"""Convolutions: one implementation for any number of spatial axes."""
+"""Convolutions: one implementation for any number of spatial axes, plain, depthwise or transposed."""
 
 from __future__ import annotations
 
-from funcnn import _checks, random
-from funcnn._kernels import convolution as kernels
-from funcnn._kernels.windows import Window, output_size, same_padding, window
-from funcnn.initializers import Initializer, he_normal, zeros
-from funcnn.types import Array, Cache, Image, Key, Layer, Params, Shape, Spec
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
-__all__ = ["conv"]
+from funcnn import _checks, random
+from funcnn._kernels import convolution, depthwise_convolution, transposed_convolution
+from funcnn._kernels.axes import channels_second, channels_second_shape
+from funcnn._kernels.windows import Window, causal_padding, output_size, same_padding, window
+from funcnn.initializers import Initializer, he_normal, zeros
+from funcnn.types import Array, Cache, Image, Key, Layer, Params, Sequence, Shape, Spec, Volume
+
+__all__ = [
+    "conv",
+    "conv1d",
+    "conv3d",
+    "conv_transpose",
+    "conv_transpose1d",
+    "depthwise_conv",
+    "separable_conv",
+]
 
 _HE = he_normal()
 _ZEROS = zeros()
-
-Sizes = int | tuple[int, ...]
 
 
 def conv(
@@ -93,71 +103,624 @@ def conv(
     return _convolution(Spec(conv, (out_channels, kernel_size), options), "N, C, H, W")
 
 
+def conv1d(
+    out_features: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    padding: int | str = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_init: Initializer = _HE,
+    bias_init: Initializer = _ZEROS,
+) -> Layer[Sequence, Sequence]:
+    """Convolution over time, ``(N, T, F) -> (N, T', out_features)``.
+
+    Parameters
+    ----------
+    out_features : int
+        Features that come out; a multiple of `groups`.
+    kernel_size : int
+        Time steps that a filter sees.
+    stride : int, default 1
+        Step of the window.
+    padding : int, "same", "causal" or "valid", default 0
+        Zeros before the first and after the last time step. ``"causal"`` puts all of them before,
+        ``dilation (kernel_size - 1)``, so that no output sees a later input; ``"same"`` makes
+        ``T' = ceil(T / stride)`` with the odd zero at the end; ``"valid"`` is 0.
+    dilation : int, default 1
+        Distance between the taps of a filter.
+    groups : int, default 1
+        Blocks of features that do not see each other; divides the features on both sides.
+    bias : bool, default True
+        Whether to add a bias to each feature.
+    weight_init, bias_init : Initializer
+        Where the parameters start.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight": (out_features, F / groups, kernel_size), "bias": (out_features,)}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of sequences with the features and dtype of the weight, or
+        is shorter than the kernel.
+
+    Notes
+    -----
+    ``T' = floor((T + padding - dilation (kernel_size - 1) - 1) / stride) + 1``. Formula and pullback
+    are those of `conv`, over one axis.
+
+    References
+    ----------
+    A. van den Oord et al., "WaveNet: a generative model for raw audio", 2016 (causal, dilated).
+
+    Examples
+    --------
+    >>> from funcnn import conv1d, random
+    >>> out_shape, params = conv1d(16, 3, padding="causal").init(random.key(0), (32, 100, 8))
+    >>> out_shape, params["weight"].shape
+    ((32, 100, 16), (16, 8, 3))
+    """
+    options = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "bias": bias,
+        "weight_init": weight_init,
+        "bias_init": bias_init,
+    }
+    return _convolution(Spec(conv1d, (out_features, kernel_size), options), "N, T, F")
+
+
+def conv3d(
+    out_channels: int,
+    kernel_size: int | tuple[int, int, int],
+    *,
+    stride: int | tuple[int, int, int] = 1,
+    padding: int | tuple[int, int, int] | str = 0,
+    dilation: int | tuple[int, int, int] = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_init: Initializer = _HE,
+    bias_init: Initializer = _ZEROS,
+) -> Layer[Volume, Volume]:
+    """Three-dimensional convolution, ``(N, C, D, H, W) -> (N, out_channels, D', H', W')``.
+
+    Parameters
+    ----------
+    out_channels : int
+        Channels that come out; a multiple of `groups`.
+    kernel_size : int or (int, int, int)
+        Depth, height and width of the filters.
+    stride, padding, dilation, groups, bias, weight_init, bias_init
+        As in `conv`, with three axes.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight": (out_channels, C / groups, kd, kh, kw), "bias": (out_channels,)}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of volumes with the channels and dtype of the weight, or
+        is smaller than the kernel.
+
+    Notes
+    -----
+    Shapes, formula and pullback are those of `conv`, over three axes.
+
+    Examples
+    --------
+    >>> from funcnn import conv3d, random
+    >>> out_shape, params = conv3d(8, 3, padding=1).init(random.key(0), (4, 2, 8, 16, 16))
+    >>> out_shape, params["weight"].shape
+    ((4, 8, 8, 16, 16), (8, 2, 3, 3, 3))
+    """
+    options = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "bias": bias,
+        "weight_init": weight_init,
+        "bias_init": bias_init,
+    }
+    return _convolution(Spec(conv3d, (out_channels, kernel_size), options), "N, C, D, H, W")
+
+
+def conv_transpose(
+    out_channels: int,
+    kernel_size: int | tuple[int, int],
+    *,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    output_padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_init: Initializer = _HE,
+    bias_init: Initializer = _ZEROS,
+) -> Layer[Image, Image]:
+    """Transposed convolution, ``(N, C, H, W) -> (N, out_channels, H', W')``, which makes images larger.
+
+    Parameters
+    ----------
+    out_channels : int
+        Channels that come out; a multiple of `groups`.
+    kernel_size : int or (int, int)
+        Height and width of the filters.
+    stride : int or (int, int), default 1
+        Distance of the places where neighbouring inputs write.
+    padding : int or (int, int), default 0
+        Rows and columns that are cut off at both sides of the output: the padding of the
+        convolution that this one undoes in shape.
+    output_padding : int or (int, int), default 0
+        How much less to cut off at the high side; below the stride.
+    dilation : int or (int, int), default 1
+        Distance between the taps of a filter.
+    groups : int, default 1
+        Blocks of channels that do not see each other; divides the channels on both sides.
+    bias : bool, default True
+        Whether to add a bias to each channel.
+    weight_init, bias_init : Initializer
+        Where the parameters start.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight": (C, out_channels / groups, kh, kw), "bias": (out_channels,)}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of images with the channels and dtype of the weight, or
+        of which the padding would leave nothing.
+
+    Notes
+    -----
+    ``H' = (H - 1) stride + dilation (kh - 1) + 1 - 2 padding + output_padding``. This is the
+    adjoint of `conv` with the same weight: forward is its ``col2im(Kᵀ x)``, plus ``b``. Pullback:
+    ``dx`` is the convolution of ``dy`` with the weight, ``dK = X dYᵀ`` for the columns ``dY`` of
+    ``dy``, ``db = sum(dy)``. (PyTorch takes an `output_padding` that is below the dilation, too.)
+
+    References
+    ----------
+    M. Zeiler et al., "Deconvolutional networks", 2010.
+    V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", 2016.
+
+    Examples
+    --------
+    >>> from funcnn import conv_transpose, random
+    >>> layer = conv_transpose(8, 4, stride=2, padding=1)
+    >>> out_shape, params = layer.init(random.key(0), (32, 16, 7, 7))
+    >>> out_shape, params["weight"].shape
+    ((32, 8, 14, 14), (16, 8, 4, 4))
+    """
+    options = {
+        "stride": stride,
+        "padding": padding,
+        "output_padding": output_padding,
+        "dilation": dilation,
+        "groups": groups,
+        "bias": bias,
+        "weight_init": weight_init,
+        "bias_init": bias_init,
+    }
+    return _transposed(Spec(conv_transpose, (out_channels, kernel_size), options), "N, C, H, W")
+
+
+def conv_transpose1d(
+    out_features: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    output_padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_init: Initializer = _HE,
+    bias_init: Initializer = _ZEROS,
+) -> Layer[Sequence, Sequence]:
+    """Transposed convolution over time, ``(N, T, F) -> (N, T', out_features)``.
+
+    Parameters
+    ----------
+    out_features : int
+        Features that come out; a multiple of `groups`.
+    kernel_size : int
+        Time steps that a filter writes.
+    stride, padding, output_padding, dilation, groups, bias, weight_init, bias_init
+        As in `conv_transpose`, with one axis.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight": (F, out_features / groups, kernel_size), "bias": (out_features,)}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of sequences with the features and dtype of the weight, or
+        of which the padding would leave nothing.
+
+    Notes
+    -----
+    Shapes, formula and pullback are those of `conv_transpose`, over one axis.
+
+    Examples
+    --------
+    >>> from funcnn import conv_transpose1d, random
+    >>> out_shape, params = conv_transpose1d(4, 2, stride=2).init(random.key(0), (32, 50, 8))
+    >>> out_shape, params["weight"].shape
+    ((32, 100, 4), (8, 4, 2))
+    """
+    options = {
+        "stride": stride,
+        "padding": padding,
+        "output_padding": output_padding,
+        "dilation": dilation,
+        "groups": groups,
+        "bias": bias,
+        "weight_init": weight_init,
+        "bias_init": bias_init,
+    }
+    return _transposed(Spec(conv_transpose1d, (out_features, kernel_size), options), "N, T, F")
+
+
+def depthwise_conv(
+    kernel_size: int | tuple[int, int],
+    *,
+    multiplier: int = 1,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] | str = 0,
+    dilation: int | tuple[int, int] = 1,
+    bias: bool = True,
+    weight_init: Initializer = _HE,
+    bias_init: Initializer = _ZEROS,
+) -> Layer[Image, Image]:
+    """Convolution of each channel by itself, ``(N, C, H, W) -> (N, C * multiplier, H', W')``.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int)
+        Height and width of the filters.
+    multiplier : int, default 1
+        Filters for each channel; those of one channel come out as neighbours.
+    stride, padding, dilation, bias, weight_init, bias_init
+        As in `conv`.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight": (C * multiplier, 1, kh, kw), "bias": (C * multiplier,)}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of images with the channels and dtype of the weight, or
+        is smaller than the kernel.
+
+    Notes
+    -----
+    The same as ``conv(C * multiplier, kernel_size, groups=C)``, without knowing ``C`` beforehand.
+
+    References
+    ----------
+    L. Sifre, "Rigid-motion scattering for image classification", 2014, section 6.2.
+
+    Examples
+    --------
+    >>> from funcnn import depthwise_conv, random
+    >>> layer = depthwise_conv(3, padding=1, multiplier=2)
+    >>> out_shape, params = layer.init(random.key(0), (32, 16, 14, 14))
+    >>> out_shape, params["weight"].shape
+    ((32, 32, 14, 14), (32, 1, 3, 3))
+    """
+    options = {
+        "multiplier": multiplier,
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "bias": bias,
+        "weight_init": weight_init,
+        "bias_init": bias_init,
+    }
+    return _depthwise(Spec(depthwise_conv, (kernel_size,), options), "N, C, H, W")
+
+
+def separable_conv(
+    out_channels: int,
+    kernel_size: int | tuple[int, int],
+    *,
+    multiplier: int = 1,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] | str = 0,
+    dilation: int | tuple[int, int] = 1,
+    bias: bool = True,
+    weight_init: Initializer = _HE,
+    bias_init: Initializer = _ZEROS,
+) -> Layer[Image, Image]:
+    """Depthwise convolution, then one by one, ``(N, C, H, W) -> (N, out_channels, H', W')``.
+
+    Parameters
+    ----------
+    out_channels : int
+        Channels that come out.
+    kernel_size : int or (int, int)
+        Height and width of the depthwise filters.
+    multiplier : int, default 1
+        Depthwise filters for each channel.
+    stride, padding, dilation
+        Of the depthwise convolution, as in `conv`.
+    bias : bool, default True
+        Whether to add a bias to each channel at the end.
+    weight_init, bias_init : Initializer
+        Where the parameters start.
+
+    Returns
+    -------
+    Layer
+        With params ``{"depthwise": {"weight": (C * multiplier, 1, kh, kw)}, "pointwise": {"weight":
+        (out_channels, C * multiplier, 1, 1), "bias": (out_channels,)}}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of images with the channels and dtype of the weight, or
+        is smaller than the kernel.
+
+    Notes
+    -----
+    The same as `depthwise_conv` without a bias, and ``conv(out_channels, 1)`` after it: a
+    convolution whose filters are sums of `multiplier` products of a spatial filter and a mix of
+    channels. Pullback: theirs, last to first.
+
+    References
+    ----------
+    F. Chollet, "Xception: deep learning with depthwise separable convolutions", 2017.
+
+    Examples
+    --------
+    >>> from funcnn import random, separable_conv
+    >>> layer = separable_conv(32, 3, padding=1)
+    >>> layer.init(random.key(0), (32, 16, 14, 14))[0]
+    (32, 32, 14, 14)
+    """
+    given = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
+    options = {
+        "multiplier": multiplier,
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        **given,
+    }
+    spec = Spec(separable_conv, (out_channels, kernel_size), options)
+    depthwise = _depthwise(spec._replace(options={**options, "bias": False}), "N, C, H, W")
+    flat = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, **given}
+    pointwise = _convolution(Spec(separable_conv, (out_channels, 1), flat), "N, C, H, W")
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        depth_key, point_key = random.split(_checks.key("separable_conv", key))
+        between, deep = depthwise.init(depth_key, shape)
+        out_shape, point = pointwise.init(point_key, between)
+        return out_shape, {"depthwise": deep, "pointwise": point}
+
+    def apply(params: Params, x: Image, *, key: Key | None = None) -> tuple[Image, Cache]:
+        _checks.children("separable_conv", params, ("depthwise", "pointwise"))
+        between, deep = depthwise.apply(params.get("depthwise", {}), x)
+        out, point = pointwise.apply(params.get("pointwise", {}), between)
+        return out, {"depthwise": deep, "pointwise": point}
+
+    def vjp(cache: Cache, dout: Image) -> tuple[Params, Image]:
+        point, between = pointwise.vjp(cache["pointwise"], dout)
+        deep, dx = depthwise.vjp(cache["depthwise"], between)
+        return {"depthwise": deep, "pointwise": point}, dx
+
+    return Layer(init, apply, vjp, spec)
+
+
+class _Kernels(Protocol):
+    """What a module must define to compute a convolution."""
+
+    def convolve(
+        self, x: Array, weight: Array, bias: Array | None, window: Window, groups: int
+    ) -> Array: ...
+    def weight_gradient(
+        self, x: Array, dout: Array, weight_shape: tuple[int, ...], window: Window, groups: int
+    ) -> Array: ...
+    def input_gradient(
+        self, dout: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int
+    ) -> Array: ...
+
+
+class _Rule(NamedTuple):
+    """What tells one kind of convolution from another; shapes are ``(N, C, *spatial)``."""
+
+    filters: Callable[[tuple[int, ...]], tuple[int, ...]]  # the weight's shape, for an input's
+    channels: Callable[[tuple[int, ...]], tuple[int, int, int]]  # in, out and groups, of a weight's
+    place: Callable[[tuple[int, ...]], tuple[Window, tuple[int, ...]]]  # and the places it takes
+    kernels: Callable[[tuple[int, ...]], _Kernels]  # for a weight's shape
+
+
 def _convolution(spec: Spec, axes: str) -> Layer[Array, Array]:
-    """The convolution that a spec describes, over the axes after the channels."""
-    who, rank, given = spec.kind, axes.count(",") - 1, spec.options
+    """The plain convolution that a spec describes, over the axes of space or time."""
+    who = spec.kind
     out_channels = _checks.integer(who, "out_channels", spec.args[0], 1)
-    kernel = _checks.integers(who, "kernel_size", spec.args[1], rank, 1)
-    stride = _checks.integers(who, "stride", given["stride"], rank, 1)
-    dilation = _checks.integers(who, "dilation", given["dilation"], rank, 1)
-    groups = _checks.integer(who, "groups", given["groups"], 1)
-    bias = _checks.boolean(who, "bias", given["bias"])
-    same = given["padding"] == "same"
-    if isinstance(given["padding"], str):
-        _checks.choice(who, "padding", given["padding"], ("same", "valid"))
-        pads = (0,) * rank
-    else:
-        pads = _checks.integers(who, "padding", given["padding"], rank)
-    fixed = window(kernel, stride, pads, dilation)
+    groups, kernel, place = _options(spec, axes)
     if out_channels % groups:
         _checks.refuse(who, f"`out_channels` must be a multiple of {groups} groups, got {out_channels}")
 
-    def placed(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
-        """The window over this input, and the shape that comes out."""
+    def filters(shape: tuple[int, ...]) -> tuple[int, ...]:
+        _grouped(who, shape, groups)
+        return (out_channels, shape[1] // groups, *kernel)
+
+    def channels(weight: tuple[int, ...]) -> tuple[int, int, int]:
+        return weight[1] * groups, out_channels, groups
+
+    def kernels(weight: tuple[int, ...]) -> _Kernels:
+        return depthwise_convolution if weight[1] == 1 < groups else convolution
+
+    return _layer(spec, axes, kernel, _Rule(filters, channels, place, kernels))
+
+
+def _depthwise(spec: Spec, axes: str) -> Layer[Array, Array]:
+    """The convolution of each channel by itself that a spec describes."""
+    multiplier = _checks.integer(spec.kind, "multiplier", spec.options["multiplier"], 1)
+    _, kernel, place = _options(spec, axes)
+
+    def filters(shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (shape[1] * multiplier, 1, *kernel)
+
+    def channels(weight: tuple[int, ...]) -> tuple[int, int, int]:
+        return weight[0] // multiplier, weight[0], weight[0] // multiplier
+
+    def kernels(weight: tuple[int, ...]) -> _Kernels:
+        return depthwise_convolution
+
+    return _layer(spec, axes, kernel, _Rule(filters, channels, place, kernels))
+
+
+def _transposed(spec: Spec, axes: str) -> Layer[Array, Array]:
+    """The transposed convolution that a spec describes."""
+    who, rank = spec.kind, axes.count(",") - 1
+    out_channels = _checks.integer(who, "out_channels", spec.args[0], 1)
+    groups, kernel, stride, dilation = _sizes(spec, rank)
+    pads = _checks.integers(who, "padding", spec.options["padding"], rank)
+    extra = _checks.integers(who, "output_padding", spec.options["output_padding"], rank)
+    if any(more >= s for more, s in zip(extra, stride, strict=True)):
+        _checks.refuse(who, f"`output_padding` must be below the stride {stride}, got {extra}")
+    if out_channels % groups:
+        _checks.refuse(who, f"`out_channels` must be a multiple of {groups} groups, got {out_channels}")
+    sides = tuple((pad, pad - more) for pad, more in zip(pads, extra, strict=True))
+    at = window(kernel, stride, sides, dilation)
+
+    def filters(shape: tuple[int, ...]) -> tuple[int, ...]:
+        _grouped(who, shape, groups)
+        return (shape[1], out_channels // groups, *kernel)
+
+    def channels(weight: tuple[int, ...]) -> tuple[int, int, int]:
+        return weight[0], out_channels, groups
+
+    def place(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
+        places = transposed_convolution.reach(at, shape[2:])
+        if min(places) < 1:
+            got = channels_second_shape(shape)
+            _checks.refuse(who, f"`x` must reach beyond the padding {pads}, got shape {got}")
+        return at, places
+
+    def kernels(weight: tuple[int, ...]) -> _Kernels:
+        return transposed_convolution
+
+    return _layer(spec, axes, kernel, _Rule(filters, channels, place, kernels))
+
+
+def _sizes(
+    spec: Spec, rank: int
+) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Groups, kernel, stride and dilation: what all kinds have."""
+    who, given = spec.kind, spec.options
+    groups = _checks.integer(who, "groups", given.get("groups", 1), 1)
+    kernel = _checks.integers(who, "kernel_size", spec.args[-1], rank, 1)
+    stride = _checks.integers(who, "stride", given["stride"], rank, 1)
+    return groups, kernel, stride, _checks.integers(who, "dilation", given["dilation"], rank, 1)
+
+
+def _options(
+    spec: Spec, axes: str
+) -> tuple[int, tuple[int, ...], Callable[[tuple[int, ...]], tuple[Window, tuple[int, ...]]]]:
+    """Groups, kernel, and where the window stands on an input."""
+    who, rank, padding = spec.kind, axes.count(",") - 1, spec.options["padding"]
+    groups, kernel, stride, dilation = _sizes(spec, rank)
+    pads: tuple[int, ...] | tuple[tuple[int, int], ...] = (0,) * rank
+    if isinstance(padding, str):
+        words = ("same", "valid", "causal") if rank == 1 else ("same", "valid")
+        if _checks.choice(who, "padding", padding, words) == "causal":
+            pads = causal_padding(kernel, dilation)
+    else:
+        pads = _checks.integers(who, "padding", padding, rank)
+    fixed = window(kernel, stride, pads, dilation)
+
+    def place(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
         at = fixed
-        if same:
+        if padding == "same":
             at = fixed._replace(padding=same_padding(kernel, stride, dilation, shape[2:]))
         places = output_size(at, shape[2:])
         if min(places) < 1:
-            _checks.refuse(who, f"`x` must not be smaller than the kernel {kernel}, got shape {shape}")
-        return at, (shape[0], out_channels, *places)
+            got = channels_second_shape(shape)
+            _checks.refuse(who, f"`x` must not be smaller than the kernel {kernel}, got shape {got}")
+        return at, places
+
+    return groups, kernel, place
+
+
+def _grouped(who: str, shape: tuple[int, ...], groups: int) -> None:
+    """Refuse channels that do not fall into groups."""
+    if shape[1] % groups:
+        got = channels_second_shape(shape)
+        _checks.refuse(who, f"`x` must have a multiple of {groups} {_word(shape)}, got shape {got}")
+
+
+def _word(shape: tuple[int, ...]) -> str:
+    """What the channels of such an array are called."""
+    return "features" if len(shape) == 3 else "channels"
+
+
+def _layer(spec: Spec, axes: str, kernel: tuple[int, ...], rule: _Rule) -> Layer[Array, Array]:
+    """The convolution that a spec describes and a rule computes."""
+    who, given = spec.kind, spec.options
+    bias = _checks.boolean(who, "bias", given["bias"])
+    roughly = {"weight": (None, None, *kernel), "bias": (None,)}
+    names = ("weight", "bias") if bias else ("weight",)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        checked = _checks.shape(who, shape, axes)
-        if checked[1] % groups:
-            _checks.refuse(who, f"`x` must have a multiple of {groups} channels, got shape {shape}")
+        image = channels_second_shape(_checks.shape(who, shape, axes))
+        filters = rule.filters(image)
+        _, outs, _ = rule.channels(filters)
+        _, places = rule.place(image)
         weight_key, bias_key = random.split(_checks.key(who, key))
-        filters = (out_channels, checked[1] // groups, *kernel)
         params = {"weight": given["weight_init"](weight_key, filters)}
         if bias:
-            params["bias"] = given["bias_init"](bias_key, (out_channels,))
-        return placed(checked)[1], params
-
-    shapes = {"weight": (out_channels, None, *kernel), "bias": (out_channels,)}
-    if not bias:
-        del shapes["bias"]
+            params["bias"] = given["bias_init"](bias_key, (outs,))
+        return channels_second_shape((image[0], outs, *places)), params
 
     def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
-        _checks.leaves(who, params, shapes)
+        _checks.leaves(who, params, {name: roughly[name] for name in names})
         weight = params["weight"]
-        _checks.ranked(who, x, axes)
-        _checks.sized(who, x, 1, weight.shape[1] * groups, "channels")
+        ins, outs, groups = rule.channels(weight.shape)
+        image = channels_second(_checks.ranked(who, x, axes))
+        _checks.sized(who, x, 2 if x.ndim == 3 else 1, ins, _word(x.shape))
         _checks.same_dtype(who, x, weight)
-        at, _ = placed(x.shape)
-        out = kernels.convolve(x, weight, params.get("bias"), at, groups)
-        return out, {"x": x, "weight": weight}
+        exactly = {"weight": rule.filters(image.shape), "bias": (outs,)}
+        _checks.leaves(who, params, {name: exactly[name] for name in names})
+        at, _ = rule.place(image.shape)
+        kernels = rule.kernels(weight.shape)
+        out = kernels.convolve(image, weight, params.get("bias"), at, groups)
+        return channels_second(out), {"x": image, "weight": weight}
 
     def params_vjp(cache: Cache, dout: Array) -> Params:
         x, weight = cache["x"], cache["weight"]
-        at, out_shape = placed(x.shape)
-        _checks.gradient(who, dout, out_shape)
-        dparams = {"weight": kernels.weight_gradient(x, dout, weight.shape, at, groups)}
+        _, outs, groups = rule.channels(weight.shape)
+        at, places = rule.place(x.shape)
+        _checks.gradient(who, dout, channels_second_shape((x.shape[0], outs, *places)))
+        slope, kernels = channels_second(dout), rule.kernels(weight.shape)
+        dparams = {"weight": kernels.weight_gradient(x, slope, weight.shape, at, groups)}
         if bias:
-            dparams["bias"] = kernels.bias_gradient(dout)
+            dparams["bias"] = convolution.bias_gradient(slope)
         return dparams
 
     def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
-        dparams, shape = params_vjp(cache, dout), cache["x"].shape
-        return dparams, kernels.input_gradient(dout, cache["weight"], shape, placed(shape)[0], groups)
+        dparams, x, weight = params_vjp(cache, dout), cache["x"], cache["weight"]
+        _, _, groups = rule.channels(weight.shape)
+        at, _ = rule.place(x.shape)
+        kernels = rule.kernels(weight.shape)
+        dx = kernels.input_gradient(channels_second(dout), weight, x.shape, at, groups)
+        return dparams, channels_second(dx)
 
     return Layer(init, apply, vjp, spec, params_vjp)

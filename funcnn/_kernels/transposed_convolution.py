@@ -1,0 +1,54 @@
+"""Transposed convolution: a convolution's input gradient, run forward."""
+
+from __future__ import annotations
+
+from funcnn._kernels import convolution
+from funcnn._kernels.windows import Window
+from funcnn.types import Array
+
+
+def reach(window: Window, spatial: tuple[int, ...]) -> tuple[int, ...]:
+    """How many outputs the inputs reach along each axis.
+
+    What is padding to the convolution is cut off here; a smaller, even negative, high padding leaves
+    more of the output.
+
+    Examples
+    --------
+    >>> from funcnn._kernels.windows import window
+    >>> reach(window((3, 3), stride=2, padding=1), (4, 4))
+    (7, 7)
+    """
+    return tuple(
+        (n - 1) * s + d * (k - 1) + 1 - low - high
+        for n, k, s, (low, high), d in zip(spatial, *window, strict=True)
+    )
+
+
+def convolve(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
+    """``out[n, o, p * stride + k * dilation] = bias[o] + sum_ck weight[c, o, k] x[n, c, p]``."""
+    shape = (x.shape[0], weight.shape[1] * groups, *reach(window, x.shape[2:]))
+    out = convolution.input_gradient(x, weight, shape, _mirrored(window), groups)
+    if bias is not None:
+        out += bias.reshape(-1, *(1,) * (x.ndim - 2))
+    return out
+
+
+def weight_gradient(
+    x: Array, dout: Array, weight_shape: tuple[int, ...], window: Window, groups: int
+) -> Array:
+    """``dweight[c, o, k] = sum_np x[n, c, p] dout[n, o, p * stride + k * dilation]``."""
+    return convolution.weight_gradient(dout, x, weight_shape, _mirrored(window), groups)
+
+
+def input_gradient(
+    dout: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int
+) -> Array:
+    """``dx[n, c, p] = sum_ok weight[c, o, k] dout[n, o, p * stride + k * dilation]``."""
+    return convolution.convolve(dout, weight, None, _mirrored(window), groups)
+
+
+def _mirrored(window: Window) -> Window:
+    """The convolution's window: it takes the same places while the excess is below the stride."""
+    pads = tuple((low, max(high, 0)) for low, high in window.padding)
+    return window._replace(padding=pads)
