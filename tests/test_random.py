@@ -22,7 +22,7 @@ from funcnn import numerics, random
 from funcnn.types import Array, Key
 
 KEY = random.key(0)
-FLOATS = [np.float32, np.float64]
+FLOATS: list[type[np.floating[Any]]] = [np.float32, np.float64]
 
 
 def _hash(x: Array) -> str:
