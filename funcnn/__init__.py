@@ -17,7 +17,17 @@ Examples
 
 from __future__ import annotations
 
-from funcnn import initializers, numerics, optimizers, random, schedules, tree
+from funcnn import (
+    checkpoints,
+    data,
+    initializers,
+    metrics,
+    numerics,
+    optimizers,
+    random,
+    schedules,
+    tree,
+)
 from funcnn._kernels.columns import col2im, im2col
 from funcnn.combinators import named, parallel, residual, serial
 from funcnn.layers.activations import (
@@ -61,10 +71,19 @@ from funcnn.layers.convolution import (
 )
 from funcnn.layers.linear import dense
 from funcnn.layers.pooling import avg_pool, max_pool
+from funcnn.layers.recurrent import gru, lstm, rnn
 from funcnn.layers.shape import flatten, identity
 from funcnn.losses import mean_squared_error, one_hot, softmax_cross_entropy
 from funcnn.optimizers import Optimizer, adam, adamw, apply_updates, sgd, sgd_update
-from funcnn.training import value_and_grad
+from funcnn.training import (
+    TrainState,
+    evaluate,
+    fit,
+    predict,
+    train_state,
+    train_step,
+    value_and_grad,
+)
 from funcnn.types import Key, Layer, Loss, Params, Shape, Spec
 
 __all__ = [
@@ -75,23 +94,29 @@ __all__ = [
     "Params",
     "Shape",
     "Spec",
+    "TrainState",
     "adam",
     "adamw",
     "apply_updates",
     "avg_pool",
     "celu",
+    "checkpoints",
     "col2im",
     "conv",
     "conv1d",
     "conv3d",
     "conv_transpose",
     "conv_transpose1d",
+    "data",
     "dense",
     "depthwise_conv",
     "elu",
+    "evaluate",
+    "fit",
     "flatten",
     "gelu",
     "glu",
+    "gru",
     "hard_shrink",
     "hard_sigmoid",
     "hard_swish",
@@ -102,20 +127,24 @@ __all__ = [
     "leaky_relu",
     "log_sigmoid",
     "log_softmax",
+    "lstm",
     "max_pool",
     "maxout",
     "mean_squared_error",
+    "metrics",
     "mish",
     "named",
     "numerics",
     "one_hot",
     "optimizers",
     "parallel",
+    "predict",
     "prelu",
     "random",
     "relu",
     "relu6",
     "residual",
+    "rnn",
     "schedules",
     "selu",
     "separable_conv",
@@ -134,6 +163,8 @@ __all__ = [
     "tanh",
     "tanh_shrink",
     "threshold",
+    "train_state",
+    "train_step",
     "tree",
     "value_and_grad",
 ]

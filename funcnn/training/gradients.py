@@ -104,7 +104,6 @@ def value_and_grad(
         _checks.refuse_type("value_and_grad", f"`loss` must be a loss, got {loss!r}")
     if workers is not None:
         _checks.integer("value_and_grad", "workers", workers, 1)
-    threads = workers or _processors()
     keeps_statistics = has_trait(net.spec, "statistics")
     coupled = has_trait(net.spec, "couples_batch")
     params_vjp = net.params_vjp or (lambda cache, dout: net.vjp(cache, dout)[0])
@@ -127,7 +126,7 @@ def value_and_grad(
             return params_vjp(caches[i], _cut(dprediction, slices[i]))
 
         with single_blas_thread:
-            predictions, caches = zip(*_run(forward, len(slices), threads), strict=True)
+            predictions, caches = zip(*run_tasks(forward, len(slices), workers), strict=True)
             value, loss_cache = loss.apply(_join(predictions), y)
             if np.ndim(value):
                 _checks.refuse(
@@ -136,7 +135,7 @@ def value_and_grad(
                     "take the mean or the sum",
                 )
             dprediction = loss.vjp(loss_cache)
-            grads = _add_up(_run(backward, len(slices), threads))
+            grads = _add_up(run_tasks(backward, len(slices), workers))
         return (value, grads, new_statistics(caches[0])) if statistics else (value, grads)
 
     return step
@@ -203,8 +202,9 @@ def _add_up(grads: list[Params]) -> Params:
     return total
 
 
-def _run(task: Callable[[int], T], count: int, threads: int) -> list[T]:
-    """``[task(0), ..., task(count - 1)]``, on this thread and up to ``threads - 1`` others."""
+def run_tasks(task: Callable[[int], T], count: int, workers: int | None) -> list[T]:
+    """``[task(0), ..., task(count - 1)]``, on this thread and up to ``workers - 1`` others."""
+    threads = workers or _processors()
     if count == 1 or threads == 1:
         return [task(i) for i in range(count)]
     pool = _pool(threads - 1)
@@ -230,6 +230,7 @@ if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's t
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
+@cache
 def _processors() -> int:
     """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):

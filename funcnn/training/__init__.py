@@ -1,0 +1,19 @@
+"""Training: gradients of a loss, one pure step, and a loop that people like to use."""
+
+from __future__ import annotations
+
+from funcnn.training.gradients import value_and_grad
+from funcnn.training.loop import Epoch, FitResult, evaluate, fit, predict
+from funcnn.training.state import TrainState, train_state, train_step
+
+__all__ = [
+    "Epoch",
+    "FitResult",
+    "TrainState",
+    "evaluate",
+    "fit",
+    "predict",
+    "train_state",
+    "train_step",
+    "value_and_grad",
+]

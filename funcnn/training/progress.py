@@ -1,0 +1,67 @@
+"""How a training says how it goes: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """Says how a training goes, on standard output; with ``shown=False``, nothing.
+
+    On a terminal with ``tqdm`` installed each epoch has a bar; a line for each epoch stays.
+    """
+
+    def __init__(self, epochs: int, steps: int, shown: bool | None) -> None:
+        terminal = sys.stdout.isatty()
+        self._shown = terminal if shown is None else shown
+        self._epochs, self._steps = epochs, steps
+        self._bar: Any = None
+        self._make_bar = _tqdm() if self._shown and terminal else None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def step(self, loss: float) -> None:
+        """One step is done; `loss` is the epoch's mean so far."""
+        if self._make_bar is not None:
+            if self._bar is None:
+                self._bar = self._make_bar(total=self._steps, leave=False, unit="step")
+            self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+            self._bar.update()
+
+    def epoch(self, record: dict[str, float]) -> None:
+        """An epoch is done."""
+        self._close()
+        if self._shown:
+            hidden = ("epoch", "step", "learning_rate")
+            parts = [
+                f"{name.replace('_', ' ')} {value:.4f}"
+                for name, value in record.items()
+                if name not in hidden
+            ]
+            print(f"epoch {record['epoch']:>3}/{self._epochs}  {'  '.join(parts)}", flush=True)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _tqdm() -> Any:
+    try:
+        from tqdm import tqdm
+    except ImportError:  # plain lines do without
+        return None
+    return tqdm

@@ -1,0 +1,133 @@
+"""Train LeNet: on the shipped digits, on MNIST, or on random images as an experiment.
+
+    scripts/train_lenet.py                                   # 1,797 real digits
+    scripts/train_lenet.py --data mnist --data-dir DIR       # IDX files, gzipped or not
+    scripts/train_lenet.py --data random                     # 32 random images, 200 steps
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from funcnn import (
+    conv,
+    data,
+    dense,
+    evaluate,
+    fit,
+    flatten,
+    looking,
+    max_pool,
+    metrics,
+    optimizers,
+    predict,
+    random,
+    relu,
+    schedules,
+    serial,
+    softmax_cross_entropy,
+)
+from funcnn.training import Epoch
+
+lenet = serial(conv(6, 5), relu(), max_pool(2), conv(16, 5), relu(), max_pool(2),
+               flatten(), dense(120), relu(), dense(10))  # fmt: skip
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train LeNet.")
+    parser.add_argument("--data", choices=["digits", "random", "mnist"], default="digits")
+    parser.add_argument("--data-dir", type=Path, default=Path("."), help="where the IDX files lie")
+    parser.add_argument("--epochs", type=int, help="default: 12; for random images, 200")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--lr", type=float, help="default: 0.002; for random images, 0.01")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write a checkpoint each epoch")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on from a checkpoint")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw curves and confusions")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="write a line of JSON an epoch")
+    return parser.parse_args()
+
+
+def datasets(options: argparse.Namespace) -> tuple[data.Dataset, data.Dataset]:
+    """What to train on, and what to test on."""
+    key = random.key(options.seed)
+    if options.data == "random":
+        images = random.normal(random.fold_in(key, "images"), (32, 3, 28, 28))
+        labels = random.randint(random.fold_in(key, "labels"), (32,), 0, 10)
+        return data.Dataset(images, labels), data.Dataset(images, labels)
+    if options.data == "digits":
+        return data.split(random.fold_in(key, "split"), data.digits(), 0.2)
+    test = data.mnist(options.data_dir, "test")
+    try:
+        return data.mnist(options.data_dir, "train"), test
+    except ValueError:
+        if any(options.data_dir.glob("train-*")):
+            raise
+        print("no training images there: 8,000 of the test images train, 2,000 test")
+        return data.split(random.fold_in(key, "split"), test, 0.2)
+
+
+def main() -> None:
+    options = arguments()
+    train, test = datasets(options)
+    by_chance = options.data == "random"
+    epochs = options.epochs if options.epochs is not None else (200 if by_chance else 12)
+    rate = options.lr if options.lr is not None else (0.01 if by_chance else 0.002)
+    steps = epochs * data.Batches(train, options.batch_size).steps
+    optimizer = (
+        optimizers.sgd(rate) if by_chance else optimizers.adam(schedules.cosine(rate, max(steps, 1)))
+    )
+    loss = softmax_cross_entropy()
+    began = time.perf_counter()
+    result = fit(
+        lenet,
+        loss,
+        optimizer,
+        train,
+        key=random.key(options.seed),
+        epochs=epochs,
+        batch_size=options.batch_size,
+        validation=None if by_chance else test,
+        metrics={"accuracy": metrics.accuracy},
+        checkpoint=options.save,
+        resume=options.resume,
+        log=options.log,
+        progress=not by_chance,
+        callbacks=(every(20, epochs),) if by_chance else (),
+    )
+    seconds = time.perf_counter() - began
+    found = evaluate(lenet, result.params, test, loss, {"accuracy": metrics.accuracy})
+    of = "training" if by_chance else "test"
+    print(f"{of} loss {found['loss']:.4f}  {of} accuracy {found['accuracy']:.2%}  in {seconds:.1f} s")
+    counts = metrics.confusion_matrix(predict(lenet, result.params, test.x), test.y)
+    if options.plot:
+        figure = looking.training_report(result.history, counts)
+        figure.savefig(options.plot)
+        print(f"curves and confusion matrix: {options.plot}")
+    elif not by_chance:
+        print(f"confusion matrix (rows: truth, columns: prediction)\n{counts}")
+
+
+def every(count: int, epochs: int) -> Callable[[Epoch], None]:
+    """A callback that prints the loss now and then."""
+
+    def show(epoch: Epoch) -> None:
+        number = epoch.state.epoch
+        if number % count == 0 or number in (1, epochs):
+            print(f"step {number:>4}/{epochs}  loss {epoch.record['loss']:.4f}", flush=True)
+
+    return show
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as problem:
+        print(f"train_lenet: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
