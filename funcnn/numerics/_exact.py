@@ -1,0 +1,292 @@
+"""Matrix products in portable mode: every entry is the exact value, rounded once.
+
+A correctly rounded result does not depend on the order of the operations behind it, so it is the
+same for every BLAS, thread count, vector unit, memory order and batch, and no other float is nearer
+to the true value. It costs little more than one product in float64, because a product that comes
+with a bound on its error can be rounded with certainty almost everywhere (Ziv's test):
+
+*float32 operands.* Products of two float32 are exact in float64, and cannot over- or underflow there.
+Whatever the order in which a BLAS adds K of them, with or without fused operations, each addition
+errs by at most u = 2**-53 of its result, so the sum is within ::
+
+    e = K u / (1 - K u) * sum |a_k b_k|  <=  1.0001 K u |a| |b|        (Euclidean norms)
+
+of the true value c. If c - e and c + e round to the same float32, this is c rounded correctly.
+
+*float64 operands.* Rows of `a` and columns of `b` are scaled by powers of two to at most 1 and cut
+into slices A_0 + A_1 + ... of s bits each, 2 s + log2(K) <= 53, so that every product A_t B_u is a sum
+of integers below 2**53 (times a power of two): exact in any order (Ozaki, Ogita, Oishi, Rump 2012).
+The products with t + u < n are added in double-double arithmetic. What is left out is at most ::
+
+    K 2**(-n s) (1 + (n - 1) / 4 * (1 + 2**-s ...)) + rounding  <=  e = K (2 * 2**(-n s) + 2**-98)
+
+since |A_t| <= 2**(-s t - 1) from the second slice on. The same test decides.
+
+The few entries that fail the test are computed exactly. Which ones fail may differ between machines;
+their values do not. The scheme asks one thing of a BLAS: that a product is a sum of products, each
+operation rounded as IEEE 754 says (no Strassen, no reduced precision).
+
+References
+----------
+.. [1] A. Ziv, "Fast evaluation of elementary mathematical functions with correctly rounded last
+   bit", ACM TOMS 17(3), 1991.
+.. [2] K. Ozaki, T. Ogita, S. Oishi, S. M. Rump, "Error-free transformations of matrix
+   multiplication by using fast routines of matrix multiplication", Numer. Algorithms 59, 2012.
+.. [3] S. Collange, D. Defour, S. Graillat, R. Iakymchuk, "Numerical reproducibility for the parallel
+   reduction on multi- and many-core architectures", Parallel Computing 49, 2015.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from funcnn.types import Array
+
+_UNIT = 2.0**-53
+_PANEL = 2048  # terms that are widened to float64 at a time
+_DEPTH = 256  # terms that a BLAS adds up at a time: few, as this sets the bound on its error
+_TILE = 1 << 17  # entries of an operand or a product that are worked on at a time: they stay in cache
+_SLICES = 4
+_local = threading.local()
+
+
+def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
+    """Product of matrices, or of stacks of them; every entry is correctly rounded."""
+    a, b = np.asarray(a), np.asarray(b)
+    kind = np.result_type(a, b) if out is None else out.dtype
+    if kind.char not in "fd":
+        return np.matmul(a, b, out=out)
+    left = a[None] if a.ndim == 1 else a
+    right = b[:, None] if b.ndim == 1 else b
+    if not a.ndim or not b.ndim or left.shape[-1] != right.shape[-2]:
+        return np.asarray(np.matmul(a, b))  # words the refusal
+    stack = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    shape = (*stack, left.shape[-2], right.shape[-1])
+    result = np.empty(shape, kind)
+    if left.shape[-1] and result.size:
+        with np.errstate(all="ignore"):
+            for tile in _tiles(shape, left.shape[-1]):
+                rows, columns = (*tile[:-1], slice(None)), (*tile[:-2], slice(None), tile[-1])
+                _round(_cut(left, rows), _cut(right, columns), result[tile])
+    else:
+        result[...] = 0
+    if a.ndim == 1:
+        result = result[..., 0, :]
+    if b.ndim == 1:
+        result = result[..., 0]
+    if out is None:
+        return result if result.ndim else result[()]
+    out[...] = result
+    return out
+
+
+def _tiles(shape: tuple[int, ...], terms: int) -> Iterator[tuple[slice, ...]]:
+    """Cut a product of this shape into pieces that stay in the cache."""
+    *stack, rows, columns = shape
+    row_step = max(256, min(_TILE // max(columns, terms), 2048))
+    column_step = max(256, _TILE // max(min(rows, row_step), terms))
+    stack_step = max(1, _TILE // max(rows * columns, rows * terms, terms * columns))
+    steps = [1] * (len(stack) - 1) + [stack_step] * bool(stack) + [row_step, column_step]
+    starts = [range(0, size, step) for size, step in zip(shape, steps, strict=True)]
+    for corner in itertools.product(*starts):
+        yield tuple(slice(i, i + step) for i, step in zip(corner, steps, strict=True))
+
+
+def _cut(x: Array, tile: tuple[slice, ...]) -> Array:
+    """The tile of an array that broadcasts: an axis of size 1 serves all tiles."""
+    parts = zip(x.shape[:-2], tile[-x.ndim : -2], strict=True)
+    stack = [slice(None) if size == 1 else part for size, part in parts]
+    return x[(*stack, *tile[-2:])]
+
+
+def _scratch(name: str, shape: tuple[int, ...]) -> Array:
+    """Float64 memory that this thread uses again and again: fresh memory is slow."""
+    size = math.prod(shape)
+    memory = getattr(_local, name, None)
+    if memory is None or memory.size < size:
+        memory = np.empty(size)
+        if size <= 1 << 22:
+            setattr(_local, name, memory)
+    return np.asarray(memory[:size].reshape(shape))
+
+
+def _widen(name: str, x: Array) -> Array:
+    """`x` in float64, its memory in the same order."""
+    if x.dtype == np.float64:
+        return x
+    if abs(x.strides[-1]) > abs(x.strides[-2]):
+        return _widen(name, x.swapaxes(-1, -2)).swapaxes(-1, -2)
+    wide = _scratch(name, x.shape)
+    np.copyto(wide, x)
+    return wide
+
+
+def _round(a: Array, b: Array, out: Array) -> None:
+    """Bracket every entry, round where both ends agree, settle the rest."""
+    unsure, rows, columns = (_bracket32 if out.dtype == np.float32 else _bracket64)(a, b, out)
+    if unsure.any():
+        finite = np.isfinite(rows)[..., :, None] & np.isfinite(columns)[..., None, :]
+        if not finite.all():
+            np.copyto(out, _special(a, b), where=~finite, casting="same_kind")
+            unsure &= finite
+        _settle(a, b, out, unsure)
+    out += 0  # no two BLAS agree on the sign of a zero
+
+
+def _bracket32(a: Array, b: Array, out: Array) -> tuple[Array, Array, Array]:
+    """Round products of float32 values; where this is uncertain; the norms of rows and columns."""
+    terms = a.shape[-1]
+    total, more = _scratch("total", out.shape), _scratch("more", out.shape)
+    rows, columns = np.zeros(a.shape[:-1]), np.zeros((*b.shape[:-2], b.shape[-1]))
+    for panel in range(0, terms, _PANEL):
+        left = _widen("left", a[..., panel : panel + _PANEL])
+        right = _widen("right", b[..., panel : panel + _PANEL, :])
+        rows += np.vecdot(left, left)
+        columns += np.einsum("...kn,...kn->...n", right, right)
+        for k in range(0, left.shape[-1], _DEPTH):
+            part = left[..., k : k + _DEPTH], right[..., k : k + _DEPTH, :]
+            if panel or k:
+                total += np.matmul(*part, out=more)
+            else:
+                np.matmul(*part, out=total)
+    # K terms need K - 1 additions; two to spare for the rounding of total - error and total + error.
+    depth = min(terms, _DEPTH) + terms // _DEPTH + 1
+    rows, columns = np.sqrt(rows), np.sqrt(columns)
+    error = np.multiply(
+        (rows * (1.0001 * depth * _UNIT))[..., :, None], columns[..., None, :], out=more
+    )
+    np.add(total, error, out=out, casting="same_kind")
+    low = np.subtract(total, error, out=error).astype(np.float32)
+    return low != out, rows, columns
+
+
+def _bracket64(a: Array, b: Array, out: Array) -> tuple[Array, Array, Array]:
+    """Round products of float64 values; where this is uncertain; the maxima of rows and columns."""
+    terms = min(a.shape[-1], _PANEL)
+    bits = (53 - (terms - 1).bit_length()) // 2
+    rows, columns = np.abs(a).max(-1), np.abs(b).max(-2)
+    a_exponent = np.frexp(rows)[1][..., :, None]
+    b_exponent = np.frexp(columns)[1][..., None, :]
+    a_slices = _slices(np.ldexp(a, -a_exponent), bits)
+    b_slices = _slices(np.ldexp(b, -b_exponent), bits)
+    high, low = np.zeros(out.shape), np.zeros(out.shape)
+    for t in range(_SLICES):
+        for u in range(_SLICES - t):
+            for k in range(0, a.shape[-1], _PANEL):
+                left, right = a_slices[t][..., k : k + _PANEL], b_slices[u][..., k : k + _PANEL, :]
+                high, rest = _two_sum(high, np.matmul(left, right))
+                low += rest
+    high, low = _two_sum(high, low)
+    error = a.shape[-1] * (2 * 2.0 ** (-_SLICES * bits) + 2.0**-98)
+    error = error * (rows != 0)[..., :, None] * (columns != 0)[..., None, :]
+    unsure = high + (low + error) != high + (low - error)
+    np.ldexp(high, a_exponent + b_exponent, out=out)
+    # A subnormal result would be rounded twice.
+    unsure |= (np.abs(out) < 2.0**-1021) & (high != 0)
+    unsure |= ~np.isfinite(rows)[..., :, None] | ~np.isfinite(columns)[..., None, :]
+    return unsure, rows, columns
+
+
+def _slices(x: Array, bits: int) -> list[Array]:
+    """Cut ``|x| <= 1`` into parts of so many bits: multiples of ``2**-bits``, ``2**(-2 bits)``..."""
+    parts = []
+    for cut in range(1, _SLICES + 1):
+        shift = 1.5 * 2.0 ** (52 - bits * cut)  # adding it drops what is below the cut
+        parts.append((x + shift) - shift)
+        x = x - parts[-1]
+    return parts
+
+
+def _two_sum(x: Array, y: Array) -> tuple[Array, Array]:
+    """``x + y``, rounded, and what was lost (Knuth): exact."""
+    total = x + y
+    tail = total - x
+    return total, (x - (total - tail)) + (y - tail)
+
+
+def _settle(a: Array, b: Array, out: Array, unsure: Array) -> None:
+    """Compute the uncertain entries of `out` exactly."""
+    if np.count_nonzero(unsure) > 8:  # most often because there is nothing to add up
+        corner: Any = ...
+        left, right = a, b
+        if out.ndim == 2:
+            rows, columns = np.flatnonzero(unsure.any(1)), np.flatnonzero(unsure.any(0))
+            corner = np.ix_(rows, columns)
+            left, right = a[rows], b[:, columns]
+        nothing = unsure[corner] & ~_meet(left != 0, right != 0)
+        out[corner] = np.where(nothing, 0, out[corner])
+        unsure[corner] &= ~nothing
+    places = np.nonzero(unsure)
+    a, b = (np.broadcast_to(x, out.shape[:-2] + x.shape[-2:]) for x in (a, b))
+    step = max(1, _TILE // a.shape[-1])
+    for i in range(0, len(places[0]), step):
+        *stack, row, column = place = tuple(index[i : i + step] for index in places)
+        left = a[(*stack, row)].astype(np.float64)
+        right = b.swapaxes(-1, -2)[(*stack, column)].astype(np.float64)
+        if out.dtype == np.float32:
+            out[place] = _sums(np.ascontiguousarray((left * right).T))
+        else:
+            pairs = zip(left.tolist(), right.tolist(), strict=True)
+            out[place] = [_inner_product(x, y) for x, y in pairs]
+
+
+def _sums(terms: Array) -> Array:
+    """Exact sums along the first axis, rounded to odd: so they can be rounded again, to float32."""
+    high, low = terms, np.zeros_like(terms)
+    lost = np.full(terms.shape, terms.size < 1 << 14)  # not worth while for a few
+    while len(high) > 1 and not lost.all():
+        half, keep = len(high) // 2, (len(high) + 1) // 2
+        high, first = _fold(high, half, keep)
+        low, second = _fold(low, half, keep)
+        low[:half], third = _two_sum(low[:half], first)
+        lost[:half] |= lost[keep:] | (second != 0) | (third != 0)
+        lost = lost[:keep]
+    total, rest = _two_sum(high[0], low[0])
+    for i in np.flatnonzero(lost[0]):
+        column = terms[:, i].tolist()
+        total[i] = math.fsum(column)
+        rest[i] = math.fsum([*column, -total[i]])
+    even = (total.view(np.int64) & 1) == 0
+    away = np.nextafter(total, np.copysign(np.inf, rest))
+    return np.where((rest != 0) & even, away, total)
+
+
+def _fold(x: Array, half: int, keep: int) -> tuple[Array, Array]:
+    """Add the last half to the first; what was lost."""
+    total = x[:keep].copy()
+    total[:half], rest = _two_sum(x[:half], x[keep:])
+    return total, rest
+
+
+def _meet(left: Array, right: Array) -> Array:
+    """Where a row of `left` and a column of `right` are both True at some k."""
+    return np.asarray(np.matmul(left.astype(np.float32), right.astype(np.float32)) > 0)
+
+
+def _special(a: Array, b: Array) -> Array:
+    """The products of rows and columns that hold an infinity or a NaN."""
+    up, down = a == np.inf, a == -np.inf
+    above = _meet(up, b > 0) | _meet(down, b < 0) | _meet(a > 0, b == np.inf)
+    above |= _meet(a < 0, b == -np.inf)
+    below = _meet(up, b < 0) | _meet(down, b > 0) | _meet(a > 0, b == -np.inf)
+    below |= _meet(a < 0, b == np.inf)
+    nan = _meet(np.isnan(a), np.ones_like(b)) | _meet(np.ones_like(a), np.isnan(b))
+    nan |= _meet(up | down, b == 0) | _meet(a == 0, np.isinf(b)) | (above & below)
+    return np.where(nan, np.nan, np.where(above, np.inf, -np.inf))
+
+
+def _inner_product(left: list[float], right: list[float]) -> float:
+    """The exact inner product, rounded."""
+    total = sum(map(operator.mul, map(Fraction, left), map(Fraction, right)), Fraction(0))
+    try:
+        return float(total)
+    except OverflowError:
+        return math.copysign(math.inf, total)

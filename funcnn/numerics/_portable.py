@@ -1,0 +1,35 @@
+"""Portable mode: the same bits on every machine."""
+
+from __future__ import annotations
+
+from funcnn.numerics._elementary import (
+    cos,
+    erf,
+    exp,
+    expm1,
+    log,
+    log1p,
+    power,
+    rsqrt,
+    sigmoid,
+    sin,
+    tanh,
+)
+from funcnn.numerics._exact import matmul
+from funcnn.numerics._sums import sum
+
+__all__ = [
+    "cos",
+    "erf",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "matmul",
+    "power",
+    "rsqrt",
+    "sigmoid",
+    "sin",
+    "sum",
+    "tanh",
+]
