@@ -1,0 +1,472 @@
+"""Recurrent layers: one implementation of stacks, directions, carries and lengths for all cells."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import sqrt
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
+
+import numpy as np
+
+from funcnn import _checks, random
+from funcnn._kernels import recurrent as kernels
+from funcnn.initializers import Initializer, uniform
+from funcnn.types import Array, Cache, Key, Labels, Layer, Params, Sequence, Shape, Spec
+
+__all__ = ["gru", "lstm", "rnn"]
+
+_Pair: TypeAlias = tuple[Sequence, Sequence]  # hidden state and memory
+_On: TypeAlias = Literal[True]
+_Off: TypeAlias = Literal[False]
+
+
+class _Options(TypedDict, total=False):
+    """What all recurrent layers take beside the options that change their type."""
+
+    layers: int
+    bidirectional: bool
+    reverse: bool
+    bias: bool
+    weight_init: Initializer | None
+    bias_init: Initializer | None
+
+
+class _RNNOptions(_Options, total=False):
+    nonlinearity: str
+
+
+@overload
+def rnn(
+    hidden: int, *, carry: _Off = ..., lengths: _Off = ..., **options: Unpack[_RNNOptions]
+) -> Layer[Sequence, Sequence]: ...
+@overload
+def rnn(
+    hidden: int, *, carry: _On, lengths: _Off = ..., **options: Unpack[_RNNOptions]
+) -> Layer[tuple[Sequence, Sequence], tuple[Sequence, Sequence]]: ...
+@overload
+def rnn(
+    hidden: int, *, carry: _Off = ..., lengths: _On, **options: Unpack[_RNNOptions]
+) -> Layer[tuple[Sequence, Labels], Sequence]: ...
+@overload
+def rnn(
+    hidden: int, *, carry: _On, lengths: _On, **options: Unpack[_RNNOptions]
+) -> Layer[tuple[Sequence, Sequence, Labels], tuple[Sequence, Sequence]]: ...
+def rnn(
+    hidden: int,
+    *,
+    nonlinearity: str = "tanh",
+    layers: int = 1,
+    bidirectional: bool = False,
+    reverse: bool = False,
+    carry: bool = False,
+    lengths: bool = False,
+    bias: bool = True,
+    weight_init: Initializer | None = None,
+    bias_init: Initializer | None = None,
+) -> Layer[Any, Any]:
+    """Recurrent layer after Elman, ``(N, T, F) -> (N, T, hidden)``.
+
+    Parameters
+    ----------
+    hidden : int
+        Features of the hidden state.
+    nonlinearity : "tanh" or "relu", default "tanh"
+        What bounds the hidden state.
+    layers : int, default 1
+        How many are stacked, each on the output of the one below.
+    bidirectional : bool, default False
+        Whether a second walk runs from the end to the start; its output is concatenated, and the
+        output has ``2 * hidden`` features.
+    reverse : bool, default False
+        Whether to walk from the end to the start; each output stays at its input's place.
+    carry : bool, default False
+        Whether the hidden state is an input and an output, too: ``(x, h) -> (out, h)``. Otherwise
+        it starts from zeros.
+    lengths : bool, default False
+        Whether the lengths of the sequences, ints ``(N,)``, are the last input, ``(x, lengths)`` or
+        ``(x, h, lengths)``. What lies beyond them has no influence, and the output there is 0.
+    bias : bool, default True
+        Whether to add the two biases.
+    weight_init, bias_init : Initializer, optional
+        Where the parameters start; by default uniform within ``1 / sqrt(hidden)``.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight_ih": (H, F), "weight_hh": (H, H), "bias_ih": (H,), "bias_hh": (H,)}``;
+        within ``{"forward": ..., "backward": ...}`` for two directions, and that or this within
+        ``{"layer1": ..., "layer2": ...}`` for a stack. A carry has shape
+        ``(N, layers * directions, H)``, the directions of a layer side by side.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input of the wrong shape or dtype, lengths outside ``0..T``, `reverse` with
+        `bidirectional`.
+
+    Notes
+    -----
+    Forward: ``h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)``. Pullback, from the last step to
+    the first: ``dz_t = (dy_t + dh_t) * (1 - h_t**2)`` and ``dh_{t-1} = W_hhᵀ dz_t``; then
+    ``dx_t = W_ihᵀ dz_t``, ``dW_ih = sum(dz_t x_tᵀ)``, ``dW_hh = sum(dz_t h_{t-1}ᵀ)``, and both
+    biases get ``sum(dz_t)``. The carry that comes out is that after the last valid step.
+
+    References
+    ----------
+    J. Elman, "Finding structure in time", 1990. Layout as in PyTorch's ``RNN``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import random, rnn
+    >>> layer = rnn(8)
+    >>> out_shape, params = layer.init(random.key(0), (2, 5, 3))
+    >>> out, cache = layer.apply(params, np.ones((2, 5, 3), np.float32))
+    >>> out.shape == out_shape == (2, 5, 8)
+    True
+    """
+    _checks.choice("rnn", "nonlinearity", nonlinearity, ("tanh", "relu"))
+    options = {
+        "nonlinearity": nonlinearity,
+        "layers": layers,
+        "bidirectional": bidirectional,
+        "reverse": reverse,
+        "carry": carry,
+        "lengths": lengths,
+        "bias": bias,
+        "weight_init": weight_init,
+        "bias_init": bias_init,
+    }
+    cell = kernels.RNN_TANH if nonlinearity == "tanh" else kernels.RNN_RELU
+    return _recurrent(Spec(rnn, (hidden,), options), cell)
+
+
+@overload
+def lstm(
+    hidden: int, *, carry: _Off = ..., lengths: _Off = ..., **options: Unpack[_Options]
+) -> Layer[Sequence, Sequence]: ...
+@overload
+def lstm(
+    hidden: int, *, carry: _On, lengths: _Off = ..., **options: Unpack[_Options]
+) -> Layer[tuple[Sequence, _Pair], tuple[Sequence, _Pair]]: ...
+@overload
+def lstm(
+    hidden: int, *, carry: _Off = ..., lengths: _On, **options: Unpack[_Options]
+) -> Layer[tuple[Sequence, Labels], Sequence]: ...
+@overload
+def lstm(
+    hidden: int, *, carry: _On, lengths: _On, **options: Unpack[_Options]
+) -> Layer[tuple[Sequence, _Pair, Labels], tuple[Sequence, _Pair]]: ...
+def lstm(
+    hidden: int,
+    *,
+    layers: int = 1,
+    bidirectional: bool = False,
+    reverse: bool = False,
+    carry: bool = False,
+    lengths: bool = False,
+    bias: bool = True,
+    weight_init: Initializer | None = None,
+    bias_init: Initializer | None = None,
+) -> Layer[Any, Any]:
+    """Long short-term memory, ``(N, T, F) -> (N, T, hidden)``.
+
+    Parameters
+    ----------
+    hidden : int
+        Features of the hidden state, and of the memory.
+    layers : int, default 1
+        How many are stacked, each on the output of the one below.
+    bidirectional : bool, default False
+        Whether a second walk runs from the end to the start; its output is concatenated, and the
+        output has ``2 * hidden`` features.
+    reverse : bool, default False
+        Whether to walk from the end to the start; each output stays at its input's place.
+    carry : bool, default False
+        Whether hidden state and memory are an input and an output, too:
+        ``(x, (h, c)) -> (out, (h, c))``. Otherwise they start from zeros.
+    lengths : bool, default False
+        Whether the lengths of the sequences, ints ``(N,)``, are the last input. What lies beyond
+        them has no influence, and the output there is 0.
+    bias : bool, default True
+        Whether to add the two biases.
+    weight_init, bias_init : Initializer, optional
+        Where the parameters start; by default uniform within ``1 / sqrt(hidden)``.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight_ih": (4H, F), "weight_hh": (4H, H), "bias_ih": (4H,), "bias_hh":
+        (4H,)}``, the gates in the order i, f, g, o; nested for directions and stacks as in `rnn`.
+        ``h`` and ``c`` have shape ``(N, layers * directions, H)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input of the wrong shape or dtype, lengths outside ``0..T``, `reverse` with
+        `bidirectional`.
+
+    Notes
+    -----
+    Forward: ``z = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh`` in four blocks; ``i, f, o = sigmoid(z_i),
+    sigmoid(z_f), sigmoid(z_o)``, ``g = tanh(z_g)``; ``c_t = f c_{t-1} + i g``,
+    ``h_t = o tanh(c_t)``. Pullback: ``dc += dh o (1 - tanh(c_t)**2)``; ``dz_i = dc g i (1 - i)``,
+    ``dz_f = dc c_{t-1} f (1 - f)``, ``dz_g = dc i (1 - g**2)``, ``dz_o = dh tanh(c_t) o (1 - o)``;
+    ``dc_{t-1} = dc f``; the rest as in `rnn`.
+
+    References
+    ----------
+    S. Hochreiter and J. Schmidhuber, "Long short-term memory", 1997; the forget gate from F. Gers
+    et al., "Learning to forget", 2000. Layout as in PyTorch's ``LSTM``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import lstm, random
+    >>> layer = lstm(8, layers=2, carry=True)
+    >>> state = np.zeros((2, 2, 8), np.float32)
+    >>> _, params = layer.init(random.key(0), ((2, 5, 3), (state.shape, state.shape)))
+    >>> x = np.ones((2, 5, 3), np.float32)
+    >>> (out, (h, c)), cache = layer.apply(params, (x, (state, state)))
+    >>> out.shape, bool((out[:, -1] == h[:, 1]).all())
+    ((2, 5, 8), True)
+    """
+    options = {
+        "layers": layers,
+        "bidirectional": bidirectional,
+        "reverse": reverse,
+        "carry": carry,
+        "lengths": lengths,
+        "bias": bias,
+        "weight_init": weight_init,
+        "bias_init": bias_init,
+    }
+    return _recurrent(Spec(lstm, (hidden,), options), kernels.LSTM)
+
+
+@overload
+def gru(
+    hidden: int, *, carry: _Off = ..., lengths: _Off = ..., **options: Unpack[_Options]
+) -> Layer[Sequence, Sequence]: ...
+@overload
+def gru(
+    hidden: int, *, carry: _On, lengths: _Off = ..., **options: Unpack[_Options]
+) -> Layer[tuple[Sequence, Sequence], tuple[Sequence, Sequence]]: ...
+@overload
+def gru(
+    hidden: int, *, carry: _Off = ..., lengths: _On, **options: Unpack[_Options]
+) -> Layer[tuple[Sequence, Labels], Sequence]: ...
+@overload
+def gru(
+    hidden: int, *, carry: _On, lengths: _On, **options: Unpack[_Options]
+) -> Layer[tuple[Sequence, Sequence, Labels], tuple[Sequence, Sequence]]: ...
+def gru(
+    hidden: int,
+    *,
+    layers: int = 1,
+    bidirectional: bool = False,
+    reverse: bool = False,
+    carry: bool = False,
+    lengths: bool = False,
+    bias: bool = True,
+    weight_init: Initializer | None = None,
+    bias_init: Initializer | None = None,
+) -> Layer[Any, Any]:
+    """Gated recurrent unit, ``(N, T, F) -> (N, T, hidden)``.
+
+    Parameters
+    ----------
+    hidden : int
+        Features of the hidden state.
+    layers : int, default 1
+        How many are stacked, each on the output of the one below.
+    bidirectional : bool, default False
+        Whether a second walk runs from the end to the start; its output is concatenated, and the
+        output has ``2 * hidden`` features.
+    reverse : bool, default False
+        Whether to walk from the end to the start; each output stays at its input's place.
+    carry : bool, default False
+        Whether the hidden state is an input and an output, too: ``(x, h) -> (out, h)``. Otherwise
+        it starts from zeros.
+    lengths : bool, default False
+        Whether the lengths of the sequences, ints ``(N,)``, are the last input. What lies beyond
+        them has no influence, and the output there is 0.
+    bias : bool, default True
+        Whether to add the two biases.
+    weight_init, bias_init : Initializer, optional
+        Where the parameters start; by default uniform within ``1 / sqrt(hidden)``.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight_ih": (3H, F), "weight_hh": (3H, H), "bias_ih": (3H,), "bias_hh":
+        (3H,)}``, the gates in the order r, z, n; nested for directions and stacks as in `rnn`. A
+        carry has shape ``(N, layers * directions, H)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input of the wrong shape or dtype, lengths outside ``0..T``, `reverse` with
+        `bidirectional`.
+
+    Notes
+    -----
+    Forward: ``a = W_ih x_t + b_ih`` and ``b = W_hh h_{t-1} + b_hh`` in three blocks;
+    ``r = sigmoid(a_r + b_r)``, ``z = sigmoid(a_z + b_z)``, ``n = tanh(a_n + r b_n)``;
+    ``h_t = (1 - z) n + z h_{t-1}``. Pullback: ``da_n = dh (1 - z) (1 - n**2)``,
+    ``da_r = da_n b_n r (1 - r)``, ``da_z = dh (h_{t-1} - n) z (1 - z)``; ``db`` is ``da`` with
+    ``db_n = da_n r``; ``dh_{t-1} = dh z + W_hhᵀ db``; the rest as in `rnn`.
+
+    References
+    ----------
+    K. Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014. As in
+    PyTorch's ``GRU``, the reset gate acts behind the product with ``W_hh``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import gru, random
+    >>> layer = gru(8, bidirectional=True, lengths=True)
+    >>> _, params = layer.init(random.key(0), ((2, 5, 3), (2,)))
+    >>> out, cache = layer.apply(params, (np.ones((2, 5, 3), np.float32), np.array([5, 2])))
+    >>> out.shape, float(np.abs(out[1, 2:]).max())
+    ((2, 5, 16), 0.0)
+    """
+    options = {
+        "layers": layers,
+        "bidirectional": bidirectional,
+        "reverse": reverse,
+        "carry": carry,
+        "lengths": lengths,
+        "bias": bias,
+        "weight_init": weight_init,
+        "bias_init": bias_init,
+    }
+    return _recurrent(Spec(gru, (hidden,), options), kernels.GRU)
+
+
+def _recurrent(spec: Spec, cell: kernels.Cell) -> Layer[Any, Any]:
+    """The stack of walks that a spec describes, all with one kind of cell."""
+    who, given = spec.kind, spec.options
+    hidden = _checks.integer(who, "hidden", spec.args[0], 1)
+    layers = _checks.integer(who, "layers", given["layers"], 1)
+    both, backward, carried, ragged, bias = (
+        _checks.boolean(who, name, given[name])
+        for name in ("bidirectional", "reverse", "carry", "lengths", "bias")
+    )
+    if both and backward:
+        _checks.refuse(who, "`reverse` must be False where `bidirectional` is True, got True")
+    start = uniform(1 / sqrt(hidden))
+    weight_init, bias_init = given["weight_init"] or start, given["bias_init"] or start
+    words = ", ".join(["x", *["carry"] * carried, *["lengths"] * ragged])
+    levels = [tuple(f"layer{k + 1}" for k in range(layers))] * (layers > 1)
+    levels += [("forward", "backward")] * both
+    walks = list(product(*levels))  # of every layer, in every direction: its path in the tree
+    directions = 1 + both
+
+    def shapes(walk: int, features: Any) -> dict[str, tuple[Any, ...]]:
+        """The parameters of one walk."""
+        rows = cell.gates * hidden
+        columns = features if walk < directions else directions * hidden
+        weights = {"weight_ih": (rows, columns), "weight_hh": (rows, hidden)}
+        return {**weights, "bias_ih": (rows,), "bias_hh": (rows,)} if bias else {**weights}
+
+    def states(carry: Any) -> tuple[Any, ...]:
+        """The parts of a carry, which is one array or a pair of them."""
+        return _checks.together(who, carry, "h, c", "carry") if cell.states > 1 else (carry,)
+
+    def parts(value: Any, name: str) -> tuple[Any, tuple[Any, ...], Any]:
+        """The input, the states that it carries, and the lengths; or the shapes of all these."""
+        x, *rest = (value,) if words == "x" else _checks.together(who, value, words, name)
+        return x, states(rest[0]) if carried else (), rest[-1] if ragged else None
+
+    def whole(out: Any, carry: tuple[Any, ...], *rest: Any) -> Any:
+        """The other way round: one thing, or a tuple of several."""
+        state = [carry if cell.states > 1 else carry[0]] if carried else []
+        return (out, *state, *rest) if state or rest else out
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        x, carry, lengths = parts(shape, "shape")
+        batch, steps, features = _checks.shape(who, x, "N, T, F")
+        for state in carry:
+            checked = _checks.shape(who, state, "N, layers, H")
+            _checks.exact_shape(who, checked, (batch, len(walks), hidden), "carry")
+        if ragged:
+            _checks.exact_shape(who, _checks.shape(who, lengths, "N"), (batch,), "lengths")
+        _checks.key(who, key)
+        params: Params = {}
+        for k, path in enumerate(walks):
+            own = {}
+            for name, leaf_shape in shapes(k, features).items():
+                draw = weight_init if name.startswith("weight") else bias_init
+                own[name] = draw(random.fold_in(key, "/".join((*path, name))), leaf_shape)
+            _enter(params, path, own)
+        return whole((batch, steps, directions * hidden), carry), params
+
+    def leaves(params: Params, walk: int) -> Params:
+        """The parameters of one walk, checked."""
+        for names, part in zip(levels, walks[walk], strict=True):
+            params = _checks.children(who, params, names).get(part, {})
+        _checks.leaves(who, params, shapes(walk, None))
+        return params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        owns = [leaves(params, k) for k in range(len(walks))]
+        x, carry, lengths = parts(x, "x")
+        _checks.ranked(who, x, "N, T, F")
+        _checks.sized(who, x, 2, owns[0]["weight_ih"].shape[1], "features")
+        _checks.same_dtype(who, x, owns[0]["weight_ih"])
+        for state in carry:
+            _checks.ranked(who, state, "N, layers, H", "carry")
+            _checks.exact_shape(who, state.shape, (x.shape[0], len(walks), hidden), "carry")
+            _checks.same_dtype(who, state, x, "carry")
+        if ragged:
+            _checks.labels(who, _checks.array(who, lengths, "lengths"), x.shape[1] + 1, "lengths")
+            _checks.exact_shape(who, lengths.shape, x.shape[:1], "lengths")
+        if not carried:
+            carry = (np.zeros((x.shape[0], len(walks), hidden), x.dtype),) * cell.states
+        last, caches, outs = tuple(map(np.empty_like, carry)), [], []
+        for k, own in enumerate(owns):
+            first, reverse = tuple(state[:, k] for state in carry), backward or k % directions == 1
+            out, final, cache = kernels.walk(cell, x, own, first, lengths, reverse)
+            for state, part in zip(last, final, strict=True):
+                state[:, k] = part
+            caches.append(cache)
+            outs.append(out)
+            if len(outs) == directions:
+                x, outs = np.concatenate(outs, 2) if both else out, []
+        return whole(x, last), {"walks": caches, "shape": x.shape}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        (batch, _, _), dtype = cache["shape"], cache["walks"][0]["x"].dtype
+        dcarry: tuple[Array, ...] = (np.zeros((batch, len(walks), hidden), dtype),) * cell.states
+        if carried:
+            dout, dcarry = _checks.together(who, dout, "out, carry", "dout")
+            dcarry = states(dcarry)
+        _checks.gradient(who, dout, cache["shape"])
+        for state in dcarry:
+            _checks.gradient(who, state, (batch, len(walks), hidden))
+        dfirst, downs, dxs = tuple(map(np.empty_like, dcarry)), [], []
+        for k in reversed(range(len(walks))):
+            place, reverse = k % directions * hidden, backward or k % directions == 1
+            part, last = dout[:, :, place : place + hidden], tuple(state[:, k] for state in dcarry)
+            down, dx, first = kernels.walk_gradients(cell, cache["walks"][k], part, last, reverse)
+            for state, dstate in zip(dfirst, first, strict=True):
+                state[:, k] = dstate
+            downs.append(down if bias else {name: down[name] for name in ("weight_ih", "weight_hh")})
+            dxs.append(dx)
+            if len(dxs) == directions:
+                dout, dxs = dxs[0] + dxs[1] if both else dx, []
+        dparams: Params = {}
+        for path, down in zip(walks, reversed(downs), strict=True):
+            _enter(dparams, path, down)
+        return dparams, whole(dout, dfirst, *[np.zeros(batch, dtype)] * ragged)
+
+    return Layer(init, apply, vjp, spec)
+
+
+def _enter(tree: Params, path: tuple[str, ...], own: Params) -> None:
+    """Put the parameters of one walk in their place."""
+    for part in path:
+        tree = tree.setdefault(part, {})
+    tree.update(own)

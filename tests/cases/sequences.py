@@ -1,0 +1,114 @@
+"""Cases of sequences: recurrent layers, attention, embeddings, positions, and their combinators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcnn import gru, lstm, random, rnn
+from funcnn import initializers as start
+from funcnn.types import Array
+from tests.registry import Case
+
+
+def _normal(*shape: int) -> Array:
+    return random.normal(random.key(11), shape, dtype=np.float64)
+
+
+def _zeros(*shape: int, dtype: Any = np.float32) -> Array:
+    return np.zeros(shape, dtype)
+
+
+_LENGTHS = np.array([3, 0, 2, 1])
+_ONE, _FOUR = _normal(4, 1, 2), _normal(4, 4, 2)
+
+_RECURRENT = [
+    Case(
+        lstm(2),
+        (4, 3, 5),
+        refused=(
+            (_zeros(4, 5), "lstm: `x` must have 3 axes (N, T, F), got shape (4, 5)"),
+            (_zeros(4, 3, 6), "lstm: `x` must have 5 features, got shape (4, 3, 6)"),
+            (
+                _zeros(4, 3, 5, dtype=np.float64),
+                "lstm: `x` must be float32 as the parameters are, got float64: "
+                "write x.astype(np.float32)",
+            ),
+        ),
+    ),
+    Case(gru(2), (4, 3, 5)),
+    Case(rnn(2), (4, 3, 5)),
+    Case(rnn(3, nonlinearity="relu"), (4, 3, 2)),
+    Case(lstm(1), (2, 1, 1), note="one step"),
+    Case(lstm(2, layers=2), (2, 3, 2)),
+    Case(gru(2, bidirectional=True), (2, 3, 2)),
+    Case(rnn(2, bidirectional=True, layers=2), (2, 3, 2)),
+    Case(lstm(2, reverse=True), (2, 3, 2)),
+    Case(gru(2, reverse=True), (2, 3, 2)),
+    Case(rnn(2, reverse=True, bias=False), (2, 3, 2)),
+    Case(gru(2, bias=False), (2, 3, 2)),
+    Case(lstm(2, bias=False, bidirectional=True), (2, 3, 2)),
+    *(
+        Case(
+            build(2, weight_init=start.orthogonal(), bias_init=start.normal(0.1)),
+            (2, 3, 2),
+        )
+        for build in (rnn, lstm, gru)
+    ),
+    Case(
+        rnn(2, carry=True),
+        ((4, 3, 5), (4, 1, 2)),
+        refused=(
+            (_zeros(4, 3, 5), "rnn: `x` must be a tuple (x, carry), got ndarray"),
+            (
+                (_zeros(4, 3, 5), _zeros(4, 2, 2)),
+                "rnn: `carry` must have shape (4, 1, 2), got (4, 2, 2)",
+            ),
+            (
+                (_zeros(4, 3, 5), _zeros(4, 1, 2), _zeros(4)),
+                "rnn: `x` must be a tuple (x, carry), got 3 things",
+            ),
+        ),
+    ),
+    Case(gru(2, carry=True, layers=2), ((3, 2, 2), (3, 2, 2))),
+    Case(
+        lstm(2, carry=True),
+        ((4, 3, 5), ((4, 1, 2), (4, 1, 2))),
+        refused=(
+            (
+                (_zeros(4, 3, 5), _zeros(4, 1, 2)),
+                "lstm: `carry` must be a tuple (h, c), got ndarray",
+            ),
+        ),
+    ),
+    Case(
+        lstm(2, lengths=True),
+        ((4, 3, 2), (4,)),
+        x=(_normal(4, 3, 2), _LENGTHS),
+        refused=(
+            (
+                (_zeros(4, 3, 2), np.array([1, 2, 3, 4])),
+                "lstm: `lengths` must lie in 0..3, got 4",
+            ),
+            (
+                (_zeros(4, 3, 2), np.array([1, 2])),
+                "lstm: `lengths` must have shape (4,), got (2,)",
+            ),
+            ((_zeros(4, 3, 2), _zeros(4)), "lstm: `lengths` must be integers, got float32"),
+        ),
+    ),
+    Case(rnn(2, lengths=True), ((4, 3, 2), (4,)), x=(_normal(4, 3, 2), _LENGTHS)),
+    Case(
+        gru(2, lengths=True, carry=True, reverse=True),
+        ((4, 3, 2), (4, 1, 2), (4,)),
+        x=(_normal(4, 3, 2), _ONE, _LENGTHS.astype(np.uint8)),
+    ),
+    Case(
+        lstm(2, lengths=True, carry=True, layers=2, bidirectional=True),
+        ((4, 3, 2), ((4, 4, 2), (4, 4, 2)), (4,)),
+        x=(_normal(4, 3, 2), (_FOUR, _FOUR[::-1]), _LENGTHS),
+    ),
+]
+
+LAYERS = [*_RECURRENT]
