@@ -16,9 +16,10 @@ import math
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from funcnn import numerics
 from funcnn._kernels.products import stacked_product, summed_outer_product
@@ -237,12 +238,23 @@ def _columns(image: Array, window: Window, groups: int, some: tuple[int, int]) -
         ),
     )
     depth = channels // groups * math.prod(kernel)
-    shape = (groups, height, depth, math.prod(places) * batch)
+    count = math.prod(places) * batch
     if height == 1 and math.prod(kernel) == 1 and math.prod(stride) == 1:
-        return view.reshape(shape)
-    columns = scratch("columns", view.shape, image.dtype)
-    columns[...] = view
-    return columns.reshape(shape)
+        return view.reshape(groups, height, depth, count)
+    columns = _matrices("columns", (groups, height, depth, count), image.dtype)
+    columns.reshape(view.shape)[...] = view
+    return columns
+
+
+def _matrices(name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """Borrowed matrices whose rows start an odd number of cache lines apart.
+
+    At a large power of two, all rows would compete for the same few places of the cache.
+    """
+    *stack, count = shape
+    pitch = (count * dtype.itemsize // 64 | 1) * 64 // dtype.itemsize
+    pitch += 0 if pitch >= count else 128 // dtype.itemsize
+    return scratch(name, (*stack, pitch), dtype)[..., :count]
 
 
 def _windows(columns: Array, window: Window) -> Array:
@@ -253,7 +265,7 @@ def _windows(columns: Array, window: Window) -> Array:
         return columns
     g, h, row, item = columns.strides
     shape = (groups, (height - taps) // stride + 1, taps * depth, count)
-    return np.ndarray(shape, columns.dtype, columns, 0, (g, h * stride, row, item))
+    return as_strided(columns, shape, (g, h * stride, row, item))
 
 
 def _rows(image: Array, window: Window, groups: int, some: tuple[int, int]) -> Array:
@@ -283,7 +295,7 @@ def _add_columns(
     before = -(-window.kernel[0] // stride) - 1
     after = max(0, (dx.shape[1] - 1 + low) // stride - height + 1)
     count = math.prod(dout.shape[2:]) // dout.shape[2] * (stop - start)
-    rows = scratch("rows", (groups, before + height + after, outs, count), dout.dtype)
+    rows = _matrices("rows", (groups, before + height + after, outs, count), dout.dtype)
     rows[:, :before] = 0
     rows[:, before + height :] = 0
     rows[:, before : before + height] = _rows(dout, window, groups, some)
@@ -296,14 +308,12 @@ def _add_columns(
         length = some_taps.shape[3]
         filters = some_taps.transpose(0, 2, 4, 3, 1).reshape(groups, 1, -1, length * outs)
         image = dx[:, first::stride]
-        met = np.ndarray(
+        met = as_strided(
+            rows[:, m - length + 1 + before :],
             (groups, image.shape[1], length * outs, count),
-            dout.dtype,
-            rows,
-            (m - length + 1 + before) * h,
             (g, h, o, item),
         )
-        columns = scratch("columns", (groups, image.shape[1], filters.shape[2], count), dout.dtype)
+        columns = _matrices("columns", (groups, image.shape[1], filters.shape[2], count), dout.dtype)
         stacked_product(filters, met, columns)
         _fold(columns, image, window, groups, start, (stop - start, *dout.shape[3:-1]))
 

@@ -1,69 +1,159 @@
-"""The largest or the mean of what a window sees, and their gradients."""
+"""The largest or the mean of what a window sees, and their gradients.
+
+A window is a product of intervals, so both go axis by axis, the last one first: ``kh + kw`` shifted
+views instead of ``kh * kw``.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from funcnn import numerics
-from funcnn._kernels.columns import fold, padded, patches, tap_slices
+from funcnn._kernels.scratch import scratch
 from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
 
+Winners = tuple[Array, ...]
+"""For each spatial axis, the last one first: which tap along it won, as ``(C, ..., N)`` integers."""
 
-def max_pool(x: Array, window: Window) -> tuple[Array, Array]:
-    """The largest element of each window, and which tap it was.
+
+def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
+    """The largest element of each window, and where it was.
 
     The first of equals wins, and a NaN wins over everything, as in PyTorch. Padding never wins.
     """
-    places = output_size(window, x.shape[2:])
-    base = padded(x, window, -np.inf)
-    first, *others = tap_slices(window, places)
-    out = base[first].copy()
-    winners = np.zeros(out.shape, np.uint8 if len(others) < 256 else np.int32)
-    for tap, where in enumerate(others, 1):
-        new = base[where]
-        wins = (new > out) | ((new != new) & (out == out))
-        winners[wins] = tap
-        out = np.where(wins, new, out)
-    return np.moveaxis(out, -1, 0), winners
+    out, winners = _max_pool(x, window, nan=False)
+    if out.size and np.isnan(out.max()):  # rare, so the comparisons need not ask each time
+        out, winners = _max_pool(x, window, nan=True)
+    return out.transpose(x.ndim - 1, *range(x.ndim - 1)), winners
 
 
 def max_pool_gradient(
-    dout: Array, winners: Array, x_shape: tuple[int, ...], window: Window
+    dout: Array, winners: Winners, x_shape: tuple[int, ...], window: Window
 ) -> Array:
-    """Each output's gradient goes to the element that won."""
-    last = np.moveaxis(dout, 0, -1)
-    taps = math.prod(window.kernel)
-    shares = np.stack([last * (winners == tap) for tap in range(taps)], 1)
-    return fold(shares.reshape(x_shape[1], *window.kernel, *last.shape[1:]), x_shape[2:], window)
+    """Each output's gradient goes to the element that won: winning rows first, then their columns."""
+    share = dout.transpose(*range(1, dout.ndim), 0)
+    for axis, taps in enumerate(reversed(winners)):
+        share = _spread(share, taps, window, axis, x_shape[2 + axis])
+    return _batch_first(share[_inside(x_shape, window)])
 
 
 def average_pool(x: Array, window: Window, count_include_pad: bool = True) -> Array:
     """The mean of each window; without `count_include_pad`, of what lies inside the image."""
-    rank = len(window.kernel)
-    total = numerics.sum(patches(x, window), tuple(range(1, 1 + rank)))
-    total /= _counts(x.shape, window, count_include_pad, x.dtype)
-    return np.asarray(np.moveaxis(total, -1, 0))
+    out = _padded(x, window, 0)
+    for axis in reversed(range(len(window.kernel))):
+        first, *others = (out[where] for where in _taps(out.shape[1 + axis], window, axis))
+        out = first + others[0] if others else first.copy()
+        for other in others[1:]:
+            out += other
+    out /= _counts(x.shape, window, count_include_pad, x.dtype)
+    return _batch_first(out)
 
 
 def average_pool_gradient(
     dout: Array, x_shape: tuple[int, ...], window: Window, count_include_pad: bool = True
 ) -> Array:
     """Each output's gradient, shared equally by what its window saw."""
-    share = np.moveaxis(dout, 0, -1) / _counts(x_shape, window, count_include_pad, dout.dtype)
-    ones = (1,) * len(window.kernel)
-    shape = (x_shape[1], *window.kernel, *share.shape[1:])
-    taps = np.broadcast_to(share.reshape(share.shape[0], *ones, *share.shape[1:]), shape)
-    return fold(taps, x_shape[2:], window)
+    share = dout.transpose(*range(1, dout.ndim), 0)
+    share = share / _counts(x_shape, window, count_include_pad, dout.dtype)
+    for axis in range(len(window.kernel)):
+        share = _spread(share, None, window, axis, x_shape[2 + axis])
+    return _batch_first(share[_inside(x_shape, window)])
+
+
+# Below, images are (C, *spatial, N).
+
+
+def _max_pool(x: Array, window: Window, nan: bool) -> tuple[Array, Winners]:
+    out = _padded(x, window, -np.inf)
+    winners: list[Array] = []
+    for axis in reversed(range(len(window.kernel))):
+        first, *others = (out[where] for where in _taps(out.shape[1 + axis], window, axis))
+        small = np.dtype(np.uint8 if len(others) < 256 else np.int32)
+        best, taps = (first, None) if others else (first.copy(), np.zeros(first.shape, small))
+        for tap, new in enumerate(others, 1):
+            wins = new > best
+            if nan:
+                wins |= new != new
+            if taps is None:
+                taps = wins.view(np.uint8).astype(small, copy=False)
+                best = np.maximum(best, new)
+            else:
+                np.maximum(taps, np.multiply(wins, tap, dtype=small), out=taps)
+                np.maximum(best, new, out=best)
+        assert taps is not None
+        if window.padding[axis][0]:  # a window of nothing but -inf: its first element inside
+            place = np.arange(taps.shape[1 + axis]) * window.stride[axis]
+            least = -((place - window.padding[axis][0]) // window.dilation[axis])
+            after = (1,) * (taps.ndim - axis - 2)
+            np.maximum(taps, np.maximum(least, 0).astype(small).reshape(-1, *after), out=taps)
+        out = best
+        winners.append(taps)
+    return out, tuple(winners)
+
+
+def _spread(share: Array, taps: Array | None, window: Window, axis: int, size: int) -> Array:
+    """Give each place's share along an axis to the tap that won, or (None) to all of them."""
+    size += sum(window.padding[axis])
+    apart = window.dilation[axis] == 1 and window.kernel[axis] <= window.stride[axis]
+    image = np.zeros((*share.shape[: 1 + axis], size, *share.shape[2 + axis :]), share.dtype)
+    for tap, where in enumerate(_taps(size, window, axis)):
+        if taps is None:
+            np.add(image[where], share, out=image[where])
+        elif apart:
+            np.multiply(share, taps == tap, out=image[where])
+        else:
+            np.add(image[where], share * (taps == tap), out=image[where])
+    return image
+
+
+def _taps(size: int, window: Window, axis: int) -> list[tuple[slice, ...]]:
+    """For each tap along an axis of a padded ``(C, *spatial, N)``, the elements that it meets."""
+    kernel, stride, dilation = window.kernel[axis], window.stride[axis], window.dilation[axis]
+    places = (size - dilation * (kernel - 1) - 1) // stride + 1
+    before = (slice(None),) * (1 + axis)
+    starts = range(0, kernel * dilation, dilation)
+    return [(*before, slice(t, t + (places - 1) * stride + 1, stride)) for t in starts]
+
+
+def _padded(x: Array, window: Window, value: float) -> Array:
+    """``(C, *spatial, N)``, in borrowed memory if there is a border to add."""
+    last = x.transpose(*range(1, x.ndim), 0)
+    if not any(map(any, window.padding)):
+        return last
+    sizes = [low + n + high for n, (low, high) in zip(x.shape[2:], window.padding, strict=True)]
+    image = scratch("image", (last.shape[0], *sizes, last.shape[-1]), x.dtype)
+    image.fill(value)
+    image[_inside(x.shape, window)] = last
+    return image
 
 
 def _counts(
-    x_shape: tuple[int, ...], window: Window, count_include_pad: bool, dtype: np.dtype
+    x_shape: tuple[int, ...], window: Window, count_include_pad: bool, dtype: np.dtype[Any]
 ) -> Array:
     """The divisor of each place, broadcasting over ``(C, *places, N)``."""
     if count_include_pad:
         return np.asarray(math.prod(window.kernel), dtype)
-    ones = patches(np.ones((1, 1, *x_shape[2:]), dtype), window)
-    return numerics.sum(ones, tuple(range(1, 1 + len(window.kernel))))
+    counts = np.ones((1,) * len(x_shape), dtype)
+    places = output_size(window, x_shape[2:])
+    for axis, (kernel, stride, (low, _), dilation) in enumerate(zip(*window, strict=True)):
+        starts = np.arange(places[axis]) * stride - low
+        read = starts[:, None] + np.arange(kernel) * dilation
+        inside = np.count_nonzero((read >= 0) & (read < x_shape[2 + axis]), axis=1)
+        after = (1,) * (len(x_shape) - axis - 2)
+        counts = counts * inside.astype(dtype).reshape(-1, *after)
+    return counts
+
+
+def _inside(x_shape: tuple[int, ...], window: Window) -> tuple[slice, ...]:
+    """Where the image lies in a padded ``(C, *spatial, N)``."""
+    sizes = zip(x_shape[2:], window.padding, strict=True)
+    return (slice(None), *(slice(low, low + n) for n, (low, _) in sizes))
+
+
+def _batch_first(image: Array) -> Array:
+    """``(N, C, *spatial)`` over batch-last memory."""
+    last = np.ascontiguousarray(image)
+    return last.transpose(last.ndim - 1, *range(last.ndim - 1))
