@@ -531,8 +531,8 @@ def orthogonal(gain: float = 1.0) -> Initializer:
     The shorter axis of the matrix holds orthonormal vectors, times `gain`: ``W W' = gain**2 I`` for
     a wide one, ``W' W = gain**2 I`` for a tall one. Every such matrix is equally likely. They are
     normal numbers made orthonormal in float64 by the modified Gram-Schmidt process, with sums in an
-    order of its own: the same bits everywhere, for ``n**2 * m`` operations (``n <= m`` the axes; 512
-    by 512 takes half a second).
+    order of its own: the same bits everywhere, for some ``n**2 * m`` operations, where ``n <= m``
+    are the axes (512 by 512 takes a fraction of a second).
 
     References
     ----------

@@ -215,7 +215,7 @@ def _words(who: str, key: Key) -> Key:
 
 
 def _stream(key: Key) -> Philox:
-    from numpy.random import Philox  # deferred: it takes as long to import as the rest of NumPy
+    from numpy.random import Philox  # deferred: it is slow to import
 
     return Philox(key=key.high << 64 | key.low)
 
@@ -250,7 +250,8 @@ def _unit(key: Key, out: Array) -> None:
     flat = out.reshape(-1)
     bits, kept = (32, 24) if out.dtype == np.float32 else (64, 53)
     for part, words in _chunks(key, flat.size, bits):
-        np.multiply(words >> (bits - kept), out.dtype.type(2.0**-kept), out=flat[part])
+        whole = (words >> (bits - kept)).astype(out.dtype)
+        np.multiply(whole, out.dtype.type(2.0**-kept), out=flat[part])
 
 
 def uniform(
