@@ -96,16 +96,31 @@ def _max_pool(x: Array, window: Window, nan: bool) -> tuple[Array, Winners]:
 
 def _spread(share: Array, taps: Array | None, window: Window, axis: int, size: int) -> Array:
     """Give each place's share along an axis to the tap that won, or (None) to all of them."""
+    kernel, stride = window.kernel[axis], window.stride[axis]
     size += sum(window.padding[axis])
-    apart = window.dilation[axis] == 1 and window.kernel[axis] <= window.stride[axis]
-    image = np.zeros((*share.shape[: 1 + axis], size, *share.shape[2 + axis :]), share.dtype)
-    for tap, where in enumerate(_taps(size, window, axis)):
+    shape = (*share.shape[: 1 + axis], size, *share.shape[2 + axis :])
+    where = _taps(size, window, axis)
+    if window.dilation[axis] > 1 or kernel > stride:  # windows overlap
+        image = np.zeros(shape, share.dtype)
+        for tap in range(kernel):
+            part = share if taps is None else share * (taps == tap)
+            np.add(image[where[tap]], part, out=image[where[tap]])
+        return image
+    covered = share.shape[1 + axis] * stride if kernel == stride else 0
+    image = np.empty(shape, share.dtype)
+    image[(slice(None),) * (1 + axis) + (slice(covered, None),)] = 0
+    for tap in range(1, kernel):
         if taps is None:
-            np.add(image[where], share, out=image[where])
-        elif apart:
-            np.multiply(share, taps == tap, out=image[where])
+            image[where[tap]] = share
         else:
-            np.add(image[where], share * (taps == tap), out=image[where])
+            won = taps if kernel == 2 else taps == tap
+            np.multiply(share, won, out=image[where[tap]])
+    if taps is None or kernel == 1:
+        image[where[0]] = share
+    else:  # the rest: exact, as at most one of the others is not zero
+        rest = np.subtract(share, image[where[1]], out=image[where[0]])
+        for tap in range(2, kernel):
+            np.subtract(rest, image[where[tap]], out=rest)
     return image
 
 
