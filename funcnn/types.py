@@ -30,6 +30,7 @@ __all__ = [
     "Labels",
     "Layer",
     "Loss",
+    "Mask",
     "Params",
     "Sequence",
     "Shape",
@@ -58,6 +59,8 @@ Volume: TypeAlias = np.ndarray[tuple[int, int, int, int, int], _Float]
 """A batch of volumes, ``(N, C, D, H, W)``."""
 Tokens: TypeAlias = np.ndarray[tuple[int, int], _Integer]
 """A batch of integer sequences, ``(N, T)``."""
+Mask: TypeAlias = np.ndarray[tuple[int, int] | tuple[int, int, int], np.dtype[np.bool_]]
+"""Which time steps count, ``(N, T)``, or which of them each one sees, ``(N, T, S)``."""
 Labels: TypeAlias = np.ndarray[tuple[int], _Integer]
 """One integer class for each example, ``(N,)``."""
 
@@ -150,6 +153,17 @@ class Spec(NamedTuple):
 def has_trait(spec: Spec, trait: Trait) -> bool:
     """Whether a layer, or any layer inside it, has a trait.
 
+    Parameters
+    ----------
+    spec : Spec
+        Of the layer.
+    trait : Trait
+        Which one.
+
+    Returns
+    -------
+    bool
+
     Examples
     --------
     >>> from funcnn import relu, serial
@@ -161,6 +175,16 @@ def has_trait(spec: Spec, trait: Trait) -> bool:
 
 def rebuild(spec: Spec) -> Any:
     """Build again what a `Spec` describes.
+
+    Parameters
+    ----------
+    spec : Spec
+        Of a layer, a loss or an optimizer.
+
+    Returns
+    -------
+    Layer, Loss or Optimizer
+        With the same bits for the same keys.
 
     Examples
     --------

@@ -81,13 +81,13 @@ def _digests_of(pickled: bytes) -> dict[str, str]:
     return _leaf_digests(pickle.loads(pickled)())
 
 
-def _disturb() -> None:
-    """Other random calls, and other leftovers in fresh memory."""
+def _disturb(run: int) -> None:
+    """Other random calls, and other leftovers in the memory that is handed out next."""
     np.random.random(7)  # noqa: NPY002 - the global state is what is to be disturbed
     python_random.random()
-    for size in (16, 1024, 65536):
-        np.full(size, np.nan)
-        np.full(size, 0x5A, np.uint8)
+    sizes = [2**power for power in range(4, 21)] * 4
+    leftovers = [np.full(size, run % 251, np.uint8) for size in sizes]
+    del leftovers
 
 
 def assert_reproducible(fn: Callable[[], Any], runs: int = 2, processes: int = 1) -> None:
@@ -125,7 +125,7 @@ def assert_reproducible(fn: Callable[[], Any], runs: int = 2, processes: int = 1
     pickled = _importable(who, fn) if processes else b""
     first = _leaf_digests(fn())
     for run in range(2, runs + 1):
-        _disturb()
+        _disturb(run)
         _same(f"run {run}, after other random calls", first, _leaf_digests(fn()))
     for number in range(1, processes + 1):
         # One pool for each: a process that has run before is no fresh one.

@@ -168,7 +168,7 @@ def _calculus(subject: Subject) -> None:
                         for step in (_STEP, -_STEP)
                     ]
                     _agree_on_slope(f"{path} ({mode})", run, ends, slopes[path], way)
-            elif np.any(slopes[path]):
+            elif not is_statistic(path) and np.any(slopes[path]):
                 breach(f"{path} ({mode})", "a gradient of zeros", slopes[path])
 
 
@@ -201,7 +201,7 @@ def _linear(subject: Subject) -> None:
 
 
 def _blend(a: Array, b: Array) -> Array:
-    return a * 2.5 - b * 0.75
+    return a * 2.5 - b * 0.75 if _values.is_float(a) else a
 
 
 @law("params_vjp is the part of vjp that it says")
@@ -268,21 +268,14 @@ def _is_maximum(subject: Subject) -> None:
 # --- batches --------------------------------------------------------------------------------------
 
 
-@law("a batch is its examples")
-def _examples(subject: Subject) -> None:
-    for mode in subject.modes:
-        coupled = subject.has("couples_batch") and (mode == "training" or not subject.has("statistics"))
-        if coupled or (mode == "training" and subject.has("stochastic")):
-            continue
-        run, total = subject.run(mode), None
-        for index in range(next(_values.each_shape(subject.shape))[1][0]):
-            part = slice(index, index + 1)
-            x, dout, out, dx = _values.batch((subject.x, run.dout, run.out, run.dx), part)
-            alone = subject.fresh(mode, subject.params, x, dout)
-            agree(f"out[{index}] ({mode})", out, alone.out, _ROUNDING)
-            agree(f"dx[{index}] ({mode})", dx, alone.dx, _ROUNDING)
-            total = alone.dparams if total is None else _values.mapped(np.add, total, alone.dparams)
-        agree(f"dparams ({mode})", total, run.dparams, _ROUNDING)
+@law("-1 stands for any batch")
+def _any_batch(subject: Subject) -> None:
+    out_shape, params = subject.started
+    any_shape = _values.with_batch(subject.shape, -1)
+    found_shape, found = subject.layer.init(subject.init_key, any_shape)
+    if found_shape != _values.with_batch(out_shape, -1):
+        breach(f"init of {any_shape}", _values.with_batch(out_shape, -1), found_shape)
+    agree("params", params, found)
 
 
 def _of_size(subject: Subject, size: int) -> Iterator[tuple[str, Run]]:
@@ -325,14 +318,21 @@ def _single(subject: Subject) -> None:
             breach(f"dparams ({mode})", "the tree of params", _values.shapes(run.dparams))
 
 
-@law("-1 stands for any batch")
-def _any_batch(subject: Subject) -> None:
-    out_shape, params = subject.started
-    any_shape = _values.with_batch(subject.shape, -1)
-    found_shape, found = subject.layer.init(subject.init_key, any_shape)
-    if found_shape != _values.with_batch(out_shape, -1):
-        breach(f"init of {any_shape}", _values.with_batch(out_shape, -1), found_shape)
-    agree("params", params, found)
+@law("a batch is its examples")
+def _examples(subject: Subject) -> None:
+    for mode in subject.modes:
+        coupled = subject.has("couples_batch") and (mode == "training" or not subject.has("statistics"))
+        if coupled or (mode == "training" and subject.has("stochastic")):
+            continue
+        run, total = subject.run(mode), None
+        for index in range(next(_values.each_shape(subject.shape))[1][0]):
+            part = slice(index, index + 1)
+            x, dout, out, dx = _values.batch((subject.x, run.dout, run.out, run.dx), part)
+            alone = subject.fresh(mode, subject.params, x, dout)
+            agree(f"out[{index}] ({mode})", out, alone.out, _ROUNDING)
+            agree(f"dx[{index}] ({mode})", dx, alone.dx, _ROUNDING)
+            total = alone.dparams if total is None else _values.mapped(np.add, total, alone.dparams)
+        agree(f"dparams ({mode})", total, run.dparams, _ROUNDING)
 
 
 # --- memory and files -----------------------------------------------------------------------------
@@ -480,10 +480,10 @@ LAWS: tuple[Law, ...] = (
     _params_vjp,
     _running,
     _traits,
-    _examples,
+    _any_batch,
     _empty,
     _single,
-    _any_batch,
+    _examples,
     _layouts,
     _pickling,
     _rebuilt,

@@ -1,0 +1,249 @@
+"""The rooms: imports point strictly down, and arithmetic that could differ has one home."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import funcnn
+
+ROOT = Path(funcnn.__file__).parent
+FILES = sorted(path for path in ROOT.rglob("*.py"))
+
+FLOORS = (
+    {"types"},
+    {"_checks"},
+    {"numerics"},
+    {"tree", "random"},
+    {"_kernels", "initializers", "schedules"},
+    {"_wiring", "layers", "losses", "optimizers", "data", "metrics"},
+    {"combinators", "checkpoints"},
+    {"training", "testing", "interop", "parallel", "summary", "plotting"},
+    {"models"},
+    {"__init__"},
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+REQUIRED = {"numpy", "threadpoolctl"}  # others are extras, imported where they are used
+FORBIDDEN_ROOMS = {"utils", "helpers", "misc", "common"}
+
+
+def _module(path: Path) -> str:
+    """``layers.linear`` for a file; a package is itself."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {_module(path) for path in FILES}
+
+
+def _imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield node.lineno, name.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write the whole name of the module"
+            for name in node.names:
+                yield node.lineno, f"{node.module}.{name.name}"
+
+
+def _own(name: str) -> str:
+    """The module of ours that an import reaches: ``layers.linear``, or ``__init__``."""
+    parts = name.split(".")[1:]
+    while parts and ".".join(parts) not in MODULES:
+        parts.pop()
+    return ".".join(parts) or "__init__"
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_imports_point_strictly_down(path: Path) -> None:
+    here = _module(path)
+    room = here.split(".")[0]
+    assert room not in FORBIDDEN_ROOMS
+    assert room in FLOOR, f"{room} is no known room: give it a floor"
+    for line, name in _imports(path):
+        if name.split(".")[0] != "funcnn":
+            continue
+        there = _own(name)
+        where = f"line {line}: {here} imports {there}"
+        if there.split(".")[0] == room:
+            assert room != "layers", f"{where}: shared maths goes a floor down"
+        else:
+            assert FLOOR[there.split(".")[0]] < FLOOR[room], f"{where}, which is not below it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_only_numpy_is_required(path: Path) -> None:
+    body = ast.parse(path.read_text()).body
+    names = [alias.name for node in body if isinstance(node, ast.Import) for alias in node.names]
+    names += [str(node.module) for node in body if isinstance(node, ast.ImportFrom)]
+    top = {name.split(".")[0] for name in names}
+    assert top <= REQUIRED | {"funcnn"} | sys.stdlib_module_names
+
+
+# --- arithmetic -----------------------------------------------------------------------------------
+
+_NUMPY = """
+    dot vdot inner matmul einsum einsum_path tensordot kron convolve correlate cross trace linalg fft
+    polynomial sum nansum prod nanprod mean nanmean average var nanvar std nanstd median nanmedian
+    percentile quantile ptp cov corrcoef
+    exp exp2 expm1 log log2 log10 log1p logaddexp logaddexp2 sin cos tan sinh cosh tanh
+    arcsin arccos arctan arctan2 arcsinh arccosh arctanh asin acos atan atan2 asinh acosh atanh
+    sinc hypot cbrt power float_power pow i0 interp trapezoid random matvec vecmat vecdot
+"""
+
+METHODS = {"sum", "prod", "mean", "var", "std", "dot", "trace"}
+_MATH = """
+    exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh asin acos atan atan2 asinh acosh
+    atanh pow hypot cbrt dist erf erfc gamma lgamma
+"""
+NUMPY, MATH = set(_NUMPY.split()), set(_MATH.split())
+
+_RANDOM = "default_rng Generator RandomState SeedSequence normal random uniform standard_normal seed"
+IMPORTED = {"numpy": NUMPY, "math": MATH, "numpy.random": set(_RANDOM.split())}
+REDUCTIONS = {"add", "multiply", "logaddexp"}
+
+
+def _numpy_names(tree: ast.Module, module: str) -> set[str]:
+    """The names under which a file knows a module."""
+    return {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.name == module
+    }
+
+
+def _module_names(tree: ast.Module) -> set[str]:
+    """Names that stand for modules, whose functions are no methods of arrays."""
+    return {
+        (alias.asname or alias.name).split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+
+
+def _is_exact_power(node: ast.BinOp) -> bool:
+    """A square, or a power of a whole number: these are the same everywhere."""
+
+    def whole(operand: ast.expr) -> bool:
+        if isinstance(operand, ast.UnaryOp):
+            return whole(operand.operand)
+        return (
+            isinstance(operand, ast.Constant)
+            and isinstance(operand.value, (int, float))
+            and (operand.value == int(operand.value))
+        )
+
+    square = isinstance(node.right, ast.Constant) and node.right.value == 2
+    return square or whole(node.left)
+
+
+def sins(source: str) -> list[str]:
+    """Arithmetic in a file whose bits could differ between machines, with its line."""
+    tree = ast.parse(source)
+    numpy, math, modules = (
+        _numpy_names(tree, "numpy"),
+        _numpy_names(tree, "math"),
+        _module_names(tree),
+    )
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.BinOp, ast.AugAssign)):
+            if isinstance(node.op, ast.MatMult):
+                found.append((node.lineno, "@"))
+            elif isinstance(node.op, ast.Pow) and not (
+                isinstance(node, ast.BinOp) and _is_exact_power(node)
+            ):
+                found.append((node.lineno, "**"))
+        elif isinstance(node, ast.ImportFrom) and node.module in IMPORTED:
+            bad = IMPORTED[node.module]
+            found += [(node.lineno, alias.name) for alias in node.names if alias.name in bad]
+        elif isinstance(node, ast.Attribute):
+            owner = node.value
+            if isinstance(owner, ast.Name) and owner.id in numpy:
+                if node.attr in NUMPY:
+                    found.append((node.lineno, f"np.{node.attr}"))
+            elif isinstance(owner, ast.Name) and owner.id in math:
+                if node.attr in MATH:
+                    found.append((node.lineno, f"math.{node.attr}"))
+            elif isinstance(owner, ast.Attribute) and owner.attr in REDUCTIONS:
+                if node.attr in ("reduce", "reduceat"):
+                    found.append((node.lineno, f"{owner.attr}.{node.attr}"))
+            elif node.attr in METHODS and not (isinstance(owner, ast.Name) and owner.id in modules):
+                found.append((node.lineno, f".{node.attr}()"))
+    return [f"{line}: {what}" for line, what in sorted(found)]
+
+
+ON_PURPOSE = {"testing._digests": ["np.random"]}  # which disturbs the global state
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if not _module(path).startswith("numerics")], ids=_module
+)
+def test_arithmetic_that_could_differ_is_called_through_numerics(path: Path) -> None:
+    allowed = ON_PURPOSE.get(_module(path), [])
+    found = sins(path.read_text())
+    assert [sin for sin in found if sin.partition(": ")[2] not in allowed] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a @ b",
+        "a @= b",
+        "np.dot(a, b)",
+        "np.einsum('ij,jk', a, b)",
+        "np.linalg.norm(a)",
+        "np.sum(a)",
+        "a.sum(0)",
+        "(a * b).mean()",
+        "a[0].var()",
+        "f = np.exp",
+        "np.add.reduce(a)",
+        "np.add.reduceat(a, i)",
+        "a ** 0.5",
+        "a ** 3",
+        "a **= 2",
+        "rate ** step",
+        "math.exp(1)",
+        "math.log(2)",
+        "from math import exp",
+        "from numpy import tanh",
+        "np.random.normal()",
+        "from numpy.random import default_rng",
+    ],
+)
+def test_sins_are_seen(line: str) -> None:
+    assert len(sins(f"import math\nimport numpy as np\n{line}")) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a * b + c / d",
+        "np.sqrt(a)",
+        "np.maximum(a, 0).max()",
+        "np.add.at(a, i, b)",
+        "np.cumsum(a)",
+        "from funcnn import numerics\nnumerics.sum(a)",
+        "from funcnn import tree\ntree.dot(a, b)",
+        "a ** 2",
+        "2 ** n",
+        "2.0 ** -24",
+        "math.sqrt(2)",
+        "math.prod(shape)",
+        "math.fsum(values)",
+        "sum(values)",
+    ],
+)
+def test_what_is_exact_is_allowed(line: str) -> None:
+    assert sins(f"import math\nimport numpy as np\n{line}") == []
