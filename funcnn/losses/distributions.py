@@ -1,0 +1,239 @@
+"""Losses of distributions: how unlikely a target is, or how far two distributions lie apart."""
+
+from __future__ import annotations
+
+from math import log, pi
+from typing import Any
+
+import numpy as np
+
+from funcnn import _checks, numerics
+from funcnn.losses.core import (
+    REDUCTIONS,
+    alike,
+    elementwise,
+    reduced,
+    several,
+    shaped,
+    share,
+)
+from funcnn.types import Array, Cache, Loss, Spec
+
+__all__ = ["gaussian_nll", "kl_divergence", "poisson_nll"]
+
+_LOG_2_PI = log(2 * pi)
+
+
+def kl_divergence(*, log_target: bool = False, reduction: str = "mean") -> Loss:
+    """Kullback-Leibler divergence of a target distribution from predicted log-probabilities.
+
+    Parameters
+    ----------
+    log_target : bool, default False
+        Whether the target holds log-probabilities, too.
+    reduction : "mean", "batch_mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements: "mean" divides by the number of elements,
+        "batch_mean" by the number of examples, which is the divergence as it is defined.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` holds log-probabilities ``(N, ...)``, ``target`` probabilities of the same
+        shape.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For negative probabilities, a target of another shape or dtype, an empty batch.
+
+    Notes
+    -----
+    Forward: ``t (log(t) - p)``, 0 where ``t = 0``. Gradient: ``-t``. As `torch.nn.KLDivLoss`.
+
+    References
+    ----------
+    S. Kullback and R. Leibler, "On information and sufficiency", 1951.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import kl_divergence
+    >>> loss = kl_divergence(reduction="batch_mean")
+    >>> value, cache = loss.apply(np.log([[0.5, 0.5]]), np.array([[1.0, 0.0]]))
+    >>> round(float(value), 4), loss.vjp(cache)
+    (0.6931, array([[-1., -0.]]))
+    """
+    who = "kl_divergence"
+    log_target = _checks.boolean(who, "log_target", log_target)
+    _checks.choice(who, "reduction", reduction, (*REDUCTIONS, "batch_mean"))
+    inner = "mean" if reduction == "batch_mean" else reduction
+
+    def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
+        found, known = alike(who, prediction, target)
+        if log_target:
+            t, log_t = numerics.exp(known), known
+        else:
+            if np.minimum.reduce(known, None) < 0:
+                _checks.refuse(who, f"`target` must not be negative, got {known.min()}")
+            t, log_t = known, numerics.log(np.where(known > 0, known, known.dtype.type(1)))
+        count = found.shape[0] if reduction == "batch_mean" else found.size
+        part = share(count, inner, found.dtype)
+        return reduced(t * (log_t - found), inner, count), {"target": t, "share": part}
+
+    def vjp(cache: Cache) -> Array:
+        dprediction: Array = cache["target"] * -cache["share"]
+        return dprediction
+
+    options = {"log_target": log_target, "reduction": reduction}
+    return Loss(apply, vjp, Spec(kl_divergence, options=options))
+
+
+def poisson_nll(
+    *,
+    log_input: bool = True,
+    full: bool = False,
+    epsilon: float = 1e-8,
+    reduction: str = "mean",
+) -> Loss:
+    """Negative log-likelihood of counts under a Poisson distribution.
+
+    Parameters
+    ----------
+    log_input : bool, default True
+        Whether the prediction is the logarithm of the expected count.
+    full : bool, default False
+        Whether to add Stirling's approximation of ``log(t!)``, which does not depend on the
+        prediction.
+    epsilon : float, default 1e-8
+        Added to the prediction in its logarithm, without `log_input`.
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` and ``target``, the counts, have one shape, ``(N, ...)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For negative counts, a target of another shape or dtype, an empty batch.
+
+    Notes
+    -----
+    Forward: ``exp(p) - t p``, or without `log_input` ``p - t log(p + epsilon)``; with `full`, plus
+    ``t log(t) - t + log(2 pi t) / 2`` where ``t > 1``. Gradient: ``exp(p) - t``, or
+    ``1 - t / (p + epsilon)``. As `torch.nn.PoissonNLLLoss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import poisson_nll
+    >>> loss = poisson_nll()
+    >>> value, cache = loss.apply(np.array([0.0]), np.array([3.0]))
+    >>> float(value), loss.vjp(cache)
+    (1.0, array([-2.]))
+    """
+    who = "poisson_nll"
+    log_input = _checks.boolean(who, "log_input", log_input)
+    full = _checks.boolean(who, "full", full)
+    epsilon = _checks.number(who, "epsilon", epsilon, minimum=0)
+
+    def check(prediction: Array, target: Array) -> None:
+        if np.minimum.reduce(target, None) < 0:
+            _checks.refuse(who, f"`target` must not be negative, got {target.min()}")
+        if not log_input and np.minimum.reduce(prediction, None) < 0:
+            _checks.refuse(who, f"`prediction` must not be negative, got {prediction.min()}")
+
+    def value(prediction: Array, target: Array) -> Any:
+        if log_input:
+            values = numerics.exp(prediction) - target * prediction
+        else:
+            values = prediction - target * numerics.log(prediction + epsilon)
+        if full:
+            many = np.maximum(target, 1)
+            log_many = numerics.log(many)
+            stirling = many * log_many - many + 0.5 * (log_many + _LOG_2_PI)
+            values = values + np.where(target > 1, stirling, target.dtype.type(0))
+        return values
+
+    def slope(prediction: Array, target: Array) -> Any:
+        if log_input:
+            return numerics.exp(prediction) - target
+        return 1 - target / (prediction + epsilon)
+
+    options = {"log_input": log_input, "full": full, "epsilon": epsilon, "reduction": reduction}
+    return elementwise(Spec(poisson_nll, options=options), value, slope, check)
+
+
+def gaussian_nll(*, full: bool = False, epsilon: float = 1e-6, reduction: str = "mean") -> Loss:
+    """Negative log-likelihood of numbers under normal distributions, mean and variance predicted.
+
+    Parameters
+    ----------
+    full : bool, default False
+        Whether to add ``log(2 pi) / 2``, which does not depend on the prediction.
+    epsilon : float, default 1e-6
+        The smallest variance; a smaller one counts as this.
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` is a tuple ``(mean, variance)``; both have the shape ``(N, ...)`` of
+        ``target``, and so have the two gradients.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For negative variances, a target of another shape or dtype, an empty batch.
+
+    Notes
+    -----
+    Forward: ``(log(v) + (t - m)**2 / v) / 2`` with ``v = max(variance, epsilon)``. Gradient:
+    ``dm = (m - t) / v`` and ``dv = (1 - (t - m)**2 / v) / (2 v)``, below `epsilon`, too, so that a
+    variance can grow again. As `torch.nn.GaussianNLLLoss`.
+
+    References
+    ----------
+    D. Nix and A. Weigend, "Estimating the mean and variance of the target probability
+    distribution", 1994.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import gaussian_nll
+    >>> loss = gaussian_nll()
+    >>> value, cache = loss.apply((np.array([0.0]), np.array([1.0])), np.array([2.0]))
+    >>> float(value), loss.vjp(cache)
+    (2.0, (array([-2.]), array([-1.5])))
+    """
+    who = "gaussian_nll"
+    full = _checks.boolean(who, "full", full)
+    epsilon = _checks.number(who, "epsilon", epsilon, above=0)
+    _checks.choice(who, "reduction", reduction, REDUCTIONS)
+
+    def apply(prediction: tuple[Array, Array], target: Array) -> tuple[Any, Cache]:
+        mean, variance = several(who, prediction, ("mean", "variance"))
+        known = _checks.floating(who, target, "target")
+        shaped(who, known, mean.shape)
+        _checks.same_dtype(who, known, mean, "target")
+        if np.minimum.reduce(variance, None) < 0:
+            _checks.refuse(who, f"`variance` must not be negative, got {variance.min()}")
+        v = np.maximum(variance, epsilon)
+        difference = mean - known
+        values = 0.5 * (numerics.log(v) + difference * difference / v)
+        if full:
+            values = values + 0.5 * _LOG_2_PI
+        return reduced(values, reduction), {"difference": difference, "variance": v}
+
+    def vjp(cache: Cache) -> tuple[Array, Array]:
+        difference, v = cache["difference"], cache["variance"]
+        part = share(v.size, reduction, v.dtype)
+        dmean = difference / v * part
+        dvariance = 0.5 * (1 - difference * difference / v) / v * part
+        return dmean, dvariance
+
+    options = {"full": full, "epsilon": epsilon, "reduction": reduction}
+    return Loss(apply, vjp, Spec(gaussian_nll, options=options))

@@ -1,0 +1,238 @@
+"""Losses of embeddings: which vectors should lie close together, and which far apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcnn import _checks, numerics
+from funcnn._kernels.softmax import log_softmax
+from funcnn.losses.core import REDUCTIONS, one_of, reduced, several, shaped, share
+from funcnn.types import Array, Cache, Loss, Spec
+
+__all__ = ["contrastive", "cosine_embedding", "triplet"]
+
+_TINY = 1e-12
+
+
+def _dots(a: Array, b: Array) -> Array:
+    """The scalar product of each row of one with the same row of the other, ``(N, 1)``."""
+    return numerics.sum(a * b, -1, keepdims=True)
+
+
+def _vectors(who: str, prediction: object, names: tuple[str, ...]) -> tuple[Array, ...]:
+    """Batches of vectors, all of one shape ``(N, F)``."""
+    parts = several(who, prediction, names)
+    _checks.ranked(who, parts[0], "N, F", names[0])
+    return parts
+
+
+def cosine_embedding(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
+    """One minus the cosine of the angle between vectors that belong together, or the cosine.
+
+    Parameters
+    ----------
+    margin : float, default 0.0
+        The cosine up to which vectors that do not belong together are left alone, in ``-1 .. 1``.
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the examples.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` is a tuple of two arrays ``(N, F)``, and so is its gradient; ``target``
+        ``(N,)`` is 1 for those that belong together, -1 for those that do not.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For targets that are not -1 or 1, arrays of other shapes or dtypes, an empty batch.
+
+    Notes
+    -----
+    Forward: ``1 - c`` for the target 1, ``max(0, c - margin)`` for -1, with
+    ``c = a . b / sqrt((a . a + 1e-12) (b . b + 1e-12))``. Gradient:
+    ``dc/da = b / sqrt(...) - c a / (a . a + 1e-12)``. As `torch.nn.CosineEmbeddingLoss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import cosine_embedding
+    >>> loss = cosine_embedding(reduction="none")
+    >>> a, b = np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[0.0, 1.0], [3.0, 4.0]])
+    >>> loss.apply((a, b), np.array([1, -1]))[0]
+    array([1. , 0.6])
+    """
+    who = "cosine_embedding"
+    margin = _checks.number(who, "margin", margin, minimum=-1, maximum=1)
+    _checks.choice(who, "reduction", reduction, REDUCTIONS)
+
+    def apply(prediction: tuple[Array, Array], target: Array) -> tuple[Any, Cache]:
+        a, b = _vectors(who, prediction, ("first", "second"))
+        known = _checks.array(who, target, "target")
+        shaped(who, known, a.shape[:1])
+        one_of(who, known, -1, 1)
+        square_a, square_b = _dots(a, a) + _TINY, _dots(b, b) + _TINY
+        root = np.sqrt(square_a * square_b)
+        cosine = _dots(a, b) / root
+        c, together = cosine[:, 0], known == 1
+        values = np.where(together, 1 - c, np.maximum(c - margin, 0)).astype(a.dtype)
+        dcosine = np.where(together, -1, c > margin).astype(a.dtype)
+        cache = {"a": a, "b": b, "squares": (square_a, square_b), "root": root}
+        return reduced(values, reduction), {**cache, "cosine": cosine, "dcosine": dcosine[:, None]}
+
+    def vjp(cache: Cache) -> tuple[Array, Array]:
+        a, b, root, cosine = cache["a"], cache["b"], cache["root"], cache["cosine"]
+        square_a, square_b = cache["squares"]
+        dcosine = cache["dcosine"] * share(len(a), reduction, a.dtype)
+        da = dcosine * (b / root - cosine * a / square_a)
+        db = dcosine * (a / root - cosine * b / square_b)
+        return da, db
+
+    return Loss(
+        apply, vjp, Spec(cosine_embedding, options={"margin": margin, "reduction": reduction})
+    )
+
+
+def triplet(*, margin: float = 1.0, epsilon: float = 1e-6, reduction: str = "mean") -> Loss:
+    """How much closer, by a margin, an anchor should lie to its like than to another.
+
+    Parameters
+    ----------
+    margin : float, default 1.0
+        The margin.
+    epsilon : float, default 1e-6
+        Added to each difference, so that a distance of 0 has a gradient.
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the examples.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` is a tuple ``(anchor, positive, negative)`` of arrays ``(N, F)``, and so is
+        its gradient; ``target`` is ``()`` or None, as there is none.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a target, arrays of other shapes or dtypes, an empty batch.
+
+    Notes
+    -----
+    Forward: ``max(0, margin + |a - p + epsilon| - |a - n + epsilon|)``. Gradient, where it is
+    positive: ``dp = -u``, ``dn = v`` and ``da = u - v``, with ``u`` and ``v`` the two differences
+    over their lengths. As `torch.nn.TripletMarginLoss` with ``p=2``.
+
+    References
+    ----------
+    F. Schroff, D. Kalenichenko and J. Philbin, "FaceNet: a unified embedding for face recognition
+    and clustering", 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import triplet
+    >>> anchor, positive, negative = (np.array([[x, 0.0]]) for x in (0.0, 1.0, 1.5))
+    >>> float(triplet().apply((anchor, positive, negative), ())[0].round(4))
+    0.5
+    """
+    margin = _checks.number("triplet", "margin", margin, above=0)
+    epsilon = _checks.number("triplet", "epsilon", epsilon, above=0)
+    _checks.choice("triplet", "reduction", reduction, REDUCTIONS)
+
+    def apply(prediction: tuple[Array, Array, Array], target: Any = ()) -> tuple[Any, Cache]:
+        anchor, positive, negative = _vectors("triplet", prediction, ("anchor", "positive", "negative"))
+        if not (target is None or (isinstance(target, tuple) and not target)):
+            _checks.refuse_type("triplet", f"`target` must be () or None, got {type(target).__name__}")
+        u, v = anchor - positive + epsilon, anchor - negative + epsilon
+        near, far = np.sqrt(_dots(u, u)), np.sqrt(_dots(v, v))
+        missing = np.maximum(margin + near - far, 0)
+        cache = {"u": u / near, "v": v / far, "active": missing > 0}
+        return reduced(missing[:, 0], reduction), cache
+
+    def vjp(cache: Cache) -> tuple[Array, Array, Array]:
+        u, v = cache["u"], cache["v"]
+        part = cache["active"] * share(len(u), reduction, u.dtype)
+        u, v = u * part, v * part
+        return u - v, -u, v
+
+    options = {"margin": margin, "epsilon": epsilon, "reduction": reduction}
+    return Loss(apply, vjp, Spec(triplet, options=options))
+
+
+def contrastive(*, temperature: float = 0.5, reduction: str = "mean") -> Loss:
+    """Which of all other vectors in the batch is my partner: NT-Xent, a cross-entropy.
+
+    Parameters
+    ----------
+    temperature : float, default 0.5
+        By which the cosines are divided.
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the examples.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` holds vectors ``(N, F)``; ``target`` ``(N,)`` integers, the same for two
+        views of one example. With more than two of a kind, each has several partners, as in the
+        supervised contrastive loss.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an example without a partner, a target of another shape or kind, an empty batch.
+
+    Notes
+    -----
+    With ``s = z zᵀ / temperature`` of the vectors ``z`` at length 1 and ``p`` the softmax of a row
+    of ``s`` without its diagonal. Forward: ``-sum(q log(p))``, with ``q`` one over the number of
+    partners at each of them. Gradient: ``ds = p - q``, ``dz = (ds + dsᵀ) z / temperature``, less
+    its part along ``z``, over the vector's length.
+
+    References
+    ----------
+    T. Chen et al., "A simple framework for contrastive learning of visual representations", 2020;
+    P. Khosla et al., "Supervised contrastive learning", 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import contrastive
+    >>> views = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [0.0, 3.0]])
+    >>> float(contrastive().apply(views, np.array([0, 1, 0, 1]))[0].round(4))
+    0.2395
+    """
+    who = "contrastive"
+    temperature = _checks.number(who, "temperature", temperature, above=0)
+    _checks.choice(who, "reduction", reduction, REDUCTIONS)
+
+    def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
+        x = _vectors(who, (prediction,), ("prediction",))[0]
+        known = _checks.array(who, target, "target")
+        if known.dtype.kind not in "iu":
+            _checks.refuse_type(who, f"`target` must be integers, got {known.dtype}")
+        shaped(who, known, x.shape[:1])
+        partners = (known[:, None] == known) & ~np.eye(len(known), dtype=bool)
+        alone = ~partners.any(1)
+        if alone.any():
+            _checks.refuse(who, f"`target` must have each number twice, got {known[alone][0]} once")
+        length = np.sqrt(_dots(x, x) + _TINY)
+        z = x / length
+        similarity = numerics.matmul(z, z.T) / temperature
+        np.fill_diagonal(similarity, np.finfo(x.dtype).min / 2)  # exp() of it is 0
+        log_p = log_softmax(similarity)
+        q = (partners / np.count_nonzero(partners, axis=1, keepdims=True)).astype(x.dtype)
+        values = -numerics.sum(q * log_p, -1)
+        return reduced(values, reduction), {"z": z, "length": length, "log_p": log_p, "q": q}
+
+    def vjp(cache: Cache) -> Array:
+        z, length = cache["z"], cache["length"]
+        ds = numerics.exp(cache["log_p"]) - cache["q"]
+        ds *= share(len(z), reduction, z.dtype)
+        dz = numerics.matmul(ds + ds.T, z) / temperature
+        dprediction: Array = (dz - z * _dots(dz, z)) / length
+        return dprediction
+
+    options = {"temperature": temperature, "reduction": reduction}
+    return Loss(apply, vjp, Spec(contrastive, options=options))

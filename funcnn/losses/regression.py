@@ -1,0 +1,247 @@
+"""Losses of numbers: how far a prediction lies from a target, element by element."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any
+
+import numpy as np
+
+from funcnn import _checks, numerics
+from funcnn.losses.core import elementwise
+from funcnn.types import Array, Loss, Spec
+
+__all__ = ["huber", "l1", "log_cosh", "mean_squared_error", "smooth_l1"]
+
+_LOG_2 = log(2)
+
+
+def mean_squared_error(*, reduction: str = "mean") -> Loss:
+    """Squared distance, element by element.
+
+    Parameters
+    ----------
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` and ``target`` have one shape, ``(N, ...)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a target of another shape or dtype, an empty batch.
+
+    Notes
+    -----
+    Forward: ``(p - t)**2``, its mean over all elements. Gradient: ``2 (p - t) / count``. As
+    `torch.nn.MSELoss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import mean_squared_error
+    >>> loss = mean_squared_error()
+    >>> value, cache = loss.apply(np.array([[3.0]]), np.array([[1.0]]))
+    >>> float(value), loss.vjp(cache)
+    (4.0, array([[4.]]))
+    """
+
+    def value(prediction: Array, target: Array) -> Any:
+        difference = prediction - target
+        return difference * difference
+
+    def slope(prediction: Array, target: Array) -> Any:
+        return 2 * (prediction - target)
+
+    return elementwise(Spec(mean_squared_error, options={"reduction": reduction}), value, slope)
+
+
+def l1(*, reduction: str = "mean") -> Loss:
+    """Absolute distance, element by element.
+
+    Parameters
+    ----------
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` and ``target`` have one shape, ``(N, ...)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a target of another shape or dtype, an empty batch.
+
+    Notes
+    -----
+    Forward: ``|p - t|``. Gradient: ``sign(p - t)``, 0 where they are equal. As `torch.nn.L1Loss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import l1
+    >>> loss = l1()
+    >>> value, cache = loss.apply(np.array([3.0, 1.0]), np.array([1.0, 1.0]))
+    >>> float(value), loss.vjp(cache)
+    (1.0, array([0.5, 0. ]))
+    """
+
+    def value(prediction: Array, target: Array) -> Any:
+        return np.abs(prediction - target)
+
+    def slope(prediction: Array, target: Array) -> Any:
+        return np.sign(prediction - target)
+
+    return elementwise(Spec(l1, options={"reduction": reduction}), value, slope)
+
+
+def huber(*, delta: float = 1.0, reduction: str = "mean") -> Loss:
+    """Half the squared distance near the target, linear far from it.
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        The distance at which it turns linear, and the slope from there on.
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` and ``target`` have one shape, ``(N, ...)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a target of another shape or dtype, an empty batch, a `delta` that is not above 0.
+
+    Notes
+    -----
+    Forward, with ``d = p - t``: ``d**2 / 2`` where ``|d| <= delta``, else
+    ``delta (|d| - delta / 2)``. Gradient: ``d`` clipped to ``-delta .. delta``. As
+    `torch.nn.HuberLoss`.
+
+    References
+    ----------
+    P. Huber, "Robust estimation of a location parameter", 1964.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import huber
+    >>> loss = huber(reduction="none")
+    >>> value, cache = loss.apply(np.array([0.5, 3.0]), np.array([0.0, 0.0]))
+    >>> value, loss.vjp(cache)
+    (array([0.125, 2.5  ]), array([0.5, 1. ]))
+    """
+    delta = _checks.number("huber", "delta", delta, above=0)
+
+    def value(prediction: Array, target: Array) -> Any:
+        distance = np.abs(prediction - target)
+        near = np.minimum(distance, delta)
+        return near * (distance - 0.5 * near)
+
+    def slope(prediction: Array, target: Array) -> Any:
+        return np.minimum(np.maximum(prediction - target, -delta), delta)
+
+    return elementwise(Spec(huber, options={"delta": delta, "reduction": reduction}), value, slope)
+
+
+def smooth_l1(*, beta: float = 1.0, reduction: str = "mean") -> Loss:
+    """Absolute distance, rounded near the target.
+
+    Parameters
+    ----------
+    beta : float, default 1.0
+        The distance below which it is rounded.
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` and ``target`` have one shape, ``(N, ...)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a target of another shape or dtype, an empty batch, a `beta` that is not above 0.
+
+    Notes
+    -----
+    Forward, with ``d = p - t``: ``d**2 / (2 beta)`` where ``|d| < beta``, else ``|d| - beta / 2``.
+    Gradient: ``d / beta`` clipped to ``-1 .. 1``. As `torch.nn.SmoothL1Loss`; `huber` with
+    ``delta = beta``, divided by ``beta``.
+
+    References
+    ----------
+    R. Girshick, "Fast R-CNN", 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import smooth_l1
+    >>> loss = smooth_l1(beta=2.0, reduction="none")
+    >>> value, cache = loss.apply(np.array([1.0, 3.0]), np.array([0.0, 0.0]))
+    >>> value, loss.vjp(cache)
+    (array([0.25, 2.  ]), array([0.5, 1. ]))
+    """
+    beta = _checks.number("smooth_l1", "beta", beta, above=0)
+
+    def value(prediction: Array, target: Array) -> Any:
+        distance = np.abs(prediction - target)
+        near = np.minimum(distance, beta)
+        return near * (distance - 0.5 * near) / beta
+
+    def slope(prediction: Array, target: Array) -> Any:
+        return np.minimum(np.maximum((prediction - target) / beta, -1), 1)
+
+    return elementwise(Spec(smooth_l1, options={"beta": beta, "reduction": reduction}), value, slope)
+
+
+def log_cosh(*, reduction: str = "mean") -> Loss:
+    """The logarithm of the hyperbolic cosine of the distance: smooth, and linear far away.
+
+    Parameters
+    ----------
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` and ``target`` have one shape, ``(N, ...)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a target of another shape or dtype, an empty batch.
+
+    Notes
+    -----
+    Forward, with ``d = p - t``: ``log(cosh(d)) = |d| + log(1 + exp(-2 |d|)) - log(2)``. Gradient:
+    ``tanh(d)``. As `optax.log_cosh`; PyTorch has none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import log_cosh
+    >>> loss = log_cosh()
+    >>> value, cache = loss.apply(np.array([1.0]), np.array([0.0]))
+    >>> round(float(value), 4), loss.vjp(cache).round(4)
+    (0.4338, array([0.7616]))
+    """
+
+    def value(prediction: Array, target: Array) -> Any:
+        distance = np.abs(prediction - target)
+        return distance + (numerics.log1p(numerics.exp(-2 * distance)) - _LOG_2)
+
+    def slope(prediction: Array, target: Array) -> Any:
+        return numerics.tanh(prediction - target)
+
+    return elementwise(Spec(log_cosh, options={"reduction": reduction}), value, slope)
