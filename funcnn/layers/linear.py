@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from funcnn import _checks, random
 from funcnn._kernels import linear
-from funcnn.initializers import Initializer, he_normal, zeros
+from funcnn.initializers import Initializer, variance_scaling, zeros
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Vector
 
 __all__ = ["dense"]
 
-_HE = he_normal()
+# Behind convolutions that keep the signal's size, a classifier starts with small logits: unsure of all.
+_SMALL = variance_scaling(1 / 6, "fan_in", "uniform")
 _ZEROS = zeros()
 
 
@@ -17,7 +18,7 @@ def dense(
     out_features: int,
     *,
     bias: bool = True,
-    weight_init: Initializer = _HE,
+    weight_init: Initializer = _SMALL,
     bias_init: Initializer = _ZEROS,
 ) -> Layer[Vector, Vector]:
     """Fully connected layer, ``(N, F) -> (N, out_features)``.
@@ -29,7 +30,8 @@ def dense(
     bias : bool, default True
         Whether to add a bias.
     weight_init, bias_init : Initializer
-        Where the parameters start.
+        Where the parameters start; by default the weight has variance ``1 / (6 F)``,
+        half of PyTorch's, so that a classifier begins unsure of everything.
 
     Returns
     -------
