@@ -79,7 +79,21 @@ from funcnn.layers.normalization import (
     local_response_norm,
     rms_norm,
 )
-from funcnn.layers.pooling import avg_pool, max_pool
+from funcnn.layers.pooling import (
+    adaptive_avg_pool,
+    adaptive_max_pool,
+    avg_pool,
+    avg_pool1d,
+    avg_pool3d,
+    global_avg_pool,
+    global_max_pool,
+    lp_pool,
+    lp_pool1d,
+    lp_pool3d,
+    max_pool,
+    max_pool1d,
+    max_pool3d,
+)
 from funcnn.layers.recurrent import gru, lstm, rnn
 from funcnn.layers.regularization import drop_path, dropout, gaussian_noise, spatial_dropout
 from funcnn.layers.shape import flatten, identity
@@ -127,8 +141,12 @@ __all__ = [
     "TrainState",
     "adam",
     "adamw",
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
     "apply_updates",
     "avg_pool",
+    "avg_pool1d",
+    "avg_pool3d",
     "batch_norm",
     "binary_cross_entropy_with_logits",
     "celu",
@@ -155,6 +173,8 @@ __all__ = [
     "gaussian_nll",
     "gaussian_noise",
     "gelu",
+    "global_avg_pool",
+    "global_max_pool",
     "glu",
     "group_norm",
     "gru",
@@ -177,8 +197,13 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "losses",
+    "lp_pool",
+    "lp_pool1d",
+    "lp_pool3d",
     "lstm",
     "max_pool",
+    "max_pool1d",
+    "max_pool3d",
     "maxout",
     "mean_squared_error",
     "metrics",

@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from funcnn import _checks
+from funcnn._kernels import adaptive_pooling, window_means
 from funcnn._kernels import pooling as kernels
-from funcnn._kernels.windows import Window, output_size, window
-from funcnn.types import Array, Cache, Image, Key, Layer, Params, Shape, Spec
+from funcnn._kernels.axes import channels_second, channels_second_shape
+from funcnn._kernels.windows import Window, output_size, overhanging, window
+from funcnn.types import (
+    Array,
+    Cache,
+    Image,
+    Key,
+    Layer,
+    Params,
+    Sequence,
+    Shape,
+    Spec,
+    Vector,
+    Volume,
+    X,
+)
 
-__all__ = ["avg_pool", "max_pool"]
+__all__ = [
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
+    "avg_pool",
+    "avg_pool1d",
+    "avg_pool3d",
+    "global_avg_pool",
+    "global_max_pool",
+    "lp_pool",
+    "lp_pool1d",
+    "lp_pool3d",
+    "max_pool",
+    "max_pool1d",
+    "max_pool3d",
+]
 
 
 def max_pool(
@@ -17,6 +47,8 @@ def max_pool(
     *,
     stride: int | tuple[int, int] | None = None,
     padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    ceil_mode: bool = False,
 ) -> Layer[Image, Image]:
     """Largest element of each window, ``(N, C, H, W) -> (N, C, H', W')``.
 
@@ -27,7 +59,11 @@ def max_pool(
     stride : int or (int, int), optional
         Step of the window; by default the kernel size.
     padding : int or (int, int), default 0
-        Minus infinity on both sides of each axis; at most half the kernel.
+        Minus infinity on both sides of each axis; at most half of what the window spans.
+    dilation : int or (int, int), default 1
+        Distance between the elements that a window sees.
+    ceil_mode : bool, default False
+        Whether a last window that starts on the image may reach beyond the padding.
 
     Returns
     -------
@@ -41,8 +77,9 @@ def max_pool(
 
     Notes
     -----
-    ``H' = floor((H + 2 padding - kh) / stride) + 1``. The forward pass records which element won;
-    among equals the first, as in PyTorch. Pullback: the winner gets all of ``dy``.
+    ``H' = floor((H + 2 padding - dilation (kh - 1) - 1) / stride) + 1``; with `ceil_mode`, the ceiling.
+    The forward pass records which element won; among equals the first, as in PyTorch. Pullback: the
+    winner gets all of ``dy``.
 
     Examples
     --------
@@ -52,13 +89,93 @@ def max_pool(
     array([[[[ 5.,  7.],
              [13., 15.]]]])
     """
-    options = {"stride": stride, "padding": padding}
-    spec = Spec(max_pool, (kernel_size,), options, traits=frozenset({"maximum"}))
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
+    return _max_pool(Spec(max_pool, (kernel_size,), options), "N, C, H, W")
 
-    def gradient(dout: Array, winners: Array, shape: tuple[int, ...], at: Window) -> Array:
-        return kernels.max_pool_gradient(dout, winners, shape, at)
 
-    return _pooling(spec, "N, C, H, W", kernels.max_pool, gradient)
+def max_pool1d(
+    kernel_size: int,
+    *,
+    stride: int | None = None,
+    padding: int = 0,
+    dilation: int = 1,
+    ceil_mode: bool = False,
+) -> Layer[Sequence, Sequence]:
+    """Largest element of each window of time steps, feature by feature, ``(N, T, F) -> (N, T', F)``.
+
+    Parameters
+    ----------
+    kernel_size : int
+        Time steps that a window sees.
+    stride, padding, dilation, ceil_mode
+        As in `max_pool`, with one axis.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of sequences, or is smaller than the window.
+
+    Notes
+    -----
+    Shapes, formula and pullback are those of `max_pool`, over one axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import max_pool1d
+    >>> max_pool1d(2).apply({}, np.array([[[1.0], [3.0], [2.0], [0.0]]]))[0]
+    array([[[3.],
+            [2.]]])
+    """
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
+    return _max_pool(Spec(max_pool1d, (kernel_size,), options), "N, T, F")
+
+
+def max_pool3d(
+    kernel_size: int | tuple[int, int, int],
+    *,
+    stride: int | tuple[int, int, int] | None = None,
+    padding: int | tuple[int, int, int] = 0,
+    dilation: int | tuple[int, int, int] = 1,
+    ceil_mode: bool = False,
+) -> Layer[Volume, Volume]:
+    """Largest element of each window, ``(N, C, D, H, W) -> (N, C, D', H', W')``.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int, int)
+        Depth, height and width of the window.
+    stride, padding, dilation, ceil_mode
+        As in `max_pool`, with three axes.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of volumes, or is smaller than the window.
+
+    Notes
+    -----
+    Shapes, formula and pullback are those of `max_pool`, over three axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import max_pool3d
+    >>> max_pool3d(2).apply({}, np.arange(8.0).reshape(1, 1, 2, 2, 2))[0]
+    array([[[[[7.]]]]])
+    """
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
+    return _max_pool(Spec(max_pool3d, (kernel_size,), options), "N, C, D, H, W")
 
 
 def avg_pool(
@@ -66,6 +183,8 @@ def avg_pool(
     *,
     stride: int | tuple[int, int] | None = None,
     padding: int | tuple[int, int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
 ) -> Layer[Image, Image]:
     """Mean of each window, ``(N, C, H, W) -> (N, C, H', W')``.
 
@@ -76,7 +195,12 @@ def avg_pool(
     stride : int or (int, int), optional
         Step of the window; by default the kernel size.
     padding : int or (int, int), default 0
-        Zeros on both sides of each axis, which count in the mean; at most half the kernel.
+        Zeros on both sides of each axis; at most half the kernel.
+    ceil_mode : bool, default False
+        Whether a last window that starts on the image may reach beyond the padding; what it sees
+        there never counts.
+    count_include_pad : bool, default True
+        Whether the zeros of the padding count in the mean.
 
     Returns
     -------
@@ -90,8 +214,8 @@ def avg_pool(
 
     Notes
     -----
-    ``H' = floor((H + 2 padding - kh) / stride) + 1``. Pullback: each element of a window gets
-    ``dy / (kh kw)``.
+    ``H' = floor((H + 2 padding - kh) / stride) + 1``; with `ceil_mode`, the ceiling. Pullback: each
+    element of a window gets ``dy / count``, with ``count = kh kw`` where the whole window counts.
 
     Examples
     --------
@@ -101,51 +225,517 @@ def avg_pool(
     array([[[[ 2.5,  4.5],
              [10.5, 12.5]]]])
     """
-    spec = Spec(avg_pool, (kernel_size,), {"stride": stride, "padding": padding})
+    options = {
+        "stride": stride,
+        "padding": padding,
+        "ceil_mode": ceil_mode,
+        "count_include_pad": count_include_pad,
+    }
+    return _avg_pool(Spec(avg_pool, (kernel_size,), options), "N, C, H, W")
+
+
+def avg_pool1d(
+    kernel_size: int,
+    *,
+    stride: int | None = None,
+    padding: int = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Layer[Sequence, Sequence]:
+    """Mean of each window of time steps, feature by feature, ``(N, T, F) -> (N, T', F)``.
+
+    Parameters
+    ----------
+    kernel_size : int
+        Time steps that a window sees.
+    stride, padding, ceil_mode, count_include_pad
+        As in `avg_pool`, with one axis.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of sequences, or is smaller than the window.
+
+    Notes
+    -----
+    Shapes, formula and pullback are those of `avg_pool`, over one axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import avg_pool1d
+    >>> avg_pool1d(2).apply({}, np.array([[[1.0], [3.0], [2.0], [0.0]]]))[0]
+    array([[[2.],
+            [1.]]])
+    """
+    options = {
+        "stride": stride,
+        "padding": padding,
+        "ceil_mode": ceil_mode,
+        "count_include_pad": count_include_pad,
+    }
+    return _avg_pool(Spec(avg_pool1d, (kernel_size,), options), "N, T, F")
+
+
+def avg_pool3d(
+    kernel_size: int | tuple[int, int, int],
+    *,
+    stride: int | tuple[int, int, int] | None = None,
+    padding: int | tuple[int, int, int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Layer[Volume, Volume]:
+    """Mean of each window, ``(N, C, D, H, W) -> (N, C, D', H', W')``.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int, int)
+        Depth, height and width of the window.
+    stride, padding, ceil_mode, count_include_pad
+        As in `avg_pool`, with three axes.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of volumes, or is smaller than the window.
+
+    Notes
+    -----
+    Shapes, formula and pullback are those of `avg_pool`, over three axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import avg_pool3d
+    >>> avg_pool3d(2).apply({}, np.arange(8.0).reshape(1, 1, 2, 2, 2))[0]
+    array([[[[[3.5]]]]])
+    """
+    options = {
+        "stride": stride,
+        "padding": padding,
+        "ceil_mode": ceil_mode,
+        "count_include_pad": count_include_pad,
+    }
+    return _avg_pool(Spec(avg_pool3d, (kernel_size,), options), "N, C, D, H, W")
+
+
+def lp_pool(
+    kernel_size: int | tuple[int, int],
+    *,
+    norm_type: float = 2.0,
+    stride: int | tuple[int, int] | None = None,
+    ceil_mode: bool = False,
+) -> Layer[Image, Image]:
+    """Lp norm of each window, ``(N, C, H, W) -> (N, C, H', W')``.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int)
+        Height and width of the window.
+    norm_type : float, default 2.0
+        The exponent ``p``, at least 1: at 1 the sum of absolute values; the larger, the closer to
+        their maximum.
+    stride : int or (int, int), optional
+        Step of the window; by default the kernel size.
+    ceil_mode : bool, default False
+        Whether a last window that starts on the image may reach beyond it; its sum is then scaled
+        up to the full size of the window, as in PyTorch.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of images, or is smaller than the window.
+
+    Notes
+    -----
+    Forward: ``y = (sum |x|^p)^(1/p)``. Pullback: ``dx = dy sign(x) (|x| / y)^(p - 1)``, and 0 where
+    ``y = 0``. (PyTorch leaves out the absolute value: for an odd ``p``, or one that is no integer,
+    they agree where ``x`` is not negative.)
+
+    References
+    ----------
+    P. Sermanet, S. Chintala and Y. LeCun, "Convolutional neural networks applied to house numbers
+    digit classification", 2012.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import lp_pool
+    >>> lp_pool((1, 2)).apply({}, np.array([[[[3.0, -4.0]]]]))[0]
+    array([[[[5.]]]])
+    """
+    options = {"norm_type": norm_type, "stride": stride, "ceil_mode": ceil_mode}
+    return _lp_pool(Spec(lp_pool, (kernel_size,), options), "N, C, H, W")
+
+
+def lp_pool1d(
+    kernel_size: int,
+    *,
+    norm_type: float = 2.0,
+    stride: int | None = None,
+    ceil_mode: bool = False,
+) -> Layer[Sequence, Sequence]:
+    """Lp norm of each window of time steps, feature by feature, ``(N, T, F) -> (N, T', F)``.
+
+    Parameters
+    ----------
+    kernel_size : int
+        Time steps that a window sees.
+    norm_type, stride, ceil_mode
+        As in `lp_pool`, with one axis.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of sequences, or is smaller than the window.
+
+    Notes
+    -----
+    Shapes, formula and pullback are those of `lp_pool`, over one axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import lp_pool1d
+    >>> lp_pool1d(2).apply({}, np.array([[[3.0], [-4.0]]]))[0]
+    array([[[5.]]])
+    """
+    options = {"norm_type": norm_type, "stride": stride, "ceil_mode": ceil_mode}
+    return _lp_pool(Spec(lp_pool1d, (kernel_size,), options), "N, T, F")
+
+
+def lp_pool3d(
+    kernel_size: int | tuple[int, int, int],
+    *,
+    norm_type: float = 2.0,
+    stride: int | tuple[int, int, int] | None = None,
+    ceil_mode: bool = False,
+) -> Layer[Volume, Volume]:
+    """Lp norm of each window, ``(N, C, D, H, W) -> (N, C, D', H', W')``.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int, int)
+        Depth, height and width of the window.
+    norm_type, stride, ceil_mode
+        As in `lp_pool`, with three axes.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of volumes, or is smaller than the window.
+
+    Notes
+    -----
+    Shapes, formula and pullback are those of `lp_pool`, over three axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import lp_pool3d
+    >>> lp_pool3d((1, 2, 2)).apply({}, np.full((1, 1, 1, 2, 2), 2.0))[0]
+    array([[[[[4.]]]]])
+    """
+    options = {"norm_type": norm_type, "stride": stride, "ceil_mode": ceil_mode}
+    return _lp_pool(Spec(lp_pool3d, (kernel_size,), options), "N, C, D, H, W")
+
+
+def global_avg_pool() -> Layer[X, Vector]:
+    """Mean over all places, ``(N, C, *spatial) -> (N, C)``, or times, ``(N, T, F) -> (N, F)``.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of sequences, images or volumes.
+
+    Notes
+    -----
+    Pullback: every place gets ``dy / count``.
+
+    References
+    ----------
+    M. Lin, Q. Chen and S. Yan, "Network in network", 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import global_avg_pool
+    >>> global_avg_pool().apply({}, np.array([[[[1.0, 2.0], [3.0, 4.0]]]]))[0]
+    array([[2.5]])
+    """
+    return _global_pool(Spec(global_avg_pool), _mean_of_bins, _mean_of_bins_gradient)
+
+
+def global_max_pool() -> Layer[X, Vector]:
+    """Maximum over all places, ``(N, C, *spatial) -> (N, C)``, or times, ``(N, T, F) -> (N, F)``.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of sequences, images or volumes.
+
+    Notes
+    -----
+    Pullback: the first of the largest elements gets all of ``dy``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import global_max_pool
+    >>> global_max_pool().apply({}, np.array([[[[1.0, 2.0], [3.0, 4.0]]]]))[0]
+    array([[4.]])
+    """
+    spec = Spec(global_max_pool, traits=frozenset({"maximum"}))
+    return _global_pool(spec, adaptive_pooling.maximum, adaptive_pooling.maximum_gradient)
+
+
+def adaptive_avg_pool(output_size: int | tuple[int, int]) -> Layer[Image, Image]:
+    """Mean of each of so many bins, ``(N, C, H, W) -> (N, C, *output_size)``.
+
+    Parameters
+    ----------
+    output_size : int or (int, int)
+        Height and width of what comes out, whatever goes in.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of images.
+
+    Notes
+    -----
+    Bin ``i`` of ``o`` sees the rows from ``floor(i H / o)`` up to ``ceil((i + 1) H / o)``, as in
+    PyTorch: bins may overlap. Pullback: each element of a bin gets ``dy / count``.
+
+    Examples
+    --------
+    >>> from funcnn import adaptive_avg_pool, random
+    >>> adaptive_avg_pool(5).init(random.key(0), (32, 16, 14, 13))[0]
+    (32, 16, 5, 5)
+    """
+    spec = Spec(adaptive_avg_pool, (output_size,))
+    return _adaptive_pool(spec, _mean_of_bins, _mean_of_bins_gradient)
+
+
+def adaptive_max_pool(output_size: int | tuple[int, int]) -> Layer[Image, Image]:
+    """Largest element of each of so many bins, ``(N, C, H, W) -> (N, C, *output_size)``.
+
+    Parameters
+    ----------
+    output_size : int or (int, int)
+        Height and width of what comes out, whatever goes in.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of images.
+
+    Notes
+    -----
+    Bin ``i`` of ``o`` sees the rows from ``floor(i H / o)`` up to ``ceil((i + 1) H / o)``, as in
+    PyTorch: bins may overlap. Pullback: the first of the largest elements of a bin gets its ``dy``.
+
+    Examples
+    --------
+    >>> from funcnn import adaptive_max_pool, random
+    >>> adaptive_max_pool(5).init(random.key(0), (32, 16, 14, 13))[0]
+    (32, 16, 5, 5)
+    """
+    spec = Spec(adaptive_max_pool, (output_size,), traits=frozenset({"maximum"}))
+    return _adaptive_pool(spec, adaptive_pooling.maximum, adaptive_pooling.maximum_gradient)
+
+
+Forward = Callable[[Array, Window], tuple[Array, Any]]
+Gradient = Callable[[Array, Any, tuple[int, ...], Window], Array]
+BinForward = Callable[[Array, tuple[int, ...]], tuple[Array, Any]]
+BinGradient = Callable[[Array, Any, tuple[int, ...]], Array]
+
+
+def _max_pool(spec: Spec, axes: str) -> Layer[Any, Any]:
+    """The maximum pooling that a spec describes."""
+
+    def gradient(dout: Array, winners: Any, shape: tuple[int, ...], at: Window) -> Array:
+        return kernels.max_pool_gradient(dout, winners, shape, at)
+
+    spec = spec._replace(traits=frozenset({"maximum"}))
+    return _pooling(spec, axes, kernels.max_pool, gradient)
+
+
+def _avg_pool(spec: Spec, axes: str) -> Layer[Any, Any]:
+    """The average pooling that a spec describes."""
+    everything = _checks.boolean(
+        spec.kind, "count_include_pad", spec.options["count_include_pad"]
+    )
 
     def forward(x: Array, at: Window) -> tuple[Array, None]:
-        return kernels.average_pool(x, at), None
+        return window_means.mean(x, at, everything), None
 
     def gradient(dout: Array, record: None, shape: tuple[int, ...], at: Window) -> Array:
-        return kernels.average_pool_gradient(dout, shape, at)
+        return window_means.mean_gradient(dout, shape, at, everything)
 
-    return _pooling(spec, "N, C, H, W", forward, gradient)
+    return _pooling(spec, axes, forward, gradient)
 
 
-def _pooling(
-    spec: Spec,
-    axes: str,
-    forward: Callable[[Array, Window], tuple[Array, object]],
-    gradient: Callable[..., Array],
-) -> Layer[Array, Array]:
+def _lp_pool(spec: Spec, axes: str) -> Layer[Any, Any]:
+    """The Lp pooling that a spec describes."""
+    power = _checks.number(spec.kind, "norm_type", spec.options["norm_type"], minimum=1)
+
+    def forward(x: Array, at: Window) -> tuple[Array, dict[str, Array]]:
+        out = window_means.norm(x, at, power)
+        return out, {"x": x, "out": out}
+
+    def gradient(
+        dout: Array, record: dict[str, Array], shape: tuple[int, ...], at: Window
+    ) -> Array:
+        return window_means.norm_gradient(dout, record["x"], record["out"], at, power)
+
+    return _pooling(spec, axes, forward, gradient)
+
+
+def _pooling(spec: Spec, axes: str, forward: Forward, gradient: Gradient) -> Layer[Any, Any]:
     """The pooling that a spec describes; `forward` leaves a record for `gradient`."""
     who, rank, given = spec.kind, axes.count(",") - 1, spec.options
     kernel = _checks.integers(who, "kernel_size", spec.args[0], rank, 1)
     step = kernel if given["stride"] is None else given["stride"]
     stride = _checks.integers(who, "stride", step, rank, 1)
-    padding = _checks.integers(who, "padding", given["padding"], rank)
-    if any(2 * pad > k for pad, k in zip(padding, kernel, strict=True)):
-        _checks.refuse(who, f"`padding` must be at most half of the kernel {kernel}, got {padding}")
-    at = window(kernel, stride, padding)
+    padding = _checks.integers(who, "padding", given.get("padding", 0), rank)
+    dilation = _checks.integers(who, "dilation", given.get("dilation", 1), rank, 1)
+    ceil_mode = _checks.boolean(who, "ceil_mode", given["ceil_mode"])
+    spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+    if any(2 * pad > span for pad, span in zip(padding, spans, strict=True)):
+        _checks.refuse(who, f"`padding` must be at most half of the kernel {spans}, got {padding}")
+    fixed = window(kernel, stride, padding, dilation)
 
-    def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    def placed(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
+        """The window over ``(N, C, *spatial)``, and the shape that comes out."""
+        at = overhanging(fixed, shape[2:]) if ceil_mode else fixed
         places = output_size(at, shape[2:])
         if min(places) < 1:
-            _checks.refuse(who, f"`x` must not be smaller than the kernel {kernel}, got shape {shape}")
-        return (*shape[:2], *places)
+            got = channels_second_shape(shape)
+            _checks.refuse(who, f"`x` must not be smaller than the kernel {spans}, got shape {got}")
+        return at, channels_second_shape((*shape[:2], *places))
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return out_shape(_checks.shape(who, shape, axes)), {}
+        return placed(channels_second_shape(_checks.shape(who, shape, axes)))[1], {}
 
     def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
         _checks.leaves(who, params, {})
-        out_shape(_checks.ranked(who, x, axes).shape)
-        out, record = forward(x, at)
-        return out, {"record": record, "shape": x.shape}
+        image = channels_second(_checks.ranked(who, x, axes))
+        out, record = forward(image, placed(image.shape)[0])
+        return channels_second(out), {"record": record, "shape": image.shape}
 
     def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
         shape = cache["shape"]
-        _checks.gradient(who, dout, out_shape(shape))
-        return {}, gradient(dout, cache["record"], shape, at)
+        at, out_shape = placed(shape)
+        _checks.gradient(who, dout, out_shape)
+        dx = gradient(channels_second(dout), cache["record"], shape, at)
+        return {}, channels_second(dx)
 
     return Layer(init, apply, vjp, spec)
+
+
+def _mean_of_bins(x: Array, places: tuple[int, ...]) -> tuple[Array, None]:
+    return adaptive_pooling.average(x, places), None
+
+
+def _mean_of_bins_gradient(dout: Array, record: None, shape: tuple[int, ...]) -> Array:
+    return adaptive_pooling.average_gradient(dout, shape)
+
+
+def _adaptive_pool(spec: Spec, forward: BinForward, gradient: BinGradient) -> Layer[Any, Any]:
+    """The pooling of images into a given number of places that a spec describes."""
+    who, axes = spec.kind, "N, C, H, W"
+    places = _checks.integers(who, "output_size", spec.args[0], 2, 1)
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return (*_checks.shape(who, shape, axes)[:2], *places), {}
+
+    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
+        _checks.leaves(who, params, {})
+        image = _not_empty(who, _checks.ranked(who, x, axes))
+        out, record = forward(image, places)
+        return out, {"record": record, "shape": image.shape}
+
+    def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
+        shape = cache["shape"]
+        _checks.gradient(who, dout, (*shape[:2], *places))
+        return {}, gradient(dout, cache["record"], shape)
+
+    return Layer(init, apply, vjp, spec)
+
+
+def _global_pool(spec: Spec, forward: BinForward, gradient: BinGradient) -> Layer[Any, Any]:
+    """The pooling of everything into one place that a spec describes."""
+    who = spec.kind
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return channels_second_shape(_checks.any_shape(who, shape, 3))[:2], {}
+
+    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
+        _checks.leaves(who, params, {})
+        if _checks.floating(who, x).ndim < 3:
+            _checks.refuse(who, f"`x` must have at least 3 axes, got shape {x.shape}")
+        image = channels_second(_not_empty(who, x))
+        out, record = forward(image, (1,) * (x.ndim - 2))
+        return out.reshape(out.shape[:2]), {"record": record, "shape": image.shape}
+
+    def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
+        shape = cache["shape"]
+        _checks.gradient(who, dout, shape[:2])
+        ones = (1,) * (len(shape) - 2)
+        dx = gradient(dout.reshape(*dout.shape, *ones), cache["record"], shape)
+        return {}, channels_second(dx)
+
+    return Layer(init, apply, vjp, spec)
+
+
+def _not_empty(who: str, x: Array) -> Array:
+    """Refuse images without a pixel: nothing is their maximum."""
+    if 0 in x.shape[1:]:
+        _checks.refuse(who, f"`x` must not be empty beyond the batch, got shape {x.shape}")
+    return x
