@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -92,14 +92,14 @@ def initializers() -> tuple[InitializerCase, ...]:
     return _gathered("INITIALIZERS")
 
 
-@cache
+@lru_cache(maxsize=16)
 def _subject(case_id: str) -> Subject:
     case = next(case for case in layers() if case.id == case_id)
     return Subject(case.layer, case.shape, x=case.x, stopped=case.stopped)
 
 
 def subject(case: Case) -> Subject:
-    """What the laws look at, made once for each case."""
+    """What the laws look at, made once for all laws of a case."""
     return _subject(case.id)
 
 

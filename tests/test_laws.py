@@ -82,6 +82,14 @@ def _without(params: Any, path: list[str]) -> Any:
 
 
 @pytest.mark.parametrize("case", _each(registry.layers()))
+def test_what_is_no_array_is_refused(case: Case) -> None:
+    _, params = registry.subject(case).started
+    for x in ([[0.0]], 1.0, None):
+        with pytest.raises(TypeError, match=r"^[\w/]+: .* must "):
+            case.layer.apply(params, x)
+
+
+@pytest.mark.parametrize("case", _each(registry.layers()))
 def test_a_wrong_gradient_is_refused(case: Case) -> None:
     run = registry.subject(case).run("inference")
     if isinstance(run.dout, np.ndarray):

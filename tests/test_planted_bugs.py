@@ -110,6 +110,31 @@ def test_right_layers_pass() -> None:
     check_layer(plain(), (2, 3, 4), key=random.key(5))
 
 
+def gain() -> Layer[Vector, Vector]:
+    """All that a layer of one's own needs."""
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return shape, {"weight": np.ones(shape[1:], np.float32)}
+
+    def apply(params: Params, x: Vector, *, key: Key | None = None) -> tuple[Vector, Cache]:
+        weight = params["weight"]
+        if x.dtype != weight.dtype:
+            raise TypeError(f"gain: `x` must be {weight.dtype}, got {x.dtype}")
+        if x.shape[1:] != weight.shape:
+            raise ValueError(f"gain: `x` must fit {weight.shape}, got {x.shape}")
+        return x * weight, {"x": x, "weight": weight}
+
+    def vjp(cache: Cache, dout: Vector) -> tuple[Params, Vector]:
+        return {"weight": (cache["x"] * dout).sum(0)}, cache["weight"] * dout
+
+    return Layer(init, apply, vjp, Spec(gain))
+
+
+def test_a_small_layer_of_ones_own_passes() -> None:
+    check_layer(gain(), SHAPE)
+    check_layer(gain(), (2, 3, 4, 5))
+
+
 # --- where a bug can be planted -------------------------------------------------------------------
 
 Bug = Callable[..., Any]
