@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import gru, lstm, random, rnn
+from funcnn import attention, cross_attention, gru, lstm, multi_head_attention, random, rnn
 from funcnn import initializers as start
 from funcnn.types import Array
 from tests.registry import Case
@@ -111,4 +111,96 @@ _RECURRENT = [
     ),
 ]
 
-LAYERS = [*_RECURRENT]
+_SEEN = np.array([[True, False, True, True], [False] * 4, [False, False, True, False]])
+_PAIRS = np.stack([_SEEN, ~_SEEN, _SEEN[::-1]])
+_Q, _K, _V = _normal(3, 3, 2), _normal(3, 4, 2), _normal(3, 4, 5)
+_PADDED = (_normal(3, 4, 6), _SEEN)
+
+_ATTENTION = [
+    Case(
+        attention(),
+        ((3, 3, 2), (3, 4, 2), (3, 4, 5)),
+        refused=(
+            (
+                (_zeros(3, 3, 2), _zeros(3, 4, 3), _zeros(3, 4, 5)),
+                "attention: `k` must have shape (3, 4, 2), got (3, 4, 3)",
+            ),
+            (
+                (_zeros(3, 3, 2), _zeros(3, 4, 2), _zeros(3, 5, 5)),
+                "attention: `v` must have shape (3, 4, 5), got (3, 5, 5)",
+            ),
+            (
+                (_zeros(3, 3, 2), _zeros(3, 0, 2), _zeros(3, 0, 5)),
+                "attention: `k` must have at least one time step, got shape (3, 0, 2)",
+            ),
+        ),
+    ),
+    Case(attention(causal=True), ((3, 3, 2), (3, 4, 2), (3, 4, 5))),
+    Case(attention(rate=0.5), ((3, 3, 2), (3, 4, 2), (3, 4, 5))),
+    Case(
+        attention(masked=True),
+        ((3, 3, 2), (3, 4, 2), (3, 4, 5), (3, 4)),
+        x=(_Q, _K, _V, _SEEN),
+        refused=(
+            (
+                (_zeros(3, 3, 2), _zeros(3, 4, 2), _zeros(3, 4, 5), _zeros(3, 4)),
+                "attention: `mask` must be boolean, got float32",
+            ),
+            (
+                (_zeros(3, 3, 2), _zeros(3, 4, 2), _zeros(3, 4, 5), np.ones((3, 5), np.bool_)),
+                "attention: `mask` must have shape (3, 4), got (3, 5)",
+            ),
+        ),
+    ),
+    Case(
+        attention(masked=True, causal=True),
+        ((3, 3, 2), (3, 4, 2), (3, 4, 5), (3, 3, 4)),
+        x=(_Q, _K, _V, _PAIRS),
+    ),
+    Case(
+        multi_head_attention(2),
+        (3, 4, 6),
+        refused=(
+            (
+                _zeros(3, 4, 5),
+                "multi_head_attention: `x` must have 6 features, got shape (3, 4, 5)",
+            ),
+            (
+                _zeros(3, 0, 6),
+                "multi_head_attention: `x` must have at least one time step, got shape (3, 0, 6)",
+            ),
+        ),
+    ),
+    Case(multi_head_attention(1, causal=True, bias=False), (3, 4, 3)),
+    Case(multi_head_attention(2, features=4, rate=0.25), (3, 4, 3)),
+    Case(multi_head_attention(4, kv_heads=2, rotary_base=100.0, causal=True), (2, 3, 8)),
+    Case(multi_head_attention(3, kv_heads=1), (2, 3, 6)),
+    Case(
+        multi_head_attention(2, weight_init=start.lecun_normal(), bias_init=start.normal(0.1)),
+        (2, 3, 4),
+    ),
+    Case(multi_head_attention(2, masked=True), ((3, 4, 6), (3, 4)), x=_PADDED),
+    Case(
+        multi_head_attention(2, masked=True, causal=True),
+        ((3, 3, 4), (3, 3, 3)),
+        x=(_normal(3, 3, 4), _PAIRS[:, :, :3]),
+    ),
+    Case(cross_attention(2), ((3, 3, 4), (3, 4, 5))),
+    Case(
+        cross_attention(2, features=8, kv_heads=1, bias=False, rate=0.5),
+        ((3, 3, 4), (3, 4, 5)),
+        refused=(
+            (
+                (_zeros(3, 3, 4), _zeros(2, 4, 5)),
+                "cross_attention: `memory` must have shape (3, 4, 5), got (2, 4, 5)",
+            ),
+        ),
+    ),
+    Case(
+        cross_attention(2, masked=True, weight_init=start.he_normal(), bias_init=start.normal(1.0)),
+        ((3, 3, 4), (3, 4, 5), (3, 4)),
+        x=(_normal(3, 3, 4), _normal(3, 4, 5), _SEEN),
+    ),
+]
+
+LAYERS = [*_RECURRENT, *_ATTENTION]

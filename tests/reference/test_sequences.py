@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn import gru, lstm, random, rnn, tree
+from funcnn import attention, cross_attention, gru, lstm, multi_head_attention, random, rnn, tree
 from funcnn.types import Array, Layer
 from tests.reference.agreement import torch
 
 _call: Any = torch.func.functional_call
+F: Any = torch.nn.functional
 
 
 def _mapped(fn: Callable[[Any], Any], value: Any) -> Any:
@@ -93,7 +94,8 @@ def _torch_names(params: Any, layers: int, both: bool) -> dict[str, Any]:
 def test_recurrent(name: str, layers: int, both: bool, bias: bool) -> None:
     build, module, options = _CELLS[name]
     made = {"layers": layers, "bidirectional": both, "bias": bias}
-    theirs = module(3, 4, layers, bias, True, bidirectional=both, **options).double()
+    shared = {"num_layers": layers, "bias": bias, "bidirectional": both}
+    theirs = module(3, 4, batch_first=True, **shared, **options).double()
 
     def run(params: Any, x: Any, *carry: Any) -> Any:
         return _call(theirs, _torch_names(params, layers, both), (x, *carry))
@@ -150,3 +152,158 @@ def test_nothing_beyond_the_lengths_has_influence(build: Any) -> None:
     grads, other_grads = layer.vjp(cache, out), layer.vjp(other_cache, out)
     for mine, theirs in zip(_leaves(grads), _leaves(other_grads), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+# --- attention ------------------------------------------------------------------------------------
+
+_SEEN = np.array([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 0, 0]], np.bool_)
+_PAIRS = np.stack([_SEEN, ~_SEEN, np.zeros_like(_SEEN)])[:, [0, 1, 2, 1]]
+
+
+def _seen(queries: int, keys: int, causal: bool, mask: Any = None) -> Any:
+    """PyTorch's mask for one axis of heads."""
+    seen = torch.ones(queries, keys, dtype=torch.bool)
+    seen = seen.tril() if causal else seen
+    if mask is None:
+        return seen
+    return seen & (mask[:, None, None] if mask.ndim == 2 else mask[:, None])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("mask", [None, _SEEN, _PAIRS])
+def test_attention(mask: Array | None, causal: bool) -> None:
+    """The queries of the second example, and some others, see nothing."""
+
+    def reference(params: Any, x: Any) -> Any:
+        q, k, v, *rest = (one[:, None] if one.is_floating_point() else one for one in x)
+        seen = _seen(q.shape[2], k.shape[2], causal, *rest)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)[:, 0]
+
+    x = (_normal(3, 4, 6), _normal(3, 5, 6), _normal(3, 5, 2))
+    if mask is None:
+        _agrees(attention(causal=causal), x, reference)
+    else:
+        _agrees(attention(causal=causal, masked=True), (*x, mask), reference)
+
+
+def test_attention_is_causal_as_theirs() -> None:
+    def reference(params: Any, x: Any) -> Any:
+        return F.scaled_dot_product_attention(*x, is_causal=True)
+
+    for steps in (3, 5, 7):
+        x = (_normal(2, steps, 4), _normal(2, 5, 4)[:, ::-1], _normal(2, 5, 4))
+        _agrees(attention(causal=True), (x[0], x[1].copy(), x[2]), reference)
+
+
+def _in_theirs(module: Any, params: Any, q: Any, memory: Any, **options: Any) -> Any:
+    """Our parameters in ``torch.nn.MultiheadAttention``."""
+    weights = [params[name]["weight"] for name in ("query", "key", "value")]
+    if module.in_proj_weight is None:
+        names = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+        theirs = dict(zip(names, weights, strict=True))
+    else:
+        theirs = {"in_proj_weight": torch.cat(weights)}
+    theirs["out_proj.weight"] = params["out"]["weight"]
+    if "bias" in params["out"]:
+        theirs["in_proj_bias"] = torch.cat([params[n]["bias"] for n in ("query", "key", "value")])
+        theirs["out_proj.bias"] = params["out"]["bias"]
+    return _call(module, theirs, (q, memory, memory), {"need_weights": False, **options})[0]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_multi_head_attention(heads: int, bias: bool) -> None:
+    module = torch.nn.MultiheadAttention(8, heads, bias=bias, batch_first=True).double()
+    future = torch.ones(5, 5, dtype=torch.bool).triu(1)
+    padding = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]], np.bool_)
+    x = _normal(3, 5, 8)
+
+    def plain(params: Any, x: Any) -> Any:
+        return _in_theirs(module, params, x, x)
+
+    def causal(params: Any, x: Any) -> Any:
+        return _in_theirs(module, params, x, x, attn_mask=future)
+
+    def padded(params: Any, x: Any) -> Any:
+        return _in_theirs(module, params, x[0], x[0], key_padding_mask=~x[1])
+
+    def both(params: Any, x: Any) -> Any:
+        return _in_theirs(module, params, x[0], x[0], key_padding_mask=~x[1], attn_mask=future)
+
+    _agrees(multi_head_attention(heads, bias=bias), x, plain)
+    _agrees(multi_head_attention(heads, bias=bias, causal=True), x, causal)
+    _agrees(multi_head_attention(heads, bias=bias, masked=True), (x, padding), padded)
+    layer = multi_head_attention(heads, bias=bias, masked=True, causal=True)
+    _agrees(layer, (x, padding), both)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_cross_attention(bias: bool) -> None:
+    options = {"kdim": 3, "vdim": 3, "bias": bias, "batch_first": True}
+    module = torch.nn.MultiheadAttention(8, 2, **options).double()
+    x, memory = _normal(3, 4, 8), _normal(3, 5, 3)
+    padding = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]], np.bool_)
+
+    def plain(params: Any, x: Any) -> Any:
+        return _in_theirs(module, params, *x)
+
+    def padded(params: Any, x: Any) -> Any:
+        return _in_theirs(module, params, *x[:2], key_padding_mask=~x[2])
+
+    _agrees(cross_attention(2, bias=bias), (x, memory), plain)
+    _agrees(cross_attention(2, bias=bias, masked=True), (x, memory, padding), padded)
+
+
+def _turned(x: Any, base: float) -> Any:
+    """Neighbouring features as a complex number, turned."""
+    steps, features = x.shape[-2:]
+    speeds = base ** (-torch.arange(0, features, 2, dtype=torch.float64) / features)
+    angles = torch.arange(steps, dtype=torch.float64)[:, None] * speeds
+    numbers = torch.view_as_complex(x.reshape(*x.shape[:-1], features // 2, 2))
+    turned = torch.view_as_real(numbers * torch.polar(torch.ones_like(angles), angles))
+    return turned.reshape(x.shape)
+
+
+@pytest.mark.parametrize("base", [None, 100.0])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_grouped_queries_and_rotary_positions(kv_heads: int, causal: bool, base: float | None) -> None:
+    def reference(params: Any, x: Any) -> Any:
+        x, *mask = x if isinstance(x, tuple) else (x,)
+        q, k, v = (
+            F.linear(x, params[name]["weight"], params[name]["bias"])
+            .unflatten(2, (-1, 6))
+            .transpose(1, 2)
+            for name in ("query", "key", "value")
+        )
+        if base is not None:
+            q, k = _turned(q, base), _turned(k, base)
+        seen = _seen(x.shape[1], x.shape[1], causal, *mask)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
+        return F.linear(out.transpose(1, 2).flatten(2), **params["out"])
+
+    x = _normal(3, 5, 7)
+    options: Any = {"features": 24, "kv_heads": kv_heads, "causal": causal, "rotary_base": base}
+    build: Any = multi_head_attention
+    _agrees(build(4, **options), x, reference)
+    _agrees(build(4, masked=True, **options), (x, _SEEN), reference)
+
+
+def test_scores_of_any_size_are_stable() -> None:
+    q = np.full((1, 2, 4), 1e4, np.float32)
+    k = np.concatenate([q[:, :1], -q[:, :1]], 1)
+    v = np.array([[[1.0], [2.0]]], np.float32)
+    out, cache = attention().apply({}, (q, k, v))
+    np.testing.assert_array_equal(out, np.ones((1, 2, 1), np.float32))
+    for slope in attention().vjp(cache, np.ones_like(out))[1]:
+        assert np.isfinite(slope).all()
+
+
+def test_attention_drops_a_fraction_of_its_weights() -> None:
+    """With values of one the output is the sum of the weights that are kept."""
+    q, v = np.zeros((8, 50, 2)), np.ones((8, 200, 1))
+    out, _ = attention(rate=0.25).apply({}, (q, np.zeros((8, 200, 2)), v), key=random.key(0))
+    kept = out * 0.75 * 200
+    np.testing.assert_allclose(kept, kept.round(), rtol=0, atol=1e-9)
+    assert abs(out.mean() - 1) < 0.01
+    assert out.std() > 0.01

@@ -1,0 +1,117 @@
+"""Scaled dot-product attention of many heads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from funcnn import numerics
+from funcnn.types import Array
+
+_CHUNK = 2**16  # scores at a time
+
+
+def visible(steps: tuple[int, int], causal: bool, mask: Array | None = None) -> Array | None:
+    """What each query may see, to broadcast over ``(N, heads, T, S)``; None for everything.
+
+    A mask of keys is ``(N, S)``, one of pairs ``(N, T, S)``.
+    """
+    past = np.tri(*steps, dtype=np.bool_) if causal else None
+    if mask is None:
+        return past
+    mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None]
+    return mask if past is None else mask & past
+
+
+def attend(
+    q: Array, k: Array, v: Array, seen: Array | None, scale: float, kept: Array | None = None
+) -> tuple[Array, Array]:
+    """``softmax(q kᵀ * scale) v``, and the softmax: ``(N, H, T, D), (N, K, S, D), (N, K, S, E)``.
+
+    A query that sees nothing gets zeros. Each of the K heads of keys serves ``H / K`` heads of
+    queries, which are laid behind each other in time, so that no key is copied. ``kept`` multiplies
+    the softmax, ``(N, H, T, S)``.
+    """
+    batch, heads, steps, _ = q.shape
+    keys, groups = k.shape[2], k.shape[1]
+    p = np.empty((batch, heads, steps, keys), q.dtype)
+    out = _headed((batch, heads, steps, v.shape[3]), q)
+    for part in _parts(p):
+        queries = _grouped(q[part] * q.dtype.type(scale), groups)
+        scores = numerics.matmul(queries, k[part].swapaxes(2, 3)).reshape(p[part].shape)
+        if seen is None:
+            scores -= np.max(scores, -1, keepdims=True)
+            scores = numerics.exp(scores)
+            total = numerics.sum(scores, -1, keepdims=True)
+        else:
+            np.copyto(scores, -np.inf, where=~(seen[part] if seen.ndim == 4 else seen))
+            top = np.max(scores, -1, keepdims=True)
+            top[top == -np.inf] = 0
+            scores -= top
+            scores = numerics.exp(scores)
+            total = numerics.sum(scores, -1, keepdims=True)
+            total[total == 0] = 1
+        np.divide(scores, total, out=p[part])
+        used = p[part] if kept is None else p[part] * kept[part]
+        out[part] = numerics.matmul(_grouped(used, groups), v[part]).reshape(out[part].shape)
+    return out, p
+
+
+def attend_gradients(
+    q: Array,
+    k: Array,
+    v: Array,
+    p: Array,
+    out: Array,
+    dout: Array,
+    scale: float,
+    kept: Array | None = None,
+) -> tuple[Array, Array, Array]:
+    """Gradients of `attend` for the queries, the keys and the values.
+
+    ``sum(p * dp)`` over the keys is ``sum(out * dout)`` over the features, which are fewer.
+    """
+    groups = k.shape[1]
+    dq, dk, dv = _headed(q.shape, q), _headed(k.shape, q), _headed(v.shape, q)
+    for part in _parts(p):
+        used = p[part] if kept is None else p[part] * kept[part]
+        douts = _grouped(dout[part], groups)
+        numerics.matmul(_grouped(used, groups).swapaxes(2, 3), douts, out=dv[part])
+        dp = numerics.matmul(douts, v[part].swapaxes(2, 3)).reshape(used.shape)
+        if kept is not None:
+            dp *= kept[part]
+        dp -= numerics.sum(out[part] * dout[part], -1, keepdims=True)
+        dp *= p[part]
+        dp *= dp.dtype.type(scale)
+        dscores = _grouped(dp, groups)
+        dq[part] = numerics.matmul(dscores, k[part]).reshape(dq[part].shape)
+        numerics.matmul(dscores.swapaxes(2, 3), _grouped(q[part], groups), out=dk[part])
+    return dq, dk, dv
+
+
+def _parts(p: Array) -> list[slice]:
+    """Slices of the batch whose scores stay in the processor's cache."""
+    count = max(1, _CHUNK * len(p) // max(p.size, 1))
+    return [slice(first, first + count) for first in range(0, len(p), count)]
+
+
+def _grouped(x: Array, groups: int) -> Array:
+    """``(N, H, T, D) -> (N, K, H / K * T, D)``; a view where H is K, else perhaps a copy."""
+    batch, heads, steps, features = x.shape
+    return x if heads == groups else x.reshape(batch, groups, heads // groups * steps, features)
+
+
+def split_heads(rows: Array, shape: tuple[int, int, int]) -> Array:
+    """``(N * T, H * D) -> (N, H, T, D)``, a view; the shape is ``(N, T, H)``."""
+    return rows.reshape(*shape, rows.shape[1] // shape[2]).transpose(0, 2, 1, 3)
+
+
+def merge_heads(x: Array) -> Array:
+    """``(N, H, T, D) -> (N * T, H * D)``, a view of what `attend` and its gradients give."""
+    batch, heads, steps, features = x.shape
+    return x.transpose(0, 2, 1, 3).reshape(batch * steps, heads * features)
+
+
+def _headed(shape: tuple[int, ...], like: Array) -> Array:
+    """Room for ``(N, H, T, D)``, with the heads side by side in memory."""
+    batch, heads, steps, features = shape
+    return np.empty((batch, steps, heads, features), like.dtype).transpose(0, 2, 1, 3)

@@ -1,0 +1,496 @@
+"""Attention: from three sequences, of many heads, to itself or to a memory."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
+
+import numpy as np
+
+from funcnn import _checks, random
+from funcnn._kernels import attention as kernels
+from funcnn._kernels import linear, positions
+from funcnn.initializers import Initializer, glorot_uniform, zeros
+from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, Spec, Trait
+
+__all__ = ["attention", "cross_attention", "multi_head_attention"]
+
+_GLOROT = glorot_uniform()
+_ZEROS = zeros()
+_On: TypeAlias = Literal[True]
+_Off: TypeAlias = Literal[False]
+
+
+class _HeadOptions(TypedDict, total=False):
+    """What layers of many heads take beside the option that changes their type."""
+
+    features: int | None
+    kv_heads: int | None
+    bias: bool
+    rate: float
+    weight_init: Initializer
+    bias_init: Initializer
+
+
+class _SelfOptions(_HeadOptions, total=False):
+    causal: bool
+    rotary_base: float | None
+
+
+@overload
+def attention(
+    *, masked: _Off = ..., causal: bool = ..., rate: float = ...
+) -> Layer[tuple[Sequence, Sequence, Sequence], Sequence]: ...
+@overload
+def attention(
+    *, masked: _On, causal: bool = ..., rate: float = ...
+) -> Layer[tuple[Sequence, Sequence, Sequence, Mask], Sequence]: ...
+def attention(*, masked: bool = False, causal: bool = False, rate: float = 0.0) -> Layer[Any, Any]:
+    """Scaled dot-product attention, ``((N, T, D), (N, S, D), (N, S, E)) -> (N, T, E)``.
+
+    Parameters
+    ----------
+    masked : bool, default False
+        Whether a mask is the fourth input: booleans ``(N, S)`` or ``(N, T, S)``, True for the keys
+        that a query sees.
+    causal : bool, default False
+        Whether query ``t`` sees only the keys up to ``t``.
+    rate : float, default 0.0
+        The fraction of the weights that is dropped in training.
+
+    Returns
+    -------
+    Layer
+        Without parameters, on a tuple of queries, keys and values.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For inputs that do not fit together, a mask that is not boolean, no keys at all.
+
+    Notes
+    -----
+    Forward: ``p = softmax(q kᵀ / sqrt(D))`` over the keys that are seen, ``y = p v``; a query that
+    sees nothing gets zeros. Pullback: ``dv = pᵀ dy``, ``dp = dy vᵀ``,
+    ``ds = p (dp - sum(p dp)) / sqrt(D)``, ``dq = ds k``, ``dk = dsᵀ q``.
+
+    References
+    ----------
+    A. Vaswani et al., "Attention is all you need", 2017. Masks as in PyTorch's
+    ``scaled_dot_product_attention``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import attention
+    >>> q, k = np.zeros((1, 1, 2)), np.zeros((1, 3, 2))
+    >>> v = np.array([[[1.0], [2.0], [9.0]]])
+    >>> seen = np.array([[True, True, False]])
+    >>> attention(masked=True).apply({}, (q, k, v, seen))[0]
+    array([[[1.5]]])
+    """
+    who = "attention"
+    masked = _checks.boolean(who, "masked", masked)
+    causal = _checks.boolean(who, "causal", causal)
+    rate = _checks.number(who, "rate", rate, minimum=0.0, below=1.0)
+    words = "q, k, v, mask" if masked else "q, k, v"
+
+    def out_shape(q: Shape, k: Shape, v: Shape, *mask: Shape) -> Shape:
+        """The shape that comes out, if those that go in fit together."""
+        _checks.exact_shape(who, k, (q[0], k[1], q[2]), "k")
+        _checks.exact_shape(who, v, (q[0], k[1], v[2]), "v")
+        _fitting_masks(who, mask, (*q[:2], k[1]))
+        return (*q[:2], v[2])
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        q, k, v, *mask = _checks.together(who, shape, words, "shape")
+        q, k = _checks.shape(who, q, "N, T, D"), _checks.shape(who, k, "N, S, D")
+        return out_shape(q, k, _checks.shape(who, v, "N, S, E"), *mask), {}
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.leaves(who, params, {})
+        q, k, v, *mask = _checks.together(who, x, words)
+        for name, one in (("q", q), ("k", k), ("v", v)):
+            _checks.ranked(who, one, "N, T, D" if one is q else "N, S, D", name)
+            _checks.same_dtype(who, one, q, name)
+        _some_keys(who, "k", k.shape)
+        _boolean_masks(who, mask)
+        shape = out_shape(*(one.shape for one in x))
+        scale, kept = 1 / sqrt(q.shape[2]), _kept(rate, key, (*shape[:1], 1, shape[1], k.shape[1]), q)
+        seen = kernels.visible((shape[1], k.shape[1]), causal, *mask)
+        heads = q[:, None], k[:, None], v[:, None]
+        out, p = kernels.attend(*heads, seen, scale, kept)
+        cache = {"heads": heads, "p": p, "kept": kept, "out": out, "mask": _no_gradient(mask, q)}
+        return out[:, 0], cache
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        (q, k, v), p, out = cache["heads"], cache["p"], cache["out"]
+        _checks.gradient(who, dout, out[:, 0].shape)
+        scale, kept = 1 / sqrt(q.shape[3]), cache["kept"]
+        dheads = kernels.attend_gradients(q, k, v, p, out, dout[:, None], scale, kept)
+        return {}, (*(dhead[:, 0] for dhead in dheads), *cache["mask"])
+
+    options = {"masked": masked, "causal": causal, "rate": rate}
+    return Layer(init, apply, vjp, Spec(attention, (), options, traits=_traits(rate)))
+
+
+@overload
+def multi_head_attention(
+    heads: int, *, masked: _Off = ..., **options: Unpack[_SelfOptions]
+) -> Layer[Sequence, Sequence]: ...
+@overload
+def multi_head_attention(
+    heads: int, *, masked: _On, **options: Unpack[_SelfOptions]
+) -> Layer[tuple[Sequence, Mask], Sequence]: ...
+def multi_head_attention(
+    heads: int,
+    *,
+    features: int | None = None,
+    kv_heads: int | None = None,
+    masked: bool = False,
+    causal: bool = False,
+    bias: bool = True,
+    rate: float = 0.0,
+    rotary_base: float | None = None,
+    weight_init: Initializer = _GLOROT,
+    bias_init: Initializer = _ZEROS,
+) -> Layer[Any, Any]:
+    """Attention of a sequence to itself, of many heads, ``(N, T, F) -> (N, T, features)``.
+
+    Parameters
+    ----------
+    heads : int
+        How many; they share the features evenly.
+    features : int, optional
+        Features of all heads together, and of the output; by default those of the input.
+    kv_heads : int, optional
+        Heads of keys and values, a divisor of `heads`: each serves a group of queries. By default
+        `heads`; 1 is multi-query attention.
+    masked : bool, default False
+        Whether a mask is a second input: booleans ``(N, T)``, True for the steps that are seen
+        (False: padding), or ``(N, T, T)``, row ``t`` for what step ``t`` sees.
+    causal : bool, default False
+        Whether step ``t`` sees only the steps up to ``t``.
+    bias : bool, default True
+        Whether to add biases.
+    rate : float, default 0.0
+        The fraction of the attention weights that is dropped in training.
+    rotary_base : float, optional
+        Turns queries and keys by their position, as `rotary` does; usually 10000.
+    weight_init, bias_init : Initializer
+        Where the parameters start.
+
+    Returns
+    -------
+    Layer
+        With params ``{"query": ..., "key": ..., "value": ..., "out": ...}``, each ``{"weight":
+        (out, in), "bias": (out,)}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For features that the heads cannot share, an input of the wrong shape or dtype.
+
+    Notes
+    -----
+    Forward: ``q, k, v = W_q x + b_q, W_k x + b_k, W_v x + b_v``, cut into heads; `attention` in each
+    head; ``y = W_o`` times all heads side by side ``+ b_o``. A step that sees nothing gets ``b_o``.
+    Pullback: those of `dense` and `attention`, and ``dx = W_qᵀ dq + W_kᵀ dk + W_vᵀ dv``.
+
+    References
+    ----------
+    A. Vaswani et al., "Attention is all you need", 2017. J. Ainslie et al., "GQA: training
+    generalized multi-query transformer models from multi-head checkpoints", 2023.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import multi_head_attention, random
+    >>> layer = multi_head_attention(4, kv_heads=2, causal=True)
+    >>> out_shape, params = layer.init(random.key(0), (2, 5, 16))
+    >>> out, cache = layer.apply(params, np.ones((2, 5, 16), np.float32))
+    >>> out.shape == out_shape, params["query"]["weight"].shape, params["key"]["weight"].shape
+    (True, (16, 16), (8, 16))
+    """
+    options = {
+        "features": features,
+        "kv_heads": kv_heads,
+        "masked": masked,
+        "causal": causal,
+        "bias": bias,
+        "rate": rate,
+        "rotary_base": rotary_base,
+        "weight_init": weight_init,
+        "bias_init": bias_init,
+    }
+    return _many_heads(Spec(multi_head_attention, (heads,), options, traits=_traits(rate)), False)
+
+
+@overload
+def cross_attention(
+    heads: int, *, masked: _Off = ..., **options: Unpack[_HeadOptions]
+) -> Layer[tuple[Sequence, Sequence], Sequence]: ...
+@overload
+def cross_attention(
+    heads: int, *, masked: _On, **options: Unpack[_HeadOptions]
+) -> Layer[tuple[Sequence, Sequence, Mask], Sequence]: ...
+def cross_attention(
+    heads: int,
+    *,
+    features: int | None = None,
+    kv_heads: int | None = None,
+    masked: bool = False,
+    bias: bool = True,
+    rate: float = 0.0,
+    weight_init: Initializer = _GLOROT,
+    bias_init: Initializer = _ZEROS,
+) -> Layer[Any, Any]:
+    """Attention of a sequence to a memory, of many heads, ``((N, T, F), (N, S, M)) -> (N, T, F)``.
+
+    Parameters
+    ----------
+    heads : int
+        How many; they share the features evenly.
+    features : int, optional
+        Features of all heads together, and of the output; by default those of the first input.
+    kv_heads : int, optional
+        Heads of keys and values, a divisor of `heads`; by default `heads`.
+    masked : bool, default False
+        Whether a mask is the third input: booleans ``(N, S)`` or ``(N, T, S)``, True for the steps
+        of the memory that are seen.
+    bias : bool, default True
+        Whether to add biases.
+    rate : float, default 0.0
+        The fraction of the attention weights that is dropped in training.
+    weight_init, bias_init : Initializer
+        Where the parameters start.
+
+    Returns
+    -------
+    Layer
+        On a tuple ``(x, memory)`` or ``(x, memory, mask)``, with the params of
+        `multi_head_attention`; the weights of ``"key"`` and ``"value"`` have M columns.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For features that the heads cannot share, inputs that do not fit together.
+
+    Notes
+    -----
+    As `multi_head_attention`, but keys and values are made of the memory: ``k = W_k m + b_k`` and
+    ``v = W_v m + b_v``. Pullback: ``dx = W_qᵀ dq``, ``dm = W_kᵀ dk + W_vᵀ dv``.
+
+    References
+    ----------
+    A. Vaswani et al., "Attention is all you need", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import cross_attention, random
+    >>> layer = cross_attention(2)
+    >>> _, params = layer.init(random.key(0), ((2, 5, 8), (2, 7, 6)))
+    >>> x, memory = np.ones((2, 5, 8), np.float32), np.ones((2, 7, 6), np.float32)
+    >>> layer.apply(params, (x, memory))[0].shape
+    (2, 5, 8)
+    """
+    options = {
+        "features": features,
+        "kv_heads": kv_heads,
+        "masked": masked,
+        "bias": bias,
+        "rate": rate,
+        "weight_init": weight_init,
+        "bias_init": bias_init,
+    }
+    return _many_heads(Spec(cross_attention, (heads,), options, traits=_traits(rate)), True)
+
+
+def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
+    """The attention that a spec describes, to a memory or to the sequence itself."""
+    who, given = spec.kind, spec.options
+    heads = _checks.integer(who, "heads", spec.args[0], 1)
+    kv_heads = given["kv_heads"]
+    kv_heads = heads if kv_heads is None else _checks.integer(who, "kv_heads", kv_heads, 1)
+    if heads % kv_heads:
+        _checks.refuse(who, f"`kv_heads` must divide {heads} heads, got {kv_heads}")
+    if given["features"] is not None:
+        _checks.integer(who, "features", given["features"], 1)
+    bias, masked = (_checks.boolean(who, name, given[name]) for name in ("bias", "masked"))
+    causal = _checks.boolean(who, "causal", given.get("causal", False))
+    rate = _checks.number(who, "rate", given["rate"], minimum=0.0, below=1.0)
+    base = given.get("rotary_base")
+    if base is not None:
+        _checks.number(who, "rotary_base", base, above=0.0)
+    words = ", ".join(["x", *["memory"] * crossed, *["mask"] * masked])
+
+    def head_size(features: int) -> int:
+        size, rest = divmod(features, heads)
+        if rest or (base is not None and size % 2):
+            even = " of even size" if base is not None else ""
+            _checks.refuse(who, f"`features` must fill {heads} heads{even}, got {features}")
+        return size
+
+    def shapes(inputs: int, memory: int | None) -> dict[str, dict[str, tuple[Any, ...]]]:
+        """The parameters for inputs of these widths."""
+        width = given["features"] or inputs
+        rows = kv_heads * head_size(width)
+        weights = {"query": (width, inputs), "key": (rows, memory), "value": (rows, memory)}
+        weights["out"] = (width, width)
+        return {
+            name: {"weight": shape, "bias": shape[:1]} if bias else {"weight": shape}
+            for name, shape in weights.items()
+        }
+
+    def parts(value: Any, name: str) -> tuple[Any, Any, list[Any]]:
+        """The sequence, what it attends to, and the mask if any; or the shapes of all these."""
+        x, *rest = (value,) if words == "x" else _checks.together(who, value, words, name)
+        return x, rest[0] if crossed else x, rest[-1:] if masked else []
+
+    def fitting(x: Shape, memory: Shape, mask: list[Shape]) -> None:
+        """Refuse shapes that do not belong together."""
+        _checks.exact_shape(who, memory, (x[0], *memory[1:]), "memory")
+        _fitting_masks(who, mask, (*x[:2], memory[1]))
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        x, memory, mask = parts(shape, "shape")
+        x = _checks.shape(who, x, "N, T, F")
+        memory = _checks.shape(who, memory, "N, S, F")
+        fitting(x, memory, mask)
+        _checks.key(who, key)
+        params: Params = {}
+        for name, own in shapes(x[2], memory[2]).items():
+            params[name] = {}
+            for leaf, leaf_shape in own.items():
+                draw = given[f"{leaf}_init"]
+                params[name][leaf] = draw(random.fold_in(key, f"{name}/{leaf}"), leaf_shape)
+        return (*x[:2], given["features"] or x[2]), params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        inputs, memory_width = widths(params)
+        x, memory, mask = parts(x, "x")
+        for name, one, width in (("x", x, inputs), ("memory", memory, memory_width)):
+            _checks.ranked(who, one, "N, T, F", name)
+            _checks.sized(who, one, 2, width, "features", name)
+            _checks.same_dtype(who, one, params["query"]["weight"], name)
+        _some_keys(who, "memory" if crossed else "x", memory.shape)
+        _boolean_masks(who, mask)
+        fitting(x.shape, memory.shape, [one.shape for one in mask])
+        rows = {"query": _rows(x), "key": _rows(memory)}
+        rows["value"] = rows["key"] = rows["key"] if crossed else rows["query"]
+        steps = {"query": x.shape[:2], "key": memory.shape[:2], "value": memory.shape[:2]}
+        projected = [
+            kernels.split_heads(
+                linear.affine(rows[name], params[name]["weight"], params[name].get("bias")),
+                (*steps[name], heads if name == "query" else kv_heads),
+            )
+            for name in ("query", "key", "value")
+        ]
+        turns = None
+        if base is not None:
+            turns = positions.turns(x.shape[1], projected[0].shape[3], base, x.dtype)
+            projected[:2] = [positions.rotate(one, *turns, True) for one in projected[:2]]
+        q, k, v = projected
+        kept = _kept(rate, key, (x.shape[0], heads, x.shape[1], memory.shape[1]), x)
+        seen = kernels.visible((x.shape[1], memory.shape[1]), causal, *mask)
+        mixed, p = kernels.attend(q, k, v, seen, 1 / sqrt(q.shape[3]), kept)
+        rows["out"] = kernels.merge_heads(mixed)
+        out = linear.affine(rows["out"], params["out"]["weight"], params["out"].get("bias"))
+        cache = {
+            "rows": rows,
+            "weights": {name: own["weight"] for name, own in params.items()},
+            "heads": (q, k, v),
+            "turns": turns,
+            "p": p,
+            "kept": kept,
+            "mixed": mixed,
+            "mask": _no_gradient(mask, x),
+        }
+        return out.reshape(*x.shape[:2], out.shape[1]), cache
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        rows, weights, (q, k, v) = cache["rows"], cache["weights"], cache["heads"]
+        batch, _, steps, size = q.shape
+        _checks.gradient(who, dout, (batch, steps, heads * size))
+        dparams: Params = {}
+
+        def pulled(name: str, drows: Array) -> Array:
+            """Back through one projection; its parameters' gradients stay here."""
+            dweight, dbias = linear.affine_gradients(rows[name], weights[name], drows)
+            dparams[name] = {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}
+            return linear.affine_input_gradient(rows[name], weights[name], drows)
+
+        dmixed = kernels.split_heads(pulled("out", _rows(dout)), (batch, steps, heads))
+        dheads = list(
+            kernels.attend_gradients(
+                q, k, v, cache["p"], cache["mixed"], dmixed, 1 / sqrt(size), cache["kept"]
+            )
+        )
+        if cache["turns"] is not None:
+            cos, sin = cache["turns"]
+            dheads[:2] = [positions.rotate(one, cos, -sin, True) for one in dheads[:2]]
+        dx, dk, dv = (
+            pulled(name, kernels.merge_heads(dhead))
+            for name, dhead in zip(("query", "key", "value"), dheads, strict=True)
+        )
+        dmemory = dk + dv
+        dx = dx if crossed else dx + dmemory
+        dxs = [dx.reshape(batch, steps, dx.shape[1])]
+        if crossed:
+            dxs.append(dmemory.reshape(batch, k.shape[2], dmemory.shape[1]))
+        dxs += cache["mask"]
+        return {name: dparams[name] for name in weights}, tuple(dxs) if words != "x" else dxs[0]
+
+    def widths(params: Params) -> tuple[int, int]:
+        """The features of the input and of the memory that checked parameters are for."""
+        _checks.children(who, params, ("query", "key", "value", "out"))
+        own = {"weight": (given["features"], None), "bias": (None,)}
+        _checks.leaves(who, params.get("query", {}), own if bias else {"weight": own["weight"]})
+        inputs = params["query"]["weight"].shape[1]
+        for name, wanted in shapes(inputs, None if crossed else inputs).items():
+            _checks.leaves(who, params.get(name, {}), wanted)
+        return inputs, params["key"]["weight"].shape[1]
+
+    return Layer(init, apply, vjp, spec)
+
+
+def _rows(x: Array) -> Array:
+    """``(N, T, F) -> (N * T, F)``."""
+    return np.ascontiguousarray(x).reshape(x.shape[0] * x.shape[1], x.shape[2])
+
+
+def _traits(rate: float) -> frozenset[Trait]:
+    """What dropping makes of a layer."""
+    return frozenset({"stochastic"}) if rate else frozenset()
+
+
+def _kept(rate: float, key: Key | None, shape: tuple[int, ...], like: Array) -> Array | None:
+    """Factors of 0 and ``1 / (1 - rate)`` in training."""
+    if key is None or not rate:
+        return None
+    kept: Array = random.bernoulli(key, 1 - rate, shape) * like.dtype.type(1 / (1 - rate))
+    return kept
+
+
+def _boolean_masks(who: str, masks: list[Array]) -> None:
+    for mask in masks:
+        if _checks.array(who, mask, "mask").dtype != np.bool_:
+            _checks.refuse_type(who, f"`mask` must be boolean, got {mask.dtype}")
+
+
+def _fitting_masks(who: str, shapes: Any, pairs: Shape) -> None:
+    """One flag for each key, or for each pair of a query and a key."""
+    for shape in shapes:
+        wanted = pairs if len(shape) == 3 else (pairs[0], pairs[2])
+        _checks.exact_shape(who, shape, wanted, "mask")
+
+
+def _some_keys(who: str, name: str, shape: Shape) -> None:
+    if not shape[1]:
+        _checks.refuse(who, f"`{name}` must have at least one time step, got shape {shape}")
+
+
+def _no_gradient(masks: list[Array], like: Array) -> list[Array]:
+    """What a mask gets back."""
+    return [np.zeros(mask.shape, like.dtype) for mask in masks]
