@@ -61,6 +61,7 @@ from funcnn.layers.activations import (
     tanh_shrink,
     threshold,
 )
+from funcnn.layers.attention import attention, cross_attention, multi_head_attention
 from funcnn.layers.convolution import (
     conv,
     conv1d,
@@ -144,6 +145,7 @@ __all__ = [
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "apply_updates",
+    "attention",
     "avg_pool",
     "avg_pool1d",
     "avg_pool3d",
@@ -159,6 +161,7 @@ __all__ = [
     "conv_transpose",
     "conv_transpose1d",
     "cosine_embedding",
+    "cross_attention",
     "ctc",
     "data",
     "dense",
@@ -208,6 +211,7 @@ __all__ = [
     "mean_squared_error",
     "metrics",
     "mish",
+    "multi_head_attention",
     "multi_margin",
     "named",
     "nll",
