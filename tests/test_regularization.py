@@ -1,0 +1,84 @@
+"""What regularisations promise by their names: how much is dropped, and what of it belongs together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from funcnn import drop_path, dropout, gaussian_noise, random, spatial_dropout
+from funcnn.types import Array, Layer
+
+Build = Callable[[float], Layer[Array, Array]]
+
+_DROPPING = (dropout, spatial_dropout, drop_path)
+
+
+@pytest.mark.parametrize("build", _DROPPING)
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
+def test_rate_is_the_fraction_dropped(build: Build, rate: float) -> None:
+    x = np.ones((4000, 10, 1), np.float32)
+    out, cache = build(rate).apply({}, x, key=random.key(0))
+    assert abs((out == 0).mean() - rate) < 0.03
+    assert np.unique(out).tolist() == [0, np.float32(1 / (1 - rate))]
+    assert abs(out.mean() - 1) < 0.1
+    assert np.array_equal(build(rate).vjp(cache, x)[1], out)
+
+
+@pytest.mark.parametrize("build", [*_DROPPING, gaussian_noise])
+def test_without_a_key_it_is_the_identity(build: Build) -> None:
+    x = random.normal(random.key(0), (4, 3, 2))
+    out, cache = build(0.5).apply({}, x)
+    assert np.array_equal(out, x)
+    assert np.array_equal(build(0.5).vjp(cache, x)[1], x)
+    assert not np.array_equal(build(0.5).apply({}, x, key=random.key(1))[0], x)
+
+
+def test_what_is_dropped_together() -> None:
+    images, sequences = np.ones((20, 6, 4, 5)), np.ones((20, 8, 6))
+    channel: Layer[Array, Array] = spatial_dropout(0.5)
+    example: Layer[Array, Array] = drop_path(0.5)
+    element: Layer[Array, Array] = dropout(0.5)
+    key = random.key(3)
+    for layer, x, varies in (
+        (channel, images, (True, True, False, False)),
+        (channel, sequences, (True, False, True)),
+        (example, images, (True, False, False, False)),
+        (element, images, (True, True, True, True)),
+    ):
+        out, cache = layer.apply({}, x, key=key)
+        assert tuple(bool(np.ptp(out, axis).any()) for axis in range(x.ndim)) == varies
+        mask = cache["mask"]
+        assert mask.dtype == np.bool_  # one byte for each draw
+        assert mask.size == np.prod([n for n, v in zip(x.shape, varies, strict=True) if v])
+
+
+def test_noise_has_the_standard_deviation() -> None:
+    layer: Layer[Array, Array] = gaussian_noise(0.25)
+    x = np.full((200, 200), 3.0)
+    out, cache = layer.apply({}, x, key=random.key(0))
+    assert abs(out.std() - 0.25) < 0.005
+    assert abs(out.mean() - 3.0) < 0.005
+    assert np.array_equal(layer.vjp(cache, x)[1], x)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: dropout(1.0), "dropout: `rate` must be below 1, got 1.0"),
+        (lambda: drop_path(-0.1), "drop_path: `rate` must be at least 0, got -0.1"),
+        (lambda: spatial_dropout(2), "spatial_dropout: `rate` must be below 1, got 2"),
+        (lambda: gaussian_noise(-1.0), "gaussian_noise: `std` must be at least 0, got -1.0"),
+    ],
+)
+def test_options_are_checked(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=r"^\w+: ") as caught:
+        build()
+    assert str(caught.value) == message
+
+
+def test_a_number_is_no_key() -> None:
+    layer: Layer[Array, Array] = dropout(0.5)
+    with pytest.raises(TypeError, match="dropout: `key` must be a funcnn Key, got 0: write"):
+        layer.apply({}, np.ones((2, 2)), key=0)  # type: ignore[arg-type]
