@@ -52,6 +52,7 @@ __all__ = [
     "mode",
     "portable",
     "power",
+    "prepare",
     "rsqrt",
     "sigmoid",
     "sin",
@@ -69,6 +70,7 @@ class _Arithmetic(Protocol):
     """What a module must define to be a mode."""
 
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array: ...
+    def prepare(self, x: Array) -> Array: ...
     def sum(self, x: Array, axis: Axes = None, keepdims: bool = False) -> Array: ...
     def exp(self, x: Array) -> Array: ...
     def expm1(self, x: Array) -> Array: ...
@@ -192,11 +194,16 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     Array (..., M, N)
         `out`, or a new array.
 
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
     Notes
     -----
-    In portable mode every product of an entry of `a` with one of `b` is summed exactly or with an
-    error below that of any other order of summation; row ``i`` depends on row ``i`` of `a` alone,
-    whatever the size of the batch.
+    In portable mode every entry is the exact sum of products, rounded once. So no order can show:
+    row ``i`` has the same bits whatever the batch, and a product that is cut into tiles is the same
+    as one that is not, unless the sums themselves are cut.
 
     Examples
     --------
@@ -207,6 +214,35 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
            [2.]])
     """
     return _get().matmul(a, b, out)
+
+
+def prepare(x: Array) -> Array:
+    """An operand in the form that `matmul` wants, to be made once where its entries are copied.
+
+    Parameters
+    ----------
+    x : Array
+        Entries of the operand, before they are gathered, tiled or viewed as overlapping rows.
+
+    Returns
+    -------
+    Array
+        In fast mode `x`; in portable mode the same values in float64, memory in the same order.
+
+    Notes
+    -----
+    A product of prepared operands must name an `out` array, which says the dtype of the result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> pixels = numerics.prepare(np.ones(6, np.float32))
+    >>> rows = np.lib.stride_tricks.sliding_window_view(pixels, 3)
+    >>> numerics.matmul(rows, np.ones((3, 1), np.float32), np.empty((4, 1), np.float32)).T
+    array([[3., 3., 3., 3.]], dtype=float32)
+    """
+    return _get().prepare(x)
 
 
 def sum(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:

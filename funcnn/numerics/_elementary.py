@@ -335,7 +335,7 @@ def _sine(quadrant: Array, r: Array, low: Array) -> Array:
     head = 1 - half
     cosine = head + (((1 - head) - half) + (z * z * _polynomial(z, _COSINE) - r * low))
     value = np.where(quadrant & 1, cosine, sine)
-    return np.where(quadrant & 2, -value, value)
+    return np.asarray(np.where(quadrant & 2, -value, value))
 
 
 @_elementwise

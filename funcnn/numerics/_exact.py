@@ -44,16 +44,16 @@ import operator
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
+from funcnn import _checks
 from funcnn.types import Array
 
 _UNIT = 2.0**-53
 _PANEL = 2048  # terms that are widened to float64 at a time
 _DEPTH = 256  # terms that a BLAS adds up at a time: few, as this sets the bound on its error
-_TILE = 1 << 17  # entries of an operand or a product that are worked on at a time: they stay in cache
+_TILE = 1 << 18  # entries of an operand or a product that are worked on at a time: they stay in cache
 _SLICES = 4
 _local = threading.local()
 
@@ -70,22 +70,33 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
         return np.asarray(np.matmul(a, b))  # words the refusal
     stack = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     shape = (*stack, left.shape[-2], right.shape[-1])
-    result = np.empty(shape, kind)
-    if left.shape[-1] and result.size:
+    visible = shape[:-2] + shape[-2:-1] * (a.ndim > 1) + shape[-1:] * (b.ndim > 1)
+    if out is not None and out.shape != visible:
+        _checks.refuse("matmul", f"`out` must have shape {visible}, got {out.shape}")
+    direct = (
+        out is not None
+        and out.ndim == len(shape)
+        and not (np.may_share_memory(out, a) or np.may_share_memory(out, b))
+    )
+    target = out if out is not None and direct else np.empty(shape, kind)
+    if left.shape[-1] and target.size:
         with np.errstate(all="ignore"):
             for tile in _tiles(shape, left.shape[-1]):
                 rows, columns = (*tile[:-1], slice(None)), (*tile[:-2], slice(None), tile[-1])
-                _round(_cut(left, rows), _cut(right, columns), result[tile])
+                _round(_cut(left, rows), _cut(right, columns), target[tile])
     else:
-        result[...] = 0
-    if a.ndim == 1:
-        result = result[..., 0, :]
-    if b.ndim == 1:
-        result = result[..., 0]
+        target[...] = 0
+    if direct:
+        return target
     if out is None:
-        return result if result.ndim else result[()]
-    out[...] = result
+        return target.reshape(visible)[()]
+    out[...] = target.reshape(visible)
     return out
+
+
+def prepare(x: Array) -> Array:
+    """`x` widened to float64, which changes no value."""
+    return x.astype(np.float64) if x.dtype == np.float32 else x
 
 
 def _tiles(shape: tuple[int, ...], terms: int) -> Iterator[tuple[slice, ...]]:
@@ -93,8 +104,12 @@ def _tiles(shape: tuple[int, ...], terms: int) -> Iterator[tuple[slice, ...]]:
     *stack, rows, columns = shape
     row_step = max(256, min(_TILE // max(columns, terms), 2048))
     column_step = max(256, _TILE // max(min(rows, row_step), terms))
-    stack_step = max(1, _TILE // max(rows * columns, rows * terms, terms * columns))
-    steps = [1] * (len(stack) - 1) + [stack_step] * bool(stack) + [row_step, column_step]
+    steps = [column_step, row_step]
+    budget = _TILE // max(rows * columns, rows * terms, terms * columns)
+    for size in reversed(stack):
+        steps.append(max(1, min(size, budget)))
+        budget //= steps[-1]
+    steps.reverse()
     starts = [range(0, size, step) for size, step in zip(shape, steps, strict=True)]
     for corner in itertools.product(*starts):
         yield tuple(slice(i, i + step) for i, step in zip(corner, steps, strict=True))
@@ -214,35 +229,53 @@ def _two_sum(x: Array, y: Array) -> tuple[Array, Array]:
 
 def _settle(a: Array, b: Array, out: Array, unsure: Array) -> None:
     """Compute the uncertain entries of `out` exactly."""
-    if np.count_nonzero(unsure) > 8:  # most often because there is nothing to add up
-        corner: Any = ...
-        left, right = a, b
-        if out.ndim == 2:
-            rows, columns = np.flatnonzero(unsure.any(1)), np.flatnonzero(unsure.any(0))
-            corner = np.ix_(rows, columns)
-            left, right = a[rows], b[:, columns]
-        nothing = unsure[corner] & ~_meet(left != 0, right != 0)
-        out[corner] = np.where(nothing, 0, out[corner])
-        unsure[corner] &= ~nothing
-    places = np.nonzero(unsure)
-    a, b = (np.broadcast_to(x, out.shape[:-2] + x.shape[-2:]) for x in (a, b))
+    places = np.unravel_index(np.flatnonzero(unsure), out.shape)
+    a, b = (np.broadcast_to(x, out.shape[:-2] + x.shape[-2:]) for x in (a, b.swapaxes(-1, -2)))
+    if len(places[0]) > 8:  # most often because there is nothing to add up
+        meet = (_nonzero(a)[places[:-1]] & _nonzero(b)[(*places[:-2], places[-1])]).any(-1)
+        out[places] = np.where(meet, out[places], 0)
+        places = tuple(index[meet] for index in places)
     step = max(1, _TILE // a.shape[-1])
     for i in range(0, len(places[0]), step):
         *stack, row, column = place = tuple(index[i : i + step] for index in places)
         left = a[(*stack, row)].astype(np.float64)
-        right = b.swapaxes(-1, -2)[(*stack, column)].astype(np.float64)
+        right = b[(*stack, column)].astype(np.float64)
         if out.dtype == np.float32:
-            out[place] = _sums(np.ascontiguousarray((left * right).T))
+            out[place] = _sums(left * right)
         else:
             pairs = zip(left.tolist(), right.tolist(), strict=True)
             out[place] = [_inner_product(x, y) for x, y in pairs]
 
 
+def _nonzero(x: Array) -> Array:
+    """For each vector on the last axis, 64 bits a word: where it is not zero."""
+    octets = np.packbits(x != 0, axis=-1)
+    words = np.zeros((*octets.shape[:-1], -(-octets.shape[-1] // 8) * 8), np.uint8)
+    words[..., : octets.shape[-1]] = octets
+    return words.view(np.uint64)
+
+
 def _sums(terms: Array) -> Array:
-    """Exact sums along the first axis, rounded to odd: so they can be rounded again, to float32."""
-    high, low = terms, np.zeros_like(terms)
-    lost = np.full(terms.shape, terms.size < 1 << 14)  # not worth while for a few
-    while len(high) > 1 and not lost.all():
+    """Exact sums along the last axis, rounded to odd: so they can be rounded again, to float32."""
+    if terms.size < 1 << 14:
+        rows = terms.tolist()
+        total = np.array([math.fsum(row) for row in rows])
+        rest = np.zeros(total.shape)
+        # Only the float64s halfway between two float32s end in so many zeros.
+        for i in np.flatnonzero((total.view(np.int64) & 0xFFFFFFF) == 0):
+            rest[i] = math.fsum([*rows[i], -total[i]])
+    else:
+        total, rest = _double_double_sums(terms)
+    even = (total.view(np.int64) & 1) == 0
+    away = np.nextafter(total, np.copysign(np.inf, rest))
+    return np.where((rest != 0) & even, away, total)
+
+
+def _double_double_sums(terms: Array) -> tuple[Array, Array]:
+    """Exact sums as ``total + rest``, for many at a time; those that need more digits by `fsum`."""
+    high = np.ascontiguousarray(terms.T)
+    low, lost = np.zeros_like(high), np.zeros(high.shape, bool)
+    while len(high) > 1:
         half, keep = len(high) // 2, (len(high) + 1) // 2
         high, first = _fold(high, half, keep)
         low, second = _fold(low, half, keep)
@@ -251,12 +284,10 @@ def _sums(terms: Array) -> Array:
         lost = lost[:keep]
     total, rest = _two_sum(high[0], low[0])
     for i in np.flatnonzero(lost[0]):
-        column = terms[:, i].tolist()
-        total[i] = math.fsum(column)
-        rest[i] = math.fsum([*column, -total[i]])
-    even = (total.view(np.int64) & 1) == 0
-    away = np.nextafter(total, np.copysign(np.inf, rest))
-    return np.where((rest != 0) & even, away, total)
+        row = terms[i].tolist()
+        total[i] = math.fsum(row)
+        rest[i] = math.fsum([*row, -total[i]])
+    return total, rest
 
 
 def _fold(x: Array, half: int, keep: int) -> tuple[Array, Array]:

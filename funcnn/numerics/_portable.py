@@ -15,7 +15,7 @@ from funcnn.numerics._elementary import (
     sin,
     tanh,
 )
-from funcnn.numerics._exact import matmul
+from funcnn.numerics._exact import matmul, prepare
 from funcnn.numerics._sums import sum
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "log1p",
     "matmul",
     "power",
+    "prepare",
     "rsqrt",
     "sigmoid",
     "sin",
