@@ -16,10 +16,9 @@ import math
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from funcnn import numerics
 from funcnn._kernels.products import stacked_product, summed_outer_product
@@ -28,10 +27,13 @@ from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
+Operation = Literal["convolve", "weight", "input"]
 
-_CHUNK = 1 << 17  # numbers in the columns of one chunk: they should stay in the cache
-_SHORT = 64  # the shortest row of an image that is worth a product of its own
-_WIDE = 256  # the shortest row of a chunk
+_CHUNK = 1 << 20  # numbers of overlapping columns at a time: they should stay in a cache
+_FULL_CHUNK = 1 << 19  # and of full columns, each of which is read once
+_SHORT = 48  # the shortest row that is worth a product of its own
+_LONG = 256  # and the shortest whose partial sum is worth keeping
+_FEW = 1200  # weights whose partial sums cost little
 
 
 class Plan(NamedTuple):
@@ -44,34 +46,39 @@ class Plan(NamedTuple):
 
     rows: bool
     chunk: int
-    correlate: bool
+    correlate: bool = False
 
 
 @lru_cache(maxsize=1024)
-def plan(x_shape: Shape, weight_shape: Shape, window: Window) -> Plan:
+def plan(operation: Operation, x_shape: Shape, weight_shape: Shape, window: Window) -> Plan:
     """Choose by the shapes alone, never by timing: the same shapes give the same bits.
 
     Examples
     --------
-    >>> plan((32, 3, 28, 28), (6, 3, 5, 5), Window((5, 5), (1, 1), ((0, 0), (0, 0)), (1, 1)))
-    Plan(rows=True, chunk=9, correlate=False)
+    >>> window = Window((5, 5), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    >>> plan("convolve", (32, 3, 28, 28), (6, 3, 5, 5), window)
+    Plan(rows=True, chunk=24, correlate=False)
     """
+    batch, channels, height = x_shape[:3]
     places = output_size(window, x_shape[2:])
-    batch, channels = x_shape[:2]
     run = math.prod(places[1:]) * batch
-    rows = (
-        len(places) > 1 and window.kernel[0] > 1 and window.dilation[0] == 1 and run >= _SHORT
-    )
-    chunked = 1 if rows else 0
-    heights = x_shape[2] if rows else 1
-    per_place = math.prod(places[chunked + 1 :]) * batch
-    numbers = heights * channels * math.prod(window.kernel[chunked:]) * per_place
-    chunk = max(_CHUNK // max(numbers, 1), -(-_WIDE // max(per_place, 1)))
-    fits = all(
-        s == 1 and max(pad) <= d * (k - 1) for k, s, pad, d in zip(*window, strict=True)
-    )
-    little_waste = 4 * math.prod(x_shape[2:]) <= 5 * math.prod(places)
-    return Plan(rows, min(chunk, places[chunked]), fits and (little_waste or not rows))
+    rows = len(places) > 1 and window.kernel[0] > 1 and window.dilation[0] == 1
+    if operation == "convolve":
+        rows = rows and run >= _SHORT
+    elif operation == "weight":
+        rows = rows and (run >= _LONG or math.prod(weight_shape) <= _FEW)
+    elif run >= _SHORT or not rows:
+        fits = all(
+            s == 1 and max(pad) <= d * (k - 1) for k, s, pad, d in zip(*window, strict=True)
+        )
+        waste = math.prod(x_shape[2:]) / math.prod(places)
+        if fits and (waste <= 1.25 or not rows):
+            return Plan(rows, 1, correlate=True)
+    axis = 1 if rows else 0
+    copies = channels * math.prod(window.kernel[axis:]) * (height if rows else 1)
+    numbers = copies * math.prod(places[axis:]) * batch
+    pieces = max(1, -(-numbers // (_CHUNK if rows else _FULL_CHUNK)))
+    return Plan(rows, max(1, -(-places[axis] // pieces)))
 
 
 def batch_last(x: Array) -> Array:
@@ -90,16 +97,16 @@ def convolve(
     forced: Plan | None = None,
 ) -> Array:
     """``out[n, o, p] = bias[o] + sum_ck weight[o, c, k] x[n, c, p * stride + k * dilation]``."""
-    chosen = forced or plan(x.shape, weight.shape, window)
+    chosen = forced or plan("convolve", x.shape, weight.shape, window)
     places = output_size(window, x.shape[2:])
     out = np.empty((weight.shape[0], *places, x.shape[0]), x.dtype)
     if out.size:
         image, win = _image(x, window, chosen)
         taps = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], win.kernel[0], -1)
         filters = taps.swapaxes(2, 3).reshape(groups, 1, taps.shape[1], -1)
-        for some in _chunks(chosen, image, win):
+        for some in _chunks(chosen, places):
             columns = _columns(image, win, groups, some)
-            stacked_product(filters, _windows(columns, win), _rows(out, win, groups, some))
+            stacked_product(filters, columns, _matrices(out, chosen, groups, some))
     if bias is not None:
         out += bias.reshape(-1, *(1,) * (x.ndim - 1))
     return out.transpose(x.ndim - 1, *range(x.ndim - 1))
@@ -114,15 +121,15 @@ def weight_gradient(
     forced: Plan | None = None,
 ) -> Array:
     """``dweight[o, c, k] = sum_np dout[n, o, p] x[n, c, p * stride + k * dilation]``."""
-    chosen = forced or plan(x.shape, weight_shape, window)
+    chosen = forced or plan("weight", x.shape, weight_shape, window)
     if not dout.size:
         return np.zeros(weight_shape, x.dtype)
     image, win = _image(x, window, chosen)
     last = batch_last(dout).transpose(*range(1, x.ndim), 0)
     total: Array | None = None
-    for some in _chunks(chosen, image, win):
+    for some in _chunks(chosen, dout.shape[2:]):
         columns = _columns(image, win, groups, some)
-        part = summed_outer_product(_rows(last, win, groups, some), _windows(columns, win))
+        part = summed_outer_product(_matrices(last, chosen, groups, some), columns)
         total = part if total is None else total + part
     assert total is not None
     taps = total.reshape(weight_shape[0], win.kernel[0], weight_shape[1], -1)
@@ -138,17 +145,16 @@ def input_gradient(
     forced: Plan | None = None,
 ) -> Array:
     """``dx[n, c, p * stride + k * dilation] += sum_o weight[o, c, k] dout[n, o, p]``."""
-    chosen = forced or plan(x_shape, weight.shape, window)
+    chosen = forced or plan("input", x_shape, weight.shape, window)
     if chosen.correlate:
         return _correlate(dout, weight, window, groups)
     dx = np.zeros((x_shape[1], *x_shape[2:], x_shape[0]), dout.dtype)
-    rank = dx.ndim
     if dout.size:
         image, win = _lead(dx, window, chosen)
-        last, _ = _lead(batch_last(dout).transpose(*range(1, rank), 0), window, chosen)
-        for some in _chunks(chosen, image, win, last.shape[2]):
-            _add_columns(image, last, weight, win, groups, some)
-    return dx.transpose(rank - 1, *range(rank - 1))
+        last = batch_last(dout).transpose(*range(1, dout.ndim), 0)
+        for some in _chunks(chosen, dout.shape[2:]):
+            _add_columns(image, _matrices(last, chosen, groups, some), weight, win, some)
+    return dx.transpose(dx.ndim - 1, *range(dx.ndim - 1))
 
 
 def bias_gradient(dout: Array) -> Array:
@@ -180,180 +186,177 @@ def _lead(image: Array, window: Window, chosen: Plan) -> tuple[Array, Window]:
 
 
 def _image(x: Array, window: Window, chosen: Plan) -> tuple[Array, Window]:
-    """``x`` as a contiguous ``(C, H, *rest, N)``, with the padding in it."""
+    """``x`` as ``(C, H, *rest, N)``, contiguous unless it has padding that `_columns` will add."""
     last = x.transpose(*range(1, x.ndim), 0)
-    if any(map(any, window.padding)):
-        spatial = last.shape[1:-1]
-        ends = [(low, low + n) for n, (low, _) in zip(spatial, window.padding, strict=True)]
-        sizes = [stop + high for (_, stop), (_, high) in zip(ends, window.padding, strict=True)]
-        padded = scratch("image", (last.shape[0], *sizes, last.shape[-1]), x.dtype)
-        for axis, (start, stop) in enumerate(ends, 1):
+    padding = window.padding
+    if not chosen.rows and any(map(any, padding)):
+        sizes = [low + n + high for n, (low, high) in zip(x.shape[2:], padding, strict=True)]
+        image = scratch("image", (last.shape[0], *sizes, last.shape[-1]), x.dtype)
+        for axis, (n, (low, _)) in enumerate(zip(x.shape[2:], padding, strict=True), 1):
             before = (slice(None),) * axis
-            padded[(*before, slice(0, start))] = 0
-            padded[(*before, slice(stop, None))] = 0
-        padded[(slice(None), *(slice(*end) for end in ends))] = last
-        last = padded
-    elif not last.flags.c_contiguous:
-        copied = scratch("image", last.shape, x.dtype)
-        copied[...] = last
-        last = copied
+            image[(*before, slice(0, low))] = 0
+            image[(*before, slice(low + n, None))] = 0
+        inside = (slice(low, low + n) for n, (low, _) in zip(x.shape[2:], padding, strict=True))
+        image[(slice(None), *inside)] = last
+        return _lead(image, window._replace(padding=((0, 0),) * len(sizes)), chosen)
+    if not last.flags.c_contiguous:
+        image = scratch("image", last.shape, x.dtype)
+        image[...] = last
+        last = image
     return _lead(last, window, chosen)
 
 
-def _places(image: Array, window: Window, axis: int) -> int:
-    """How many places the window has along an axis of a padded image."""
-    reach = window.dilation[axis] * (window.kernel[axis] - 1) + 1
-    return (image.shape[1 + axis] - reach) // window.stride[axis] + 1
-
-
-def _chunks(
-    chosen: Plan, image: Array, window: Window, places: int | None = None
-) -> Iterator[tuple[int, int]]:
-    count = _places(image, window, 1) if places is None else places
+def _chunks(chosen: Plan, places: Shape) -> Iterator[tuple[int, int]]:
+    """The places of the second axis (the first of the rest), a few at a time."""
+    count = places[1 if chosen.rows else 0]
     for start in range(0, count, chosen.chunk):
         yield start, min(start + chosen.chunk, count)
 
 
-def _columns(image: Array, window: Window, groups: int, some: tuple[int, int]) -> Array:
-    """``(G, H, C / G * taps, places * N)``, the taps and places along all axes but H."""
-    channels, height, *_, batch = image.shape
-    c, h, *steps, n = image.strides
-    start, stop = some
-    _, *kernel = window.kernel
-    _, *stride = window.stride
-    _, *dilation = window.dilation
-    places = [stop - start, *(_places(image, window, a) for a in range(2, image.ndim - 2))]
-    view = np.ndarray(
-        (groups, height, channels // groups, *kernel, *places, batch),
-        image.dtype,
-        image,
-        start * stride[0] * steps[0],
-        (
-            c * (channels // groups),
-            h,
-            c,
-            *(step * d for step, d in zip(steps, dilation, strict=True)),
-            *(step * s for step, s in zip(steps, stride, strict=True)),
-            n,
-        ),
-    )
-    depth = channels // groups * math.prod(kernel)
-    count = math.prod(places) * batch
-    if height == 1 and math.prod(kernel) == 1 and math.prod(stride) == 1:
-        return view.reshape(groups, height, depth, count)
-    columns = _matrices("columns", (groups, height, depth, count), image.dtype)
-    columns.reshape(view.shape)[...] = view
-    return columns
-
-
-def _matrices(name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
-    """Borrowed matrices whose rows start an odd number of cache lines apart.
+def _pitch(count: int, dtype: np.dtype[Any]) -> int:
+    """Numbers from one row of a borrowed matrix to the next: an odd number of cache lines.
 
     At a large power of two, all rows would compete for the same few places of the cache.
     """
-    *stack, count = shape
-    pitch = (count * dtype.itemsize // 64 | 1) * 64 // dtype.itemsize
-    pitch += 0 if pitch >= count else 128 // dtype.itemsize
-    return scratch(name, (*stack, pitch), dtype)[..., :count]
+    return (-(-count * dtype.itemsize // 64) | 1) * 64 // dtype.itemsize
 
 
-def _windows(columns: Array, window: Window) -> Array:
-    """What each output row sees, ``(G, P, kh * C / G * taps, places * N)``: they overlap."""
-    groups, height, depth, count = columns.shape
-    taps, stride = window.kernel[0], window.stride[0]
-    if height == 1:
-        return columns
-    g, h, row, item = columns.strides
-    shape = (groups, (height - taps) // stride + 1, taps * depth, count)
-    return as_strided(columns, shape, (g, h * stride, row, item))
+def _columns(image: Array, window: Window, groups: int, some: tuple[int, int]) -> Array:
+    """What each output row sees: matrices ``(G, P, kh * C / G * taps, places * N)``.
 
-
-def _rows(image: Array, window: Window, groups: int, some: tuple[int, int]) -> Array:
-    """The output ``(O, *places, N)`` as matrices ``(G, P, O / G, places * N)``."""
-    leading = 1 if len(window.kernel) == image.ndim - 1 else image.shape[1]
-    axis = 1 if len(window.kernel) == image.ndim - 1 else 2
+    The taps and places are those along all axes but H. The matrices overlap in memory.
+    """
+    channels, height, *spatial, batch = image.shape
+    (tall, *kernel), (step, *stride), ((low, high), *padding), (_, *dilation) = window
     start, stop = some
-    outs = image.shape[0] // groups
-    parts = image.reshape(groups, outs, leading, image.shape[axis], -1)[:, :, :, start:stop]
-    return parts.reshape(groups, outs, leading, -1).swapaxes(1, 2)
+    places = [stop - start, *output_size(Window(*(f[2:] for f in window)), tuple(spatial[1:]))]
+    rows, depth = low + height + high, channels // groups * math.prod(kernel)
+    count = math.prod(places) * batch
+    padded = any(map(any, padding))
+    c, h, *steps, n = image.strides
+    outer = (c * (channels // groups), h, c)
+    if not padded:
+        taps = (f * d for f, d in zip(steps, dilation, strict=True))
+        moves = (f * s for f, s in zip(steps, stride, strict=True))
+        seen = np.ndarray(
+            (groups, height, channels // groups, *kernel, *places, batch),
+            image.dtype,
+            image,
+            start * stride[0] * steps[0],
+            (*outer, *taps, *moves, n),
+        )
+        if rows == 1 and depth == channels // groups and math.prod(stride) == 1:
+            return seen.reshape(groups, 1, depth, count)  # the image itself
+    pitch = _pitch(count, image.dtype)
+    columns = scratch("columns", (groups, rows, depth, pitch), image.dtype)
+    columns[:, :low] = 0
+    columns[:, low + height :] = 0
+    shape = (groups, height, channels // groups, *kernel, *places, batch)
+    parts = columns[:, low : low + height, :, :count].reshape(shape)
+    if not padded:
+        parts[...] = seen
+    else:
+        parts = parts.swapaxes(1, 2)
+        source = image.reshape(groups, channels // groups, *image.shape[1:])
+        for tap, into, where in _meetings(window, spatial, start, places):
+            part = parts[(slice(None),) * 3 + tap]
+            for axis, at in enumerate(into, 3):
+                before = (slice(None),) * axis
+                part[(*before, slice(0, at.start))] = 0
+                part[(*before, slice(at.stop, None))] = 0
+            part[(slice(None),) * 3 + into] = source[(slice(None),) * 3 + where]
+    size = image.dtype.itemsize
+    row = depth * pitch * size
+    return np.ndarray(
+        (groups, (rows - tall) // step + 1, tall * depth, count),
+        image.dtype,
+        columns,
+        0,
+        (rows * row, step * row, pitch * size, size),
+    )
+
+
+def _matrices(image: Array, chosen: Plan, groups: int, some: tuple[int, int]) -> Array:
+    """Some places of a contiguous ``(O, *places, N)`` as matrices ``(G, P, O / G, places * N)``."""
+    rows, axis = (image.shape[1], 2) if chosen.rows else (1, 1)
+    shape = (groups, image.shape[0] // groups, rows)
+    parts = image.reshape(*shape, image.shape[axis], -1)[:, :, :, some[0] : some[1]]
+    return parts.reshape(*shape, -1).swapaxes(1, 2)
 
 
 # --- and back --------------------------------------------------------------------------------------
 
 
 def _add_columns(
-    dx: Array, dout: Array, weight: Array, window: Window, groups: int, some: tuple[int, int]
+    dx: Array, dout: Array, weight: Array, window: Window, some: tuple[int, int]
 ) -> None:
-    """Add to ``dx`` what the outputs at some places give it.
+    """Add to ``dx`` what some places of the outputs, ``(G, P, O / G, places * N)``, give it.
 
     Row ``m * stride + r`` of the padded image meets tap ``r + stride * t`` of output row ``m - t``.
-    So for each r, the output rows that it meets are neighbours: one matrix, as in `_windows`.
+    So for each r, the output rows that it meets are neighbours: one matrix, as in `_columns`.
     """
-    start, stop = some
+    groups, height, outs, count = dout.shape
     stride, low = window.stride[0], window.padding[0][0]
-    outs, height = dout.shape[0] // groups, dout.shape[1]
     before = -(-window.kernel[0] // stride) - 1
     after = max(0, (dx.shape[1] - 1 + low) // stride - height + 1)
-    count = math.prod(dout.shape[2:]) // dout.shape[2] * (stop - start)
-    rows = _matrices("rows", (groups, before + height + after, outs, count), dout.dtype)
+    pitch = _pitch(count, dout.dtype)
+    rows = scratch("rows", (groups, before + height + after, outs, pitch), dout.dtype)
     rows[:, :before] = 0
     rows[:, before + height :] = 0
-    rows[:, before : before + height] = _rows(dout, window, groups, some)
-    g, h, o, item = rows.strides
+    rows[:, before : before + height, :, :count] = dout
+    g, h, o, size = rows.strides
     taps = weight.reshape(groups, outs, weight.shape[1], window.kernel[0], -1)
     for r in range(min(stride, window.kernel[0])):
         first = (r - low) % stride  # row of dx
-        m = (first + low) // stride
-        some_taps = taps[:, :, :, r::stride][:, :, :, ::-1]
-        length = some_taps.shape[3]
-        filters = some_taps.transpose(0, 2, 4, 3, 1).reshape(groups, 1, -1, length * outs)
         image = dx[:, first::stride]
-        met = as_strided(
-            rows[:, m - length + 1 + before :],
+        if not image.size:
+            continue
+        met = taps[:, :, :, r::stride][:, :, :, ::-1]
+        length = met.shape[3]
+        filters = met.transpose(0, 2, 4, 3, 1).reshape(groups, 1, -1, length * outs)
+        seen = np.ndarray(
             (groups, image.shape[1], length * outs, count),
-            (g, h, o, item),
+            dout.dtype,
+            rows,
+            ((first + low) // stride - length + 1 + before) * h,
+            (g, h, o, size),
         )
-        columns = _matrices("columns", (groups, image.shape[1], filters.shape[2], count), dout.dtype)
-        stacked_product(filters, met, columns)
-        _fold(columns, image, window, groups, start, (stop - start, *dout.shape[3:-1]))
+        columns = scratch("columns", (*seen.shape[:2], filters.shape[2], pitch), dout.dtype)
+        stacked_product(filters, seen, columns[..., :count])
+        _fold(columns[..., :count], image, window, some)
 
 
-def _fold(
-    columns: Array, image: Array, window: Window, groups: int, start: int, places: Shape
-) -> None:
+def _fold(columns: Array, image: Array, window: Window, some: tuple[int, int]) -> None:
     """Add ``(G, H, C / G * taps, places * N)`` to where the taps were read."""
     channels, height, *spatial, batch = image.shape
-    _, *kernel = window.kernel
+    groups, (_, *kernel) = columns.shape[0], window.kernel
+    rest = Window(*(f[2:] for f in window))
+    places = [some[1] - some[0], *output_size(rest, tuple(spatial[1:]))]
     shape = (groups, height, channels // groups, *kernel, *places, batch)
     parts = columns.reshape(shape).swapaxes(1, 2)
     target = image.reshape(groups, channels // groups, *image.shape[1:])
-    starts = (start, *(0,) * (len(places) - 1))
-    ranges = [
-        [_meet(tap * d - low, s, n, begin, count) for tap in range(taps)]
-        for taps, s, (low, _), d, n, begin, count in zip(
-            kernel,
-            window.stride[1:],
-            window.padding[1:],
-            window.dilation[1:],
-            spatial,
-            starts,
-            places,
-            strict=True,
-        )
-    ]
     every = (slice(None),) * 3
-    for taps in product(*(range(k) for k in kernel)):
-        ends = [ranges[axis][tap] for axis, tap in enumerate(taps)]
-        target[(*every, *(into for _, into in ends))] += parts[
-            (*every, *taps, *(source for source, _ in ends))
-        ]
+    for tap, source, where in _meetings(window, spatial, some[0], places):
+        into = target[every + where]
+        np.add(into, parts[every + tap][every + source], out=into)
 
 
-def _meet(offset: int, stride: int, size: int, start: int, count: int) -> tuple[slice, slice]:
-    """Places from `start` whose tap at `offset` lies in the image, and where it lies."""
-    first = max(start, -(offset // stride))
-    last = max(min(start + count, (size - 1 - offset) // stride + 1), first)
-    source = slice(first - start, last - start)
-    begin = first * stride + offset
-    return source, slice(begin, begin + (last - first - 1) * stride + 1 if last > first else begin,
-                         stride)
+def _meetings(
+    window: Window, spatial: list[int], start: int, places: list[int]
+) -> Iterator[tuple[Shape, tuple[slice, ...], tuple[slice, ...]]]:
+    """For each tap along all axes but H: which of the places, and where in the image they read."""
+    axes: list[list[tuple[int, slice, slice]]] = []
+    _, *fields = zip(*window, strict=True)
+    for (taps, stride, (low, _), dilation), n, count in zip(fields, spatial, places, strict=True):
+        axes.append([])
+        for tap in range(taps):
+            offset = tap * dilation - low
+            first = max(start, -(offset // stride))
+            stop = max(first, min(start + count, (n - 1 - offset) // stride + 1))
+            at = first * stride + offset
+            where = slice(at, at + max(0, (stop - first - 1) * stride + 1), stride)
+            axes[-1].append((tap, slice(first - start, stop - start), where))
+        start = 0
+    for meeting in product(*axes):
+        tap, into, where = zip(*meeting, strict=True)
+        yield tap, into, where
