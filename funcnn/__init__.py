@@ -71,7 +71,8 @@ from funcnn.layers.convolution import (
     depthwise_conv,
     separable_conv,
 )
-from funcnn.layers.linear import dense
+from funcnn.layers.embedding import embedding, learned_positions, positional_encoding, rotary
+from funcnn.layers.linear import bilinear, dense
 from funcnn.layers.normalization import (
     batch_norm,
     group_norm,
@@ -150,6 +151,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool3d",
     "batch_norm",
+    "bilinear",
     "binary_cross_entropy_with_logits",
     "celu",
     "checkpoints",
@@ -169,6 +171,7 @@ __all__ = [
     "drop_path",
     "dropout",
     "elu",
+    "embedding",
     "evaluate",
     "fit",
     "flatten",
@@ -195,6 +198,7 @@ __all__ = [
     "l1",
     "layer_norm",
     "leaky_relu",
+    "learned_positions",
     "local_response_norm",
     "log_cosh",
     "log_sigmoid",
@@ -220,6 +224,7 @@ __all__ = [
     "optimizers",
     "parallel",
     "poisson_nll",
+    "positional_encoding",
     "predict",
     "prelu",
     "random",
@@ -228,6 +233,7 @@ __all__ = [
     "residual",
     "rms_norm",
     "rnn",
+    "rotary",
     "schedules",
     "selu",
     "separable_conv",

@@ -29,3 +29,26 @@ def affine_input_gradient(x: Array, weight: Array, dout: Array) -> Array:
     if _batch_last(x):
         return numerics.matmul(weight.T, dout.T).T
     return numerics.matmul(dout, weight)
+
+
+def _products(x1: Array, x2: Array) -> Array:
+    """All products of a feature of one with a feature of the other, ``(N, I * J)``."""
+    pairs: Array = x1[:, :, None] * x2[:, None, :]
+    return pairs.reshape(len(x1), x1.shape[1] * x2.shape[1])
+
+
+def bilinear(x1: Array, x2: Array, weight: Array, bias: Array | None) -> Array:
+    """``x1ᵀ W x2 + b``: ``(N, I), (N, J), (O, I, J), (O,) -> (N, O)``."""
+    return affine(_products(x1, x2), weight.reshape(len(weight), -1), bias)
+
+
+def bilinear_gradients(
+    x1: Array, x2: Array, weight: Array, dout: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Gradients of `bilinear` for the weight, the bias and both inputs."""
+    pairs, flat = _products(x1, x2), weight.reshape(len(weight), -1)
+    dweight, dbias = affine_gradients(pairs, flat, dout)
+    dpairs = numerics.matmul(dout, flat).reshape(len(x1), *weight.shape[1:])
+    dx1 = numerics.matmul(dpairs, x2[:, :, None])[:, :, 0]
+    dx2 = numerics.matmul(x1[:, None, :], dpairs)[:, 0]
+    return dweight.reshape(weight.shape), dbias, dx1, dx2

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from funcnn import _checks, random
 from funcnn._kernels import linear
-from funcnn.initializers import Initializer, variance_scaling, zeros
+from funcnn.initializers import Initializer, lecun_normal, variance_scaling, zeros
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Vector
 
-__all__ = ["dense"]
+__all__ = ["bilinear", "dense"]
 
 # Behind convolutions that keep the signal's size, a classifier starts with small logits: unsure of all.
 _SMALL = variance_scaling(1 / 6, "fan_in", "uniform")
+_LECUN = lecun_normal()
 _ZEROS = zeros()
 
 
@@ -96,3 +99,90 @@ def dense(
 
     options = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
     return Layer(init, apply, vjp, Spec(dense, (out_features,), options), params_vjp)
+
+
+def bilinear(
+    out_features: int,
+    *,
+    bias: bool = True,
+    weight_init: Initializer = _LECUN,
+    bias_init: Initializer = _ZEROS,
+) -> Layer[tuple[Vector, Vector], Vector]:
+    """A form linear in each of two inputs, ``((N, I), (N, J)) -> (N, out_features)``.
+
+    Parameters
+    ----------
+    out_features : int
+        Features that come out.
+    bias : bool, default True
+        Whether to add a bias.
+    weight_init, bias_init : Initializer
+        Where the parameters start.
+
+    Returns
+    -------
+    Layer
+        On a tuple of two batches, with params ``{"weight": (out_features, I, J), "bias":
+        (out_features,)}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For inputs that are not two batches of vectors of the widths and dtype of the weight.
+
+    Notes
+    -----
+    Forward: ``y_o = x1ᵀ W_o x2 + b_o``. With ``z = x1 x2ᵀ`` for each example, this is linear in
+    ``z``. Pullback: ``dW_o = sum(dy_o z)`` over the batch, ``db = sum(dy)``, ``dz = sum(dy_o W_o)``,
+    ``dx1 = dz x2``, ``dx2 = dzᵀ x1``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import bilinear, random
+    >>> layer = bilinear(3)
+    >>> out_shape, params = layer.init(random.key(0), ((2, 5), (2, 4)))
+    >>> x = np.ones((2, 5), np.float32), np.ones((2, 4), np.float32)
+    >>> layer.apply(params, x)[0].shape == out_shape == (2, 3)
+    True
+    """
+    out_features = _checks.integer("bilinear", "out_features", out_features, 1)
+    bias = _checks.boolean("bilinear", "bias", bias)
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        first, second = _checks.together("bilinear", shape, "x1, x2", "shape")
+        batch, left = _checks.shape("bilinear", first, "N, F")
+        right = _checks.shape("bilinear", second, "N, F")[1]
+        _checks.exact_shape("bilinear", second, (batch, right), "x2")
+        weight_key, bias_key = random.split(_checks.key("bilinear", key))
+        params = {"weight": weight_init(weight_key, (out_features, left, right))}
+        if bias:
+            params["bias"] = bias_init(bias_key, (out_features,))
+        return (batch, out_features), params
+
+    shapes: dict[str, tuple[int | None, ...]] = {"weight": (out_features, None, None)}
+    if bias:
+        shapes["bias"] = (out_features,)
+
+    def apply(
+        params: Params, x: tuple[Vector, Vector], *, key: Key | None = None
+    ) -> tuple[Any, Cache]:
+        _checks.leaves("bilinear", params, shapes)
+        weight = params["weight"]
+        x1, x2 = _checks.together("bilinear", x, "x1, x2")
+        for name, one, size in (("x1", x1, weight.shape[1]), ("x2", x2, weight.shape[2])):
+            _checks.ranked("bilinear", one, "N, F", name)
+            _checks.sized("bilinear", one, 1, size, "features", name)
+            _checks.same_dtype("bilinear", one, weight, name)
+        _checks.exact_shape("bilinear", x2.shape, (len(x1), x2.shape[1]), "x2")
+        out = linear.bilinear(x1, x2, weight, params.get("bias"))
+        return out, {"x1": x1, "x2": x2, "weight": weight}
+
+    def vjp(cache: Cache, dout: Vector) -> tuple[Params, Any]:
+        x1, x2, weight = cache["x1"], cache["x2"], cache["weight"]
+        _checks.gradient("bilinear", dout, (len(x1), out_features))
+        dweight, dbias, *dx = linear.bilinear_gradients(x1, x2, weight, dout)
+        return {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}, tuple(dx)
+
+    options = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
+    return Layer(init, apply, vjp, Spec(bilinear, (out_features,), options))

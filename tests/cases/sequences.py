@@ -6,7 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import attention, cross_attention, gru, lstm, multi_head_attention, random, rnn
+from funcnn import (
+    attention,
+    bilinear,
+    cross_attention,
+    embedding,
+    gru,
+    learned_positions,
+    lstm,
+    multi_head_attention,
+    positional_encoding,
+    random,
+    rnn,
+    rotary,
+)
 from funcnn import initializers as start
 from funcnn.types import Array
 from tests.registry import Case
@@ -203,4 +216,61 @@ _ATTENTION = [
     ),
 ]
 
-LAYERS = [*_RECURRENT, *_ATTENTION]
+_TOKENS = np.array([[0, 1, 4], [4, 4, 2], [2, 0, 4]])
+
+_EMBEDDING = [
+    Case(
+        embedding(5, 3),
+        (3, 3),
+        x=_TOKENS,
+        refused=(
+            (np.array([[0, 5]]), "embedding: `x` must lie in 0..4, got 5"),
+            (np.array([[-1, 0]]), "embedding: `x` must lie in 0..4, got -1"),
+            (_zeros(3, 3), "embedding: `x` must be integers, got float32"),
+            (np.array(3), "embedding: `x` must have at least 1 axis, got shape ()"),
+        ),
+    ),
+    Case(embedding(5, 3, padding_index=4), (3, 3), x=_TOKENS.astype(np.uint8)),
+    Case(embedding(6, 2, weight_init=start.glorot_normal()), (3,), x=_TOKENS[0]),
+    Case(embedding(5, 2), (3, 1, 3), x=_TOKENS[:, None]),
+    Case(positional_encoding(), (2, 3, 4)),
+    Case(positional_encoding(base=100.0), (2, 3, 5)),
+    Case(
+        learned_positions(4),
+        (2, 3, 5),
+        refused=(
+            (
+                _zeros(2, 5, 5),
+                "learned_positions: `x` must have at most 4 time steps, got shape (2, 5, 5)",
+            ),
+        ),
+    ),
+    Case(learned_positions(3, weight_init=start.ones()), (2, 3, 1)),
+    Case(
+        rotary(),
+        (2, 3, 4),
+        refused=(
+            (
+                _zeros(2, 3, 5),
+                "rotary: `x` must have an even number of features, got shape (2, 3, 5)",
+            ),
+        ),
+    ),
+    Case(rotary(base=10.0, interleaved=False), (2, 3, 6)),
+]
+
+_LINEAR = [
+    Case(
+        bilinear(3),
+        ((2, 3), (2, 4)),
+        refused=(
+            ((_zeros(2, 3), _zeros(2, 3)), "bilinear: `x2` must have 4 features, got shape (2, 3)"),
+            ((_zeros(2, 3), _zeros(3, 4)), "bilinear: `x2` must have shape (2, 4), got (3, 4)"),
+            (_zeros(2, 3), "bilinear: `x` must be a tuple (x1, x2), got ndarray"),
+        ),
+    ),
+    Case(bilinear(2, bias=False), ((3, 2), (3, 1))),
+    Case(bilinear(2, weight_init=start.he_normal(), bias_init=start.ones()), ((3, 2), (3, 2))),
+]
+
+LAYERS = [*_RECURRENT, *_ATTENTION, *_EMBEDDING, *_LINEAR]

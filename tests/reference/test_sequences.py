@@ -8,7 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn import attention, cross_attention, gru, lstm, multi_head_attention, random, rnn, tree
+from funcnn import (
+    attention,
+    bilinear,
+    cross_attention,
+    embedding,
+    gru,
+    learned_positions,
+    lstm,
+    multi_head_attention,
+    positional_encoding,
+    random,
+    rnn,
+    rotary,
+    tree,
+)
+from funcnn._kernels.embedding import add_rows
 from funcnn.types import Array, Layer
 from tests.reference.agreement import torch
 
@@ -307,3 +322,73 @@ def test_attention_drops_a_fraction_of_its_weights() -> None:
     np.testing.assert_allclose(kept, kept.round(), rtol=0, atol=1e-9)
     assert abs(out.mean() - 1) < 0.01
     assert out.std() > 0.01
+
+
+# --- embeddings and positions ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(40,), (4, 10), (2, 5, 4)])
+def test_embedding(shape: tuple[int, ...]) -> None:
+    tokens = random.randint(random.key(1), shape, 0, 7)
+    _agrees(embedding(7, 3), tokens, lambda params, x: F.embedding(x, params["weight"]))
+
+
+def test_embedding_with_padding() -> None:
+    """PyTorch's gradient of the padding is no derivative, unless its row is zeros: as it starts."""
+    layer = embedding(7, 3, padding_index=2)
+    _, start = layer.init(random.key(0), (4, 10))
+    assert not start["weight"][2].any()
+    params = tree.map(lambda leaf: leaf.astype(np.float64), start)
+    tokens = random.randint(random.key(1), (4, 10), 0, 7)
+    out, cache = layer.apply(params, tokens)
+    weight = torch.tensor(params["weight"], requires_grad=True)
+    wanted = F.embedding(torch.tensor(tokens), weight, padding_idx=2)
+    dout = _normal(4, 10, 3)
+    np.testing.assert_array_equal(out, wanted.detach().numpy())
+    (slope,) = torch.autograd.grad(wanted, [weight], torch.tensor(dout))
+    found = layer.vjp(cache, dout)[0]["weight"]
+    np.testing.assert_allclose(found, slope.numpy(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 300])
+@pytest.mark.parametrize("size", [0, 1, 2, 64, 257])
+def test_rows_are_added_as_one_after_the_other(size: int, count: int) -> None:
+    indices = random.randint(random.key(size), (size,), 0, count) ** 2 % count
+    rows = _normal(size, 3)
+    wanted = np.zeros((count, 3))
+    np.add.at(wanted, indices, rows)
+    np.testing.assert_allclose(add_rows(indices, rows, count), wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("steps", "features", "base"), [(5, 6, 10000.0), (3, 7, 100.0), (1, 1, 50.0)])
+def test_positional_encoding(steps: int, features: int, base: float) -> None:
+    def reference(params: Any, x: Any) -> Any:
+        speeds = base ** (-torch.arange(0, features, 2, dtype=torch.float64) / features)
+        angles = torch.arange(steps, dtype=torch.float64)[:, None] * speeds
+        waves = torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :features]
+        return x + waves
+
+    _agrees(positional_encoding(base=base), _normal(2, steps, features), reference)
+
+
+def test_learned_positions() -> None:
+    layer = learned_positions(6)
+    _agrees(layer, _normal(3, 4, 5), lambda params, x: x + params["weight"][:4])
+
+
+@pytest.mark.parametrize("base", [10000.0, 100.0])
+def test_rotary(base: float) -> None:
+    def halves(params: Any, x: Any) -> Any:
+        """Features apart are first brought together."""
+        paired = x.unflatten(2, (2, 4)).transpose(2, 3).flatten(2)
+        return _turned(paired, base).unflatten(2, (4, 2)).transpose(2, 3).flatten(2)
+
+    x = _normal(3, 5, 8)
+    _agrees(rotary(base=base), x, lambda params, x: _turned(x, base))
+    _agrees(rotary(base=base, interleaved=False), x, halves)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_bilinear(bias: bool) -> None:
+    layer, x = bilinear(4, bias=bias), (_normal(5, 3), _normal(5, 6))
+    _agrees(layer, x, lambda params, x: F.bilinear(*x, params["weight"], params.get("bias")))

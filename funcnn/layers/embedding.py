@@ -1,0 +1,300 @@
+"""Embeddings: vectors for integers, and for places in a sequence."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from funcnn import _checks, numerics
+from funcnn._kernels import embedding as kernels
+from funcnn._kernels import positions
+from funcnn.initializers import Initializer, normal
+from funcnn.types import Cache, Key, Layer, Params, Sequence, Shape, Spec, Tokens
+
+__all__ = ["embedding", "learned_positions", "positional_encoding", "rotary"]
+
+_UNIT = normal(1.0)
+_SMALL = normal(0.02)
+
+
+def embedding(
+    vocabulary_size: int,
+    features: int,
+    *,
+    padding_index: int | None = None,
+    weight_init: Initializer = _UNIT,
+) -> Layer[Tokens, Sequence]:
+    """A learned vector for each integer, ``(N, T) -> (N, T, features)``.
+
+    Parameters
+    ----------
+    vocabulary_size : int
+        How many integers there are: ``0 .. vocabulary_size - 1``.
+    features : int
+        Features of each vector.
+    padding_index : int, optional
+        An integer that stands for nothing: its vector is zeros and gets no gradient.
+    weight_init : Initializer
+        Where the vectors start.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight": (vocabulary_size, features)}``. Integers of any shape ``(N, ...)``
+        become ``(N, ..., features)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For integers out of range, or an input that is not of integers.
+
+    Notes
+    -----
+    Forward: ``y = W[x]``. Pullback: row ``i`` of ``dW`` is the sum of ``dy`` where ``x`` is ``i``,
+    always in the same order; ``dx`` is zeros, in the dtype of ``dy``.
+
+    References
+    ----------
+    Y. Bengio et al., "A neural probabilistic language model", 2003.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import embedding, random
+    >>> layer = embedding(10, 4)
+    >>> out_shape, params = layer.init(random.key(0), (2, 3))
+    >>> out, cache = layer.apply(params, np.array([[1, 2, 1], [9, 0, 0]]))
+    >>> out.shape == out_shape == (2, 3, 4), bool((out[0, 0] == params["weight"][1]).all())
+    (True, True)
+    """
+    vocabulary_size = _checks.integer("embedding", "vocabulary_size", vocabulary_size, 1)
+    features = _checks.integer("embedding", "features", features, 1)
+    if padding_index is not None:
+        _checks.integer("embedding", "padding_index", padding_index, 0)
+        if padding_index >= vocabulary_size:
+            _checks.refuse(
+                "embedding",
+                f"`padding_index` must be below {vocabulary_size}, got {padding_index}",
+            )
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        checked = _checks.any_shape("embedding", shape)
+        weight = weight_init(_checks.key("embedding", key), (vocabulary_size, features))
+        if padding_index is not None:
+            kept = np.arange(vocabulary_size) != padding_index
+            weight = weight * kept[:, None].astype(weight.dtype)
+        return (*checked, features), {"weight": weight}
+
+    def apply(params: Params, x: Tokens, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.leaves("embedding", params, {"weight": (vocabulary_size, features)})
+        _checks.labels("embedding", _checks.array("embedding", x), vocabulary_size, "x")
+        if not x.ndim:
+            _checks.refuse("embedding", "`x` must have at least 1 axis, got shape ()")
+        out = np.take(params["weight"], x, 0)
+        if padding_index is not None:  # whatever the weight says there: the gradient is exact
+            out[x == padding_index] = 0
+        return out, {"tokens": x}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        tokens = cache["tokens"]
+        _checks.gradient("embedding", dout, (*tokens.shape, features))
+        rows = dout.reshape(prod(tokens.shape), features)
+        dweight = kernels.add_rows(tokens.reshape(-1), rows, vocabulary_size)
+        if padding_index is not None:
+            dweight[padding_index] = 0
+        return {"weight": dweight}, np.zeros(tokens.shape, dout.dtype)
+
+    options = {"padding_index": padding_index, "weight_init": weight_init}
+    return Layer(init, apply, vjp, Spec(embedding, (vocabulary_size, features), options))
+
+
+def positional_encoding(*, base: float = 10000.0) -> Layer[Sequence, Sequence]:
+    """Add sinusoids that tell where each time step is, ``(N, T, F) -> (N, T, F)``.
+
+    Parameters
+    ----------
+    base : float, default 10000.0
+        The slowest sinusoid takes nearly ``2 pi base`` steps.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of sequences of float32 or float64.
+
+    Notes
+    -----
+    Forward: ``y[:, t, 2i] = x[:, t, 2i] + sin(a)`` and ``y[:, t, 2i + 1] = x[:, t, 2i + 1] + cos(a)``
+    with ``a = t / base**(2i / F)``. Pullback: ``dx = dy``.
+
+    References
+    ----------
+    A. Vaswani et al., "Attention is all you need", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import positional_encoding
+    >>> positional_encoding().apply({}, np.zeros((1, 2, 2)))[0].round(4)
+    array([[[0.    , 1.    ],
+            [0.8415, 0.5403]]])
+    """
+    base = _checks.number("positional_encoding", "base", base, above=0.0)
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return _checks.shape("positional_encoding", shape, "N, T, F"), {}
+
+    def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.leaves("positional_encoding", params, {})
+        _checks.ranked("positional_encoding", x, "N, T, F")
+        table = positions.sinusoids(x.shape[1], x.shape[2], base)
+        return x + table.astype(x.dtype), {"shape": x.shape}
+
+    def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Sequence]:
+        _checks.gradient("positional_encoding", dout, cache["shape"])
+        return {}, dout
+
+    return Layer(init, apply, vjp, Spec(positional_encoding, (), {"base": base}))
+
+
+def learned_positions(
+    max_length: int, *, weight_init: Initializer = _SMALL
+) -> Layer[Sequence, Sequence]:
+    """Add a learned vector for each time step, ``(N, T, F) -> (N, T, F)``.
+
+    Parameters
+    ----------
+    max_length : int
+        The most time steps that a sequence can have.
+    weight_init : Initializer
+        Where the vectors start.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight": (max_length, F)}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a sequence that is too long, or of the wrong width or dtype.
+
+    Notes
+    -----
+    Forward: ``y[:, t] = x[:, t] + W[t]``. Pullback: ``dx = dy``, ``dW[t] = sum(dy[:, t])`` over the
+    batch, and zeros beyond the steps that there are.
+
+    References
+    ----------
+    J. Gehring et al., "Convolutional sequence to sequence learning", 2017.
+
+    Examples
+    --------
+    >>> from funcnn import learned_positions, random
+    >>> out_shape, params = learned_positions(50).init(random.key(0), (2, 7, 4))
+    >>> out_shape, params["weight"].shape
+    ((2, 7, 4), (50, 4))
+    """
+    max_length = _checks.integer("learned_positions", "max_length", max_length, 1)
+
+    def fitting(shape: Shape) -> Shape:
+        if shape[1] > max_length:
+            _checks.refuse(
+                "learned_positions",
+                f"`x` must have at most {max_length} time steps, got shape {shape}",
+            )
+        return shape
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        checked = fitting(_checks.shape("learned_positions", shape, "N, T, F"))
+        weight = weight_init(_checks.key("learned_positions", key), (max_length, checked[2]))
+        return checked, {"weight": weight}
+
+    def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.leaves("learned_positions", params, {"weight": (max_length, None)})
+        weight = params["weight"]
+        _checks.ranked("learned_positions", x, "N, T, F")
+        _checks.sized("learned_positions", x, 2, weight.shape[1], "features")
+        _checks.same_dtype("learned_positions", x, weight)
+        return x + weight[: fitting(x.shape)[1]], {"shape": x.shape}
+
+    def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Sequence]:
+        _, steps, features = cache["shape"]
+        _checks.gradient("learned_positions", dout, cache["shape"])
+        dweight = np.zeros((max_length, features), dout.dtype)
+        dweight[:steps] = numerics.sum(dout, 0)
+        return {"weight": dweight}, dout
+
+    options = {"weight_init": weight_init}
+    return Layer(init, apply, vjp, Spec(learned_positions, (max_length,), options))
+
+
+def rotary(*, base: float = 10000.0, interleaved: bool = True) -> Layer[Sequence, Sequence]:
+    """Turn pairs of features by angles that grow with time, ``(N, T, F) -> (N, T, F)``.
+
+    Parameters
+    ----------
+    base : float, default 10000.0
+        The slowest pair takes nearly ``2 pi base`` steps for a turn.
+    interleaved : bool, default True
+        Whether neighbours make a pair; otherwise features ``i`` and ``i + F / 2`` do.
+
+    Returns
+    -------
+    Layer
+        Without parameters. For queries and keys inside attention, see the option ``rotary_base`` of
+        `multi_head_attention`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an odd number of features, or an input that is not float32 or float64.
+
+    Notes
+    -----
+    Forward: ``(a, b) -> (a cos(w) - b sin(w), a sin(w) + b cos(w))`` for pair ``i`` of step ``t``
+    with ``w = t / base**(2i / F)``: the inner product of two steps depends on their distance alone.
+    Pullback: the turn by ``-w``.
+
+    References
+    ----------
+    J. Su et al., "RoFormer: enhanced transformer with rotary position embedding", 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import rotary
+    >>> rotary().apply({}, np.array([[[1.0, 0.0], [1.0, 0.0]]]))[0].round(4)
+    array([[[1.    , 0.    ],
+            [0.5403, 0.8415]]])
+    """
+    base = _checks.number("rotary", "base", base, above=0.0)
+    interleaved = _checks.boolean("rotary", "interleaved", interleaved)
+
+    def even(shape: Shape) -> Shape:
+        if shape[2] % 2:
+            _checks.refuse("rotary", f"`x` must have an even number of features, got shape {shape}")
+        return shape
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return even(_checks.shape("rotary", shape, "N, T, F")), {}
+
+    def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.leaves("rotary", params, {})
+        _, steps, features = even(_checks.ranked("rotary", x, "N, T, F").shape)
+        cos, sin = positions.turns(steps, features, base, x.dtype)
+        cache = {"cos": cos, "sin": sin, "shape": x.shape}
+        return positions.rotate(x, cos, sin, interleaved), cache
+
+    def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Any]:
+        _checks.gradient("rotary", dout, cache["shape"])
+        return {}, positions.rotate(dout, cache["cos"], -cache["sin"], interleaved)
+
+    options = {"base": base, "interleaved": interleaved}
+    return Layer(init, apply, vjp, Spec(rotary, (), options))
