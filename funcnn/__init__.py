@@ -98,7 +98,19 @@ from funcnn.layers.pooling import (
 )
 from funcnn.layers.recurrent import gru, lstm, rnn
 from funcnn.layers.regularization import drop_path, dropout, gaussian_noise, spatial_dropout
-from funcnn.layers.shape import flatten, identity
+from funcnn.layers.shape import (
+    concatenate,
+    crop,
+    flatten,
+    identity,
+    pad,
+    pixel_shuffle,
+    pixel_unshuffle,
+    reshape,
+    split,
+    transpose,
+    upsample,
+)
 from funcnn.losses import (
     binary_cross_entropy_with_logits,
     contrastive,
@@ -156,6 +168,7 @@ __all__ = [
     "celu",
     "checkpoints",
     "col2im",
+    "concatenate",
     "contrastive",
     "conv",
     "conv1d",
@@ -163,6 +176,7 @@ __all__ = [
     "conv_transpose",
     "conv_transpose1d",
     "cosine_embedding",
+    "crop",
     "cross_attention",
     "ctc",
     "data",
@@ -222,7 +236,10 @@ __all__ = [
     "numerics",
     "one_hot",
     "optimizers",
+    "pad",
     "parallel",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll",
     "positional_encoding",
     "predict",
@@ -230,6 +247,7 @@ __all__ = [
     "random",
     "relu",
     "relu6",
+    "reshape",
     "residual",
     "rms_norm",
     "rnn",
@@ -250,14 +268,17 @@ __all__ = [
     "softplus",
     "softsign",
     "spatial_dropout",
+    "split",
     "swiglu",
     "tanh",
     "tanh_shrink",
     "threshold",
     "train_state",
     "train_step",
+    "transpose",
     "tree",
     "triplet",
+    "upsample",
     "value_and_grad",
 ]
 

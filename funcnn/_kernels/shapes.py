@@ -27,3 +27,15 @@ def split_features(x: Array, shape: tuple[int, ...]) -> Array:
     if is_batch_last(x):
         return np.moveaxis(x.T.reshape(*shape[1:], shape[0]), -1, 0)
     return x.reshape(shape)
+
+
+def rearranged(
+    x: Array, split: tuple[int, ...], order: tuple[int, ...], merged: tuple[int, ...]
+) -> Array:
+    """Features split into more axes, these transposed, and merged again; the memory order stays."""
+    batch = x.shape[0]
+    if is_batch_last(x):
+        parts = np.moveaxis(x, 0, -1).reshape(*split, batch).transpose(*order, len(split))
+        return np.moveaxis(parts.reshape(*merged, batch), -1, 0)
+    parts = x.reshape(batch, *split).transpose(0, *(axis + 1 for axis in order))
+    return parts.reshape(batch, *merged)

@@ -1,0 +1,80 @@
+"""Borders around images: constant, or a repetition of what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from funcnn.types import Array
+
+Widths = tuple[tuple[int, int], ...]
+
+
+def pad(x: Array, widths: Widths, mode: str, value: float) -> Array:
+    """``(N, C, *spatial)`` with `low` and `high` more elements on the sides of each axis of space."""
+    last = np.moveaxis(x, 0, -1)
+    out = np.full((last.shape[0], *grown(x.shape[2:], widths), last.shape[-1]), value, x.dtype)
+    out[inner(x.shape[2:], widths)] = last
+    if mode != "constant":
+        for at, source in _border(x.shape[2:], widths, mode):
+            out[at] = out[source]
+    return np.moveaxis(out, -1, 0)
+
+
+def pad_gradient(dout: Array, spatial: tuple[int, ...], widths: Widths, mode: str) -> Array:
+    """What came from an element goes back to it, corners first to the sides."""
+    slope = np.moveaxis(dout, 0, -1)
+    if mode != "constant":
+        slope = slope.copy()
+        for at, source in reversed(list(_border(spatial, widths, mode))):
+            slope[source] += slope[at]
+    return np.moveaxis(slope[inner(spatial, widths)], -1, 0)
+
+
+def crop(x: Array, widths: Widths) -> Array:
+    """A view of ``(N, C, *spatial)`` without `low` and `high` elements on the sides."""
+    spatial = grown(x.shape[2:], tuple((-low, -high) for low, high in widths))
+    return np.moveaxis(np.moveaxis(x, 0, -1)[inner(spatial, widths)], -1, 0)
+
+
+def grown(spatial: tuple[int, ...], widths: Widths) -> tuple[int, ...]:
+    """The sizes with borders.
+
+    Examples
+    --------
+    >>> grown((5, 5), ((1, 1), (0, 2)))
+    (7, 7)
+    """
+    return tuple(n + low + high for n, (low, high) in zip(spatial, widths, strict=True))
+
+
+def inner(spatial: tuple[int, ...], widths: Widths) -> tuple[slice, ...]:
+    """Where the image lies in ``(C, *spatial, N)`` with borders."""
+    pairs = zip(spatial, widths, strict=True)
+    return (slice(None), *(slice(low, low + n) for n, (low, _) in pairs))
+
+
+def _border(
+    spatial: tuple[int, ...], widths: Widths, mode: str
+) -> Iterator[tuple[tuple[slice | int, ...], tuple[slice | int, ...]]]:
+    """Each line of the border, axis after axis, and the line within that it repeats."""
+    for axis, (n, (low, high)) in enumerate(zip(spatial, widths, strict=True), 1):
+        before = (slice(None),) * axis
+        for i in (*range(-low, 0), *range(n, n + high)):
+            yield (*before, low + i), (*before, low + _source(i, n, mode))
+
+
+def _source(i: int, n: int, mode: str) -> int:
+    """Which element of ``0..n - 1`` stands for element `i` beyond it.
+
+    Examples
+    --------
+    >>> [_source(-2, 5, mode) for mode in ("reflect", "replicate", "circular")]
+    [2, 0, 3]
+    """
+    if mode == "circular":
+        return i % n
+    if mode == "replicate":
+        return min(max(i, 0), n - 1)
+    return -i if i < 0 else 2 * (n - 1) - i
