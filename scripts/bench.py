@@ -1,0 +1,384 @@
+"""Measure funcnn side by side with PyTorch, JAX and MyGrad on this machine.
+
+    scripts/bench.py                          # networks and processes, the README's table
+    scripts/bench.py operations scaling       # single layers; cost against batch, width, depth
+    scripts/bench.py layers                   # every layer against PyTorch
+    scripts/bench.py portable                 # what portable arithmetic costs
+    scripts/bench.py --json FILE --plot FILE
+
+Each framework, and each of its variants, runs in a process of its own; the processes take turns, a
+block of calls each, for some rounds. A ratio compares the blocks of one round, so it holds when the
+machine's speed drifts; the median over the rounds is shown, with the smallest and the largest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from benchmarks import cases
+from benchmarks.cases import Case
+
+ROOT = Path(__file__).resolve().parent.parent
+PEERS = {"funcnn": "funcnn", "torch": "PyTorch", "jax": "JAX", "mygrad": "MyGrad"}
+Row = dict[str, Any]
+
+
+# --- workers ----------------------------------------------------------------------------------------
+
+
+def serve(framework: str, variant: str) -> None:
+    """A worker: builds what it is told to, times blocks of calls, until its input ends."""
+    module = importlib.import_module(f"benchmarks.of_{framework}")
+    work = None
+    for line in sys.stdin:
+        order = json.loads(line)
+        answer: dict[str, Any] = {}
+        try:
+            if "case" in order:
+                work = module.build(Case(*_tuples(order["case"])), variant)
+                work(), work()
+            else:
+                assert work is not None
+                answer["seconds"] = _block(work, order["seconds"])
+        except Exception as problem:
+            answer["error"] = f"{type(problem).__name__}: {problem}"
+        print(json.dumps(answer), flush=True)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _block(work: Any, seconds: float) -> float:
+    """The median time of a call, over a block of calls."""
+    times: list[float] = []
+    until = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < until:
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+class Worker:
+    """One framework's process."""
+
+    def __init__(self, framework: str, variant: str) -> None:
+        self.framework, self.variant = framework, variant
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--worker", framework, variant],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
+    def ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {"error": "the process ended"}
+        return answer
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def probe(framework: str) -> dict[str, Any] | None:
+    """Version and variants of a framework, asked in a process of its own; None where missing."""
+    code = (
+        f"import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import benchmarks.of_{framework} as m\n"
+        "print(json.dumps({'version': m.version(), 'variants': m.variants()}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return None
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+# --- taking turns -----------------------------------------------------------------------------------
+
+
+def measure(
+    case: Case, workers: list[Worker], rounds: int, seconds: float
+) -> dict[str, list[float]]:
+    """Seconds a call for each worker, round by round; workers that cannot do it are left out."""
+    order = {"case": case._replace(most=None)}
+    able = [w for w in workers if "error" not in w.ask(order)]
+    times: dict[str, list[float]] = {f"{w.framework}: {w.variant}": [] for w in able}
+    for _ in range(rounds):
+        for worker in able:
+            answer = worker.ask({"seconds": seconds})
+            times[f"{worker.framework}: {worker.variant}"].append(answer.get("seconds", math.nan))
+    return times
+
+
+def compare(name: str, times: dict[str, list[float]], most: float | None = None) -> Row:
+    """A row: our time, and the ratio to each peer's fastest variant."""
+    ours = times["funcnn: fast"]
+    row: Row = {"name": name, "most": most, "funcnn": statistics.median(ours), "ratios": {}}
+    for framework in PEERS:
+        variants = {key: t for key, t in times.items() if key.split(":")[0] == framework}
+        if framework == "funcnn" or not variants:
+            continue
+        best = min(variants, key=lambda key: statistics.median(variants[key]))
+        ratios = [a / b for a, b in zip(ours, variants[best], strict=True)]
+        row["ratios"][framework] = {
+            "median": statistics.median(ratios),
+            "least": min(ratios),
+            "most": max(ratios),
+            "seconds": statistics.median(variants[best]),
+            "variant": best.split(": ", 1)[1],
+        }
+    return row
+
+
+def table(title: str, rows: list[Row], unit: float = 1e3, word: str = "ms") -> None:
+    """Rows as Markdown: ratios below 1 mean that funcnn is faster, or smaller."""
+    peers = [peer for peer in PEERS if any(peer in row["ratios"] for row in rows)]
+    print(f"\n| {title} | funcnn, {word} | " + " | ".join(
+        f"{PEERS[peer]}, {word} | funcnn / {PEERS[peer]}" for peer in peers) + " |")
+    print("|---" * (2 + 2 * len(peers)) + "|")
+    for row in rows:
+        cells = [row["name"], f"{row['funcnn'] * unit:.3g}"]
+        for peer in peers:
+            found = row["ratios"].get(peer)
+            cells += ["-", "-"] if found is None else [
+                f"{found['seconds'] * unit:.3g}",
+                f"**{found['median']:.2f}** ({found['least']:.2f}-{found['most']:.2f})",
+            ]  # fmt: skip
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
+# --- whole processes --------------------------------------------------------------------------------
+
+_LENET = {
+    "funcnn": "from benchmarks import of_funcnn as m",
+    "torch": "from benchmarks import of_torch as m",
+    "jax": "from benchmarks import of_jax as m",
+    "mygrad": "from benchmarks import of_mygrad as m",
+}
+_IMPORT = {"funcnn": "funcnn", "torch": "torch", "jax": "jax", "mygrad": "mygrad"}
+
+
+def run_code(code: str) -> tuple[float, str]:
+    """Wall time and output of a fresh interpreter."""
+    path = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    return time.perf_counter() - began, done.stdout
+
+
+def processes(found: dict[str, dict[str, Any]], rounds: int) -> tuple[list[Row], list[Row]]:
+    """Import, start-to-trained, and memory; each run in a new process, taking turns."""
+    importing: dict[str, list[float]] = {}
+    training: dict[str, list[float]] = {}
+    memory: dict[str, list[float]] = {}
+    whole: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, about in found.items():
+            first = "fast" if name == "funcnn" else about["variants"][-1 if name == "jax" else 0]
+            for variant in about["variants"]:
+                label = f"{name}: {variant}"
+                if variant == first:
+                    code = f"import time; t = time.perf_counter(); import {_IMPORT[name]}; print(time.perf_counter() - t)"
+                    importing.setdefault(label, []).append(float(run_code(code)[1]))
+                code = (
+                    f"{_LENET[name]}\nfrom benchmarks.cases import NETWORKS\n"
+                    "case = next(c for c in NETWORKS if c.name == 'LeNet, batch 32, step')\n"
+                    f"step = m.build(case, {variant!r})\nfor _ in range(200): step()"
+                )
+                training.setdefault(label, []).append(run_code(code)[0])
+                peak, rise = map(float, run_code(_MEMORY.format(
+                    load=_LENET[name], variant=variant))[1].split())
+                memory.setdefault(label, []).append(rise)
+                whole.setdefault(label, []).append(peak)
+    seconds = [
+        compare("import", importing, 0.12),
+        compare("process start to 200 LeNet steps, batch 32", training, 0.4),
+    ]
+    sizes = [
+        compare("memory that LeNet steps at batch 256 add", memory, 1.0),
+        compare("peak memory of the process, LeNet, batch 256", whole, 1.0),
+    ]
+    return seconds, sizes
+
+
+_MEMORY = """
+{load}
+from benchmarks.cases import NETWORKS
+def status(word):
+    for line in open("/proc/self/status"):
+        if line.startswith(word):
+            return int(line.split()[1]) * 1024
+tiny = next(c for c in NETWORKS if c.name == "LeNet, batch 1, step")
+case = next(c for c in NETWORKS if c.name == "LeNet, batch 256, step")
+warm = m.build(tiny, {variant!r})
+warm(), warm()
+step = m.build(case, {variant!r})
+before = status("VmRSS")
+for _ in range(5):
+    step()
+peak = status("VmHWM")
+print(peak, max(peak - before, 1))
+"""
+
+
+# --- the command ------------------------------------------------------------------------------------
+
+
+def scaling_table(workers: list[Worker], rounds: int, seconds: float) -> list[Row]:
+    """How cost grows along each axis: the slope on log-log axes."""
+    rows: list[Row] = []
+    print("\n| cost against | framework | sizes | ms | slope |\n|---|---|---|---|---|")
+    for axis, points in cases.scaling().items():
+        taken = [(size, measure(case, workers, rounds, seconds)) for size, case in points]
+        for label in taken[0][1]:
+            sizes = [size for size, times in taken if label in times]
+            cost = [statistics.median(times[label]) for _, times in taken if label in times]
+            slope = _slope([math.log(s) for s in sizes], [math.log(c) for c in cost])
+            rows.append({"axis": axis, "label": label, "sizes": sizes, "cost": cost, "slope": slope})
+            shown = ", ".join(f"{c * 1e3:.2f}" for c in cost)
+            print(f"| {axis} | {label} | {', '.join(map(str, sizes))} | {shown} | {slope:.2f} |", flush=True)
+    return rows
+
+
+def _slope(x: list[float], y: list[float]) -> float:
+    """Least squares."""
+    return statistics.linear_regression(x, y).slope
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Draw the ratios as bars, and the scaling as lines."""
+    from matplotlib.figure import Figure
+
+    named = {"networks", "operations", "seconds", "sizes"}
+    rows = [row for part, found in results.items() if part in named for row in found]
+    rows = [row for row in rows if "torch" in row["ratios"]]
+    growth = results.get("scaling", [])
+    axes_names = sorted({row["axis"] for row in growth})
+    panels = bool(rows) + len(axes_names)
+    figure = Figure(figsize=(6 * max(panels, 1), max(4, 0.35 * len(rows) + 1)), layout="constrained")
+    axes = list(figure.subplots(1, max(panels, 1), squeeze=False)[0])
+    if rows:
+        panel = axes.pop(0)
+        values = [row["ratios"]["torch"]["median"] for row in rows]
+        spread = [
+            [v - row["ratios"]["torch"]["least"] for v, row in zip(values, rows, strict=True)],
+            [row["ratios"]["torch"]["most"] - v for v, row in zip(values, rows, strict=True)],
+        ]
+        colours = ["#0072b2" if value <= 1 else "#d55e00" for value in values]
+        panel.barh([row["name"] for row in rows], values, xerr=spread, color=colours)
+        panel.axvline(1, color="black", linewidth=1)
+        panel.invert_yaxis()
+        panel.set_xlabel("funcnn / PyTorch's best (below 1: funcnn wins)")
+    for panel, axis in zip(axes, axes_names, strict=False):
+        for row in growth:
+            if row["axis"] == axis:
+                milliseconds = [cost * 1e3 for cost in row["cost"]]
+                panel.loglog(row["sizes"], milliseconds, "o-", label=f"{row['label']} ({row['slope']:.2f})")
+        panel.set_xlabel(axis)
+        panel.set_ylabel("ms a step")
+        panel.legend(fontsize="small")
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure funcnn side by side with its peers.")
+    parts = ["networks", "processes", "operations", "scaling", "layers", "portable"]
+    parser.add_argument("parts", nargs="*", help=f"what to measure: {', '.join(parts)}")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=0.2, help="of a block of calls")
+    parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--plot", type=Path, metavar="FILE")
+    parser.add_argument("--worker", nargs=2, metavar=("FRAMEWORK", "VARIANT"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        return serve(*options.worker)
+    chosen = options.parts or ["networks", "processes"]
+    if unknown := [part for part in chosen if part not in parts]:
+        parser.error(f"unknown part {unknown[0]}: choose from {', '.join(parts)}")
+
+    found = {}
+    for framework, name in PEERS.items():
+        about = probe(framework)
+        print(f"{name}: {about['version'] if about else 'missing: it is left out'}")
+        if about:
+            found[framework] = about
+    print(f"{len(os.sched_getaffinity(0))} processors, Python {sys.version.split()[0]}")
+
+    results: dict[str, Any] = {"versions": {name: about["version"] for name, about in found.items()}}
+    workers = [Worker(name, variant) for name, about in found.items() for variant in about["variants"]]
+    try:
+        for part, listed in (("networks", cases.NETWORKS), ("operations", cases.operations())):
+            if part in chosen:
+                kept = [case for case in listed if options.only in case.name]
+                results[part] = [
+                    compare(case.name, measure(case, workers, options.rounds, options.seconds), case.most)
+                    for case in kept
+                ]
+                table(part, results[part])
+        if "scaling" in chosen:
+            results["scaling"] = scaling_table(workers, options.rounds, options.seconds)
+        if "portable" in chosen:
+            results["portable"] = portable_table(options.rounds, options.seconds)
+    finally:
+        for worker in workers:
+            worker.close()
+    if "processes" in chosen:
+        results["seconds"], results["sizes"] = processes(found, max(3, options.rounds // 2))
+        table("whole processes", results["seconds"], 1, "s")
+        table("memory", results["sizes"], 1 / 2**20, "MiB")
+    if "layers" in chosen:
+        from benchmarks.layers import layer_rows
+
+        results["layers"] = layer_rows(options.rounds, options.seconds, options.only)
+        table("layers, forward and backward, batch 32", results["layers"])
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+    if options.plot:
+        plot(results, options.plot)
+    return None
+
+
+def portable_table(rounds: int, seconds: float) -> list[Row]:
+    """Steps in portable mode against the same steps in fast mode."""
+    pair = [Worker("funcnn", "fast"), Worker("funcnn", "portable")]
+    rows: list[Row] = []
+    print("\n| portable | fast, ms | portable, ms | portable / fast |\n|---|---|---|---|")
+    try:
+        for case in cases.NETWORKS:
+            if case.work == "step":
+                times = measure(case, pair, rounds, seconds)
+                fast, slow = times["funcnn: fast"], times["funcnn: portable"]
+                ratios = [s / f for s, f in zip(slow, fast, strict=True)]
+                medians = [statistics.median(values) for values in (fast, slow, ratios)]
+                rows.append({"name": case.name, "fast": medians[0], "portable": medians[1], "ratio": medians[2]})
+                print(f"| {case.name} | {medians[0] * 1e3:.3g} | {medians[1] * 1e3:.3g} | "
+                      f"**{medians[2]:.2f}** ({min(ratios):.2f}-{max(ratios):.2f}) |", flush=True)
+    finally:
+        for worker in pair:
+            worker.close()
+    return rows
+
+
+if __name__ == "__main__":
+    main()

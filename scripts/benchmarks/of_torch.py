@@ -1,0 +1,83 @@
+"""PyTorch, in each memory format and with each number of threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from benchmarks.cases import Case, arrays
+
+NAME = "PyTorch"
+
+
+def variants() -> list[str]:
+    counts = sorted({1, len(os.sched_getaffinity(0))})
+    return [f"{form}, {n} threads" for form in ("contiguous", "channels_last") for n in counts]
+
+
+def version() -> str:
+    return str(torch.__version__)
+
+
+def network(case: Case) -> Any:
+    layers: list[Any] = []
+    sample = torch.zeros(case.shape)
+    for kind, *options in case.layers:
+        width = sample.shape[1]
+        if kind == "conv":
+            layers.append(torch.nn.Conv2d(width, options[0], options[1], padding=options[2]))
+        elif kind == "dense":
+            layers.append(torch.nn.Linear(width, options[0]))
+        else:
+            known = {
+                "relu": torch.nn.ReLU,
+                "max_pool": torch.nn.MaxPool2d,
+                "avg_pool": torch.nn.AvgPool2d,
+                "flatten": torch.nn.Flatten,
+            }
+            layers.append(known[kind](*options))
+        with torch.no_grad():
+            sample = layers[-1](sample)
+    return torch.nn.Sequential(*layers)
+
+
+def build(case: Case, variant: str) -> Callable[[], object]:
+    form, threads = variant.split(", ")
+    torch.set_num_threads(int(threads.split()[0]))
+    net = network(case)
+    images, targets = arrays(case)
+    x, labels = torch.from_numpy(images), torch.from_numpy(targets)
+    if form == "channels_last" and x.ndim == 4:
+        net = net.to(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
+    if case.work == "inference":
+
+        def infer() -> object:
+            with torch.inference_mode():
+                return net(x)
+
+        return infer
+    if case.work == "gradients":
+        x.requires_grad_(True)
+        with torch.no_grad():
+            dout = net(x).clone()
+
+        def both_ways() -> object:
+            net.zero_grad(set_to_none=True)
+            x.grad = None
+            net(x).backward(dout)
+            return x.grad
+
+        return both_ways
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+
+    def step() -> object:
+        optimizer.zero_grad(set_to_none=True)
+        loss = torch.nn.functional.cross_entropy(net(x), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
