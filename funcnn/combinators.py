@@ -2,85 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, random
+from funcnn import _checks
+from funcnn._children import (
+    Child,
+    apply_child,
+    init_child,
+    name_children,
+    params_vjp_child,
+    vjp_child,
+)
 from funcnn._wiring import Serial
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, X, Y
 
 __all__ = ["named", "parallel", "residual", "serial", "statistics"]
-
-Child = tuple[str, Layer[Any, Any]]
-
-
-def _children(who: str, layers: tuple[Layer[Any, Any], ...]) -> list[Child]:
-    """Layers with their names: kind and ordinal, or what `named` says."""
-    seen: Counter[str] = Counter()
-    children: list[Child] = []
-    for layer in layers:
-        if not isinstance(layer, Layer):
-            hint = f": write {layer.__name__}()" if callable(layer) else ""
-            _checks.refuse_type(who, f"every child must be a layer, got {layer!r}{hint}")
-        seen[layer.spec.kind] += 1
-        name = layer.spec.name or f"{layer.spec.kind}{seen[layer.spec.kind]}"
-        if any(name == other for other, _ in children):
-            _checks.refuse(who, f"children must have different names, got {name!r} twice")
-        children.append((name, layer))
-    return children
-
-
-def _outer(child: Child, refusal: _checks.Refusal) -> _checks.Refusal:
-    """A child's refusal with the child's name in front; `named` has put its own already."""
-    name, layer = child
-    return refusal if layer.spec.name else refusal.inside(name)
-
-
-def _init(child: Child, key: Key, shape: Shape, params: Params) -> Shape:
-    """Initialise one child from its name, and enter what it has into `params`."""
-    name, layer = child
-    try:
-        shape, own = layer.init(random.fold_in(key, name), shape)
-    except _checks.Refusal as refusal:
-        raise _outer(child, refusal)
-    if own:
-        params[name] = own
-    return shape
-
-
-def _apply(child: Child, params: Params, x: Any, key: Key | None) -> tuple[Any, Cache]:
-    """Run one child with its own part of the parameters and its own key."""
-    name, layer = child
-    try:
-        own = None if key is None else random.fold_in(key, name)
-        return layer.apply(params.get(name, {}), x, key=own)
-    except _checks.Refusal as refusal:
-        raise _outer(child, refusal)
-
-
-def _vjp(child: Child, cache: Cache, dout: Any, dparams: Params) -> Any:
-    """Pull back through one child, and enter its gradient into `dparams`."""
-    name, layer = child
-    try:
-        own, dx = layer.vjp(cache[name], dout)
-    except _checks.Refusal as refusal:
-        raise _outer(child, refusal)
-    if own:
-        dparams[name] = own
-    return dx
-
-
-def _params_vjp(child: Child, cache: Cache, dout: Any, dparams: Params) -> None:
-    """Like `_vjp`, without the input's gradient."""
-    name, layer = child
-    if layer.params_vjp is None:
-        _vjp(child, cache, dout, dparams)
-    elif own := layer.params_vjp(cache[name], dout):
-        dparams[name] = own
-
 
 def _in_order(children: list[Child], dparams: Params) -> Params:
     """Gradients in the order of the children, whatever the order they were found in."""
@@ -121,7 +60,7 @@ def _serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
     >>> out_shape, list(params)
     ((32, 2), ['dense1', 'dense2'])
     """
-    children = _children("serial", layers)
+    children = name_children("serial", layers)
     if not children:
         _checks.refuse("serial", "there must be at least one layer")
     names = tuple(name for name, _ in children)
@@ -131,20 +70,20 @@ def _serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
         _checks.key("serial", key)
         params: Params = {}
         for child in children:
-            shape = _init(child, key, shape, params)
+            shape = init_child(child, key, shape, params)
         return shape, params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.children("serial", params, names)
         cache: dict[str, Cache] = {"_with_params": tuple(params)}
         for child in order:
-            x, cache[child[0]] = _apply(child, params, x, key)
+            x, cache[child[0]] = apply_child(child, params, x, key)
         return x, cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         dparams: Params = {}
         for child in reversed(order):
-            dout = _vjp(child, cache, dout, dparams)
+            dout = vjp_child(child, cache, dout, dparams)
         return _in_order(children, dparams), dout
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
@@ -153,8 +92,8 @@ def _serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
         first = next((i for i, (name, _) in enumerate(order) if name in with_params), None)
         if first is not None:  # what lies in front of the first parameters needs no gradient
             for child in reversed(order[first + 1 :]):
-                dout = _vjp(child, cache, dout, dparams)
-            _params_vjp(order[first], cache, dout, dparams)
+                dout = vjp_child(child, cache, dout, dparams)
+            params_vjp_child(order[first], cache, dout, dparams)
         return _in_order(children, dparams)
 
     specs = tuple(layer.spec for layer in layers)
@@ -208,7 +147,7 @@ def named(name: str, layer: Layer[X, Y]) -> Layer[X, Y]:
         _checks.refuse_type("named", f"`name` must be a str, got {name!r}")
     if not name.isidentifier() or name.startswith("_"):
         _checks.refuse("named", f"`name` must be an identifier such as 'encoder', got {name!r}")
-    _children("named", (layer,))
+    name_children("named", (layer,))
 
     def under_name(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
@@ -257,7 +196,7 @@ def residual(*layers: Layer[X, X]) -> Layer[X, X]:
     >>> block.init(random.key(0), (32, 8, 14, 14))[0]
     (32, 8, 14, 14)
     """
-    _children("residual", layers)
+    name_children("residual", layers)
     body = _serial(*layers)
 
     def same(shape: Shape, out_shape: Shape) -> Shape:
@@ -319,7 +258,7 @@ def parallel(*layers: Layer[X, Y], merge: str = "sum", axis: int = 1) -> Layer[X
     >>> both.init(random.key(0), (32, 3, 14, 14))[0]
     (32, 24, 14, 14)
     """
-    children = _children("parallel", layers)
+    children = name_children("parallel", layers)
     if not children:
         _checks.refuse("parallel", "there must be at least one layer")
     names = tuple(name for name, _ in children)
@@ -344,14 +283,14 @@ def parallel(*layers: Layer[X, Y], merge: str = "sum", axis: int = 1) -> Layer[X
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         _checks.key("parallel", key)
         params: Params = {}
-        shapes = [_init(child, key, shape, params) for child in children]
+        shapes = [init_child(child, key, shape, params) for child in children]
         return merged(shapes), params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.children("parallel", params, names)
         cache, outs = {}, []
         for child in children:
-            out, cache[child[0]] = _apply(child, params, x, key)
+            out, cache[child[0]] = apply_child(child, params, x, key)
             outs.append(out)
         merged([out.shape for out in outs])
         cache["_sizes"] = tuple(out.shape[axis] if merge == "concatenate" else 0 for out in outs)
@@ -369,13 +308,13 @@ def parallel(*layers: Layer[X, Y], merge: str = "sum", axis: int = 1) -> Layer[X
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         dparams: Params = {}
         shares = zip(children, parts(cache, dout), strict=True)
-        dxs = [_vjp(child, cache, share, dparams) for child, share in shares]
+        dxs = [vjp_child(child, cache, share, dparams) for child, share in shares]
         return dparams, _total(dxs)
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
         dparams: Params = {}
         for child, share in zip(children, parts(cache, dout), strict=True):
-            _params_vjp(child, cache, share, dparams)
+            params_vjp_child(child, cache, share, dparams)
         return dparams
 
     specs = tuple(layer.spec for layer in layers)

@@ -20,9 +20,9 @@ FLOORS = (
     {"numerics"},
     {"tree", "random"},
     {"_kernels", "initializers", "schedules"},
-    {"_wiring", "layers", "losses", "optimizers", "data", "metrics"},
-    {"combinators", "checkpoints"},
-    {"training", "testing", "interop", "parallel", "summary", "plotting"},
+    {"_children", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},
+    {"combinators", "sequences", "checkpoints"},
+    {"training", "testing", "interop", "parallel", "summary", "looking", "diagnose"},
     {"models"},
     {"__init__"},
 )

@@ -1,0 +1,79 @@
+"""The children of a combinator: their names, and their part in what the combinator does.
+
+A child that refuses is named on the way out, so that the message has its path.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from funcnn import _checks, random
+from funcnn.types import Cache, Key, Layer, Params, Shape
+
+Child = tuple[str, Layer[Any, Any]]
+
+
+def name_children(who: str, layers: tuple[Layer[Any, Any], ...]) -> list[Child]:
+    """Layers with their names: kind and ordinal, or what `named` says."""
+    seen: Counter[str] = Counter()
+    children: list[Child] = []
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            hint = f": write {layer.__name__}()" if callable(layer) else ""
+            _checks.refuse_type(who, f"every child must be a layer, got {layer!r}{hint}")
+        seen[layer.spec.kind] += 1
+        name = layer.spec.name or f"{layer.spec.kind}{seen[layer.spec.kind]}"
+        if any(name == other for other, _ in children):
+            _checks.refuse(who, f"children must have different names, got {name!r} twice")
+        children.append((name, layer))
+    return children
+
+
+def _outer(child: Child, refusal: _checks.Refusal) -> _checks.Refusal:
+    """A child's refusal with the child's name in front; `named` has put its own already."""
+    name, layer = child
+    return refusal if layer.spec.name else refusal.inside(name)
+
+
+def init_child(child: Child, key: Key, shape: Shape, params: Params) -> Shape:
+    """Initialise one child from its name, and enter what it has into `params`."""
+    name, layer = child
+    try:
+        shape, own = layer.init(random.fold_in(key, name), shape)
+    except _checks.Refusal as refusal:
+        raise _outer(child, refusal)
+    if own:
+        params[name] = own
+    return shape
+
+
+def apply_child(child: Child, params: Params, x: Any, key: Key | None) -> tuple[Any, Cache]:
+    """Run one child with its own part of the parameters and its own key."""
+    name, layer = child
+    try:
+        own = None if key is None else random.fold_in(key, name)
+        return layer.apply(params.get(name, {}), x, key=own)
+    except _checks.Refusal as refusal:
+        raise _outer(child, refusal)
+
+
+def vjp_child(child: Child, cache: Cache, dout: Any, dparams: Params) -> Any:
+    """Pull back through one child, and enter its gradient into `dparams`."""
+    name, layer = child
+    try:
+        own, dx = layer.vjp(cache[name], dout)
+    except _checks.Refusal as refusal:
+        raise _outer(child, refusal)
+    if own:
+        dparams[name] = own
+    return dx
+
+
+def params_vjp_child(child: Child, cache: Cache, dout: Any, dparams: Params) -> None:
+    """Like `vjp_child`, without the input's gradient."""
+    name, layer = child
+    if layer.params_vjp is None:
+        vjp_child(child, cache, dout, dparams)
+    elif own := layer.params_vjp(cache[name], dout):
+        dparams[name] = own
