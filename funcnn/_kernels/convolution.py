@@ -101,7 +101,7 @@ def convolve(
     places = output_size(window, x.shape[2:])
     out = np.empty((weight.shape[0], *places, x.shape[0]), x.dtype)
     if out.size:
-        image, win = _image(x, window, chosen)
+        image, win = _image(numerics.prepare(x), window, chosen)
         taps = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], win.kernel[0], -1)
         filters = taps.swapaxes(2, 3).reshape(groups, 1, taps.shape[1], -1)
         for some in _chunks(chosen, places):
@@ -124,12 +124,12 @@ def weight_gradient(
     chosen = forced or plan("weight", x.shape, weight_shape, window)
     if not dout.size:
         return np.zeros(weight_shape, x.dtype)
-    image, win = _image(x, window, chosen)
-    last = batch_last(dout).transpose(*range(1, x.ndim), 0)
+    image, win = _image(numerics.prepare(x), window, chosen)
+    last = numerics.prepare(batch_last(dout)).transpose(*range(1, x.ndim), 0)
     total: Array | None = None
     for some in _chunks(chosen, dout.shape[2:]):
         columns = _columns(image, win, groups, some)
-        part = summed_outer_product(_matrices(last, chosen, groups, some), columns)
+        part = summed_outer_product(_matrices(last, chosen, groups, some), columns, x.dtype)
         total = part if total is None else total + part
     assert total is not None
     taps = total.reshape(weight_shape[0], win.kernel[0], weight_shape[1], -1)
@@ -151,7 +151,7 @@ def input_gradient(
     dx = np.zeros((x_shape[1], *x_shape[2:], x_shape[0]), dout.dtype)
     if dout.size:
         image, win = _lead(dx, window, chosen)
-        last = batch_last(dout).transpose(*range(1, dout.ndim), 0)
+        last = numerics.prepare(batch_last(dout)).transpose(*range(1, dout.ndim), 0)
         for some in _chunks(chosen, dout.shape[2:]):
             _add_columns(image, _matrices(last, chosen, groups, some), weight, win, some)
     return dx.transpose(dx.ndim - 1, *range(dx.ndim - 1))
@@ -321,7 +321,7 @@ def _add_columns(
             ((first + low) // stride - length + 1 + before) * h,
             (g, h, o, size),
         )
-        columns = scratch("columns", (*seen.shape[:2], filters.shape[2], pitch), dout.dtype)
+        columns = scratch("columns", (*seen.shape[:2], filters.shape[2], pitch), dx.dtype)
         stacked_product(filters, seen, columns[..., :count])
         _fold(columns[..., :count], image, window, some)
 

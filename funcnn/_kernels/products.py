@@ -8,6 +8,7 @@ filters and many columns is done a tile at a time. The cut depends on the sizes 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def stacked_product(filters: Array, columns: Array, out: Array) -> None:
             numerics.matmul(left, right[..., None, :, :], out=result)
 
 
-def summed_outer_product(left: Array, right: Array) -> Array:
+def summed_outer_product(left: Array, right: Array, dtype: np.dtype[Any]) -> Array:
     """``sum_p left[:, p] @ right[:, p].T`` for ``(G, P, M, D)`` and ``(G, P, N, D)``."""
     groups, places, rows, depth = left.shape
     columns = right.shape[2]
@@ -98,12 +99,12 @@ def summed_outer_product(left: Array, right: Array) -> Array:
             b = _split(_split(right[:, some, :, start:stop], 3, step), 2, width)
             a = a.transpose(0, 1, 4, 2, 3, 5)[:, :, :, :, None]  # (G, P, D/d, M/m, 1, m, d)
             b = b.transpose(0, 1, 4, 2, 5, 3)[:, :, :, None]  # (G, P, D/d, 1, N/n, d, n)
-            partial = scratch("partial", (groups, *a.shape[1:3], rows, columns), left.dtype)
+            partial = scratch("partial", (groups, *a.shape[1:3], rows, columns), dtype)
             cut = _split(_split(partial, 4, width), 3, height)  # (G, P, D/d, M/m, m, N/n, n)
             numerics.matmul(a, b, out=cut.transpose(0, 1, 2, 3, 5, 4, 6))
             part = numerics.sum(partial, (1, 2))
             total = part if total is None else total + part
-    return np.zeros((groups, rows, columns), left.dtype) if total is None else total
+    return np.zeros((groups, rows, columns), dtype) if total is None else total
 
 
 def _split(array: Array, axis: int, size: int) -> Array:
