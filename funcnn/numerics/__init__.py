@@ -129,6 +129,11 @@ def use(mode: Mode) -> Iterator[None]:
     mode : {"fast", "portable"}
         The mode; the one before returns at the end of the block.
 
+    Returns
+    -------
+    context manager
+        For ``with``, or for decorating a function.
+
     Raises
     ------
     ValueError
@@ -152,6 +157,11 @@ def use(mode: Mode) -> Iterator[None]:
 def portable() -> AbstractContextManager[None]:
     """Compute in portable mode inside a ``with`` block: the same bits on every machine.
 
+    Returns
+    -------
+    context manager
+        As ``use("portable")``.
+
     Examples
     --------
     >>> import numpy as np
@@ -166,6 +176,11 @@ def portable() -> AbstractContextManager[None]:
 
 def fast() -> AbstractContextManager[None]:
     """Compute in fast mode inside a ``with`` block: NumPy and its BLAS.
+
+    Returns
+    -------
+    context manager
+        As ``use("fast")``.
 
     Examples
     --------

@@ -320,4 +320,4 @@ def _inner_product(left: list[float], right: list[float]) -> float:
     try:
         return float(total)
     except OverflowError:
-        return math.copysign(math.inf, total)
+        return math.inf if total > 0 else -math.inf

@@ -1,0 +1,192 @@
+"""Portable elementary functions: their errors, their edges, and that only values matter."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from funcnn import numerics
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "measure_ulp.py"
+NAMES = ["exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "rsqrt"]
+DTYPES: list[Any] = [np.float32, np.float64]
+
+
+def load_measurements() -> Any:
+    """The script that prints the table in the documentation."""
+    spec = importlib.util.spec_from_file_location("measure_ulp", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+measurements = load_measurements()
+
+
+def portable(name: str, *args: Any) -> Any:
+    with numerics.portable():
+        return getattr(numerics, name)(*args)
+
+
+def test_the_measure_sees_errors() -> None:
+    truth = np.array([1.0, 1 + 2.0**-24, 3e38, 1e39, np.nan, 1e-45])
+    found = np.array([1 + 2.0**-23, 1.0, np.inf, np.inf, 1.0, 0], np.float32)
+    error = measurements.error_in_ulp(found, truth).tolist()
+    assert error[:2] == [1, 0.5]
+    assert error[2] > 1
+    assert error[3] == 0
+    assert error[4] == math.inf
+    assert 0.5 < error[5] < 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_is_within_half_a_unit_over_all_floats(name: str) -> None:
+    worst, place, count = measurements.measure_float32(name, 100_003)
+    assert count == -(-(1 << 32) // 100_003)
+    assert worst < 0.5001, place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_is_within_half_a_unit_over_a_dense_subset(name: str) -> None:
+    assert measurements.measure_float32(name, 4001)[0] < 0.5001
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float64_is_within_two_units(name: str) -> None:
+    assert measurements.measure_float64(name, 300) < 2
+
+
+def test_powers_are_accurate() -> None:
+    single, double = measurements.measure_power(20_000)
+    assert single < 0.5001
+    assert double < 0.6
+
+
+SPECIAL = np.array(
+    [0.0, -0.0, 1, -1, 2, -2, 0.5, -0.5, 3, -3, np.inf, -np.inf, np.nan, 1e300, -1e300, 5e-324]
+)
+
+
+def test_special_powers_follow_c99() -> None:
+    x, y = np.meshgrid(SPECIAL, SPECIAL)
+    wanted = [_c_power(a, b) for a, b in zip(x.ravel(), y.ravel(), strict=True)]
+    found = portable("power", x, y).ravel()
+    np.testing.assert_allclose(found, wanted, rtol=1e-15)
+    signed = ~np.isnan(found)
+    np.testing.assert_array_equal(np.signbit(found)[signed], np.signbit(wanted)[signed])
+
+
+def _c_power(x: float, y: float) -> float:
+    if x == -np.inf and y == 0.5:  # NumPy's shortcut by a square root gives NaN
+        return math.inf
+    with np.errstate(all="ignore"):
+        return float(np.power(np.float64(x), np.float64(y)))
+
+
+def test_powers_take_scalars_and_broadcast() -> None:
+    x = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    assert portable("power", x, 2).dtype == np.float32
+    assert portable("power", x, 2.0).tolist() == [[1, 4], [9, 16]]
+    assert portable("power", x, np.array([3.0, 0.5], np.float32)).tolist() == [
+        [1, float(np.float32(2**0.5))],
+        [27, 2],
+    ]
+    assert portable("power", np.float64(3), 4.0) == 81
+
+
+@pytest.mark.parametrize("name", ["tanh", "erf", "sin"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_odd_functions_are_odd(name: str, dtype: Any) -> None:
+    x = np.linspace(0, 30, 10_001, dtype=dtype)
+    np.testing.assert_array_equal(portable(name, -x), -portable(name, x))
+    assert np.signbit(portable(name, dtype(-0.0)))
+
+
+def test_the_cosine_is_even() -> None:
+    x = np.linspace(0, 30, 10_001)
+    np.testing.assert_array_equal(portable("cos", -x), portable("cos", x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_only_values_matter(name: str, dtype: Any) -> None:
+    """Neither memory order nor the place in an array can be seen."""
+    x = np.random.default_rng(0).uniform(0.01, 9, (30, 20, 33)).astype(dtype)
+    wanted = portable(name, x)
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0)
+    for same in (np.asfortranarray(x), last, np.repeat(x, 2, 2)[:, :, ::2]):
+        np.testing.assert_array_equal(portable(name, same), wanted)
+    np.testing.assert_array_equal(portable(name, x[::-1, :, ::-1])[::-1, :, ::-1], wanted)
+    one_by_one = [portable(name, value) for value in x[7, 3]]
+    np.testing.assert_array_equal(np.array(one_by_one, dtype), wanted[7, 3])
+    assert portable(name, last).strides == last.strides
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arguments_stay_as_they_are(name: str) -> None:
+    x = np.random.default_rng(0).uniform(0.5, 2, 100)
+    before = x.copy()
+    x.flags.writeable = False
+    portable(name, x)
+    np.testing.assert_array_equal(x, before)
+
+
+def test_integers_become_float64() -> None:
+    assert portable("exp", np.array([0, 1])).dtype == np.float64
+
+
+def test_subnormal_results_are_rounded_once() -> None:
+    x = np.array([-708.5, -720.0, -744.0, -745.2, -746.0])
+    wanted = [math.exp(value) for value in x]
+    np.testing.assert_allclose(portable("exp", x), wanted, rtol=0, atol=5e-324)
+
+
+def test_logarithms_of_subnormals() -> None:
+    x = np.array([5e-324, 1e-310, 2.0**-1022])
+    wanted = [math.log(value) for value in x]
+    np.testing.assert_allclose(portable("log", x), wanted, rtol=2e-16)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_angles_of_any_size(x: float) -> None:
+    """The references are libm's, whose angles are reduced exactly."""
+    argument = np.array([x])
+    np.testing.assert_allclose(portable("sin", argument), [math.sin(x)], rtol=4e-16, atol=5e-324)
+    np.testing.assert_allclose(portable("cos", argument), [math.cos(x)], rtol=4e-16)
+
+
+def test_the_angle_nearest_to_a_multiple_of_a_right_angle() -> None:
+    """6381956970095103 * 2**797: its cosine is 4.7e-19 (Kahan, Muller)."""
+    x = math.ldexp(6381956970095103, 797)
+    assert portable("cos", np.array([x]))[0] == pytest.approx(-4.68716592425462761112e-19, rel=1e-15)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(-700, 700))
+def test_exponential_and_logarithm_undo_each_other(x: float) -> None:
+    back = portable("log", portable("exp", np.array([x])))[0]
+    assert abs(back - x) <= 2.0**-52 * max(1.0, abs(x))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(-40, 40))
+def test_sigmoid_and_tanh_are_one_curve(x: float) -> None:
+    s, t = portable("sigmoid", np.array([2 * x]))[0], portable("tanh", np.array([x]))[0]
+    assert abs(2 * s - 1 - t) <= 4e-16
+
+
+def test_erf_at_the_nodes_of_its_table() -> None:
+    nodes = np.arange(193) / 32
+    wanted = [math.erf(value) for value in nodes]
+    np.testing.assert_allclose(portable("erf", nodes), wanted, rtol=3e-16)

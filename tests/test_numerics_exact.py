@@ -1,0 +1,291 @@
+"""Portable matrix products: every entry is the exact value, rounded once."""
+
+from __future__ import annotations
+
+import operator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from funcnn import numerics
+from funcnn.numerics import _exact
+from funcnn.types import Array
+
+DTYPES: list[Any] = [np.float32, np.float64]
+RNG = np.random.default_rng(0)
+
+
+def nearest(value: Fraction, dtype: Any) -> Any:
+    """The nearest float, by comparing neighbours; ties to the even one."""
+    infinite = dtype(np.inf if value > 0 else -np.inf)
+    try:
+        with np.errstate(over="ignore"):
+            guess = dtype(float(value))
+    except OverflowError:
+        return infinite
+    if dtype is np.float64:
+        return guess
+    most = np.finfo(dtype).max
+    if np.isinf(guess):  # float64 cannot tell ties there
+        tie = Fraction(float(most)) + Fraction(2) ** 103
+        return infinite if abs(value) >= tie else np.copysign(most, guess)
+    near = [guess, np.nextafter(guess, dtype(np.inf)), np.nextafter(guess, dtype(-np.inf))]
+    finite = [x for x in near if np.isfinite(x)]
+    return min(finite, key=lambda x: (abs(Fraction(float(x)) - value), int(x.view(np.int32)) & 1))
+
+
+def integers(row: list[float]) -> tuple[list[int], int]:
+    """Numerators over one denominator."""
+    ratios = [x.as_integer_ratio() for x in row]
+    denominator = max(below for _, below in ratios)
+    return [above * (denominator // below) for above, below in ratios], denominator
+
+
+def exact(a: Array, b: Array) -> Array:
+    """``a @ b`` in rational arithmetic, rounded."""
+    out = np.empty((a.shape[0], b.shape[1]), a.dtype)
+    columns = [integers(column) for column in b.astype(float).T.tolist()]
+    for i, row in enumerate(a.astype(float).tolist()):
+        left, below = integers(row)
+        for j, (right, under) in enumerate(columns):
+            total = sum(map(operator.mul, left, right))
+            out[i, j] = nearest(Fraction(total, below * under), a.dtype.type)
+    return out
+
+
+def product(a: Array, b: Array, out: Array | None = None) -> Array:
+    with numerics.portable():
+        return numerics.matmul(a, b, out)
+
+
+KINDS = ["plain", "wide", "integers", "subnormal", "sparse", "cancelling", "huge", "zeros"]
+
+
+def operands(kind: str, m: int, k: int, n: int, dtype: Any) -> tuple[Array, Array]:
+    rng = np.random.default_rng(m * k * n)
+    a, b = rng.standard_normal((m, k)), rng.standard_normal((k, n))
+    least, most = (1e-40, 1e30) if dtype == np.float32 else (1e-310, 1e300)
+    if kind == "wide":
+        a, b = a * 10.0 ** rng.integers(-30, 30, a.shape), b * 10.0 ** rng.integers(-8, 8, b.shape)
+    elif kind == "integers":
+        a, b = np.rint(a * 3), np.rint(b * 2)
+    elif kind == "subnormal":
+        a = a * least
+    elif kind == "sparse":
+        a, b = a * (rng.random(a.shape) < 0.2), np.rint(b * 4) / 4 * (rng.random(b.shape) < 0.2)
+    elif kind == "cancelling":
+        a[:, k // 2 :], b[k // 2 :] = -a[:, : k - k // 2], b[: k - k // 2]
+    elif kind == "huge":
+        a, b = a * most, b * 1e8
+    elif kind == "zeros":
+        a, b = -np.zeros_like(a), b
+    with np.errstate(over="ignore"):
+        return a.astype(dtype), b.astype(dtype)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(3, 1, 4), (5, 7, 6), (4, 300, 3), (9, 33, 8), (2, 4100, 1)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_entry_is_the_exact_value_rounded_once(
+    dtype: Any, shape: tuple[int, int, int], kind: str
+) -> None:
+    a, b = operands(kind, *shape, dtype)
+    found = product(a, b)
+    np.testing.assert_array_equal(found, exact(a, b))
+    assert found.dtype == dtype
+    assert not np.signbit(found[found == 0]).any()
+
+
+finite32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
+finite64 = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_finite_floats(data: st.DataObject) -> None:
+    m, k, n = (data.draw(st.integers(1, size)) for size in (3, 6, 3))
+    dtype, elements = data.draw(st.sampled_from([(np.float32, finite32), (np.float64, finite64)]))
+    a: Array = data.draw(arrays(dtype, (m, k), elements=elements))
+    b: Array = data.draw(arrays(dtype, (k, n), elements=elements))
+    np.testing.assert_array_equal(product(a, b), exact(a, b))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_infinities_and_nans_follow_the_definition(dtype: Any) -> None:
+    values = np.array([0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 2, 0, 0], dtype)
+    a, b = RNG.choice(values, (200, 3)), RNG.choice(values, (3, 200))
+    with np.errstate(invalid="ignore"):
+        wanted = (a[:, :, None] * b[None]).sum(1)
+    np.testing.assert_array_equal(product(a, b), wanted)
+
+
+def test_ties_go_to_the_even_neighbour() -> None:
+    one, half, tiny = 1.0, 2.0**-24, 2.0**-80
+    b = np.ones((3, 1), np.float32)
+    rows = np.array(
+        [[one, half, 0], [one, half, tiny], [one, half, -tiny], [one, 3 * half, 0]], np.float32
+    )
+    wanted = [1, 1 + 2.0**-23, 1, 1 + 2.0**-22]
+    assert product(rows, b)[:, 0].tolist() == wanted
+    many = np.repeat(rows, 6000, 0)  # enough to be added up many at a time
+    assert product(many, b).reshape(4, 6000).tolist() == [[x] * 6000 for x in wanted]
+
+
+def test_many_doubtful_entries_with_more_digits_than_two_floats_hold() -> None:
+    rows = np.array([[2.0**60, 1.0, 2.0**-60, -(2.0**60), -1.0, 0.0]], np.float32)
+    many = np.repeat(rows, 4000, 0)
+    assert set(product(many, np.ones((6, 1), np.float32))[:, 0].tolist()) == {2.0**-60}
+
+
+@pytest.mark.parametrize("terms", [1, 2, 255, 256, 257, 2047, 2049, 10_000])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_long_sums(dtype: Any, terms: int) -> None:
+    a = RNG.standard_normal((2, terms)).astype(dtype)
+    b = RNG.standard_normal((terms, 2)).astype(dtype)
+    np.testing.assert_array_equal(product(a, b), exact(a, b))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_million_terms(dtype: Any) -> None:
+    a = RNG.standard_normal((1, 1_000_000)).astype(dtype)
+    b = RNG.standard_normal((1_000_000, 1)).astype(dtype)
+    np.testing.assert_array_equal(product(a, b), exact(a, b))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_does_not_see_the_batch(dtype: Any) -> None:
+    a = RNG.standard_normal((64, 150)).astype(dtype) * 10.0 ** RNG.integers(-9, 9, (64, 1))
+    a, b = a.astype(dtype), RNG.standard_normal((150, 70)).astype(dtype)
+    whole = product(a, b)
+    for rows in (slice(0, 1), slice(5, 7), slice(13, 64)):
+        np.testing.assert_array_equal(product(a[rows], b), whole[rows])
+    np.testing.assert_array_equal(product(a, b[:, 3:4]), whole[:, 3:4])
+    np.testing.assert_array_equal(product(a[:, ::-1], b[::-1]), whole)
+
+
+SHAPES = [
+    ((3, 4), (4,)),
+    ((4,), (4, 5)),
+    ((4,), (4,)),
+    ((2, 3, 4), (4, 5)),
+    ((3, 4), (6, 4, 5)),
+    ((2, 1, 3, 4), (5, 4, 6)),
+    ((1, 3, 4), (7, 4, 2)),
+    ((0, 4), (4, 3)),
+    ((3, 0), (0, 4)),
+    ((2, 3, 4), (2, 4, 0)),
+    ((0, 3, 4), (1, 4, 2)),
+    ((300, 40, 9), (1, 9, 40)),
+    ((700, 90), (90, 700)),
+    ((3, 40, 2, 75), (1, 1, 75, 500)),
+]
+
+
+@pytest.mark.parametrize(("left", "right"), SHAPES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_shapes_are_those_of_numpy(dtype: Any, left: Any, right: Any) -> None:
+    a, b = RNG.standard_normal(left).astype(dtype), RNG.standard_normal(right).astype(dtype)
+    wanted = np.matmul(a.astype(np.longdouble), b.astype(np.longdouble)).astype(dtype)
+    found = product(a, b)
+    assert found.shape == wanted.shape
+    np.testing.assert_allclose(found, wanted, rtol=4 * np.finfo(dtype).eps, atol=1e-12)
+    if wanted.ndim:
+        out = np.full(wanted.shape, 7, dtype)
+        assert product(a, b, out) is out
+        np.testing.assert_array_equal(out, found)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_memory_order_cannot_be_seen(dtype: Any) -> None:
+    a, b = RNG.standard_normal((6, 30, 75)), RNG.standard_normal((6, 75, 20))
+    a, b = a.astype(dtype), b.astype(dtype)
+    wanted = product(a, b)
+
+    def orders(x: Array) -> list[Array]:
+        spread = np.zeros((*x.shape[:2], 3 * x.shape[2]), dtype)[..., ::3]
+        spread[...] = x
+        last = np.ascontiguousarray(np.moveaxis(x, 0, -1))
+        return [np.asfortranarray(x), np.moveaxis(last, -1, 0), spread, x[:, ::-1].copy()[:, ::-1]]
+
+    for left in orders(a):
+        for right in orders(b):
+            np.testing.assert_array_equal(product(left, right), wanted)
+    turned = np.empty((20, 6, 30), dtype).transpose(1, 2, 0)
+    np.testing.assert_array_equal(product(a, b, turned), wanted)
+
+
+def test_an_out_that_is_an_operand() -> None:
+    a = RNG.standard_normal((300, 300)).astype(np.float32)
+    wanted = product(a, a)
+    assert product(a, a, a) is a
+    np.testing.assert_array_equal(a, wanted)
+
+
+def test_wrong_shapes_are_refused() -> None:
+    a = np.ones((2, 3), np.float32)
+    with pytest.raises(ValueError, match="matmul"):
+        product(a, a)
+    with pytest.raises(ValueError, match=r"matmul: `out` must have shape \(2, 2\), got \(2, 3\)"):
+        product(a, a.T, a.copy())
+
+
+def test_operands_stay_as_they_are() -> None:
+    a = RNG.standard_normal((20, 20))
+    for x in (a, a.astype(np.float32)):
+        before = x.copy()
+        x.flags.writeable = False
+        product(x, x)
+        np.testing.assert_array_equal(x, before)
+
+
+def test_integers_are_exact_anyhow() -> None:
+    a = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(product(a, a.T), a @ a.T)
+
+
+def test_prepared_operands_give_the_same_bits() -> None:
+    image = RNG.standard_normal((5, 40)).astype(np.float32)
+    filters = RNG.standard_normal((6, 25)).astype(np.float32)
+    for mode in ("fast", "portable"):
+        with numerics.use(mode):
+            plain = np.lib.stride_tricks.sliding_window_view(image, (5, 5))[0].reshape(-1, 25).T
+            wanted = numerics.matmul(filters, plain)
+            pixels = numerics.prepare(image)
+            copies = np.lib.stride_tricks.sliding_window_view(pixels, (5, 5))[0].reshape(-1, 25).T
+            assert (copies.dtype == np.float64) == (mode == "portable")
+            out = np.empty_like(wanted)
+            numerics.matmul(filters, copies, out)
+            np.testing.assert_array_equal(out, wanted)
+
+
+def test_more_accurate_than_a_float32_product() -> None:
+    a, b = RNG.standard_normal((32, 500)), RNG.standard_normal((500, 32))
+    a, b = a.astype(np.float32), b.astype(np.float32)
+    truth = np.matmul(a.astype(float), b.astype(float))
+    assert np.abs(product(a, b) - truth).max() <= np.abs(np.matmul(a, b) - truth).max()
+
+
+def test_threads_do_not_share_scratch() -> None:
+    cases = [RNG.standard_normal((40, 60 + i)).astype(np.float32) for i in range(8)]
+    wanted = [product(x, x.T) for x in cases]
+    with numerics.portable(), ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            futures = [pool.submit(copy_context().run, product, x, x.T) for x in cases]
+            for future, right in zip(futures, wanted, strict=True):
+                np.testing.assert_array_equal(future.result(), right)
+
+
+def test_settling_the_doubtful_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it an entry next to a tie would be wrong, so the tests above can fail."""
+    rows, ones = np.array([[-1, -(2.0**-24), -(2.0**-80)]], np.float32), np.ones((3, 1), np.float32)
+    assert product(rows, ones)[0, 0] == -1 - 2.0**-23
+    monkeypatch.setattr(_exact, "_settle", lambda *_: None)
+    assert product(rows, ones)[0, 0] != -1 - 2.0**-23
