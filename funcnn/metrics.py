@@ -161,7 +161,7 @@ def precision(prediction: Array, target: Array) -> float:
     0.5
     """
     counts = confusion_matrix(prediction, target)
-    return _ratio(np.diagonal(counts), np.add.reduce(counts, 0))
+    return _ratio(np.diagonal(counts), numerics.sum(counts, 0))
 
 
 def recall(prediction: Array, target: Array) -> float:
@@ -183,7 +183,7 @@ def recall(prediction: Array, target: Array) -> float:
     0.25
     """
     counts = confusion_matrix(prediction, target)
-    return _ratio(np.diagonal(counts), np.add.reduce(counts, 1))
+    return _ratio(np.diagonal(counts), numerics.sum(counts, 1))
 
 
 def f1(prediction: Array, target: Array) -> float:
@@ -205,7 +205,7 @@ def f1(prediction: Array, target: Array) -> float:
     0.3333
     """
     counts = confusion_matrix(prediction, target)
-    return _ratio(2 * np.diagonal(counts), np.add.reduce(counts, 0) + np.add.reduce(counts, 1))
+    return _ratio(2 * np.diagonal(counts), numerics.sum(counts, 0) + numerics.sum(counts, 1))
 
 
 def perplexity(prediction: Array, target: Array) -> float:

@@ -15,6 +15,7 @@ from funcnn import (
     dense,
     flatten,
     max_pool,
+    numerics,
     random,
     relu,
     serial,
@@ -185,6 +186,11 @@ def trained(pickled: bool = False) -> Any:
 
 def test_training_is_reproducible() -> None:
     assert_reproducible(trained)
+
+
+def test_portable_training_gives_the_bits_that_it_always_gave() -> None:
+    with numerics.portable():
+        assert digest(trained()) == "052ca3767ce2f62d20f3f8b136626830ad7c76905c345ca074f86abb96d5071b"
 
 
 def test_pickling_in_between_changes_no_bit() -> None:

@@ -116,19 +116,24 @@ _CONVOLUTION = [
     Case(conv(6, 5), (2, 3, 9, 9), note="as in LeNet"),
 ]
 
+Sizes = int | tuple[int, int]
+
+_WINDOWS: tuple[tuple[Sizes, Sizes | None, Sizes], ...] = (
+    (2, None, 0),
+    (3, None, 0),
+    (3, 2, 1),
+    (2, 1, 0),
+    (1, 2, 0),
+    ((2, 3), (1, 2), (1, 0)),
+    (4, (3, 1), 2),
+)
+
 _POOLING = [
-    Case(pool(kernel, stride=stride, padding=padding), (2, 2, 5, 6))
-    for pool, (kernel, stride, padding) in product(
-        (max_pool, avg_pool),
-        (
-            (2, None, 0),
-            (3, None, 0),
-            (3, 2, 1),
-            (2, 1, 0),
-            (1, 2, 0),
-            ((2, 3), (1, 2), (1, 0)),
-            (4, (3, 1), 2),
-        ),
+    Case(pooled, (2, 2, 5, 6))
+    for kernel, stride, padding in _WINDOWS
+    for pooled in (
+        max_pool(kernel, stride=stride, padding=padding),
+        avg_pool(kernel, stride=stride, padding=padding),
     )
 ]
 _POOLING += [
