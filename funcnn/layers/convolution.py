@@ -543,7 +543,7 @@ class _Kernels(Protocol):
 class _Rule(NamedTuple):
     """What tells one kind of convolution from another; shapes are ``(N, C, *spatial)``."""
 
-    filters: Callable[[tuple[int, ...]], tuple[int, ...]]  # the weight's shape, for an input's
+    filters: Callable[[int], tuple[int, ...]]  # the weight's shape, for so many channels
     channels: Callable[[tuple[int, ...]], tuple[int, int, int]]  # in, out and groups, of a weight's
     place: Callable[[tuple[int, ...]], tuple[Window, tuple[int, ...]]]  # and the places it takes
     kernels: Callable[[tuple[int, ...]], _Kernels]  # for a weight's shape
@@ -557,9 +557,8 @@ def _convolution(spec: Spec, axes: str) -> Layer[Array, Array]:
     if out_channels % groups:
         _checks.refuse(who, f"`out_channels` must be a multiple of {groups} groups, got {out_channels}")
 
-    def filters(shape: tuple[int, ...]) -> tuple[int, ...]:
-        _grouped(who, shape, groups)
-        return (out_channels, shape[1] // groups, *kernel)
+    def filters(ins: int) -> tuple[int, ...]:
+        return (out_channels, ins // groups, *kernel)
 
     def channels(weight: tuple[int, ...]) -> tuple[int, int, int]:
         return weight[1] * groups, out_channels, groups
@@ -575,8 +574,8 @@ def _depthwise(spec: Spec, axes: str) -> Layer[Array, Array]:
     multiplier = _checks.integer(spec.kind, "multiplier", spec.options["multiplier"], 1)
     _, kernel, place = _options(spec, axes)
 
-    def filters(shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (shape[1] * multiplier, 1, *kernel)
+    def filters(ins: int) -> tuple[int, ...]:
+        return (ins * multiplier, 1, *kernel)
 
     def channels(weight: tuple[int, ...]) -> tuple[int, int, int]:
         return weight[0] // multiplier, weight[0], weight[0] // multiplier
@@ -601,9 +600,8 @@ def _transposed(spec: Spec, axes: str) -> Layer[Array, Array]:
     sides = tuple((pad, pad - more) for pad, more in zip(pads, extra, strict=True))
     at = window(kernel, stride, sides, dilation)
 
-    def filters(shape: tuple[int, ...]) -> tuple[int, ...]:
-        _grouped(who, shape, groups)
-        return (shape[1], out_channels // groups, *kernel)
+    def filters(ins: int) -> tuple[int, ...]:
+        return (ins, out_channels // groups, *kernel)
 
     def channels(weight: tuple[int, ...]) -> tuple[int, int, int]:
         return weight[0], out_channels, groups
@@ -646,6 +644,7 @@ def _options(
     else:
         pads = _checks.integers(who, "padding", padding, rank)
     fixed = window(kernel, stride, pads, dilation)
+    spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
 
     def place(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
         at = fixed
@@ -654,7 +653,7 @@ def _options(
         places = output_size(at, shape[2:])
         if min(places) < 1:
             got = channels_second_shape(shape)
-            _checks.refuse(who, f"`x` must not be smaller than the kernel {kernel}, got shape {got}")
+            _checks.refuse(who, f"`x` must not be smaller than the kernel {spans}, got shape {got}")
         return at, places
 
     return groups, kernel, place
@@ -681,8 +680,9 @@ def _layer(spec: Spec, axes: str, kernel: tuple[int, ...], rule: _Rule) -> Layer
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         image = channels_second_shape(_checks.shape(who, shape, axes))
-        filters = rule.filters(image)
-        _, outs, _ = rule.channels(filters)
+        filters = rule.filters(image[1])
+        _, outs, groups = rule.channels(filters)
+        _grouped(who, image, groups)
         _, places = rule.place(image)
         weight_key, bias_key = random.split(_checks.key(who, key))
         params = {"weight": given["weight_init"](weight_key, filters)}
@@ -694,11 +694,12 @@ def _layer(spec: Spec, axes: str, kernel: tuple[int, ...], rule: _Rule) -> Layer
         _checks.leaves(who, params, {name: roughly[name] for name in names})
         weight = params["weight"]
         ins, outs, groups = rule.channels(weight.shape)
+        exactly = {"weight": rule.filters(ins), "bias": (outs,)}
+        _checks.leaves(who, params, {name: exactly[name] for name in names})
         image = channels_second(_checks.ranked(who, x, axes))
         _checks.sized(who, x, 2 if x.ndim == 3 else 1, ins, _word(x.shape))
         _checks.same_dtype(who, x, weight)
-        exactly = {"weight": rule.filters(image.shape), "bias": (outs,)}
-        _checks.leaves(who, params, {name: exactly[name] for name in names})
+        _grouped(who, image.shape, groups)
         at, _ = rule.place(image.shape)
         kernels = rule.kernels(weight.shape)
         out = kernels.convolve(image, weight, params.get("bias"), at, groups)
