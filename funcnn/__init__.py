@@ -133,6 +133,7 @@ from funcnn.losses import (
     triplet,
 )
 from funcnn.optimizers import Optimizer, adam, adamw, apply_updates, sgd, sgd_update
+from funcnn.reparametrization import spectral_norm, weight_norm
 from funcnn.training import (
     TrainState,
     evaluate,
@@ -268,6 +269,7 @@ __all__ = [
     "softplus",
     "softsign",
     "spatial_dropout",
+    "spectral_norm",
     "split",
     "swiglu",
     "tanh",
@@ -280,6 +282,7 @@ __all__ = [
     "triplet",
     "upsample",
     "value_and_grad",
+    "weight_norm",
 ]
 
 __version__ = "0.1.0"
