@@ -68,9 +68,7 @@ def plan(operation: Operation, x_shape: Shape, weight_shape: Shape, window: Wind
     elif operation == "weight":
         rows = rows and (run >= _LONG or math.prod(weight_shape) <= _FEW)
     elif run >= _SHORT or not rows:
-        fits = all(
-            s == 1 and max(pad) <= d * (k - 1) for k, s, pad, d in zip(*window, strict=True)
-        )
+        fits = all(s == 1 and max(pad) <= d * (k - 1) for k, s, pad, d in zip(*window, strict=True))
         waste = math.prod(x_shape[2:]) / math.prod(places)
         if fits and (waste <= 1.25 or not rows):
             return Plan(rows, 1, correlate=True)
@@ -103,7 +101,7 @@ def convolve(
     if out.size:
         image, win = _image(numerics.prepare(x), window, chosen)
         taps = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], win.kernel[0], -1)
-        filters = taps.swapaxes(2, 3).reshape(groups, 1, taps.shape[1], -1)
+        filters = np.ascontiguousarray(taps.swapaxes(2, 3)).reshape(groups, 1, taps.shape[1], -1)
         for some in _chunks(chosen, places):
             columns = _columns(image, win, groups, some)
             stacked_product(filters, columns, _matrices(out, chosen, groups, some))
@@ -229,7 +227,7 @@ def _columns(image: Array, window: Window, groups: int, some: tuple[int, int]) -
     channels, height, *spatial, batch = image.shape
     (tall, *kernel), (step, *stride), ((low, high), *padding), (_, *dilation) = window
     start, stop = some
-    places = [stop - start, *output_size(Window(*(f[2:] for f in window)), tuple(spatial[1:]))]
+    places = [stop - start, *_places(window, spatial)]
     rows, depth = low + height + high, channels // groups * math.prod(kernel)
     count = math.prod(places) * batch
     padded = any(map(any, padding))
@@ -276,6 +274,13 @@ def _columns(image: Array, window: Window, groups: int, some: tuple[int, int]) -
     )
 
 
+def _places(window: Window, spatial: list[int]) -> Shape:
+    """Places along the axes after the one that is done in chunks."""
+    kernel, stride, padding, dilation = window
+    rest = Window(kernel[2:], stride[2:], padding[2:], dilation[2:])
+    return output_size(rest, tuple(spatial[1:]))
+
+
 def _matrices(image: Array, chosen: Plan, groups: int, some: tuple[int, int]) -> Array:
     """Some places of a contiguous ``(O, *places, N)`` as matrices ``(G, P, O / G, places * N)``."""
     rows, axis = (image.shape[1], 2) if chosen.rows else (1, 1)
@@ -287,9 +292,7 @@ def _matrices(image: Array, chosen: Plan, groups: int, some: tuple[int, int]) ->
 # --- and back --------------------------------------------------------------------------------------
 
 
-def _add_columns(
-    dx: Array, dout: Array, weight: Array, window: Window, some: tuple[int, int]
-) -> None:
+def _add_columns(dx: Array, dout: Array, weight: Array, window: Window, some: tuple[int, int]) -> None:
     """Add to ``dx`` what some places of the outputs, ``(G, P, O / G, places * N)``, give it.
 
     Row ``m * stride + r`` of the padded image meets tap ``r + stride * t`` of output row ``m - t``.
@@ -313,7 +316,8 @@ def _add_columns(
             continue
         met = taps[:, :, :, r::stride][:, :, :, ::-1]
         length = met.shape[3]
-        filters = met.transpose(0, 2, 4, 3, 1).reshape(groups, 1, -1, length * outs)
+        filters = np.ascontiguousarray(met.transpose(0, 2, 4, 3, 1))
+        filters = filters.reshape(groups, 1, -1, length * outs)
         seen = np.ndarray(
             (groups, image.shape[1], length * outs, count),
             dout.dtype,
@@ -330,8 +334,7 @@ def _fold(columns: Array, image: Array, window: Window, some: tuple[int, int]) -
     """Add ``(G, H, C / G * taps, places * N)`` to where the taps were read."""
     channels, height, *spatial, batch = image.shape
     groups, (_, *kernel) = columns.shape[0], window.kernel
-    rest = Window(*(f[2:] for f in window))
-    places = [some[1] - some[0], *output_size(rest, tuple(spatial[1:]))]
+    places = [some[1] - some[0], *_places(window, spatial)]
     shape = (groups, height, channels // groups, *kernel, *places, batch)
     parts = columns.reshape(shape).swapaxes(1, 2)
     target = image.reshape(groups, channels // groups, *image.shape[1:])

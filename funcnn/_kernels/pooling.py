@@ -30,9 +30,7 @@ def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
     return out.transpose(x.ndim - 1, *range(x.ndim - 1)), winners
 
 
-def max_pool_gradient(
-    dout: Array, winners: Winners, x_shape: tuple[int, ...], window: Window
-) -> Array:
+def max_pool_gradient(dout: Array, winners: Winners, x_shape: tuple[int, ...], window: Window) -> Array:
     """Each output's gradient goes to the element that won: winning rows first, then their columns."""
     share = dout.transpose(*range(1, dout.ndim), 0)
     for axis, taps in enumerate(reversed(winners)):
@@ -134,10 +132,10 @@ def _taps(size: int, window: Window, axis: int) -> list[tuple[slice, ...]]:
 
 
 def _padded(x: Array, window: Window, value: float) -> Array:
-    """``(C, *spatial, N)``, in borrowed memory if there is a border to add."""
+    """A contiguous ``(C, *spatial, N)``, in borrowed memory if there is a border to add."""
     last = x.transpose(*range(1, x.ndim), 0)
     if not any(map(any, window.padding)):
-        return last
+        return np.ascontiguousarray(last)
     sizes = [low + n + high for n, (low, high) in zip(x.shape[2:], window.padding, strict=True)]
     image = scratch("image", (last.shape[0], *sizes, last.shape[-1]), x.dtype)
     image.fill(value)
