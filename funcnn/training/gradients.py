@@ -13,6 +13,7 @@ import numpy as np
 from funcnn import _checks, random, tree
 from funcnn.combinators import statistics as new_statistics
 from funcnn.numerics._blas import single_blas_thread
+from funcnn.numerics._memory import keep_freed_memory
 from funcnn.types import Array, Key, Layer, Loss, Params, has_trait
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def value_and_grad(
         _checks.refuse_type("value_and_grad", f"`loss` must be a loss, got {loss!r}")
     if workers is not None:
         _checks.integer("value_and_grad", "workers", workers, 1)
+    keep_freed_memory()
     keeps_statistics = has_trait(net.spec, "statistics")
     coupled = has_trait(net.spec, "couples_batch")
     params_vjp = net.params_vjp or (lambda cache, dout: net.vjp(cache, dout)[0])
