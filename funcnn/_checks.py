@@ -277,12 +277,12 @@ def leaves(who: str, params: object, shapes: Mapping[str, tuple[int | None, ...]
         refuse(who, f"`params` must hold {wanted}, got {got or 'nothing'}")
     for name, wanted_shape in shapes.items():
         leaf = params[name]
+        if type(leaf) is np.ndarray and leaf.shape == wanted_shape:
+            continue
         if not isinstance(leaf, np.ndarray):
             refuse_type(who, f"`params[{name!r}]` must be an array, got {type(leaf).__name__}")
-        if leaf.ndim != len(wanted_shape) or any(
-            want is not None and want != got
-            for want, got in zip(wanted_shape, leaf.shape, strict=True)
-        ):
+        known = [want if want is not None else got for want, got in zip(wanted_shape, leaf.shape, strict=False)]
+        if leaf.ndim != len(wanted_shape) or leaf.shape != tuple(known):
             shown = "(" + ", ".join("*" if n is None else str(n) for n in wanted_shape)
             shown += ",)" if len(wanted_shape) == 1 else ")"
             refuse(who, f"`params[{name!r}]` must have shape {shown}, got {leaf.shape}")

@@ -16,7 +16,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # the numbers of glibc's malloc.h
 
 @cache
 def keep_freed_memory() -> None:
-    """Tell glibc to keep what is freed, once; ``FUNCNN_KEEP_MEMORY=0`` in the environment forbids it."""
+    """Tell glibc to keep what is freed, once; the environment's ``FUNCNN_KEEP_MEMORY=0`` forbids it."""
     if os.environ.get("FUNCNN_KEEP_MEMORY") == "0" or not hasattr(os, "confstr"):
         return
     try:
