@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from funcnn._checks import Refusal
 from funcnn.testing import _values
 from funcnn.types import Spec
 
@@ -117,6 +118,8 @@ def names_its_layer(error: Exception, spec: Spec) -> bool:
     """Whether a refusal begins ``kind: ...``, or, inside a network, ``path/of/kind1: ...``."""
     path, colon, text = str(error).partition(": ")
     known = _names(spec)
+    if isinstance(error, Refusal) and error.who in known:
+        known = {*known, *error.path}  # a combinator may have its own names, such as "forward"
     return bool(colon and text) and all(
         part in known or re.sub(r"\d+$", "", part) in known for part in path.split("/")
     )
