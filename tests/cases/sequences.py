@@ -8,17 +8,28 @@ import numpy as np
 
 from funcnn import (
     attention,
+    batch_norm,
+    bidirectional,
     bilinear,
     cross_attention,
+    dense,
+    drop_context,
+    dropout,
     embedding,
     gru,
+    keep_context,
+    layer_norm,
     learned_positions,
     lstm,
     multi_head_attention,
     positional_encoding,
     random,
+    relu,
+    residual_with_context,
     rnn,
     rotary,
+    serial,
+    time_distributed,
 )
 from funcnn import initializers as start
 from funcnn.types import Array
@@ -273,4 +284,64 @@ _LINEAR = [
     Case(bilinear(2, weight_init=start.he_normal(), bias_init=start.ones()), ((3, 2), (3, 2))),
 ]
 
-LAYERS = [*_RECURRENT, *_ATTENTION, *_EMBEDDING, *_LINEAR]
+_COMBINED = [
+    Case(
+        time_distributed(dense(2)),
+        (3, 4, 5),
+        refused=(
+            (
+                _zeros(3, 5),
+                "time_distributed: `x` must have 3 axes (N, T, F), got shape (3, 5)",
+            ),
+            (_zeros(3, 4, 6), "dense: `x` must have 5 features, got shape (12, 6)"),
+        ),
+    ),
+    Case(time_distributed(serial(dense(3), batch_norm(), relu(), dropout(0.5))), (3, 4, 2)),
+    *(
+        Case(bidirectional(build(2), merge=merge), (2, 3, 4))
+        for build, merge in (
+            (gru, "concatenate"),
+            (rnn, "sum"),
+            (lstm, "mean"),
+            (gru, "product"),
+        )
+    ),
+    Case(
+        bidirectional(serial(time_distributed(serial(dense(3), batch_norm())), lstm(2), dropout(0.5))),
+        (3, 3, 4),
+        refused=(
+            (
+                _zeros(3, 3, 5),
+                "forward/time_distributed1/dense1: `x` must have 4 features, got shape (9, 5)",
+            ),
+        ),
+    ),
+    Case(
+        keep_context(serial(time_distributed(serial(dense(2), batch_norm())), dropout(0.5))),
+        ((3, 4, 6), (3, 4)),
+        x=_PADDED,
+        refused=(
+            (_zeros(3, 4, 6), "keep_context: `x` must be a tuple (x, ...), got ndarray"),
+            ((), "keep_context: `x` must be a tuple (x, ...), got an empty one"),
+        ),
+    ),
+    Case(residual_with_context(cross_attention(2)), ((3, 3, 4), (3, 4, 5))),
+    Case(
+        residual_with_context(cross_attention(2, masked=True, rate=0.5)),
+        ((3, 3, 4), (3, 4, 5), (3, 4)),
+        x=(_normal(3, 3, 4), _normal(3, 4, 5), _SEEN),
+    ),
+    Case(drop_context(), ((3, 4, 6), (3, 4)), x=_PADDED),
+    Case(
+        serial(
+            keep_context(layer_norm()),
+            residual_with_context(multi_head_attention(2, masked=True)),
+            drop_context(),
+            lstm(2),
+        ),
+        ((3, 4, 6), (3, 4)),
+        x=_PADDED,
+    ),
+]
+
+LAYERS = [*_RECURRENT, *_ATTENTION, *_EMBEDDING, *_LINEAR, *_COMBINED]

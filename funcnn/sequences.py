@@ -1,0 +1,396 @@
+"""Combinators for sequences: one layer at every time step, both directions, a context on the side."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVarTuple
+
+import numpy as np
+
+from funcnn import _checks
+from funcnn._children import Child, apply_child, init_child, name_children, params_vjp_child, vjp_child
+from funcnn.types import Array, Cache, Key, Layer, Params, Sequence, Shape, Spec, Vector, X, Y
+
+__all__ = [
+    "bidirectional",
+    "drop_context",
+    "keep_context",
+    "residual_with_context",
+    "time_distributed",
+]
+
+C = TypeVarTuple("C")
+
+
+def time_distributed(layer: Layer[Vector, Vector]) -> Layer[Sequence, Sequence]:
+    """Give every time step to one layer, ``(N, T, F) -> (N, T, G)``.
+
+    Parameters
+    ----------
+    layer : Layer
+        From vectors ``(N, F)`` to vectors ``(N, G)``: a `dense`, or a `serial` of several.
+
+    Returns
+    -------
+    Layer
+        With the params of the layer.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of sequences, a layer that does not give vectors; and what
+        the layer refuses.
+
+    Notes
+    -----
+    Forward: the steps of all examples are one batch of ``N * T`` vectors. Pullback: the layer's, of
+    the same batch. What depends on the batch, as `batch_norm` does, sees all steps.
+
+    Examples
+    --------
+    >>> from funcnn import dense, random, time_distributed
+    >>> out_shape, params = time_distributed(dense(4)).init(random.key(0), (2, 5, 3))
+    >>> out_shape, list(params)
+    ((2, 5, 4), ['weight', 'bias'])
+    """
+    who = "time_distributed"
+    name_children(who, (layer,))
+
+    def merged(x: Array) -> Any:
+        return np.ascontiguousarray(x).reshape(x.shape[0] * x.shape[1], x.shape[2])
+
+    def split(shape: Shape, out_shape: Shape) -> Shape:
+        if len(out_shape) != 2:
+            _checks.refuse(who, f"the layer must give vectors (N, F), got shape {out_shape}")
+        return (*shape[:2], out_shape[1])
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        batch, steps, features = _checks.shape(who, shape, "N, T, F")
+        out_shape, params = layer.init(key, (-1 if batch < 0 else batch * steps, features))
+        return split(shape, out_shape), params
+
+    def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.ranked(who, x, "N, T, F")
+        out, cache = layer.apply(params, merged(x), key=key)
+        shape = split(x.shape, out.shape)
+        return out.reshape(shape), _marked(cache, "_shape", shape)
+
+    def inner(cache: Cache, dout: Array) -> tuple[Cache, Any]:
+        """What the layer pulls back."""
+        _checks.gradient(who, dout, cache["_shape"])
+        return _unmarked(cache, "_shape"), merged(dout)
+
+    def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Any]:
+        dparams, dx = layer.vjp(*inner(cache, dout))
+        return dparams, dx.reshape(*dout.shape[:2], dx.shape[1])
+
+    def params_vjp(cache: Cache, dout: Sequence) -> Params:
+        return _pulled_params(layer, *inner(cache, dout))
+
+    return Layer(init, apply, vjp, Spec(time_distributed, children=(layer.spec,)), params_vjp)
+
+
+def bidirectional(
+    layer: Layer[Sequence, Sequence], *, merge: str = "concatenate"
+) -> Layer[Sequence, Sequence]:
+    """Run two copies of a layer over a sequence, one of them from the end to the start.
+
+    Parameters
+    ----------
+    layer : Layer
+        From sequences to sequences of the same length.
+    merge : "concatenate", "sum", "mean" or "product", default "concatenate"
+        How the two outputs become one, time step by time step.
+
+    Returns
+    -------
+    Layer
+        With params ``{"forward": ..., "backward": ...}``, each as the layer has them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For another word, a layer that changes the length; and what the layer refuses.
+
+    Notes
+    -----
+    Forward: ``a = f(x)`` and ``b = r(g(r(x)))``, where ``r`` reverses time; ``y`` is ``a`` beside
+    ``b``, ``a + b``, ``(a + b) / 2`` or ``a * b``. Pullback: ``da`` and ``db`` are the parts of
+    ``dy``, ``dy`` twice, ``dy / 2`` twice, or ``dy * b`` and ``dy * a``; ``dx = df(da) +
+    r(dg(r(db)))``.
+
+    References
+    ----------
+    M. Schuster and K. Paliwal, "Bidirectional recurrent neural networks", 1997.
+
+    Examples
+    --------
+    >>> from funcnn import bidirectional, gru, random
+    >>> out_shape, params = bidirectional(gru(4)).init(random.key(0), (2, 5, 3))
+    >>> out_shape, list(params)
+    ((2, 5, 8), ['forward', 'backward'])
+    """
+    who = "bidirectional"
+    name_children(who, (layer,))
+    _checks.choice(who, "merge", merge, ("concatenate", "sum", "mean", "product"))
+    children: list[Child] = [("forward", layer), ("backward", layer)]
+
+    def merged(shape: Shape, out_shape: Shape) -> Shape:
+        if len(out_shape) != 3 or out_shape[:2] != shape[:2]:
+            _checks.refuse(who, f"the layer must keep the {shape[1]} time steps, got shape {out_shape}")
+        return (*out_shape[:2], out_shape[2] * (2 if merge == "concatenate" else 1))
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        checked = _checks.shape(who, shape, "N, T, F")
+        params: Params = {}
+        shapes = [init_child(child, _checks.key(who, key), checked, params) for child in children]
+        return merged(checked, shapes[0]), params
+
+    def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.children(who, params, ("forward", "backward"))
+        _checks.ranked(who, x, "N, T, F")
+        cache = {}
+        a, cache["forward"] = apply_child(children[0], params, x, key)
+        b, cache["backward"] = apply_child(children[1], params, x[:, ::-1], key)
+        b = b[:, ::-1]
+        cache["_shape"] = merged(x.shape, a.shape)
+        if merge == "concatenate":
+            return np.concatenate((a, b), 2), cache
+        if merge == "product":
+            cache["_factors"] = (a, b)
+            return a * b, cache
+        return (a + b if merge == "sum" else (a + b) * a.dtype.type(0.5)), cache
+
+    def parts(cache: Cache, dout: Array) -> tuple[Array, Array]:
+        """The gradients of both outputs, each in the order in which its copy ran."""
+        _checks.gradient(who, dout, cache["_shape"])
+        if merge == "concatenate":
+            half = dout.shape[2] // 2
+            return dout[:, :, :half], dout[:, ::-1, half:]
+        if merge == "product":
+            a, b = cache["_factors"]
+            return dout * b, (dout * a)[:, ::-1]
+        share = dout if merge == "sum" else dout * dout.dtype.type(0.5)
+        return share, share[:, ::-1]
+
+    def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Any]:
+        dparams: Params = {}
+        da, db = (
+            vjp_child(child, cache, part, dparams)
+            for child, part in zip(children, parts(cache, dout), strict=True)
+        )
+        return dparams, da + db[:, ::-1]
+
+    def params_vjp(cache: Cache, dout: Sequence) -> Params:
+        dparams: Params = {}
+        for child, part in zip(children, parts(cache, dout), strict=True):
+            params_vjp_child(child, cache, part, dparams)
+        return dparams
+
+    spec = Spec(bidirectional, (), {"merge": merge}, (layer.spec,))
+    return Layer(init, apply, vjp, spec, params_vjp)
+
+
+def keep_context(layer: Layer[X, Y]) -> Layer[tuple[X, *C], tuple[Y, *C]]:
+    """Run a layer on the first of several inputs, and pass on the others, ``(x, c) -> (f(x), c)``.
+
+    Parameters
+    ----------
+    layer : Layer
+        On the first input alone.
+
+    Returns
+    -------
+    Layer
+        On a tuple, with the params of the layer.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a tuple of arrays; and what the layer refuses.
+
+    Notes
+    -----
+    A context is what many layers of a network look at, and none of them changes: a memory, a mask.
+    Pullback: ``dx = df(dy)``; the gradient of the context is passed on (zeros for integers and
+    booleans).
+
+    Examples
+    --------
+    >>> from funcnn import keep_context, random, relu
+    >>> keep_context(relu()).init(random.key(0), ((2, 5, 3), (2, 5)))[0]
+    ((2, 5, 3), (2, 5))
+    """
+    who = "keep_context"
+    name_children(who, (layer,))
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        x, *context = _several(who, shape, "shape")
+        out_shape, params = layer.init(key, x)
+        return (out_shape, *context), params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        first, *context = _arrays(who, x)
+        out, cache = layer.apply(params, first, key=key)
+        return (out, *context), _marked(cache, "_context", _outlines(context, first))
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        first, *context = _several(who, dout, "dout")
+        dcontext = _passed(who, cache["_context"], context)
+        dparams, dx = layer.vjp(_unmarked(cache, "_context"), first)
+        return dparams, (dx, *dcontext)
+
+    def params_vjp(cache: Cache, dout: Any) -> Params:
+        return _pulled_params(layer, _unmarked(cache, "_context"), _several(who, dout, "dout")[0])
+
+    return Layer(init, apply, vjp, Spec(keep_context, children=(layer.spec,)), params_vjp)
+
+
+def residual_with_context(layer: Layer[tuple[X, *C], X]) -> Layer[tuple[X, *C], tuple[X, *C]]:
+    """Add what a layer makes of all inputs to the first, ``(x, c) -> (x + f(x, c), c)``.
+
+    Parameters
+    ----------
+    layer : Layer
+        On a tuple; it gives the shape of the first input.
+
+    Returns
+    -------
+    Layer
+        On a tuple, with the params of the layer.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a tuple of arrays, a layer that changes the shape; and what the
+        layer refuses.
+
+    Notes
+    -----
+    Pullback: with ``dx', dc' = df(dy)``, ``dx = dy + dx'`` and the context gets ``dc + dc'`` (zeros
+    for integers and booleans).
+
+    Examples
+    --------
+    >>> from funcnn import cross_attention, random, residual_with_context
+    >>> block = residual_with_context(cross_attention(2))
+    >>> block.init(random.key(0), ((2, 5, 4), (2, 7, 3)))[0]
+    ((2, 5, 4), (2, 7, 3))
+    """
+    who = "residual_with_context"
+    name_children(who, (layer,))
+
+    def same(shape: Shape, out_shape: Shape) -> Shape:
+        if shape != out_shape:
+            _checks.refuse(who, f"the layer must keep the shape {shape}, got {out_shape}")
+        return out_shape
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        first, *context = _several(who, shape, "shape")
+        out_shape, params = layer.init(key, shape)
+        return (same(first, out_shape), *context), params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        first, *context = _arrays(who, x)
+        out: Any
+        out, cache = layer.apply(params, x, key=key)
+        same(first.shape, out.shape)
+        return (first + out, *context), _marked(cache, "_context", _outlines(context, first))
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        first, *context = _several(who, dout, "dout")
+        passed = _passed(who, cache["_context"], context)
+        dparams, (dx, *dcontext) = layer.vjp(_unmarked(cache, "_context"), first)
+        both = [theirs + ours for theirs, ours in zip(passed, dcontext, strict=True)]
+        return dparams, (first + dx, *both)
+
+    def params_vjp(cache: Cache, dout: Any) -> Params:
+        return _pulled_params(layer, _unmarked(cache, "_context"), _several(who, dout, "dout")[0])
+
+    return Layer(init, apply, vjp, Spec(residual_with_context, children=(layer.spec,)), params_vjp)
+
+
+def drop_context() -> Layer[tuple[X, *C], X]:
+    """Go on with the first of several inputs, ``(x, c) -> x``.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a tuple of arrays.
+
+    Notes
+    -----
+    Pullback: ``dx = dy``, and zeros for the context.
+
+    Examples
+    --------
+    >>> from funcnn import drop_context, random
+    >>> drop_context().init(random.key(0), ((2, 5, 3), (2, 5)))[0]
+    (2, 5, 3)
+    """
+    who = "drop_context"
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return _checks.any_shape(who, _several(who, shape, "shape")[0]), {}
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.leaves(who, params, {})
+        first, *context = _arrays(who, x)
+        _checks.floating(who, first)
+        return first, {"shape": first.shape, "context": tuple(one.shape for one in context)}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        _checks.gradient(who, dout, cache["shape"])
+        return {}, (dout, *(np.zeros(shape, dout.dtype) for shape in cache["context"]))
+
+    return Layer(init, apply, vjp, Spec(drop_context))
+
+
+def _marked(cache: Cache, name: str, mark: Any) -> Cache:
+    """The layer's own cache, so that statistics have the path of their parameters, and a mark."""
+    return {**(cache if isinstance(cache, dict) else {"_cache": cache}), name: mark}
+
+
+def _unmarked(cache: Cache, name: str) -> Cache:
+    """What the layer gave."""
+    own = {part: value for part, value in cache.items() if part != name}
+    return own["_cache"] if own.keys() == {"_cache"} else own
+
+
+def _several(who: str, value: object, name: str) -> tuple[Any, ...]:
+    """A tuple of one thing and its context."""
+    if not isinstance(value, tuple):
+        _checks.refuse_type(who, f"`{name}` must be a tuple (x, ...), got {type(value).__name__}")
+    if not value:
+        _checks.refuse(who, f"`{name}` must be a tuple (x, ...), got an empty one")
+    return value
+
+
+def _arrays(who: str, x: object) -> tuple[Any, ...]:
+    return tuple(_checks.array(who, one) for one in _several(who, x, "x"))
+
+
+def _outlines(context: list[Array], like: Array) -> tuple[tuple[Shape, str | None], ...]:
+    """The shape of each context; and of one without a gradient, the dtype of the zeros it gets."""
+    return tuple((one.shape, None if one.dtype.kind == "f" else like.dtype.str) for one in context)
+
+
+def _passed(who: str, outlines: Any, dcontext: list[Array]) -> list[Array]:
+    """The gradients of the context that come from behind."""
+    if len(outlines) != len(dcontext):
+        _checks.refuse(who, f"`dout` must have {len(outlines) + 1} parts, got {len(dcontext) + 1}")
+    for one, (shape, _) in zip(dcontext, outlines, strict=True):
+        _checks.gradient(who, one, shape)
+    return [
+        one if zeros is None else np.zeros(shape, zeros)
+        for one, (shape, zeros) in zip(dcontext, outlines, strict=True)
+    ]
+
+
+def _pulled_params(layer: Layer[Any, Any], cache: Cache, dout: Any) -> Params:
+    """The gradients of the parameters, without the input's where the layer can."""
+    return layer.vjp(cache, dout)[0] if layer.params_vjp is None else layer.params_vjp(cache, dout)
