@@ -134,6 +134,13 @@ from funcnn.losses import (
 )
 from funcnn.optimizers import Optimizer, adam, adamw, apply_updates, sgd, sgd_update
 from funcnn.reparametrization import spectral_norm, weight_norm
+from funcnn.sequences import (
+    bidirectional,
+    drop_context,
+    keep_context,
+    residual_with_context,
+    time_distributed,
+)
 from funcnn.training import (
     TrainState,
     evaluate,
@@ -164,6 +171,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool3d",
     "batch_norm",
+    "bidirectional",
     "bilinear",
     "binary_cross_entropy_with_logits",
     "celu",
@@ -183,6 +191,7 @@ __all__ = [
     "data",
     "dense",
     "depthwise_conv",
+    "drop_context",
     "drop_path",
     "dropout",
     "elu",
@@ -209,6 +218,7 @@ __all__ = [
     "im2col",
     "initializers",
     "instance_norm",
+    "keep_context",
     "kl_divergence",
     "l1",
     "layer_norm",
@@ -250,6 +260,7 @@ __all__ = [
     "relu6",
     "reshape",
     "residual",
+    "residual_with_context",
     "rms_norm",
     "rnn",
     "rotary",
@@ -275,6 +286,7 @@ __all__ = [
     "tanh",
     "tanh_shrink",
     "threshold",
+    "time_distributed",
     "train_state",
     "train_step",
     "transpose",
