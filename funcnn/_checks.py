@@ -281,8 +281,8 @@ def leaves(who: str, params: object, shapes: Mapping[str, tuple[int | None, ...]
             continue
         if not isinstance(leaf, np.ndarray):
             refuse_type(who, f"`params[{name!r}]` must be an array, got {type(leaf).__name__}")
-        known = [want if want is not None else got for want, got in zip(wanted_shape, leaf.shape, strict=False)]
-        if leaf.ndim != len(wanted_shape) or leaf.shape != tuple(known):
+        pairs = zip(wanted_shape, leaf.shape, strict=False)
+        if leaf.ndim != len(wanted_shape) or not all(want in (None, got) for want, got in pairs):
             shown = "(" + ", ".join("*" if n is None else str(n) for n in wanted_shape)
             shown += ",)" if len(wanted_shape) == 1 else ")"
             refuse(who, f"`params[{name!r}]` must have shape {shown}, got {leaf.shape}")
