@@ -25,10 +25,12 @@ def average(x: Array, places: tuple[int, ...]) -> Array:
     if at is not None:
         return pooling.average_pool(x, at)
     last = np.moveaxis(x, 0, -1)
-    axes = tuple(range(1, last.ndim - 1))
     out = np.empty((x.shape[1], *places, x.shape[0]), x.dtype)
     for place, where in _bins(x.shape[2:], places):
-        out[place] = numerics.mean(last[where], axes)
+        seen = _flat(last[where])
+        taps = seen.shape[1]
+        out[place] = numerics.matmul(np.ones(taps, x.dtype), seen)  # faster than a sum of rows
+        out[place] /= x.dtype.type(taps)
     return np.moveaxis(out, -1, 0)
 
 
@@ -56,9 +58,7 @@ def maximum(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
     out = np.empty((x.shape[1], *places, x.shape[0]), x.dtype)
     winners = np.empty(out.shape, np.intp)
     for place, where in _bins(x.shape[2:], places):
-        block = last[where]
-        taps = math.prod(block.shape[1:-1])
-        seen = block.reshape(block.shape[0], taps, block.shape[-1])
+        seen = _flat(last[where])
         first = winners[place] = seen.argmax(1)
         out[place] = np.take_along_axis(seen, first[:, None], 1)[:, 0]
     return np.moveaxis(out, -1, 0), winners
@@ -91,6 +91,11 @@ def _bins(
     ]
     for pairs in product(*axes):
         yield (everything, *(i for i, _ in pairs)), (everything, *(seen for _, seen in pairs))
+
+
+def _flat(block: Array) -> Array:
+    """A bin ``(C, *bin, N)`` as ``(C, taps, N)``."""
+    return block.reshape(block.shape[0], math.prod(block.shape[1:-1]), block.shape[-1])
 
 
 def _spread(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Borders around images: constant, or a repetition of what they hold."""
+"""Borders around images: constant, or a repetition of what they hold. The memory order stays."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ Widths = tuple[tuple[int, int], ...]
 
 def pad(x: Array, widths: Widths, mode: str, value: float) -> Array:
     """``(N, C, *spatial)`` with `low` and `high` more elements on the sides of each axis of space."""
-    last = np.moveaxis(x, 0, -1)
-    out = np.full((last.shape[0], *grown(x.shape[2:], widths), last.shape[-1]), value, x.dtype)
-    out[inner(x.shape[2:], widths)] = last
+    spatial = x.shape[2:]
+    out = np.full_like(x, value, shape=(*x.shape[:2], *grown(spatial, widths)))
+    out[inner(spatial, widths)] = x
     if mode != "constant":
-        for at, source in _border(x.shape[2:], widths, mode):
+        for at, source in _border(spatial, widths, mode):
             out[at] = out[source]
-    return np.moveaxis(out, -1, 0)
+    return out
 
 
 def pad_gradient(dout: Array, spatial: tuple[int, ...], widths: Widths, mode: str) -> Array:
     """What came from an element goes back to it, corners first to the sides."""
-    slope = np.moveaxis(dout, 0, -1)
+    slope = dout
     if mode != "constant":
-        slope = slope.copy()
+        slope = dout.copy("K")
         for at, source in reversed(list(_border(spatial, widths, mode))):
             slope[source] += slope[at]
-    return np.moveaxis(slope[inner(spatial, widths)], -1, 0)
+    return slope[inner(spatial, widths)]
 
 
 def crop(x: Array, widths: Widths) -> Array:
     """A view of ``(N, C, *spatial)`` without `low` and `high` elements on the sides."""
     spatial = grown(x.shape[2:], tuple((-low, -high) for low, high in widths))
-    return np.moveaxis(np.moveaxis(x, 0, -1)[inner(spatial, widths)], -1, 0)
+    return x[inner(spatial, widths)]
 
 
 def grown(spatial: tuple[int, ...], widths: Widths) -> tuple[int, ...]:
@@ -50,16 +50,16 @@ def grown(spatial: tuple[int, ...], widths: Widths) -> tuple[int, ...]:
 
 
 def inner(spatial: tuple[int, ...], widths: Widths) -> tuple[slice, ...]:
-    """Where the image lies in ``(C, *spatial, N)`` with borders."""
+    """Where the image lies in ``(N, C, *spatial)`` with borders."""
     pairs = zip(spatial, widths, strict=True)
-    return (slice(None), *(slice(low, low + n) for n, (low, _) in pairs))
+    return (slice(None), slice(None), *(slice(low, low + n) for n, (low, _) in pairs))
 
 
 def _border(
     spatial: tuple[int, ...], widths: Widths, mode: str
 ) -> Iterator[tuple[tuple[slice | int, ...], tuple[slice | int, ...]]]:
     """Each line of the border, axis after axis, and the line within that it repeats."""
-    for axis, (n, (low, high)) in enumerate(zip(spatial, widths, strict=True), 1):
+    for axis, (n, (low, high)) in enumerate(zip(spatial, widths, strict=True), 2):
         before = (slice(None),) * axis
         for i in (*range(-low, 0), *range(n, n + high)):
             yield (*before, low + i), (*before, low + _source(i, n, mode))
