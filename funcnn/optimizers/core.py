@@ -66,7 +66,8 @@ def walk(
 ) -> tuple[Params, ...]:
     """The updates and the new states, from ``fn(path, gradient, param, *state)`` at each leaf.
 
-    Statistics have the update 0 and keep their state. All trees must match leaf by leaf.
+    Statistics have the update 0 and keep their state. All trees must match leaf by leaf; a state
+    may have other shapes, which are its maker's business.
     """
     out: tuple[Params, ...] = tuple({} for _ in range(1 + len(states)))
     try:
@@ -101,23 +102,18 @@ def _walk(
             for part in parts:
                 if not isinstance(part, (np.ndarray, np.generic)):
                     raise _Mismatch
-                if part.shape != leaf.shape or part.dtype != leaf.dtype:
-                    _differ(who, here, parts)
+            if parts[1].shape != leaf.shape or parts[1].dtype != leaf.dtype:
+                _differ(who, here, leaf, parts[1])
             results = tuple(map(np.asarray, fn(here, *parts)))  # a 0-d result stays an array
         for node, result in zip(out, results, strict=True):
             node[key] = result
 
 
-def _differ(who: str, path: str, parts: tuple[Any, ...]) -> None:
-    shapes, dtypes = ([getattr(part, name) for part in parts] for name in ("shape", "dtype"))
-    if any(shape != shapes[1] for shape in shapes):
-        wanted, got = shapes[1], next(shape for shape in shapes if shape != shapes[1])
-        text = f"`grads` must have the shapes of `params`, got {got} for {wanted} at {path!r}"
-        _checks.refuse(who, text)
-    wanted, got = dtypes[1], next(dtype for dtype in dtypes if dtype != dtypes[1])
-    _checks.refuse_type(
-        who, f"`grads` must have the dtypes of `params`, got {got} for {wanted} at {path!r}"
-    )
+def _differ(who: str, path: str, gradient: Array, param: Array) -> None:
+    word = "shape" if gradient.shape != param.shape else "dtype"
+    wanted, got = getattr(param, word), getattr(gradient, word)
+    text = f"`grads` must have the {word}s of `params`, got {got} for {wanted} at {path!r}"
+    (_checks.refuse if word == "shape" else _checks.refuse_type)(who, text)
 
 
 def stateless(spec: Spec, fn: Callable[..., Any]) -> Optimizer:
@@ -131,6 +127,30 @@ def stateless(spec: Spec, fn: Callable[..., Any]) -> Optimizer:
             return (fn(path, gradient, param),)
 
         return walk(spec.kind, leaf, grads, params)[0], state
+
+    return Optimizer(init, update, spec)
+
+
+def remembering(
+    spec: Spec,
+    names: tuple[str, ...],
+    at_step: Callable[[int], Callable[..., tuple[Any, ...]]],
+    start: float = 0.0,
+) -> Optimizer:
+    """An optimizer that keeps a few trees like the parameters, and counts its steps.
+
+    ``at_step(t)``, from 1, gives ``fn(path, gradient, param, *state) -> (update, *state)``.
+    """
+
+    def init(params: Params) -> State:
+        first = tree.map(lambda leaf: np.full_like(leaf, start), params)
+        return {"count": counted(0), **dict.fromkeys(names, first)}
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        steps = count(state)
+        old = [state[name] for name in names]
+        updates, *new = walk(spec.kind, at_step(steps), grads, params, *old)
+        return updates, {"count": counted(steps), **dict(zip(names, new, strict=True))}
 
     return Optimizer(init, update, spec)
 
@@ -149,11 +169,6 @@ def power(base: float, exponent: int) -> float:
 def count(state: State) -> int:
     """The number of the step that is being taken, from 1."""
     return int(state["count"]) + 1
-
-
-def zero() -> Array:
-    """A counter's start."""
-    return np.zeros((), np.int64)
 
 
 def counted(steps: int) -> Array:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, numerics, tree
+from funcnn import _checks, tree
 from funcnn.optimizers.core import Optimizer, State, stateless, walk
+from funcnn.optimizers.scaling import squared_norm
 from funcnn.types import Array, Params, Spec
 
 __all__ = ["add_decayed_weights", "clip", "clip_by_global_norm", "clip_by_norm", "freeze"]
@@ -103,11 +104,6 @@ def clip(limit: float) -> Optimizer:
         return np.minimum(np.maximum(gradient, -limit), limit)
 
     return stateless(Spec(clip, (limit,)), leaf)
-
-
-def squared_norm(x: Array) -> float:
-    """The sum of squares of all elements, in float64."""
-    return float(numerics.sum(np.multiply(x, x, dtype=np.float64).reshape(-1)))
 
 
 def _shrinking(norm: float, limit: float) -> float:

@@ -1,0 +1,346 @@
+"""Optimizers around optimizers: when they act, on which leaves, and what is kept beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from funcnn import _checks, tree
+from funcnn.optimizers.core import Optimizer, State, count, counted, walk
+from funcnn.optimizers.scaling import averaged
+from funcnn.types import Array, Params, Spec
+
+__all__ = [
+    "accumulate",
+    "ema",
+    "ema_params",
+    "lookahead",
+    "per_path",
+    "skip_nonfinite",
+]
+
+
+def _optimizer(who: str, value: object) -> Optimizer:
+    """An optimizer, and not the function that makes one."""
+    if not isinstance(value, Optimizer):
+        _checks.refuse_type(who, f"`optimizer` must be an Optimizer, got {value!r}")
+    return value
+
+
+def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
+    """Gather the gradients of several steps, then take one step with their mean.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        What takes the step.
+    steps : int
+        How many gradients make one step.
+
+    Returns
+    -------
+    Optimizer
+        With state ``{"count": (), "sum": tree, "inner": ...}``. In between, updates are 0.
+
+    Notes
+    -----
+    Equal batches give the step of one batch of all their examples. As `optax.MultiSteps`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.optimizers import accumulate, sgd
+    >>> optimizer, params = accumulate(sgd(1.0), 2), {"w": np.zeros(1)}
+    >>> first, state = optimizer.update({"w": np.array([1.0])}, optimizer.init(params), params)
+    >>> first, optimizer.update({"w": np.array([3.0])}, state, params)[0]
+    ({'w': array([0.])}, {'w': array([-2.])})
+    """
+    inner = _optimizer("accumulate", optimizer)
+    steps = _checks.integer("accumulate", "steps", steps, 1)
+
+    def init(params: Params) -> State:
+        return {"count": counted(0), "sum": tree.zeros_like(params), "inner": inner.init(params)}
+
+    def add(path: str, gradient: Array, param: Array, total: Array) -> tuple[Any, Any]:
+        return np.zeros_like(gradient), total + gradient
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        updates, total = walk("accumulate", add, grads, params, state["sum"])
+        taken = count(state)
+        if taken < steps:
+            return updates, {"count": counted(taken), "sum": total, "inner": state["inner"]}
+        updates, own = inner.update(tree.scale(total, 1 / steps), state["inner"], params)
+        return updates, {"count": counted(0), "sum": tree.zeros_like(total), "inner": own}
+
+    spec = Spec(accumulate, children=(inner.spec,), options={"steps": steps})
+    return Optimizer(init, update, spec)
+
+
+def skip_nonfinite(optimizer: Optimizer) -> Optimizer:
+    """Leave out steps whose gradient holds an infinity or NaN.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        What takes the other steps.
+
+    Returns
+    -------
+    Optimizer
+        With state ``{"skipped": (), "inner": ...}``: how many steps have been left out.
+
+    Notes
+    -----
+    The updates are 0 then, and the inner state stays as it is. As `optax.apply_if_finite`, without
+    its limit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.optimizers import sgd, skip_nonfinite
+    >>> optimizer, params = skip_nonfinite(sgd(1.0)), {"w": np.zeros(2)}
+    >>> optimizer.update({"w": np.array([1.0, np.nan])}, optimizer.init(params), params)[0]
+    {'w': array([0., 0.])}
+    """
+    inner = _optimizer("skip_nonfinite", optimizer)
+
+    def init(params: Params) -> State:
+        return {"skipped": counted(0), "inner": inner.init(params)}
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        if all(np.isfinite(leaf).all() for _, leaf in tree.leaves(grads)):
+            updates, own = inner.update(grads, state["inner"], params)
+            return updates, {"skipped": state["skipped"], "inner": own}
+        skipped = counted(int(state["skipped"]) + 1)
+        return tree.zeros_like(params), {"skipped": skipped, "inner": state["inner"]}
+
+    return Optimizer(init, update, Spec(skip_nonfinite, children=(inner.spec,)))
+
+
+def ema(decay: float = 0.999) -> Optimizer:
+    """Keep a moving average of the parameters; the last in its chain, so that it sees all updates.
+
+    Parameters
+    ----------
+    decay : float, default 0.999
+        What is kept of the average at each step.
+
+    Returns
+    -------
+    Optimizer
+        It passes updates on as they are; its state is ``{"average": tree}``, read by `ema_params`.
+
+    Notes
+    -----
+    ``a = decay a + (1 - decay) (w + u)``, from the first parameters on; running statistics are those
+    of the last step. As `torch.optim.swa_utils.AveragedModel` with ``get_ema_multi_avg_fn``.
+
+    References
+    ----------
+    B. Polyak and A. Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.optimizers import chain, ema, ema_params, sgd
+    >>> optimizer, params = chain(sgd(1.0), ema(0.75)), {"w": np.array([4.0])}
+    >>> _, state = optimizer.update({"w": np.array([4.0])}, optimizer.init(params), params)
+    >>> ema_params(state)
+    {'w': array([3.])}
+    """
+    decay = _checks.number("ema", "decay", decay, minimum=0, maximum=1)
+
+    def leaf(path: str, gradient: Array, param: Array, average: Array) -> tuple[Any, Any]:
+        return gradient, averaged(average, param + gradient, decay)
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        updates, average = walk("ema", leaf, grads, params, state["average"])
+        return updates, {"average": tree.replace(average, tree.select(params, tree.is_statistic))}
+
+    return Optimizer(lambda params: {"average": params}, update, Spec(ema, (decay,)))
+
+
+def ema_params(state: State) -> Params:
+    """The averaged parameters in the state of an optimizer with `ema`.
+
+    Parameters
+    ----------
+    state : dict
+        The state.
+
+    Returns
+    -------
+    dict
+        Parameters for the network.
+
+    Raises
+    ------
+    ValueError
+        For a state without any.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.optimizers import chain, ema, ema_params, sgd
+    >>> params = {"w": np.zeros(1)}
+    >>> ema_params(chain(sgd(0.1), ema()).init(params))
+    {'w': array([0.])}
+    """
+    found = _average(state)
+    if found is None:
+        _checks.refuse("ema_params", "`state` must be that of an optimizer with `ema`, got no average")
+    return found
+
+
+def _average(state: State) -> Params | None:
+    if set(state) == {"average"}:
+        return dict(state["average"])
+    below = (_average(part) for part in state.values() if isinstance(part, dict))
+    return next((part for part in below if part is not None), None)
+
+
+def lookahead(optimizer: Optimizer, steps: int = 5, rate: float = 0.5) -> Optimizer:
+    """Go some steps ahead, then come back part of the way.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        What goes ahead.
+    steps : int, default 5
+        How many steps.
+    rate : float, default 0.5
+        Which part of the way is kept.
+
+    Returns
+    -------
+    Optimizer
+        With state ``{"count": (), "slow": tree, "inner": ...}``.
+
+    Notes
+    -----
+    Every so many steps ``s = s + rate (w - s)`` and ``w = s``. As `optax.lookahead`.
+
+    References
+    ----------
+    M. Zhang, J. Lucas, G. Hinton and J. Ba, "Lookahead optimizer: k steps forward, 1 step back",
+    2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.optimizers import lookahead, sgd
+    >>> optimizer, params = lookahead(sgd(1.0), steps=1), {"w": np.array([0.0])}
+    >>> optimizer.update({"w": np.array([-4.0])}, optimizer.init(params), params)[0]
+    {'w': array([2.])}
+    """
+    inner = _optimizer("lookahead", optimizer)
+    steps = _checks.integer("lookahead", "steps", steps, 1)
+    rate = _checks.number("lookahead", "rate", rate, minimum=0, maximum=1)
+
+    def init(params: Params) -> State:
+        return {"count": counted(0), "slow": params, "inner": inner.init(params)}
+
+    def leaf(path: str, change: Array, param: Array, slow: Array) -> tuple[Any, Any]:
+        kept = slow + (param + change - slow) * rate
+        return kept - param, kept
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        updates, own = inner.update(grads, state["inner"], params)
+        taken, slow = count(state), state["slow"]
+        if taken == steps:
+            taken = 0
+            updates, slow = walk("lookahead", leaf, updates, params, slow)
+        return updates, {"count": counted(taken), "slow": slow, "inner": own}
+
+    spec = Spec(lookahead, children=(inner.spec,), options={"steps": steps, "rate": rate})
+    return Optimizer(init, update, spec)
+
+
+def divided(
+    spec: Spec,
+    parts: Mapping[str, Optimizer],
+    choose: Callable[[str, Array], str | None],
+) -> Optimizer:
+    """Each leaf to the part that ``choose(path, leaf)`` names; None is refused."""
+    who = spec.kind
+
+    def share(params: Params) -> dict[str, str]:
+        names = {path: choose(path, leaf) for path, leaf in tree.leaves(params)}
+        for path, name in names.items():
+            if name is None and not tree.is_statistic(path):
+                text = f"`rules` must have a pattern for every leaf, got none for {path!r}"
+                _checks.refuse(who, text)
+        return {path: name or next(iter(parts)) for path, name in names.items()}
+
+    def init(params: Params) -> State:
+        chosen = share(params)
+        states = {}
+        for name, part in parts.items():
+            if state := part.init(_selected(params, chosen, name)):
+                states[name] = state
+        return states
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        tree.map(lambda *_: None, params, grads)  # they must match
+        chosen = share(params)
+        updates: dict[str, Any] = {}
+        new: State = {}
+        for name, part in parts.items():
+            own_grads, own_params = (_selected(whole, chosen, name) for whole in (grads, params))
+            own, own_state = part.update(own_grads, state.get(name, {}), own_params)
+            updates.update(tree.leaves(own))
+            if own_state:
+                new[name] = own_state
+        return tree.map_with_path(lambda path, _: updates[path], params), new
+
+    return Optimizer(init, update, spec)
+
+
+def _selected(params: Params, chosen: dict[str, str], name: str) -> Params:
+    return tree.select(params, lambda path: chosen[path] == name)
+
+
+def per_path(rules: Mapping[str, Optimizer]) -> Optimizer:
+    """Another optimizer, or another learning rate, for other leaves.
+
+    Parameters
+    ----------
+    rules : mapping of str to Optimizer
+        Shell patterns for the paths of leaves, each with its optimizer; the first that fits counts,
+        so that ``"*"`` comes last.
+
+    Returns
+    -------
+    Optimizer
+        With state ``{"rule1": ..., "rule2": ...}``, in the order of the rules.
+
+    Raises
+    ------
+    ValueError
+        When used on parameters with a leaf that no pattern fits.
+
+    Notes
+    -----
+    Each optimizer sees its own leaves only, also for its norms.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.optimizers import per_path, sgd
+    >>> optimizer = per_path({"conv*": sgd(0.1), "*": sgd(1.0)})
+    >>> params = {"conv1": {"bias": np.ones(1)}, "dense1": {"bias": np.ones(1)}}
+    >>> optimizer.update(params, optimizer.init(params), params)[0]
+    {'conv1': {'bias': array([-0.1])}, 'dense1': {'bias': array([-1.])}}
+    """
+    if not isinstance(rules, Mapping) or not rules:
+        _checks.refuse_type("per_path", f"`rules` must map patterns to optimizers, got {rules!r}")
+    named = {f"rule{i}": _optimizer("per_path", part) for i, part in enumerate(rules.values(), 1)}
+
+    def choose(path: str, leaf: Array) -> str | None:
+        fits = (name for name, pattern in zip(named, rules, strict=True) if fnmatchcase(path, pattern))
+        return next(fits, None)
+
+    return divided(Spec(per_path, (dict(rules),)), named, choose)
