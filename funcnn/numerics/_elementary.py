@@ -9,6 +9,11 @@ An argument is cut down to a small one by tables (P. T. P. Tang's method), so th
 series is enough. Where a float64 is too short for half a unit in the last place, a value is an
 unevaluated sum ``high + low``.
 
+Largest errors in units in the last place, by ``scripts/measure_ulp.py --stride 1009``: over 4,256,658
+float32 values of all signs and exponents 0.500 for each function; over 2,000 random float64 values
+exp 0.50, expm1 0.98, log and log1p 0.50, tanh 1.61, sigmoid 1.71, erf 0.93, sin and cos 0.68, rsqrt
+1.43, power 0.51. Angles may have any size.
+
 References
 ----------
 .. [1] P. T. P. Tang, "Table-driven implementation of the exponential function in IEEE floating-point

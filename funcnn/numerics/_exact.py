@@ -68,7 +68,9 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     right = b[:, None] if b.ndim == 1 else b
     if not a.ndim or not b.ndim or left.shape[-1] != right.shape[-2]:
         return np.asarray(np.matmul(a, b))  # words the refusal
-    stack = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    stack = left.shape[:-2]
+    if stack != right.shape[:-2]:
+        stack = np.broadcast_shapes(stack, right.shape[:-2])
     shape = (*stack, left.shape[-2], right.shape[-1])
     visible = shape[:-2] + shape[-2:-1] * (a.ndim > 1) + shape[-1:] * (b.ndim > 1)
     if out is not None and out.shape != visible:
@@ -81,9 +83,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     target = out if out is not None and direct else np.empty(shape, kind)
     if left.shape[-1] and target.size:
         with np.errstate(all="ignore"):
-            for tile in _tiles(shape, left.shape[-1]):
-                rows, columns = (*tile[:-1], slice(None)), (*tile[:-2], slice(None), tile[-1])
-                _round(_cut(left, rows), _cut(right, columns), target[tile])
+            _product(left, right, target)
     else:
         target[...] = 0
     if direct:
@@ -144,20 +144,22 @@ def _widen(name: str, x: Array) -> Array:
     return wide
 
 
-def _round(a: Array, b: Array, out: Array) -> None:
+def _product(a: Array, b: Array, out: Array) -> None:
     """Bracket every entry, round where both ends agree, settle the rest."""
-    unsure, rows, columns = (_bracket32 if out.dtype == np.float32 else _bracket64)(a, b, out)
+    bracket = _bracket32 if out.dtype == np.float32 else _bracket64
+    if max(a.size, b.size, out.size) <= _TILE:
+        unsure = bracket(a, b, out)
+    else:
+        unsure = np.empty(out.shape, bool)
+        for tile in _tiles(out.shape, a.shape[-1]):
+            rows, columns = (*tile[:-1], slice(None)), (*tile[:-2], slice(None), tile[-1])
+            unsure[tile] = bracket(_cut(a, rows), _cut(b, columns), out[tile])
     if unsure.any():
-        finite = np.isfinite(rows)[..., :, None] & np.isfinite(columns)[..., None, :]
-        if not finite.all():
-            np.copyto(out, _special(a, b), where=~finite, casting="same_kind")
-            unsure &= finite
         _settle(a, b, out, unsure)
-    out += 0  # no two BLAS agree on the sign of a zero
 
 
-def _bracket32(a: Array, b: Array, out: Array) -> tuple[Array, Array, Array]:
-    """Round products of float32 values; where this is uncertain; the norms of rows and columns."""
+def _bracket32(a: Array, b: Array, out: Array) -> Array:
+    """Round products of float32 values; True where this is uncertain or not finite."""
     terms = a.shape[-1]
     total, more = _scratch("total", out.shape), _scratch("more", out.shape)
     rows, columns = np.zeros(a.shape[:-1]), np.zeros((*b.shape[:-2], b.shape[-1]))
@@ -180,11 +182,13 @@ def _bracket32(a: Array, b: Array, out: Array) -> tuple[Array, Array, Array]:
     )
     np.add(total, error, out=out, casting="same_kind")
     low = np.subtract(total, error, out=error).astype(np.float32)
-    return low != out, rows, columns
+    unsure = np.asarray(low != out)
+    out += 0  # no two BLAS agree on the sign of a zero
+    return unsure
 
 
-def _bracket64(a: Array, b: Array, out: Array) -> tuple[Array, Array, Array]:
-    """Round products of float64 values; where this is uncertain; the maxima of rows and columns."""
+def _bracket64(a: Array, b: Array, out: Array) -> Array:
+    """Round products of float64 values; True where this is uncertain or not finite."""
     terms = min(a.shape[-1], _PANEL)
     bits = (53 - (terms - 1).bit_length()) // 2
     rows, columns = np.abs(a).max(-1), np.abs(b).max(-2)
@@ -202,12 +206,15 @@ def _bracket64(a: Array, b: Array, out: Array) -> tuple[Array, Array, Array]:
     high, low = _two_sum(high, low)
     error = a.shape[-1] * (2 * 2.0 ** (-_SLICES * bits) + 2.0**-98)
     error = error * (rows != 0)[..., :, None] * (columns != 0)[..., None, :]
-    unsure = high + (low + error) != high + (low - error)
+    unsure = np.asarray(high + (low + error) != high + (low - error))
     np.ldexp(high, a_exponent + b_exponent, out=out)
+    out += 0
     # A subnormal result would be rounded twice.
     unsure |= (np.abs(out) < 2.0**-1021) & (high != 0)
-    unsure |= ~np.isfinite(rows)[..., :, None] | ~np.isfinite(columns)[..., None, :]
-    return unsure, rows, columns
+    special = ~np.isfinite(rows)[..., :, None] | ~np.isfinite(columns)[..., None, :]
+    np.copyto(out, np.nan, where=special)
+    unsure |= special
+    return unsure
 
 
 def _slices(x: Array, bits: int) -> list[Array]:
@@ -229,30 +236,31 @@ def _two_sum(x: Array, y: Array) -> tuple[Array, Array]:
 
 def _settle(a: Array, b: Array, out: Array, unsure: Array) -> None:
     """Compute the uncertain entries of `out` exactly."""
+    if not np.isfinite(out[unsure]).all():
+        rows, columns = np.isfinite(a).all(-1, keepdims=True), np.isfinite(b).all(-2, keepdims=True)
+        finite = rows & columns
+        np.copyto(out, _special(a, b), where=~finite, casting="same_kind")
+        unsure &= finite
+    if np.count_nonzero(unsure) > unsure.size >> 6:  # most often there is nothing to add up
+        meet = _meet(a != 0, b != 0)
+        np.copyto(out, 0, where=unsure & ~meet)
+        unsure &= meet
     places = np.unravel_index(np.flatnonzero(unsure), out.shape)
     a, b = (np.broadcast_to(x, out.shape[:-2] + x.shape[-2:]) for x in (a, b.swapaxes(-1, -2)))
-    if len(places[0]) > 8:  # most often because there is nothing to add up
-        meet = (_nonzero(a)[places[:-1]] & _nonzero(b)[(*places[:-2], places[-1])]).any(-1)
-        out[places] = np.where(meet, out[places], 0)
-        places = tuple(index[meet] for index in places)
     step = max(1, _TILE // a.shape[-1])
     for i in range(0, len(places[0]), step):
         *stack, row, column = place = tuple(index[i : i + step] for index in places)
         left = a[(*stack, row)].astype(np.float64)
         right = b[(*stack, column)].astype(np.float64)
         if out.dtype == np.float32:
-            out[place] = _sums(left * right)
+            terms = left * right
+            busy = terms.any(-1)
+            sums = np.zeros(len(terms))
+            sums[busy] = _sums(terms[busy])
+            out[place] = sums
         else:
             pairs = zip(left.tolist(), right.tolist(), strict=True)
             out[place] = [_inner_product(x, y) for x, y in pairs]
-
-
-def _nonzero(x: Array) -> Array:
-    """For each vector on the last axis, 64 bits a word: where it is not zero."""
-    octets = np.packbits(x != 0, axis=-1)
-    words = np.zeros((*octets.shape[:-1], -(-octets.shape[-1] // 8) * 8), np.uint8)
-    words[..., : octets.shape[-1]] = octets
-    return words.view(np.uint64)
 
 
 def _sums(terms: Array) -> Array:
