@@ -7,6 +7,7 @@ views instead of ``kh * kw``.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
     The first of equals wins, and a NaN wins over everything, as in PyTorch. Padding never wins.
     """
     out, winners = _max_pool(x, window, nan=False)
-    if out.size and np.isnan(out.max()):  # rare, so the comparisons need not ask each time
+    if out.size and np.isnan(np.maximum.reduce(out, axis=None)):  # rare, so the comparisons need not ask each time
         out, winners = _max_pool(x, window, nan=True)
     return out.transpose(x.ndim - 1, *range(x.ndim - 1)), winners
 
@@ -122,6 +123,7 @@ def _spread(share: Array, taps: Array | None, window: Window, axis: int, size: i
     return image
 
 
+@lru_cache(maxsize=1024)
 def _taps(size: int, window: Window, axis: int) -> list[tuple[slice, ...]]:
     """For each tap along an axis of a padded ``(C, *spatial, N)``, the elements that it meets."""
     kernel, stride, dilation = window.kernel[axis], window.stride[axis], window.dilation[axis]

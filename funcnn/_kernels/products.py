@@ -83,28 +83,34 @@ def stacked_product(filters: Array, columns: Array, out: Array) -> None:
 def summed_outer_product(left: Array, right: Array, dtype: np.dtype[Any]) -> Array:
     """``sum_p left[:, p] @ right[:, p].T`` for ``(G, P, M, D)`` and ``(G, P, N, D)``."""
     groups, places, rows, depth = left.shape
-    columns = right.shape[2]
-    total: Array | None = None
+    count = right.shape[2]
+    if depth <= _DEPTH and outer_tile(rows, depth, count) == (rows, count):
+        if places == 1:
+            out = np.empty((groups, 1, rows, count), dtype)
+            return numerics.matmul(left, right.swapaxes(2, 3), out=out)[:, 0]
+        if groups * places * rows * count <= _PARTIAL:
+            partial = scratch("partial", (groups, places, rows, count), dtype)
+            return numerics.sum(numerics.matmul(left, right.swapaxes(2, 3), out=partial), 1)
+    total = np.zeros((groups, rows, count), dtype)
     step = min(depth, _DEPTH)
-    block = max(1, _PARTIAL // max(groups * rows * columns * (depth // max(step, 1)), 1))
-    whole = depth // max(step, 1) * step
+    block = max(1, _PARTIAL // (groups * rows * count * -(-depth // step)))
+    whole = depth // step * step
     for start, stop in ((0, whole), (whole, depth)):
         if start == stop:
             continue
         step = min(step, stop - start)
-        height, width = outer_tile(rows, step, columns)
+        height, width = outer_tile(rows, step, count)
         for first in range(0, places, block):
             some = slice(first, first + block)
             a = _split(_split(left[:, some, :, start:stop], 3, step), 2, height)
             b = _split(_split(right[:, some, :, start:stop], 3, step), 2, width)
             a = a.transpose(0, 1, 4, 2, 3, 5)[:, :, :, :, None]  # (G, P, D/d, M/m, 1, m, d)
             b = b.transpose(0, 1, 4, 2, 5, 3)[:, :, :, None]  # (G, P, D/d, 1, N/n, d, n)
-            partial = scratch("partial", (groups, *a.shape[1:3], rows, columns), dtype)
+            partial = scratch("partial", (groups, *a.shape[1:3], rows, count), dtype)
             cut = _split(_split(partial, 4, width), 3, height)  # (G, P, D/d, M/m, m, N/n, n)
             numerics.matmul(a, b, out=cut.transpose(0, 1, 2, 3, 5, 4, 6))
-            part = numerics.sum(partial, (1, 2))
-            total = part if total is None else total + part
-    return np.zeros((groups, rows, columns), dtype) if total is None else total
+            total += numerics.sum(partial, (1, 2))
+    return total
 
 
 def _split(array: Array, axis: int, size: int) -> Array:
