@@ -95,7 +95,8 @@ def convolve(
         taps = weight.reshape(outs, ins, window.kernel[0] if rows else 1, -1)
         filters = np.ascontiguousarray(taps.swapaxes(1, 2)).reshape(groups, 1, outs // groups, -1)
         for layout in layouts(pixels.shape, seen, groups, pixels.itemsize, chunk):
-            stacked_product(filters, columns(pixels, layout), matrices(out, layout))
+            target = matrices(out, layout, out.shape[1] if rows else 1)
+            stacked_product(filters, columns(pixels, layout), target)
     if bias is not None:
         out += bias.reshape(-1, *(1,) * (x.ndim - 1))
     return out.transpose(x.ndim - 1, *range(x.ndim - 1))
@@ -115,8 +116,9 @@ def weight_gradient(
         return np.zeros(weight_shape, x.dtype)
     pixels, seen = image(numerics.prepare(x), window, rows)
     slopes = numerics.prepare(batch_last(dout)).transpose(*range(1, x.ndim), 0)
+    height = slopes.shape[1] if rows else 1
     parts = [
-        summed_outer_product(matrices(slopes, layout), columns(pixels, layout), x.dtype)
+        summed_outer_product(matrices(slopes, layout, height), columns(pixels, layout), x.dtype)
         for layout in layouts(pixels.shape, seen, groups, pixels.itemsize, chunk)
     ]
     total = parts[0]
@@ -144,8 +146,9 @@ def input_gradient(
         taps = weight.reshape(groups, outs // groups, ins, window.kernel[0] if rows else 1, -1)
         slopes = numerics.prepare(batch_last(dout)).transpose(*range(1, dout.ndim), 0)
         target, seen = (dx, window) if rows else (dx[:, None], heightened(window))
+        height = slopes.shape[1] if rows else 1
         for layout in layouts(target.shape, seen, groups, dout.itemsize, chunk):
-            add_columns(target, matrices(slopes, layout), taps, layout)
+            add_columns(target, matrices(slopes, layout, height), taps, layout)
     return dx.transpose(dx.ndim - 1, *range(dx.ndim - 1))
 
 

@@ -70,8 +70,8 @@ def layouts(
         here = (stop - start, *places[2:])
         count = math.prod(here) * batch
         itself = heights == tall == 1 and math.prod(kernel) == math.prod(stride) == 1
-        pitch = _pitch(count, size)
-        row = depth * pitch * size
+        line = pitch(count, size)
+        row = depth * line * size
         found.append(
             Layout(
                 window,
@@ -88,10 +88,10 @@ def layouts(
                     *(f * s for f, s in zip(steps[1:], stride, strict=True)),
                     size,
                 ),
-                (groups, heights, depth, pitch),
+                (groups, heights, depth, line),
                 (groups, height, depth, count),
                 (groups, places[0], tall * depth, count),
-                (heights * row, step * row, pitch * size, size),
+                (heights * row, step * row, line * size, size),
             )
         )
     return tuple(found)
@@ -103,23 +103,27 @@ def image(x: Array, window: Window, rows: bool) -> tuple[Array, Window]:
     An image that lends its first axis as H keeps its padding to be added by `columns`; another one
     gets an H of size 1, and its padding here.
     """
+    if rows:
+        return frame(x, ((0, 0),) * len(window.padding)), window
+    unpadded = window._replace(padding=((0, 0),) * len(window.padding))
+    return frame(x, window.padding)[:, None], heightened(unpadded)
+
+
+def frame(x: Array, padding: tuple[tuple[int, int], ...]) -> Array:
+    """``(N, C, *spatial)`` as a contiguous ``(C, *spatial, N)``, with zeros around it."""
     last = x.transpose(*range(1, x.ndim), 0)
-    padding = window.padding
-    if not rows and any(map(any, padding)):
-        sizes = [low + n + high for n, (low, high) in zip(x.shape[2:], padding, strict=True)]
-        framed = scratch("image", (last.shape[0], *sizes, last.shape[-1]), x.dtype)
-        for axis, (n, (low, _)) in enumerate(zip(x.shape[2:], padding, strict=True), 1):
-            before = (slice(None),) * axis
-            framed[(*before, slice(0, low))] = 0
-            framed[(*before, slice(low + n, None))] = 0
-        inside = (slice(low, low + n) for n, (low, _) in zip(x.shape[2:], padding, strict=True))
-        framed[(slice(None), *inside)] = last
-        last, window = framed, window._replace(padding=((0, 0),) * len(padding))
-    elif not last.flags.c_contiguous:
-        copied = scratch("image", last.shape, x.dtype)
-        copied[...] = last
-        last = copied
-    return (last, window) if rows else (last[:, None], heightened(window))
+    if last.flags.c_contiguous and not any(map(any, padding)):
+        return last
+    spatial = last.shape[1:-1]
+    inside = [slice(low, low + n) for n, (low, _) in zip(spatial, padding, strict=True)]
+    sizes = [at.stop + high for at, (_, high) in zip(inside, padding, strict=True)]
+    framed = scratch("image", (last.shape[0], *sizes, last.shape[-1]), x.dtype)
+    for axis, at in enumerate(inside, 1):
+        before = (slice(None),) * axis
+        framed[(*before, slice(0, at.start))] = 0
+        framed[(*before, slice(at.stop, None))] = 0
+    framed[(slice(None), *inside)] = last
+    return framed
 
 
 def heightened(window: Window) -> Window:
@@ -140,9 +144,7 @@ def columns(image: Array, layout: Layout) -> Array:
         made[:, low + height :] = 0
     parts = made[:, low : low + height, :, : layout.parts[3]].reshape(layout.seen)
     if not layout.padded:
-        parts[...] = np.ndarray(
-            layout.seen, image.dtype, image, layout.offset, layout.seen_strides
-        )
+        parts[...] = np.ndarray(layout.seen, image.dtype, image, layout.offset, layout.seen_strides)
     else:
         parts = parts.swapaxes(1, 2)
         source = image.reshape(layout.seen[0], layout.seen[2], *image.shape[1:])
@@ -156,9 +158,9 @@ def columns(image: Array, layout: Layout) -> Array:
     return np.ndarray(layout.windows, image.dtype, made, 0, layout.windows_strides)
 
 
-def matrices(image: Array, layout: Layout) -> Array:
-    """The layout's places of a contiguous ``(O, H, *rest, N)``: ``(G, P, O / G, places * N)``."""
-    groups, rows, _, count = layout.windows
+def matrices(image: Array, layout: Layout, rows: int) -> Array:
+    """The layout's places of a contiguous ``(O, rows, *rest, N)``: ``(G, rows, O / G, places * N)``."""
+    groups, _, _, count = layout.windows
     outs = image.shape[0] // groups
     parts = image.reshape(groups, outs, rows, -1, count // (layout.some.stop - layout.some.start))
     return parts[:, :, :, layout.some].reshape(groups, outs, rows, count).swapaxes(1, 2)
@@ -176,8 +178,8 @@ def add_columns(dx: Array, dout: Array, taps: Array, layout: Layout) -> None:
     before = -(-tall // stride) - 1
     after = max(0, (dx.shape[1] - 1 + low) // stride - height + 1)
     size = dout.itemsize
-    pitch = _pitch(count, size)
-    rows = scratch("rows", (groups, before + height + after, outs, pitch), dout.dtype)
+    line = pitch(count, size)
+    rows = scratch("rows", (groups, before + height + after, outs, line), dout.dtype)
     rows[:, :before] = 0
     rows[:, before + height :] = 0
     rows[:, before : before + height, :, :count] = dout
@@ -198,7 +200,7 @@ def add_columns(dx: Array, dout: Array, taps: Array, layout: Layout) -> None:
             ((first + low) // stride - length + 1 + before) * h,
             (g, h, o, size),
         )
-        made = scratch("columns", (*seen.shape[:2], filters.shape[2], pitch), dx.dtype)
+        made = scratch("columns", (*seen.shape[:2], filters.shape[2], line), dx.dtype)
         stacked_product(filters, seen, made[..., :count])
         parts = made[..., :count].reshape(groups, some.shape[1], *layout.seen[2:]).swapaxes(1, 2)
         target = some.reshape(groups, -1, *some.shape[1:])
@@ -237,7 +239,7 @@ def _meetings(window: Window, start: int, places: Shape, spatial: Shape) -> Meet
     return tuple((every + t, every + into, every + where) for t, into, where in found)
 
 
-def _pitch(count: int, size: int) -> int:
+def pitch(count: int, size: int) -> int:
     """Numbers from one row of a borrowed matrix to the next: an odd number of cache lines.
 
     At a large power of two, all rows would compete for the same few places of the cache.

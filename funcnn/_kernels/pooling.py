@@ -26,7 +26,7 @@ def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
     The first of equals wins, and a NaN wins over everything, as in PyTorch. Padding never wins.
     """
     out, winners = _max_pool(x, window, nan=False)
-    if out.size and np.isnan(np.maximum.reduce(out, axis=None)):  # rare, so the comparisons need not ask each time
+    if out.size and np.isnan(np.maximum.reduce(out, axis=None)):  # rare: asked once, not each time
         out, winners = _max_pool(x, window, nan=True)
     return out.transpose(x.ndim - 1, *range(x.ndim - 1)), winners
 
