@@ -360,6 +360,7 @@ def sgd_update(params: Params, grads: Params, lr: float) -> Params:
                 "sgd_update",
                 f"`grads` must have the shapes of `params`, got {gradient.shape} for {leaf.shape}",
             )
-        return np.asarray(leaf - gradient * leaf.dtype.type(rate))
+        moved = np.multiply(gradient, leaf.dtype.type(rate))
+        return np.subtract(leaf, moved, out=moved if moved.ndim else None)
 
     return tree.map(step, params, grads)
