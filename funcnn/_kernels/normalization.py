@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -29,18 +30,49 @@ def normalize(x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = T
     return Normalized(np.multiply(offset, rstd, out=square), rstd, mean, variance)
 
 
-def normalize_gradient(
-    dvalues: Array, values: Array, rstd: Array, axes: tuple[int, ...], centred: bool = True
-) -> Array:
-    """``dx = rstd * (dvalues - mean(dvalues) - values * mean(dvalues * values))``."""
-    dx = dvalues * values
-    share = numerics.mean(dx, axes, keepdims=True)
-    np.multiply(values, share, out=dx)
-    np.subtract(dvalues, dx, out=dx)
+def scale_gradients(dout: Array, values: Array, scale: Array) -> tuple[Array, Array]:
+    """``dscale = sum(dout * values)`` and ``dbias = sum(dout)``, where a scale has only size 1."""
+    others = tuple(axis for axis, size in enumerate(scale.shape) if size == 1)
+    return _sums(dout * values, others), _sums(dout, others)
+
+
+def normalize_gradients(
+    dout: Array,
+    values: Array,
+    rstd: Array,
+    scale: Array,
+    axes: tuple[int, ...],
+    centred: bool = True,
+) -> tuple[Array, Array, Array]:
+    """``dx``, ``dscale`` and ``dbias`` of ``scale * values + bias``; the scale broadcasts.
+
+    With ``dvalues = scale * dout``,
+    ``dx = rstd * (dvalues - mean(dvalues) - values * mean(dvalues * values))``.
+    """
+    product = dout * values
+    # Where one scale serves several elements it comes out of their sum, which is small.
+    alike = tuple(axis for axis in axes if scale.shape[axis] == 1)
+    weighted, total = _sums(product, alike), _sums(dout, alike)
+    others = tuple(axis for axis, size in enumerate(scale.shape) if size == 1)
+    dscale, dbias = _sums(weighted, others), _sums(total, others)
+    factor = rstd / rstd.dtype.type(prod(dout.shape[axis] for axis in axes))
+    share = _scaled_sums(weighted, scale, axes) * factor
+    dx = dout * (scale * rstd)
+    dx -= np.multiply(values, share, out=product)
     if centred:
-        dx -= numerics.mean(dvalues, axes, keepdims=True)
-    dx *= rstd
-    return dx
+        dx -= _scaled_sums(total, scale, axes) * factor
+    return dx, dscale, dbias
+
+
+def _sums(x: Array, axes: tuple[int, ...]) -> Array:
+    return numerics.sum(x, axes, keepdims=True) if axes else x
+
+
+def _scaled_sums(x: Array, scale: Array, axes: tuple[int, ...]) -> Array:
+    """``sum(x * scale)``, along the last axis as a product of matrices: in one go."""
+    if axes == (x.ndim - 1,) and x.shape[-1] == scale.size:
+        return numerics.matmul(x, scale.reshape(-1, 1))
+    return numerics.sum(x * scale, axes, keepdims=True)
 
 
 def window_sums(x: Array, before: int, after: int, axis: int) -> Array:

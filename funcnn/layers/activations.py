@@ -130,8 +130,9 @@ def _negative(x: Array) -> Array:
 
 def _choose(condition: Array, yes: float, no: Array | float, dtype: np.dtype[Any]) -> Array:
     """``where(condition, yes, no)`` for finite `yes` and `no`."""
-    other = no if isinstance(no, np.ndarray) else dtype.type(no)
-    return np.asarray(condition * dtype.type(yes) + ~condition * other)
+    chosen = np.asarray(condition * dtype.type(yes))
+    chosen += ~condition * (no if isinstance(no, np.ndarray) else dtype.type(no))
+    return chosen
 
 
 # --- rectifiers -----------------------------------------------------------------------------------
@@ -296,7 +297,8 @@ def threshold(threshold: float, value: float) -> Layer[X, X]:
     value = _checks.number("threshold", "value", value)
 
     def forward(x: Array) -> Any:
-        return np.where(x <= level, x.dtype.type(value), x)  # so that NaN stays
+        kept = x > level  # clipped before it is chosen: minus infinity times 0 is NaN
+        return x.clip(level, np.inf) * kept + _choose(kept, 0, value, x.dtype)
 
     def slope(x: Array) -> Any:
         return x > level
@@ -888,7 +890,7 @@ def hard_swish() -> Layer[X, X]:
         return x * np.clip(x + 3, 0, 6) / 6
 
     def slope(x: Array) -> Any:
-        return _choose(np.abs(x) < 3, 1, 0, x.dtype) * (x / 3 + 0.5) + (x >= 3)
+        return (np.abs(x) < 3) * (np.clip(x, -3, 3) / 3 + 0.5) + (x >= 3)
 
     return _elementwise(Spec(hard_swish), forward, slope)
 
@@ -1361,19 +1363,24 @@ def maxout(pieces: int, *, axis: int = -1) -> Layer[X, X]:
     pieces = _checks.integer("maxout", "pieces", pieces, 1)
     axis = _checks.integer("maxout", "axis", axis)
 
-    def groups(x: Array) -> Any:
-        """Candidates in an axis of their own, behind `axis`."""
-        place = axis % x.ndim
-        return x.reshape(*x.shape[:place], x.shape[place] // pieces, pieces, *x.shape[place + 1 :])
+    def candidates(x: Array) -> list[Array]:
+        """Views of the first of all neighbours, of the second, ..."""
+        before = (slice(None),) * (axis % x.ndim)
+        return [x[(*before, slice(first, None, pieces))] for first in range(pieces)]
 
     def forward(x: Array) -> Any:
-        return np.asarray(groups(x).max(axis % x.ndim + 1))
+        out = candidates(x)[0].copy(order="K")
+        for candidate in candidates(x)[1:]:
+            np.maximum(out, candidate, out=out)
+        return out
 
     def pullback(x: Array, dout: Array) -> Any:
-        candidates, place = groups(x), axis % x.ndim + 1
-        dx = np.zeros_like(candidates)
-        winners = np.expand_dims(candidates.argmax(place), place)
-        np.put_along_axis(dx, winners, np.expand_dims(dout, place), place)
-        return dx.reshape(x.shape)
+        largest, dx = forward(x), np.empty_like(x)
+        undecided = np.ones(dout.shape, np.bool_)
+        for candidate, dcandidate in zip(candidates(x), candidates(dx), strict=True):
+            wins = undecided & (candidate == largest)
+            np.multiply(dout, wins, out=dcandidate)
+            undecided &= ~wins
+        return dx
 
     return _along_axis(Spec(maxout, (pieces,), {"axis": axis}), forward, pullback, "x", axis, pieces)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnn import _checks, numerics
 from funcnn._kernels import normalization as kernels
-from funcnn._kernels.channels import channel_axis, collect, other_axes, spread
+from funcnn._kernels.channels import channel_axis, other_axes, spread
 from funcnn.initializers import ones, zeros
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait, X
 
@@ -118,21 +118,21 @@ def batch_norm(
                     "batch_norm",
                     f"`x` must have at least 2 values per channel in training, got shape {x.shape}",
                 )
+        scale = spread(params["scale"], rank) if affine else np.ones((1,) * rank, x.dtype)
         if track_running and key is None:
             mean, variance = (spread(params[name], rank) for name in ("running_mean", "running_var"))
             rstd = numerics.rsqrt(variance + epsilon)
-            cache: dict[str, Any] = {"x": x, "mean": mean, "rstd": rstd}
-            values = (x - mean) * rstd
-        else:
-            values, rstd, mean, variance = kernels.normalize(x, other_axes(rank), epsilon)
-            cache = {"normalized": values, "rstd": rstd}
-            if track_running:
-                count = x.size // mean.size
-                new = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
-                cache["running"] = {name: moved(params[name], new[name]) for name in new}
+            out = x * (scale * rstd)
+            out += (spread(params["bias"], rank) if affine else 0) - mean * (scale * rstd)
+            return out, {"x": x, "mean": mean, "rstd": rstd, "scale": scale}
+        values, rstd, mean, variance = kernels.normalize(x, other_axes(rank), epsilon)
+        cache: dict[str, Any] = {"normalized": values, "rstd": rstd, "scale": scale}
+        if track_running:
+            count = x.size // mean.size
+            new = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
+            cache["running"] = {name: moved(params[name], new[name]) for name in new}
         if affine:
-            cache["scale"] = params["scale"]
-            values = values * spread(params["scale"], rank)
+            values = values * scale
             values += spread(params["bias"], rank)
         return values, cache
 
@@ -141,19 +141,18 @@ def batch_norm(
         return np.asarray((1 - momentum) * old + momentum * new.reshape(-1))
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        rstd, constant = cache["rstd"], "x" in cache
-        shape = (cache["x"] if constant else cache["normalized"]).shape
-        _checks.gradient("batch_norm", dout, shape)
-        values = (cache["x"] - cache["mean"]) * rstd if constant else cache["normalized"]
-        dvalues, dparams = dout, {}
-        if affine:
-            dparams = {"scale": collect(dout * values), "bias": collect(dout)}
-            dvalues = dout * spread(cache["scale"], dout.ndim)
+        rstd, scale = cache["rstd"], cache["scale"]
+        _checks.gradient("batch_norm", dout, cache["x" if "x" in cache else "normalized"].shape)
+        if "x" in cache:  # the statistics were constants
+            dscale, dbias = kernels.scale_gradients(dout, cache["x"] - cache["mean"], scale)
+            dscale, dx = dscale * rstd, dout * (scale * rstd)
+        else:
+            values, axes = cache["normalized"], other_axes(dout.ndim)
+            dx, dscale, dbias = kernels.normalize_gradients(dout, values, rstd, scale, axes)
+        dparams = {"scale": dscale.reshape(-1), "bias": dbias.reshape(-1)} if affine else {}
         for name in starts.keys() - dparams.keys():
             dparams[name] = np.zeros(rstd.size, rstd.dtype)
-        if constant:
-            return dparams, dvalues * rstd
-        return dparams, kernels.normalize_gradient(dvalues, values, rstd, other_axes(dout.ndim))
+        return dparams, dx
 
     options = {"momentum": momentum, "epsilon": epsilon, "affine": affine}
     options["track_running"] = track_running
@@ -354,7 +353,19 @@ def instance_norm(*, epsilon: float = 1e-5, affine: bool = False) -> Layer[X, X]
     )
 
 
-Layout = tuple[Shape, tuple[int, ...], tuple[int, ...]]
+class _Layout(NamedTuple):
+    """How an input is seen while it is normalised.
+
+    view : the shape that it is brought to
+    axes : those of the view over which it is averaged
+    along : the axes of the input along which parameters lie
+    beside : the shape that parameters are brought to, which broadcasts against the view
+    """
+
+    view: Shape
+    axes: tuple[int, ...]
+    along: tuple[int, ...]
+    beside: Shape
 
 
 def _over_axes(
@@ -368,13 +379,13 @@ def _over_axes(
     for axis in given:
         _checks.integer(who, "axes", axis)
 
-    def layout(shape: Shape) -> Layout:
+    def layout(shape: Shape) -> _Layout:
         for axis in given:
             _checks.feature_axis(who, axis, len(shape))
         places = tuple(sorted({axis % len(shape) for axis in given}))
         if len(places) < len(given):
             _checks.refuse(who, f"`axes` must be different axes of the shape {shape}, got {axes}")
-        return shape, places, places
+        return _Layout(shape, places, places, _only(shape, places))
 
     return _within_examples(spec, layout, epsilon, scale=scale, bias=bias, centred=centred)
 
@@ -384,7 +395,7 @@ def _over_groups(spec: Spec, groups: int | None, epsilon: float, affine: bool) -
     who = spec.kind
     affine = _checks.boolean(who, "affine", affine)
 
-    def layout(shape: Shape) -> Layout:
+    def layout(shape: Shape) -> _Layout:
         place = channel_axis(len(shape))
         channels = shape[place]
         count = channels if groups is None else groups
@@ -394,72 +405,59 @@ def _over_groups(spec: Spec, groups: int | None, epsilon: float, affine: bool) -
         axes = tuple(axis for axis in range(1, len(split)) if axis != place)
         if all(split[axis] == 1 for axis in axes):
             _checks.refuse(who, f"`x` must have more than one value per group, got shape {shape}")
-        return split, axes, (place,)
+        return _Layout(split, axes, (place,), _only(split, (place, place + 1)))
 
     return _within_examples(spec, layout, epsilon, scale=affine, bias=affine, centred=True)
 
 
+def _only(shape: Shape, axes: tuple[int, ...]) -> Shape:
+    """A shape that broadcasts: of size 1 but along these axes."""
+    return tuple(n if axis in axes else 1 for axis, n in enumerate(shape))
+
+
 def _within_examples(
     spec: Spec,
-    layout: Callable[[Shape], Layout],
+    layout: Callable[[Shape], _Layout],
     epsilon: float,
     *,
     scale: bool,
     bias: bool,
     centred: bool,
 ) -> Layer[Any, Any]:
-    """Normalise a view of the input, of the shape and over the axes that `layout` says.
-
-    The third thing that it says are the axes of the input along which the parameters lie.
-    """
+    """Normalise a view of the input, as `layout` says for its shape."""
     who = spec.kind
     epsilon = _checks.number(who, "epsilon", epsilon, minimum=0)
     starts = ({"scale": _ONES} if scale else {}) | ({"bias": _ZEROS} if bias else {})
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         checked = _checks.any_shape(who, shape, 2)
-        sizes = tuple(checked[axis] for axis in layout(checked)[2])
+        sizes = tuple(checked[axis] for axis in layout(checked).along)
         _checks.key(who, key)
         return checked, {name: start(key, sizes) for name, start in starts.items()}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        view, axes, along = layout(_checks.any_ranked(who, x, 2).shape)
+        view, axes, along, beside = layout(_checks.any_ranked(who, x, 2).shape)
         _checks.leaves(who, params, dict.fromkeys(starts, (None,) * len(along)))
         for leaf in params.values():
             for axis, size in zip(along, leaf.shape, strict=True):
                 _checks.sized(who, x, axis, size, f"elements along axis {axis}")
             _checks.same_dtype(who, x, leaf)
         values, rstd, _, _ = kernels.normalize(x.reshape(view), axes, epsilon, centred)
-        out = values = values.reshape(x.shape)
-        if scale:
-            out = values * beside(params["scale"], x.shape, along)
+        factor = params["scale"].reshape(beside) if scale else np.ones((1,) * len(view), x.dtype)
+        out = values * factor if scale else values
         if bias:
-            out += beside(params["bias"], x.shape, along)
-        return out, {
-            "normalized": values,
-            "rstd": rstd,
-            **({"scale": params["scale"]} if scale else {}),
-        }
+            out += params["bias"].reshape(beside)
+        cache = {"normalized": values, "rstd": rstd, "scale": factor, "shape": x.shape}
+        return out.reshape(x.shape), cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        values = cache["normalized"]
-        _checks.gradient(who, dout, values.shape)
-        view, axes, along = layout(values.shape)
-        others = tuple(axis for axis in range(values.ndim) if axis not in along)
-        dparams, dvalues = {}, dout
-        if scale:
-            dparams["scale"] = numerics.sum(dout * values, others)
-            dvalues = dout * beside(cache["scale"], dout.shape, along)
-        if bias:
-            dparams["bias"] = numerics.sum(dout, others)
-        dx = kernels.normalize_gradient(
-            dvalues.reshape(view), values.reshape(view), cache["rstd"], axes, centred
+        _checks.gradient(who, dout, cache["shape"])
+        view, axes, along, _ = layout(dout.shape)
+        dx, dscale, dbias = kernels.normalize_gradients(
+            dout.reshape(view), cache["normalized"], cache["rstd"], cache["scale"], axes, centred
         )
-        return dparams, dx.reshape(dout.shape)
-
-    def beside(leaf: Array, shape: Shape, along: tuple[int, ...]) -> Array:
-        """A parameter in a shape that broadcasts against the input."""
-        return leaf.reshape([n if axis in along else 1 for axis, n in enumerate(shape)])
+        slopes, sizes = {"scale": dscale, "bias": dbias}, [dout.shape[axis] for axis in along]
+        return {name: slopes[name].reshape(sizes) for name in starts}, dx.reshape(dout.shape)
 
     return Layer(init, apply, vjp, spec)
 

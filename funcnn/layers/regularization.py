@@ -169,9 +169,7 @@ def _dropping(spec: Spec, min_rank: int, mask_shape: Callable[[Shape], Shape]) -
 
     def dropped(x: Array, mask: Array) -> Array:
         """``x`` times ``mask / (1 - rate)``, its own linear pullback."""
-        out: Array = x * mask
-        out *= scale
-        return out
+        return np.asarray(x * (mask * x.dtype.type(scale)))
 
     return Layer(init, apply, vjp, spec)
 
