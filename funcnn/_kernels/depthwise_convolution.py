@@ -1,37 +1,40 @@
-"""Depthwise convolution: few products for each number, so taps are added instead of laid in columns.
+"""Depthwise convolution: few products for each number, so nothing is laid in columns.
 
-Each channel has filters of its own, ``weight (C * M, 1, *kernel)``. Memory runs batch-last, as
-``(C, M, *spatial, N)`` with M = 1 for the input, and a few channels at a time are worked on, so that
-what the taps share stays in the cache.
+Each channel has filters of its own, ``weight (C * M, 1, *kernel)``. Memory runs batch-last. The ``kh``
+rows of the image that one output row sees are a matrix, and the next output row's matrix overlaps
+it: for each tap of the other axes, a column of a filter is multiplied with all of these. A sequence is
+an image of one row.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import product
+from typing import Any
 
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.columns import inside, padded, tap_slices
+from funcnn._kernels.columns import inside, tap_slices
+from funcnn._kernels.scratch import scratch
 from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
-
-_CHUNK = 1 << 15  # numbers of one tap's products at a time
 
 
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
     """``out[n, o, p] = bias[o] + sum_k weight[o, 0, k] x[n, o // M, p * stride + k * dilation]``."""
     places = output_size(window, x.shape[2:])
-    taps, base = tap_slices(window, places), padded(x, window)
     filters = _filters(weight, groups)
-    out = np.empty((*filters.shape[1:3], *places, x.shape[0]), x.dtype)
-    for some in _blocks(out):
-        total = out[some]
-        total[...] = 0 if bias is None else bias.reshape(filters.shape[1:])[some]
-        term = np.empty_like(total)
-        for where, tap in zip(taps, filters[:, some], strict=True):
-            total += np.multiply(base[some][where][:, None], tap, term)
+    shape = (*filters.shape[:2], *_run(places, x.shape[0]))
+    out, term = np.empty(shape, x.dtype), scratch("depthwise term", shape, x.dtype)
+    for tap, (column, rows) in enumerate(_seen(x, window, places)):
+        taps = np.ascontiguousarray(filters[column])[:, :, None, None]
+        numerics.matmul(taps, rows[:, None], term if tap else out)
+        if tap:
+            out += term
+    if bias is not None:
+        out += bias.reshape(groups, -1, 1, 1, 1)
     return np.moveaxis(out.reshape(weight.shape[0], *places, x.shape[0]), -1, 0)
 
 
@@ -39,49 +42,95 @@ def weight_gradient(
     x: Array, dout: Array, weight_shape: tuple[int, ...], window: Window, groups: int
 ) -> Array:
     """``dweight[o, 0, k] = sum_np dout[n, o, p] x[n, o // M, p * stride + k * dilation]``."""
-    taps, base = tap_slices(window, dout.shape[2:]), padded(x, window)
-    slopes = _slopes(dout, groups)
-    dfilters = np.empty((*slopes.shape[:2], len(taps)), x.dtype)
-    for some in _blocks(slopes):
-        slope = slopes[some]
-        columns = np.stack([base[some][where] for where in taps], 1)
-        flat = columns.reshape(len(slope), len(taps), math.prod(slope.shape[2:]))
-        rows = slope.reshape(*slope.shape[:2], flat.shape[2])
-        dfilters[some] = numerics.matmul(rows, flat.swapaxes(1, 2))
-    return dfilters.reshape(weight_shape)
+    places = dout.shape[2:]
+    dweight = np.empty(weight_shape, x.dtype)
+    dfilters = _filters(dweight, groups)
+    slopes = np.ascontiguousarray(np.moveaxis(dout, 0, -1))
+    slopes = slopes.reshape(*dfilters.shape[:2], *_run(places, x.shape[0])).swapaxes(3, 4)
+    for column, rows in _seen(x, window, places):
+        products = numerics.matmul(rows[:, None], slopes)  # (C, M, oh, kh, 1)
+        dfilters[column] = numerics.sum(products, 2)[..., 0]
+    return dweight
 
 
 def input_gradient(
     dout: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int
 ) -> Array:
-    """``dx``: each output's gradient, times its filter, added to where the window read."""
+    """``dx``: for stride 1 a convolution with the rotated filters, else the sum of the taps."""
+    full = _full(window)
+    multiplier = weight.shape[0] // groups
+    if full is not None:
+        rotated = np.flip(weight, tuple(range(2, weight.ndim)))
+        each = np.moveaxis(convolve(dout, rotated, None, full, weight.shape[0]), 0, -1)
+        if multiplier > 1:
+            each = numerics.sum(each.reshape(groups, multiplier, *each.shape[1:]), 1)
+        return np.moveaxis(each, -1, 0)
     spatial = x_shape[2:]
-    taps, slopes = tap_slices(window, dout.shape[2:]), _slopes(dout, groups)
-    filters = _filters(weight, groups)
+    last = np.moveaxis(dout, 0, -1)
+    slopes = last.reshape(groups, multiplier, *last.shape[1:])
+    filters = np.moveaxis(weight.reshape(groups, multiplier, -1), 2, 0)
     sizes = (n + low + high for n, (low, high) in zip(spatial, window.padding, strict=True))
     dx = np.zeros((groups, *sizes, x_shape[0]), dout.dtype)
-    for some in _blocks(slopes):
-        slope = slopes[some]
-        term = np.empty_like(slope[:, 0])
-        for where, tap in zip(taps, filters[:, some], strict=True):
-            for m in range(slope.shape[1]):
-                dx[some][where] += np.multiply(slope[:, m], tap[:, m], term)
+    for where, tap in zip(tap_slices(window, dout.shape[2:]), filters, strict=True):
+        for m in range(multiplier):
+            dx[where] += slopes[:, m] * tap[:, m].reshape(-1, *(1,) * (last.ndim - 1))
     return np.moveaxis(dx[inside(spatial, window)], -1, 0)
 
 
 def _filters(weight: Array, groups: int) -> Array:
-    """The weight as ``(taps, C, M, 1...)``, to be multiplied with ``(C, M, *spatial, N)``."""
-    filters = weight.reshape(groups, weight.shape[0] // groups, -1)
-    return np.moveaxis(filters, 2, 0)[(..., *[None] * (weight.ndim - 1))]
+    """A view ``(C, M, kh, kw...)``, with ``kh = 1`` for sequences."""
+    kernel = weight.shape[2:] if weight.ndim > 3 else (1, *weight.shape[2:])
+    return weight.reshape(groups, weight.shape[0] // groups, *kernel)
 
 
-def _slopes(dout: Array, groups: int) -> Array:
-    """The output's gradient as ``(C, M, *places, N)``."""
-    last = np.moveaxis(dout, 0, -1)
-    return last.reshape(groups, last.shape[0] // groups, *last.shape[1:])
+def _seen(
+    x: Array, window: Window, places: tuple[int, ...]
+) -> Iterator[tuple[tuple[Any, ...], Array]]:
+    """Each column of the filters, with the rows that each output row sees: ``(C, oh, kh, run)``."""
+    base = _padded(x, window)
+    if len(places) == 1:
+        base, places = base[:, None], (1, *places)
+        window = Window((1, *window.kernel), (1, *window.stride), ((0, 0),), (1, *window.dilation))
+    (kernel, *others), (stride, *steps), _, (dilation, *spreads) = window
+    for column in product(*map(range, others)):
+        where = [
+            slice(k * d, k * d + (p - 1) * s + 1, s)
+            for k, d, s, p in zip(column, spreads, steps, places[1:], strict=True)
+        ]
+        part = base[(slice(None), slice(None), *where)]
+        rows = part.reshape(*part.shape[:2], math.prod(part.shape[2:]))
+        channel, row, one = rows.strides
+        yield (..., *column), np.lib.stride_tricks.as_strided(
+            rows,
+            (len(rows), places[0], kernel, rows.shape[2]),
+            (channel, row * stride, row * dilation, one),
+            writeable=False,
+        )
 
 
-def _blocks(outs: Array) -> Iterator[slice]:
-    """Channels, as many at a time as make a chunk of ``(C, M, *places, N)``."""
-    step = max(1, _CHUNK // max(1, math.prod(outs.shape[1:])))
-    return (slice(start, start + step) for start in range(0, len(outs), step))
+def _run(places: tuple[int, ...], batch: int) -> tuple[int, int, int]:
+    """The shape in which ``(*places, N)`` lies under its filters: ``(oh, 1, run)``."""
+    rows = places[0] if len(places) > 1 else 1
+    return rows, 1, math.prod(places) // rows * batch
+
+
+def _padded(x: Array, window: Window) -> Array:
+    """``(C, *spatial, N)`` with zeros around; perhaps in borrowed memory."""
+    last = np.moveaxis(x, 0, -1)
+    if not any(map(any, window.padding)):
+        return np.ascontiguousarray(last)
+    spatial = x.shape[2:]
+    sizes = (n + low + high for n, (low, high) in zip(spatial, window.padding, strict=True))
+    base = scratch("depthwise image", (x.shape[1], *sizes, x.shape[0]), x.dtype)
+    base.fill(0)
+    base[inside(spatial, window)] = last
+    return base
+
+
+def _full(window: Window) -> Window | None:
+    """The window of the input gradient where that is a convolution itself."""
+    spans = [d * (k - 1) for k, d in zip(window.kernel, window.dilation, strict=True)]
+    pads = tuple((f - low, f - high) for f, (low, high) in zip(spans, window.padding, strict=True))
+    if any(s > 1 for s in window.stride) or any(min(pair) < 0 for pair in pads):
+        return None
+    return window._replace(padding=pads)
