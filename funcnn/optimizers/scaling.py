@@ -20,7 +20,6 @@ from funcnn.optimizers.core import (
     walk,
 )
 from funcnn.schedules import Schedule
-from funcnn.schedules import Schedule
 from funcnn.types import Array, Params, Spec
 
 __all__ = [

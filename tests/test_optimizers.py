@@ -1,0 +1,470 @@
+"""What every optimizer keeps to, and what the names of the transformations promise."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from funcnn import numerics, optimizers, random, schedules, tree
+from funcnn.optimizers import (
+    Optimizer,
+    aliases,
+    apply_updates,
+    chain,
+    learning_rate,
+    limits,
+    matrices,
+    quasi_newton,
+    scaling,
+    wrappers,
+)
+from funcnn.types import Array, Params, rebuild
+
+_KEY = random.key(31)
+_SGD = optimizers.sgd(0.1)
+_LOOSE: Any = optimizers  # to call what mypy would refuse
+
+CASES = [
+    optimizers.sgd(0.1),
+    optimizers.sgd(schedules.linear(0.1, 0.0, 5), 0.9, nesterov=True, weight_decay=0.1, mask="*"),
+    optimizers.momentum(0.1),
+    optimizers.nesterov(0.1),
+    optimizers.adagrad(0.1, initial=0.1),
+    optimizers.adadelta(),
+    optimizers.rmsprop(0.01, momentum=0.9, centered=True),
+    optimizers.adam(schedules.cosine(0.01, 10)),
+    optimizers.adamw(0.01, 0.3, mask="*"),
+    optimizers.nadam(),
+    optimizers.radam(0.01, beta2=0.9),
+    optimizers.amsgrad(),
+    optimizers.adamax(),
+    optimizers.adabelief(),
+    optimizers.lion(0.01, 0.1, mask="*"),
+    optimizers.lamb(0.1, 0.1, mask="*"),
+    optimizers.lars(0.1, 0.1, mask="*"),
+    optimizers.adafactor(0.1, 0.1, mask="*"),
+    optimizers.muon(0.1, 0.1),
+    optimizers.muon(matrices="dense1/*", others=optimizers.sgd(0.1)),
+    optimizers.lbfgs(0.5, memory=2),
+    chain(optimizers.scale(-0.1)),
+    chain(optimizers.clip(0.1), _SGD),
+    chain(optimizers.clip_by_norm(0.1), _SGD),
+    chain(optimizers.clip_by_global_norm(0.1), optimizers.add_decayed_weights(0.1, "*"), _SGD),
+    chain(_SGD, optimizers.freeze("dense1/*")),
+    chain(optimizers.adam(), optimizers.ema(0.9)),
+    optimizers.accumulate(optimizers.adam(), 3),
+    optimizers.skip_nonfinite(optimizers.adam()),
+    optimizers.lookahead(optimizers.adam(), 2, 0.3),
+    optimizers.per_path({"dense1/*": optimizers.adam(), "*": _SGD}),
+]
+
+each = pytest.mark.parametrize("optimizer", CASES, ids=repr)
+
+
+def _params(dtype: Any = np.float64) -> Params:
+    def draw(label: str, *shape: int) -> Array:
+        return random.normal(random.fold_in(_KEY, label), shape, dtype=dtype)
+
+    return {
+        "batch_norm1": {
+            "running_mean": draw("m", 3),
+            "running_variance": draw("v", 2, 2) ** 2,
+            "scale": draw("s", 3),
+        },
+        "conv1": {"weight": draw("w", 3, 2, 2, 2)},
+        "dense1": {"bias": draw("b", 4), "weight": draw("d", 4, 3)},
+        "temperature": draw("t"),
+    }
+
+
+def _gradient(params: Params) -> Params:
+    """Not zero for the statistics, which must not matter."""
+    return tree.map(lambda leaf: np.asarray(leaf * leaf.dtype.type(0.7) + leaf.dtype.type(0.1)), params)
+
+
+def _frozen(params: Params) -> Params:
+    for _, leaf in tree.leaves(params):
+        leaf.flags.writeable = False
+    return params
+
+
+def _trajectory(optimizer: Optimizer, params: Params, steps: int = 5) -> list[tuple[Params, Params]]:
+    """Parameters and states; all of them read-only on the way."""
+    params, state, visited = _frozen(params), _frozen(optimizer.init(params)), []
+    for _ in range(steps):
+        updates, state = optimizer.update(_frozen(_gradient(params)), state, params)
+        params = _frozen(apply_updates(params, _frozen(updates)))
+        visited.append((params, _frozen(state)))
+    return visited
+
+
+@each
+def test_statistics_are_neither_touched_nor_decayed(optimizer: Optimizer) -> None:
+    start = _params()
+    params, state = start, optimizer.init(start)
+    for _ in range(4):
+        grads = _gradient(params)
+        grads["batch_norm1"]["running_mean"][:] = 1e30
+        updates, state = optimizer.update(grads, state, params)
+        for name in ("running_mean", "running_variance"):
+            assert not updates["batch_norm1"][name].any()
+        params = apply_updates(params, updates)
+    for name in ("running_mean", "running_variance"):
+        assert params["batch_norm1"][name].tobytes() == start["batch_norm1"][name].tobytes()
+
+
+@each
+def test_statistics_do_not_count_in_norms(optimizer: Optimizer) -> None:
+    params = _params()
+    grads, others = _gradient(params), _gradient(params)
+    others["batch_norm1"]["running_mean"] = np.full(3, 1e3)
+    state = optimizer.init(params)
+    assert tree.equal(
+        optimizer.update(grads, state, params)[0], optimizer.update(others, state, params)[0]
+    )
+
+
+@each
+def test_same_bits_again_and_nothing_is_written(optimizer: Optimizer) -> None:
+    first, second = (_trajectory(optimizer, _params()) for _ in range(2))
+    for (params, state), (again, state_again) in zip(first, second, strict=True):
+        assert tree.equal(params, again)
+        assert tree.equal(state, state_again)
+    assert not tree.equal(first[0][0], first[-1][0])
+
+
+@each
+def test_state_is_a_tree_of_arrays_that_can_be_taken_up_again(optimizer: Optimizer) -> None:
+    visited = _trajectory(optimizer, _params())
+    params, state = visited[1]
+    for path, leaf in tree.leaves(state):
+        assert isinstance(leaf, np.ndarray), path
+        assert leaf.dtype in (np.float64, np.int64), path
+    assert tree.leaves(state).__len__() == tree.leaves(optimizer.init(params)).__len__()
+    state = tree.map(np.copy, state)
+    for expected, _ in visited[2:]:
+        updates, state = optimizer.update(_gradient(params), state, params)
+        params = apply_updates(params, updates)
+        assert tree.equal(params, expected)
+
+
+@each
+def test_float32_stays_float32(optimizer: Optimizer) -> None:
+    params = _params(np.float32)
+    for path, leaf in tree.leaves(_trajectory(optimizer, params)[-1][0]):
+        assert isinstance(leaf, np.ndarray), path
+        assert leaf.dtype == np.float32, path
+    state = _trajectory(optimizer, params)[-1][1]
+    for path, leaf in tree.leaves(state):
+        assert leaf.dtype == np.float32 or not leaf.ndim, path
+    narrow = tree.cast(_trajectory(optimizer, params)[-1][0], np.float64)
+    wide = _trajectory(optimizer, tree.cast(params, np.float64))[-1][0]
+    assert tree.allclose(narrow, wide, 1e-3, 1e-4)
+
+
+@each
+def test_pickled_and_rebuilt_it_is_the_same(optimizer: Optimizer) -> None:
+    expected = _trajectory(optimizer, _params())[-1]
+    for other in (pickle.loads(pickle.dumps(optimizer)), rebuild(optimizer.spec)):
+        assert repr(other) == repr(optimizer)
+        found = _trajectory(other, _params())[-1]
+        assert tree.equal(found[0], expected[0])
+        assert tree.equal(found[1], expected[1])
+
+
+@each
+def test_the_order_of_keys_does_not_matter(optimizer: Optimizer) -> None:
+    params = _params()
+    turned = dict(reversed(params.items()))
+    assert tree.equal(
+        _trajectory(optimizer, params)[-1][0], _trajectory(optimizer, turned)[-1][0]
+    )
+
+
+@each
+def test_portable_arithmetic_gives_nearly_the_same(optimizer: Optimizer) -> None:
+    fast = _trajectory(optimizer, _params())[-1][0]
+    with numerics.portable():
+        portable = _trajectory(optimizer, _params())[-1][0]
+    assert tree.allclose(fast, portable, 1e-9, 1e-9)
+
+
+@each
+def test_what_does_not_match_is_refused(optimizer: Optimizer) -> None:
+    params = _params()
+    state = optimizer.init(params)
+    short, wide, narrow = (_gradient(params) for _ in range(3))
+    del short["dense1"]["bias"]
+    wide["dense1"]["bias"] = np.zeros((4, 4))
+    narrow["dense1"]["bias"] = np.zeros(4, np.float32)
+    with pytest.raises(ValueError, match="trees must match at 'dense1': only one has bias"):
+        optimizer.update(short, state, params)
+    with pytest.raises(ValueError, match=r"got \(4, 4\) for \(4,\) at 'dense1/bias'"):
+        optimizer.update(wide, state, params)
+    with pytest.raises(TypeError, match="dtypes of `params`, got float32 for float64 at 'dense1/bias'"):
+        optimizer.update(narrow, state, params)
+    with pytest.raises(ValueError, match="trees must match: a dict here, a leaf there"):
+        optimizer.update([1.0], state, params)
+
+
+def test_every_constructor_is_among_the_cases() -> None:
+    made = repr(CASES) + "".join(repr(rebuild(case.spec).spec) for case in CASES)
+    own = {"trace", "scale_by_", "ema_params", "squared_norm"}
+    for module in (aliases, limits, matrices, quasi_newton, scaling, wrappers):
+        for name in module.__all__:
+            if not any(name.startswith(start) for start in own):
+                assert f"{name}(" in made, f"add a case of {name}"
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optimizers.sgd(0.1),
+        optimizers.momentum(0.03),
+        optimizers.nesterov(0.03),
+        optimizers.adagrad(0.3),
+        optimizers.adadelta(3.0, epsilon=1e-3),
+        optimizers.rmsprop(0.02),
+        optimizers.adam(0.05),
+        optimizers.adamw(0.05),
+        optimizers.nadam(0.05),
+        optimizers.radam(0.05),
+        optimizers.amsgrad(0.05),
+        optimizers.adamax(0.05),
+        optimizers.adabelief(0.05),
+        optimizers.lion(0.03),
+        optimizers.lamb(0.05),
+        optimizers.lars(1.0, coefficient=0.02),
+        optimizers.adafactor(0.05),
+        optimizers.muon(0.05),
+        optimizers.lbfgs(),
+    ],
+    ids=repr,
+)
+def test_it_fits_a_line(optimizer: Optimizer) -> None:
+    """A least-squares problem with a known answer, in 200 steps."""
+    x = random.normal(_KEY, (64, 5), dtype=np.float64)
+    weight = random.normal(random.fold_in(_KEY, "w"), (2, 5), dtype=np.float64)
+    y = x @ weight.T + 0.5
+    params: Params = {"weight": 0.1 * np.ones((2, 5)), "bias": 0.1 * np.ones(2)}
+    state = optimizer.init(params)
+    start = float(np.mean((x @ params["weight"].T + params["bias"] - y) ** 2))
+    for _ in range(200):
+        error = x @ params["weight"].T + params["bias"] - y
+        grads = {"weight": error.T @ x / 64, "bias": error.mean(0)}
+        updates, state = optimizer.update(grads, state, params)
+        params = apply_updates(params, updates)
+    loss = float(np.mean((x @ params["weight"].T + params["bias"] - y) ** 2))
+    assert loss < 0.02 * start
+
+
+# --- the learning rate ----------------------------------------------------------------------------
+
+
+def test_the_learning_rate_can_be_read() -> None:
+    params = {"w": np.zeros(1)}
+    rate = schedules.step_decay(0.8, 0.5, 2)
+    for optimizer in (
+        optimizers.sgd(rate),
+        optimizers.lbfgs(rate),
+        chain(optimizers.clip(1.0), optimizers.adamw(rate)),
+        optimizers.accumulate(optimizers.adam(rate), 1),
+        optimizers.per_path({"*": optimizers.adam(rate)}),
+    ):
+        state, seen = optimizer.init(params), []
+        for _ in range(4):
+            seen.append(learning_rate(state))
+            _, state = optimizer.update({"w": np.ones(1)}, state, params)
+        assert seen == [0.8, 0.8, 0.4, 0.4]
+    assert learning_rate(optimizers.adam(0.3).init(params)) == 0.3
+    with pytest.raises(ValueError, match="learning_rate: `state` must hold a learning rate"):
+        learning_rate(optimizers.trace().init(params))
+
+
+def test_a_schedule_sets_the_step() -> None:
+    optimizer, params = optimizers.sgd(schedules.linear(1.0, 0.0, 4)), {"w": np.zeros(1)}
+    state, steps = optimizer.init(params), []
+    for _ in range(5):
+        updates, state = optimizer.update({"w": np.ones(1)}, state, params)
+        steps.append(-float(updates["w"][0]))
+    assert steps == [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+# --- what the names promise -----------------------------------------------------------------------
+
+
+def test_decay_is_for_weights_by_default() -> None:
+    params = _params()
+    zeros = tree.zeros_like(params)
+    updates, _ = optimizers.add_decayed_weights(0.1).update(zeros, {}, params)
+    moved = [path for path, leaf in tree.leaves(updates) if leaf.any()]
+    assert moved == ["conv1/weight", "dense1/weight"]
+    np.testing.assert_array_equal(updates["dense1"]["weight"], 0.1 * params["dense1"]["weight"])
+    by_name, _ = optimizers.add_decayed_weights(0.1, "*/bias").update(zeros, {}, params)
+    assert [path for path, leaf in tree.leaves(by_name) if leaf.any()] == ["dense1/bias"]
+    by_rule, _ = optimizers.add_decayed_weights(0.1, _is_scalar).update(zeros, {}, params)
+    assert [path for path, leaf in tree.leaves(by_rule) if leaf.any()] == ["temperature"]
+
+
+def _is_scalar(path: str, leaf: Array) -> bool:
+    return leaf.ndim == 0
+
+
+def test_clipping_leaves_small_gradients_alone() -> None:
+    params = _params()
+    grads = tree.scale(_gradient(params), 1e-3)
+    for transformation in (
+        optimizers.clip(1.0),
+        optimizers.clip_by_norm(1.0),
+        optimizers.clip_by_global_norm(1.0),
+    ):
+        updates, _ = transformation.update(grads, {}, params)
+        moving = tree.map_with_path(
+            lambda path, leaf: leaf * (not tree.is_statistic(path)), grads
+        )
+        assert tree.allclose(updates, moving, rtol=0, atol=0)
+
+
+def test_clipping_bounds_the_norm() -> None:
+    params = _params()
+    grads = tree.scale(_gradient(params), 1e3)
+    whole, _ = optimizers.clip_by_global_norm(0.5).update(grads, {}, params)
+    assert abs(tree.norm(whole) - 0.5) < 1e-6
+    single, _ = optimizers.clip_by_norm(0.5).update(grads, {}, params)
+    for path, leaf in tree.leaves(single):
+        if not tree.is_statistic(path):
+            assert abs(tree.norm({"leaf": leaf}) - 0.5) < 1e-6
+    element, _ = optimizers.clip(0.5).update(grads, {}, params)
+    assert max(np.abs(leaf).max() for _, leaf in tree.leaves(element)) == 0.5
+
+
+def test_accumulation_waits() -> None:
+    """Three parts of a batch make the step of the whole batch."""
+    inner = optimizers.adam(0.1)
+    params = {"w": np.array([1.0, 2.0])}
+    parts = [{"w": np.array(part)} for part in ([1.0, 0.0], [2.0, -3.0], [0.0, 6.0])]
+    optimizer = optimizers.accumulate(inner, 3)
+    state = optimizer.init(params)
+    for part in parts[:2]:
+        updates, state = optimizer.update(part, state, params)
+        assert not updates["w"].any()
+    updates, state = optimizer.update(parts[2], state, params)
+    wanted, _ = inner.update({"w": np.array([1.0, 1.0])}, inner.init(params), params)
+    np.testing.assert_allclose(updates["w"], wanted["w"], rtol=1e-14)
+    assert int(state["count"]) == 0
+    assert not state["sum"]["w"].any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nonfinite_steps_are_left_out(bad: float) -> None:
+    optimizer = optimizers.skip_nonfinite(optimizers.adam(0.1))
+    params = {"w": np.ones(2)}
+    _, state = optimizer.update({"w": np.ones(2)}, optimizer.init(params), params)
+    updates, later = optimizer.update({"w": np.array([1.0, bad])}, state, params)
+    assert not updates["w"].any()
+    assert int(later["skipped"]) == 1
+    assert tree.equal(later["inner"], state["inner"])
+    assert optimizer.update({"w": np.ones(2)}, later, params)[0]["w"].all()
+
+
+def test_average_holds_the_last_statistics() -> None:
+    optimizer = chain(optimizers.sgd(1.0), optimizers.ema(0.5))
+    params = {"running_mean": np.zeros(2), "w": np.zeros(2)}
+    state = optimizer.init(params)
+    params = {**params, "running_mean": np.array([5.0, 6.0])}
+    _, state = optimizer.update({"running_mean": np.zeros(2), "w": np.ones(2)}, state, params)
+    average = optimizers.ema_params(state)
+    np.testing.assert_array_equal(average["running_mean"], [5.0, 6.0])
+    np.testing.assert_array_equal(average["w"], [-0.5, -0.5])
+    inside = optimizers.accumulate(optimizer, 2)
+    assert tree.equal(optimizers.ema_params(inside.init(params)), params)
+    with pytest.raises(ValueError, match="ema_params: `state` must be that of an optimizer with `ema`"):
+        optimizers.ema_params(optimizers.adam().init(params))
+
+
+def test_frozen_leaves_stay() -> None:
+    params = _params()
+    optimizer = chain(optimizers.adamw(0.1, 0.5), optimizers.freeze("conv*", "*/bias"))
+    updates, _ = optimizer.update(_gradient(params), optimizer.init(params), params)
+    moved = [path for path, leaf in tree.leaves(updates) if leaf.any()]
+    assert moved == ["batch_norm1/scale", "dense1/weight", "temperature"]
+    with pytest.raises(ValueError, match="freeze: `patterns` must fit a parameter, got 'encoder/\\*'"):
+        optimizers.freeze("encoder/*").init(params)
+
+
+def test_each_path_has_its_own_optimizer() -> None:
+    params = _params()
+    optimizer = optimizers.per_path({"*/bias": optimizers.sgd(0.0), "*": optimizers.sgd(1.0)})
+    updates, state = optimizer.update(_gradient(params), optimizer.init(params), params)
+    assert not updates["dense1"]["bias"].any()
+    np.testing.assert_array_equal(updates["dense1"]["weight"], -_gradient(params)["dense1"]["weight"])
+    assert {name: learning_rate(part) for name, part in state.items()} == {"rule1": 0.0, "rule2": 1.0}
+    with pytest.raises(ValueError, match="per_path: `rules` must have a pattern for every leaf"):
+        optimizers.per_path({"dense1/*": _SGD}).init(params)
+
+
+def test_muon_updates_are_orthogonal() -> None:
+    params = {"tall": random.normal(_KEY, (6, 3), dtype=np.float64)}
+    optimizer = optimizers.scale_by_muon(iterations=12)
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    values = np.linalg.svd(updates["tall"], compute_uv=False) / np.sqrt(2)
+    assert ((values > 0.65) & (values < 1.25)).all()
+    with pytest.raises(ValueError, match="scale_by_muon: leaves must be matrices"):
+        optimizer.update({"v": np.ones(3)}, optimizer.init({"v": np.ones(3)}), {"v": np.ones(3)})
+
+
+def test_adafactor_remembers_rows_and_columns() -> None:
+    state = optimizers.scale_by_factored_rms().init({"w": np.zeros((50, 80)), "b": np.zeros(7)})
+    assert tree.count(state) == 1 + 50 + 80 + 7
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optimizers.sgd(-0.1), "`learning_rate` must be at least 0"),
+        (lambda: optimizers.adafactor(-0.1), "adafactor: `learning_rate` must be at least 0"),
+        (lambda: optimizers.sgd(0.1, 1.5), "trace: `decay` must be below 1"),
+        (lambda: optimizers.adam(0.1, beta1=1.0), "scale_by_adam: `beta1` must be below 1"),
+        (lambda: optimizers.clip(0.0), "clip: `limit` must be above 0"),
+        (lambda: optimizers.accumulate(_SGD, 0), "accumulate: `steps` must be at least 1"),
+        (lambda: optimizers.adamw(weight_decay=-1.0), "`rate` must be at least 0"),
+        (lambda: optimizers.lbfgs(memory=0), "lbfgs: `memory` must be at least 1"),
+    ],
+)
+def test_bad_values_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: _LOOSE.sgd("fast"), "`learning_rate` must be a number"),
+        (lambda: _LOOSE.chain(optimizers.adam), "chain: every part must be an Optimizer"),
+        (lambda: _LOOSE.lookahead(0.1), "lookahead: `optimizer` must be an Optimizer"),
+        (lambda: optimizers.per_path({}), "per_path: `rules` must map patterns to optimizers"),
+        (lambda: _LOOSE.freeze(3), "freeze: `patterns` must be strings"),
+        (lambda: _LOOSE.add_decayed_weights(0.1, 3), "`mask` must be a pattern or a function"),
+    ],
+)
+def test_bad_kinds_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_a_foreign_state_is_refused() -> None:
+    params = {"w": np.zeros(1)}
+    with pytest.raises(ValueError, match="chain: `state` must belong to this optimizer"):
+        optimizers.adam().update(params, optimizers.momentum(0.1).init(params), params)
+
+
+@pytest.mark.parametrize("update", [np.zeros((2, 2)), np.zeros(3)])
+def test_updates_of_another_shape_are_refused(update: Array) -> None:
+    with pytest.raises(ValueError, match="apply_updates: `updates` must have the shapes of `params`"):
+        apply_updates({"w": np.zeros(2)}, {"w": update})

@@ -1,0 +1,103 @@
+"""Schedules: their ends, their kinds, and that they are data."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from funcnn import numerics, schedules
+from funcnn.schedules import Schedule
+
+_LOOSE: Any = schedules  # to call what mypy would refuse
+
+CASES = [
+    schedules.constant(0.1),
+    schedules.linear(0.1, 0.5, 10),
+    schedules.polynomial(0.1, 0.01, 10, 1.5),
+    schedules.exponential(0.1, 0.9, 4),
+    schedules.step_decay(0.1, 0.5, 3),
+    schedules.cosine(0.1, 10),
+    schedules.cosine(0.1, 10, 0.01),
+    schedules.cosine_restarts(0.1, 4, 2),
+    schedules.one_cycle(0.1, 20, rise=0.25, shape="linear"),
+    schedules.inverse_sqrt(0.1, 5),
+    schedules.join([schedules.cosine(0.1, 5), 0.05, schedules.linear(0.05, 0.0, 3)], [5, 9]),
+    schedules.warmup(schedules.cosine(0.1, 10), 5, 0.01),
+    schedules.warmup(0.1, 5),
+]
+
+each = pytest.mark.parametrize("schedule", CASES, ids=repr)
+
+
+@each
+def test_it_is_data(schedule: Schedule) -> None:
+    again = pickle.loads(pickle.dumps(schedule))
+    assert again == schedule
+    assert repr(again) == repr(schedule)
+    assert [again(step) for step in range(30)] == [schedule(step) for step in range(30)]
+
+
+@each
+def test_what_it_prints_makes_it_again(schedule: Schedule) -> None:
+    names = {name: getattr(schedules, name) for name in schedules.__all__}
+    again = eval(repr(schedule), names)
+    assert [again(step) for step in range(30)] == [schedule(step) for step in range(30)]
+
+
+@each
+def test_it_gives_numbers_that_portable_arithmetic_confirms(schedule: Schedule) -> None:
+    fast = [schedule(step) for step in range(30)]
+    assert all(type(number) is float and number >= 0 for number in fast)
+    with numerics.portable():
+        portable = [schedule(step) for step in range(30)]
+    assert fast == pytest.approx(portable, rel=1e-12, abs=1e-17)
+
+
+@each
+def test_a_step_that_is_none_is_refused(schedule: Schedule) -> None:
+    with pytest.raises(ValueError, match="`step` must be at least 0"):
+        schedule(-1)
+    with pytest.raises(TypeError, match="`step` must be an int"):
+        schedule(0.5)  # type: ignore[arg-type]
+
+
+def test_every_schedule_has_a_case() -> None:
+    shown = [repr(case).partition("(")[0] for case in CASES]
+    assert set(schedules.__all__) - {"Schedule"} == set(shown)
+
+
+def test_ends_are_exact_and_last() -> None:
+    for schedule, start, stop in (
+        (schedules.linear(0.1, 0.7, 7), 0.1, 0.7),
+        (schedules.polynomial(0.1, 0.7, 7, 3), 0.1, 0.7),
+        (schedules.cosine(0.3, 7, 0.1), 0.3, 0.1),
+        (schedules.one_cycle(0.3, 7, start_divisor=3), 0.3 / 3, 0.3 / 3 / 1e4),
+    ):
+        assert schedule(0) == start
+        assert schedule(7) == schedule(10**9) == stop
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"),
+    [
+        (lambda: schedules.linear(0.1, 0.0, 0), ValueError, "linear: `steps` must be at least 1"),
+        (lambda: _LOOSE.cosine("a", 3), TypeError, "cosine: `start` must be a number"),
+        (lambda: schedules.exponential(0.1, 0.0), ValueError, "`factor` must be above 0"),
+        (lambda: schedules.one_cycle(0.1, 9, shape="x"), ValueError, "`shape` must be one of"),
+        (
+            lambda: schedules.join([0.1, 0.2], [3, 5]),
+            ValueError,
+            "join: `boundaries` must be 1 increasing steps",
+        ),
+        (
+            lambda: schedules.join([0.1, 0.2, 0.3], [5, 3]),
+            ValueError,
+            "join: `boundaries` must be 2 increasing steps",
+        ),
+    ],
+)
+def test_bad_options_are_refused(make: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        make()
