@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVarTuple
+from typing import Any, Literal, TypeAlias, TypeVarTuple, overload
 
 import numpy as np
 
 from funcnn import _checks
 from funcnn._children import Child, apply_child, init_child, name_children, params_vjp_child, vjp_child
-from funcnn.types import Array, Cache, Key, Layer, Params, Sequence, Shape, Spec, Vector, X, Y
+from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, Spec, Vector, X, Y
 
 __all__ = [
     "bidirectional",
@@ -19,6 +19,12 @@ __all__ = [
 ]
 
 C = TypeVarTuple("C")
+
+# a word for each kind of context, so that a type checker knows it in the middle of a network
+_Mask: TypeAlias = Literal["mask"]
+_Memory: TypeAlias = Literal["memory"]
+_Both: TypeAlias = Literal["memory, mask"]
+_CONTEXTS = ("mask", "memory", "memory, mask")
 
 
 def time_distributed(layer: Layer[Vector, Vector]) -> Layer[Sequence, Sequence]:
@@ -190,13 +196,25 @@ def bidirectional(
     return Layer(init, apply, vjp, spec, params_vjp)
 
 
-def keep_context(layer: Layer[X, Y]) -> Layer[tuple[X, *C], tuple[Y, *C]]:
+@overload
+def keep_context(layer: Layer[X, Y], context: _Mask) -> Layer[tuple[X, Mask], tuple[Y, Mask]]: ...
+@overload
+def keep_context(
+    layer: Layer[X, Y], context: _Memory
+) -> Layer[tuple[X, Sequence], tuple[Y, Sequence]]: ...
+@overload
+def keep_context(
+    layer: Layer[X, Y], context: _Both
+) -> Layer[tuple[X, Sequence, Mask], tuple[Y, Sequence, Mask]]: ...
+def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
     """Run a layer on the first of several inputs, and pass on the others, ``(x, c) -> (f(x), c)``.
 
     Parameters
     ----------
     layer : Layer
         On the first input alone.
+    context : "mask", "memory" or "memory, mask"
+        What the others are: a mask of booleans, a memory of floats, or one after the other.
 
     Returns
     -------
@@ -206,43 +224,47 @@ def keep_context(layer: Layer[X, Y]) -> Layer[tuple[X, *C], tuple[Y, *C]]:
     Raises
     ------
     ValueError, TypeError
-        For an input that is not a tuple of arrays; and what the layer refuses.
+        For an input that is not such a tuple; and what the layer refuses.
 
     Notes
     -----
-    A context is what many layers of a network look at, and none of them changes: a memory, a mask.
-    Pullback: ``dx = df(dy)``; the gradient of the context is passed on (zeros for integers and
-    booleans).
+    A context is what many layers of a network look at, and none of them changes. Pullback:
+    ``dx = df(dy)``; the gradient of a memory is passed on, that of a mask is zeros.
 
     Examples
     --------
-    >>> from funcnn import keep_context, random, relu
-    >>> keep_context(relu()).init(random.key(0), ((2, 5, 3), (2, 5)))[0]
-    ((2, 5, 3), (2, 5))
+    >>> from funcnn import keep_context, lstm, random
+    >>> keep_context(lstm(4), "mask").init(random.key(0), ((2, 5, 3), (2, 5)))[0]
+    ((2, 5, 4), (2, 5))
     """
     who = "keep_context"
     name_children(who, (layer,))
+    words = "x, " + _checks.choice(who, "context", context, _CONTEXTS)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        x, *context = _several(who, shape, "shape")
+        x, *rest = _checks.together(who, shape, words, "shape")
         out_shape, params = layer.init(key, x)
-        return (out_shape, *context), params
+        return (out_shape, *rest), params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        first, *context = _arrays(who, x)
+        first, *rest = _inputs(who, x, words)
         out, cache = layer.apply(params, first, key=key)
-        return (out, *context), _marked(cache, "_context", _outlines(context, first))
+        whole = _inputs(who, (out, *rest), words)  # a memory has the dtype of what comes out, too
+        return whole, _marked(cache, "_context", _outlines(rest, out))
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        first, *context = _several(who, dout, "dout")
-        dcontext = _passed(who, cache["_context"], context)
+        first, *rest = _checks.together(who, dout, words, "dout")
+        dcontext = _passed(who, cache["_context"], rest)
         dparams, dx = layer.vjp(_unmarked(cache, "_context"), first)
         return dparams, (dx, *dcontext)
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
-        return _pulled_params(layer, _unmarked(cache, "_context"), _several(who, dout, "dout")[0])
+        first = _checks.together(who, dout, words, "dout")[0]
+        return _pulled_params(layer, _unmarked(cache, "_context"), first)
 
-    return Layer(init, apply, vjp, Spec(keep_context, children=(layer.spec,)), params_vjp)
+    # the layer, which is a child, comes last among the arguments of a spec
+    spec = Spec(keep_context, (), {"context": context}, (layer.spec,))
+    return Layer(init, apply, vjp, spec, params_vjp)
 
 
 def residual_with_context(layer: Layer[tuple[X, *C], X]) -> Layer[tuple[X, *C], tuple[X, *C]]:
@@ -309,8 +331,19 @@ def residual_with_context(layer: Layer[tuple[X, *C], X]) -> Layer[tuple[X, *C], 
     return Layer(init, apply, vjp, Spec(residual_with_context, children=(layer.spec,)), params_vjp)
 
 
-def drop_context() -> Layer[tuple[X, *C], X]:
+@overload
+def drop_context(context: _Mask) -> Layer[tuple[Sequence, Mask], Sequence]: ...
+@overload
+def drop_context(context: _Memory) -> Layer[tuple[Sequence, Sequence], Sequence]: ...
+@overload
+def drop_context(context: _Both) -> Layer[tuple[Sequence, Sequence, Mask], Sequence]: ...
+def drop_context(context: str) -> Layer[Any, Any]:
     """Go on with the first of several inputs, ``(x, c) -> x``.
+
+    Parameters
+    ----------
+    context : "mask", "memory" or "memory, mask"
+        What the others are.
 
     Returns
     -------
@@ -320,7 +353,7 @@ def drop_context() -> Layer[tuple[X, *C], X]:
     Raises
     ------
     ValueError, TypeError
-        For an input that is not a tuple of arrays.
+        For an input that is not such a tuple.
 
     Notes
     -----
@@ -329,25 +362,39 @@ def drop_context() -> Layer[tuple[X, *C], X]:
     Examples
     --------
     >>> from funcnn import drop_context, random
-    >>> drop_context().init(random.key(0), ((2, 5, 3), (2, 5)))[0]
+    >>> drop_context("mask").init(random.key(0), ((2, 5, 3), (2, 5)))[0]
     (2, 5, 3)
     """
     who = "drop_context"
+    words = "x, " + _checks.choice(who, "context", context, _CONTEXTS)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return _checks.any_shape(who, _several(who, shape, "shape")[0]), {}
+        return _checks.shape(who, _checks.together(who, shape, words, "shape")[0], "N, T, F"), {}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.leaves(who, params, {})
-        first, *context = _arrays(who, x)
-        _checks.floating(who, first)
-        return first, {"shape": first.shape, "context": tuple(one.shape for one in context)}
+        first, *rest = _inputs(who, x, words)
+        _checks.ranked(who, first, "N, T, F")
+        return first, {"shape": first.shape, "context": tuple(one.shape for one in rest)}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         _checks.gradient(who, dout, cache["shape"])
         return {}, (dout, *(np.zeros(shape, dout.dtype) for shape in cache["context"]))
 
-    return Layer(init, apply, vjp, Spec(drop_context))
+    return Layer(init, apply, vjp, Spec(drop_context, (context,)))
+
+
+def _inputs(who: str, x: object, words: str) -> tuple[Any, ...]:
+    """A tuple of arrays of the kinds that the words say."""
+    found = _checks.together(who, x, words)
+    for name, one in zip(words.split(", ")[1:], found[1:], strict=True):
+        if name == "memory":
+            _checks.floating(who, one, name)
+            if _checks.array(who, found[0]).dtype.kind == "f":
+                _checks.same_dtype(who, one, found[0], name)
+        elif _checks.array(who, one, name).dtype != np.bool_:
+            _checks.refuse_type(who, f"`{name}` must be boolean, got {one.dtype}")
+    return found
 
 
 def _marked(cache: Cache, name: str, mark: Any) -> Cache:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from funcnn import combinators, initializers, layers, losses
+from funcnn import combinators, initializers, layers, losses, sequences
 from tests import registry
 
 
@@ -20,6 +20,7 @@ def _rooms() -> Iterator[tuple[ModuleType, str]]:
     for info in pkgutil.iter_modules(layers.__path__):
         yield import_module(f"funcnn.layers.{info.name}"), "Layer["
     yield combinators, "Layer["
+    yield sequences, "Layer["
     yield losses, "Loss"
     yield initializers, "Initializer"
 

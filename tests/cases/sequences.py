@@ -32,6 +32,7 @@ from funcnn import (
     time_distributed,
 )
 from funcnn import initializers as start
+from funcnn.models import transformer_decoder_block, transformer_encoder_block
 from funcnn.types import Array
 from tests.registry import Case
 
@@ -284,6 +285,8 @@ _LINEAR = [
     Case(bilinear(2, weight_init=start.he_normal(), bias_init=start.ones()), ((3, 2), (3, 2))),
 ]
 
+_CONTEXT = (_TOKENS, _normal(3, 4), _SEEN)
+
 _COMBINED = [
     Case(
         time_distributed(dense(2)),
@@ -317,12 +320,16 @@ _COMBINED = [
         ),
     ),
     Case(
-        keep_context(serial(time_distributed(serial(dense(2), batch_norm())), dropout(0.5))),
+        keep_context(serial(time_distributed(serial(dense(2), batch_norm())), dropout(0.5)), "mask"),
         ((3, 4, 6), (3, 4)),
         x=_PADDED,
         refused=(
-            (_zeros(3, 4, 6), "keep_context: `x` must be a tuple (x, ...), got ndarray"),
-            ((), "keep_context: `x` must be a tuple (x, ...), got an empty one"),
+            (_zeros(3, 4, 6), "keep_context: `x` must be a tuple (x, mask), got ndarray"),
+            ((), "keep_context: `x` must be a tuple (x, mask), got 0 things"),
+            (
+                (_zeros(3, 4, 6), _zeros(3, 4)),
+                "keep_context: `mask` must be boolean, got float32",
+            ),
         ),
     ),
     Case(residual_with_context(cross_attention(2)), ((3, 3, 4), (3, 4, 5))),
@@ -331,12 +338,15 @@ _COMBINED = [
         ((3, 3, 4), (3, 4, 5), (3, 4)),
         x=(_normal(3, 3, 4), _normal(3, 4, 5), _SEEN),
     ),
-    Case(drop_context(), ((3, 4, 6), (3, 4)), x=_PADDED),
+    Case(keep_context(gru(2), "memory"), ((2, 3, 2), (2, 5))),
+    Case(keep_context(embedding(5, 2), "memory, mask"), ((3, 3), (3, 4), (3, 4)), x=_CONTEXT),
+    Case(drop_context("mask"), ((3, 4, 6), (3, 4)), x=_PADDED),
+    Case(drop_context("memory"), ((3, 4, 6), (3, 4))),
     Case(
         serial(
-            keep_context(layer_norm()),
+            keep_context(time_distributed(layer_norm()), "mask"),
             residual_with_context(multi_head_attention(2, masked=True)),
-            drop_context(),
+            drop_context("mask"),
             lstm(2),
         ),
         ((3, 4, 6), (3, 4)),
@@ -344,4 +354,28 @@ _COMBINED = [
     ),
 ]
 
-LAYERS = [*_RECURRENT, *_ATTENTION, *_EMBEDDING, *_LINEAR, *_COMBINED]
+_MEMORY = (_normal(3, 3, 4), _normal(3, 4, 5), _SEEN)
+
+_BLOCKS = [
+    Case(transformer_encoder_block(4, 2, 3), (2, 3, 4)),
+    Case(transformer_encoder_block(4, 2, 3, norm="post", rate=0.25, activation="gelu"), (2, 3, 4)),
+    Case(transformer_encoder_block(6, 3, 2, masked=True, norm="post"), ((3, 4, 6), (3, 4)), x=_PADDED),
+    Case(transformer_encoder_block(6, 2, 2, masked=True, rate=0.5), ((3, 4, 6), (3, 4)), x=_PADDED),
+    Case(transformer_decoder_block(8, 2, 2, kv_heads=1, rotary_base=100.0), (2, 3, 8)),
+    Case(transformer_decoder_block(4, 2, 3, memory=True), ((3, 3, 4), (3, 4, 5))),
+    Case(
+        transformer_decoder_block(4, 1, 3, memory=True, masked=True),
+        ((3, 3, 4), (3, 4, 5), (3, 4)),
+        x=_MEMORY,
+    ),
+    Case(
+        serial(
+            transformer_decoder_block(4, 2, 3, memory=True, norm="post", rate=0.5),
+            transformer_decoder_block(4, 2, 3, memory=True, norm="post", activation="gelu"),
+            drop_context("memory"),
+        ),
+        ((3, 3, 4), (3, 4, 5)),
+    ),
+]
+
+LAYERS = [*_RECURRENT, *_ATTENTION, *_EMBEDDING, *_LINEAR, *_COMBINED, *_BLOCKS]

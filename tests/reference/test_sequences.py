@@ -10,8 +10,11 @@ import pytest
 
 from funcnn import (
     attention,
+    bidirectional,
     bilinear,
     cross_attention,
+    dense,
+    drop_context,
     embedding,
     gru,
     learned_positions,
@@ -21,9 +24,12 @@ from funcnn import (
     random,
     rnn,
     rotary,
+    serial,
+    time_distributed,
     tree,
 )
 from funcnn._kernels.embedding import add_rows
+from funcnn.models import transformer_decoder_block, transformer_encoder_block
 from funcnn.types import Array, Layer
 from tests.reference.agreement import torch
 
@@ -392,3 +398,115 @@ def test_rotary(base: float) -> None:
 def test_bilinear(bias: bool) -> None:
     layer, x = bilinear(4, bias=bias), (_normal(5, 3), _normal(5, 6))
     _agrees(layer, x, lambda params, x: F.bilinear(*x, params["weight"], params.get("bias")))
+
+
+# --- combinators and blocks -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("merge", ["concatenate", "sum", "mean", "product"])
+@pytest.mark.parametrize("name", _CELLS)
+def test_bidirectional(name: str, merge: str) -> None:
+    build, module, options = _CELLS[name]
+    theirs = module(3, 4, batch_first=True, bidirectional=True, **options).double()
+
+    def reference(params: Any, x: Any) -> Any:
+        both = {"forward": params["forward"], "backward": params["backward"]}
+        out = _call(theirs, _torch_names(both, 1, True), (x,))[0]
+        a, b = out.chunk(2, 2)
+        return {"concatenate": out, "sum": a + b, "mean": (a + b) / 2, "product": a * b}[merge]
+
+    _agrees(bidirectional(build(4, **options), merge=merge), _normal(5, 7, 3), reference)
+
+
+def test_time_distributed() -> None:
+    layer = time_distributed(dense(4))
+    _agrees(layer, _normal(3, 5, 2), lambda params, x: F.linear(x, **params))
+
+
+def _attention_names(prefix: str, own: Any) -> dict[str, Any]:
+    kinds = ("query", "key", "value")
+    weights = [own[kind]["weight"] for kind in kinds]
+    return {
+        f"{prefix}.in_proj_weight": torch.cat(weights),
+        f"{prefix}.in_proj_bias": torch.cat([own[kind]["bias"] for kind in kinds]),
+        f"{prefix}.out_proj.weight": own["out"]["weight"],
+        f"{prefix}.out_proj.bias": own["out"]["bias"],
+    }
+
+
+def _block_names(params: Any, norm: str) -> dict[str, Any]:
+    """PyTorch's names of a block's parameters."""
+    found: dict[str, Any] = {}
+    places = [name for name in ("attention", "cross_attention", "feed_forward") if name in params]
+    for number, place in enumerate(places, 1):
+        own = params[place]
+        scale = own["norm"] if norm == "pre" else params[f"{place}_norm"]
+        found[f"norm{number}.weight"], found[f"norm{number}.bias"] = scale["scale"], scale["bias"]
+        for kind, prefix in (("multi_head", "self_attn"), ("cross", "multihead_attn")):
+            if f"{kind}_attention1" in own:
+                found.update(_attention_names(prefix, own[f"{kind}_attention1"]))
+        for ours, theirs in (("expand", "linear1"), ("contract", "linear2")):
+            if ours in own:
+                found.update({f"{theirs}.{leaf}": own[ours][leaf] for leaf in own[ours]})
+    return found
+
+
+_PADDING = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]], np.bool_)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_transformer_encoder_block(norm: str, activation: str) -> None:
+    module = torch.nn.TransformerEncoderLayer(
+        8, 2, 6, 0.0, activation, batch_first=True, norm_first=norm == "pre"
+    ).double()
+
+    def plain(params: Any, x: Any) -> Any:
+        return _call(module, _block_names(params, norm), (x,))
+
+    def padded(params: Any, x: Any) -> Any:
+        theirs = _block_names(params, norm)
+        return _call(module, theirs, (x[0],), {"src_key_padding_mask": ~x[1]})
+
+    block = transformer_encoder_block(8, 2, 6, norm=norm, activation=activation)
+    _agrees(block, _normal(3, 5, 8), plain)
+    masked = transformer_encoder_block(8, 2, 6, masked=True, norm=norm, activation=activation)
+    layer = serial(masked, drop_context("mask"))
+    _agrees(layer, (_normal(3, 5, 8), _PADDING), lambda params, x: padded(params["serial1"], x))
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_transformer_decoder_block(norm: str, activation: str) -> None:
+    module = torch.nn.TransformerDecoderLayer(
+        8, 2, 6, 0.0, activation, batch_first=True, norm_first=norm == "pre"
+    ).double()
+    future = torch.ones(4, 4, dtype=torch.bool).triu(1)
+
+    def reference(params: Any, x: Any) -> Any:
+        theirs = _block_names(params["serial1"], norm)
+        mask = {"memory_key_padding_mask": ~x[2]} if len(x) > 2 else {}
+        return _call(module, theirs, x[:2], {"tgt_mask": future, **mask})
+
+    x = (_normal(3, 4, 8), _normal(3, 5, 8))
+    block = transformer_decoder_block(8, 2, 6, memory=True, norm=norm, activation=activation)
+    _agrees(serial(block, drop_context("memory")), x, reference)
+    masked = transformer_decoder_block(
+        8, 2, 6, memory=True, masked=True, norm=norm, activation=activation
+    )
+    _agrees(serial(masked, drop_context("memory, mask")), (*x, _PADDING), reference)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_transformer_decoder_block_without_memory(norm: str) -> None:
+    """An encoder that must not look ahead."""
+    module = torch.nn.TransformerEncoderLayer(
+        8, 2, 6, 0.0, "gelu", batch_first=True, norm_first=norm == "pre"
+    ).double()
+    future = torch.ones(4, 4, dtype=torch.bool).triu(1)
+
+    def reference(params: Any, x: Any) -> Any:
+        return _call(module, _block_names(params, norm), (x,), {"src_mask": future})
+
+    layer = transformer_decoder_block(8, 2, 6, norm=norm, activation="gelu")
+    _agrees(layer, _normal(3, 4, 8), reference)
