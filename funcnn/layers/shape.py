@@ -693,7 +693,8 @@ def _fewer_pixels(x: Array, r: int) -> Array:
 def _several(who: str, x: Any, name: str = "x") -> tuple[Any, ...]:
     """A tuple that is not empty: of arrays, or of shapes."""
     if not isinstance(x, (tuple, list)) or not x:
-        _checks.refuse_type(who, f"`{name}` must be a tuple of arrays, got {type(x).__name__}")
+        got = type(x).__name__ if isinstance(x, np.ndarray) else repr(x)
+        _checks.refuse_type(who, f"`{name}` must be a tuple of arrays, got {got}")
     return tuple(x)
 
 
