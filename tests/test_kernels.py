@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from funcnn._kernels import products
+from funcnn._kernels import matrices, products
 from funcnn._kernels import scratch as borrowing
 from funcnn._kernels.columns import col2im, im2col
 from funcnn._kernels.convolution import (
@@ -139,6 +139,21 @@ def test_as_many_groups_as_channels() -> None:
         np.testing.assert_allclose(found, dweight, atol=1e-12)
         found = input_gradient(dout, weight, x.shape, win, 4, forced)
         np.testing.assert_allclose(found, dx, atol=1e-12)
+
+
+def test_rows_near_an_edge_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The input gradient does them so where that saves enough: here it never would."""
+    for kernel, stride, padding in (((3, 3), 1, 0), ((4, 2), (2, 1), 1), ((2, 2), (3, 1), 0)):
+        win = window(kernel, stride, padding)
+        x, weight, bias, dout = _arrays((3, 2, 9, 6), (4, 2, *kernel), win)
+        _, _, dx = _looped(x, weight, bias, dout, win, 1)
+        for worth in (0, 10**12):
+            monkeypatch.setattr(matrices, "_ZEROS", worth)
+            matrices._spans.cache_clear()
+            for forced in (Plan(True, 2), Plan(False, 2)):
+                found = input_gradient(dout, weight, x.shape, win, 1, forced)
+                np.testing.assert_allclose(found, dx, atol=1e-12)
+    matrices._spans.cache_clear()
 
 
 @settings(max_examples=40, deadline=None)

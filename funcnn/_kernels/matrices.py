@@ -28,6 +28,8 @@ from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
+_ZEROS = 2_000_000  # multiplications by zero that cost more than products of their own
+
 Meetings = tuple[tuple[Shape, tuple[slice, ...], tuple[slice, ...]], ...]
 
 
@@ -193,20 +195,47 @@ def add_columns(dx: Array, dout: Array, taps: Array, layout: Layout) -> None:
         length = met.shape[3]
         filters = np.ascontiguousarray(met.transpose(0, 2, 4, 3, 1))
         filters = filters.reshape(groups, 1, -1, length * outs)
-        seen = np.ndarray(
-            (groups, some.shape[1], length * outs, count),
-            dout.dtype,
-            rows,
-            ((first + low) // stride - length + 1 + before) * h,
-            (g, h, o, size),
-        )
-        made = scratch("columns", (*seen.shape[:2], filters.shape[2], line), dx.dtype)
-        stacked_product(filters, seen, made[..., :count])
+        m = (first + low) // stride
+        made = scratch("columns", (groups, some.shape[1], filters.shape[2], line), dx.dtype)
+        work = filters.size // length * count
+        for start, stop, skip, end in _spans(some.shape[1], m, length, height, work):
+            seen = np.ndarray(
+                (groups, stop - start, (end - skip) * outs, count),
+                dout.dtype,
+                rows,
+                (m + start - length + 1 + before + skip) * h,
+                (g, h, o, size),
+            )
+            stacked_product(
+                filters[..., skip * outs : end * outs], seen, made[:, start:stop, :, :count]
+            )
         parts = made[..., :count].reshape(groups, some.shape[1], *layout.seen[2:]).swapaxes(1, 2)
         target = some.reshape(groups, -1, *some.shape[1:])
         for tap, source, where in meetings(layout, dx.shape):
             into = target[where]
             np.add(into, parts[tap][source], out=into)
+
+
+@lru_cache(maxsize=1024)
+def _spans(rows: int, m: int, taps: int, height: int, work: int) -> list[tuple[int, int, int, int]]:
+    """Which of the rows from m on to do together, and by which taps: (start, stop, first, end).
+
+    A row near an edge meets fewer output rows than there are taps. It is done on its own if that
+    saves enough; `work` are the multiplications of one row by one tap.
+    """
+    ends = []
+    for at in range(m, m + rows):
+        skip = max(0, taps - 1 - at)
+        ends.append((skip, max(skip, min(taps, height + taps - 1 - at))))
+    if work * sum(taps - end + skip for skip, end in ends) < _ZEROS:
+        return [(0, rows, 0, taps)]
+    spans = [(0, 1, *ends[0])]
+    for row, (skip, end) in enumerate(ends[1:], 1):
+        if (skip, end) == spans[-1][2:]:
+            spans[-1] = (spans[-1][0], row + 1, skip, end)
+        else:
+            spans.append((row, row + 1, skip, end))
+    return spans
 
 
 def meetings(layout: Layout, image_shape: Shape) -> Meetings:

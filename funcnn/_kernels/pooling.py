@@ -70,24 +70,23 @@ def _max_pool(x: Array, window: Window, nan: bool) -> tuple[Array, Winners]:
     winners: list[Array] = []
     for axis in reversed(range(len(window.kernel))):
         first, *others = (out[where] for where in _taps(out.shape[1 + axis], window, axis))
-        small = np.dtype(np.uint8 if len(others) < 256 else np.int32)
-        best, taps = (first, None) if others else (first.copy(), np.zeros(first.shape, small))
+        best, taps = (first, None) if others else (first.copy(), np.zeros(first.shape, np.uint8))
         for tap, new in enumerate(others, 1):
             wins = new > best
             if nan:
                 wins |= new != new
             if taps is None:
-                taps = wins.view(np.uint8).astype(small, copy=False)
+                taps = wins.view(np.uint8) if len(others) < 256 else wins.astype(np.int32)
                 best = np.maximum(best, new)
             else:
-                np.maximum(taps, np.multiply(wins, tap, dtype=small), out=taps)
+                np.maximum(taps, np.multiply(wins, tap, dtype=taps.dtype), out=taps)
                 np.maximum(best, new, out=best)
         assert taps is not None
         if window.padding[axis][0]:  # a window of nothing but -inf: its first element inside
             place = np.arange(taps.shape[1 + axis]) * window.stride[axis]
             least = -((place - window.padding[axis][0]) // window.dilation[axis])
             after = (1,) * (taps.ndim - axis - 2)
-            np.maximum(taps, np.maximum(least, 0).astype(small).reshape(-1, *after), out=taps)
+            np.maximum(taps, np.maximum(least, 0).astype(taps.dtype).reshape(-1, *after), out=taps)
         out = best
         winners.append(taps)
     return out, tuple(winners)
@@ -107,7 +106,8 @@ def _spread(share: Array, taps: Array | None, window: Window, axis: int, size: i
         return image
     covered = share.shape[1 + axis] * stride if kernel == stride else 0
     image = np.empty(shape, share.dtype)
-    image[(slice(None),) * (1 + axis) + (slice(covered, None),)] = 0
+    if covered < size:
+        image[(slice(None),) * (1 + axis) + (slice(covered, None),)] = 0
     for tap in range(1, kernel):
         if taps is None:
             image[where[tap]] = share
