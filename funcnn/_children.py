@@ -9,31 +9,39 @@ from collections import Counter
 from typing import Any
 
 from funcnn import _checks, random
-from funcnn.types import Cache, Key, Layer, Params, Shape
+from funcnn.types import Cache, Key, Layer, Params, Shape, Spec
 
 Child = tuple[str, Layer[Any, Any]]
 
 
 def name_children(who: str, layers: tuple[Layer[Any, Any], ...]) -> list[Child]:
-    """Layers with their names: kind and ordinal, or what `named` says."""
+    """Layers with their names: kind and ordinal, or what `named` says; see `named_after`."""
     seen: Counter[str] = Counter()
     children: list[Child] = []
     for layer in layers:
         if not isinstance(layer, Layer):
             hint = f": write {layer.__name__}()" if callable(layer) else ""
             _checks.refuse_type(who, f"every child must be a layer, got {layer!r}{hint}")
-        seen[layer.spec.kind] += 1
-        name = layer.spec.name or f"{layer.spec.kind}{seen[layer.spec.kind]}"
+        spec = named_after(layer.spec)
+        seen[spec.kind] += 1
+        name = spec.name or f"{spec.kind}{seen[spec.kind]}"
         if any(name == other for other, _ in children):
             _checks.refuse(who, f"children must have different names, got {name!r} twice")
         children.append((name, layer))
     return children
 
 
+def named_after(spec: Spec) -> Spec:
+    """The layer that gives this one its name: what only steers gradients changes no name, no weight."""
+    return named_after(spec.children[0]) if spec.kind in ("freeze", "remat") else spec
+
+
 def _outer(child: Child, refusal: _checks.Refusal) -> _checks.Refusal:
-    """A child's refusal with the child's name in front; `named` has put its own already."""
+    """A child's refusal with the child's name in front, instead of the one that `named` has put."""
     name, layer = child
-    return refusal if layer.spec.name else refusal.inside(name)
+    if named_after(layer.spec).name:
+        refusal.path = refusal.path[1:]
+    return refusal.inside(name)
 
 
 def init_child(child: Child, key: Key, shape: Shape, params: Params) -> Shape:

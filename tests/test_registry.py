@@ -46,7 +46,8 @@ def _built() -> Iterator[tuple[Any, dict[str, Any]]]:
             given = (*spec.args, *spec.children)
             bound = inspect.signature(spec.build).bind(*given, **spec.options)
             bound.apply_defaults()
-            yield spec.build, bound.arguments
+            by_name = {child.name: child for child in spec.children if child.name in bound.arguments}
+            yield spec.build, bound.arguments | by_name
 
 
 CALLS = list(_built())

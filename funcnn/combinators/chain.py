@@ -1,0 +1,368 @@
+"""Layers one behind the other: in series, around a shortcut, several times, under a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from funcnn import _checks, random, tree
+from funcnn._children import (
+    Child,
+    apply_child,
+    init_child,
+    name_children,
+    params_vjp_child,
+    vjp_child,
+)
+from funcnn._wiring import Serial
+from funcnn.combinators.running import statistics
+from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, X, Y
+
+__all__ = ["named", "repeat", "residual", "serial", "share"]
+
+
+def _serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
+    """Compose layers: each takes what the one before gives.
+
+    Parameters
+    ----------
+    *layers : Layer
+        At least one. Type checkers see every joint of up to twelve.
+
+    Returns
+    -------
+    Layer
+        With params ``{name: params of the child}``; children are named by kind and ordinal
+        (``conv1``, ``conv2``) or by `named`, and those without parameters have no entry.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For two children with one name, or something that is not a layer. Refusals of a child carry
+        its path: ``conv2: `x` must ...``.
+
+    Notes
+    -----
+    Forward: ``y = f_n(... f_1(x))``. Pullback: the children's, last to first. Each child's key is
+    folded from its *name*: inserting a `relu` changes no other layer's initial weights. A
+    rectifier in front of a max-pooling is run behind it, on less data, with the same result.
+
+    Examples
+    --------
+    >>> from funcnn import dense, random, relu, serial
+    >>> net = serial(dense(8), relu(), dense(2))
+    >>> out_shape, params = net.init(random.key(0), (32, 4))
+    >>> out_shape, list(params)
+    ((32, 2), ['dense1', 'dense2'])
+    """
+    children = name_children("serial", layers)
+    if not children:
+        _checks.refuse("serial", "there must be at least one layer")
+    return _series(Spec(serial, children=tuple(layer.spec for layer in layers)), children)
+
+
+_serial.__name__ = _serial.__qualname__ = "serial"
+serial: Serial = _serial
+
+
+def named(name: str, layer: Layer[X, Y]) -> Layer[X, Y]:
+    """Give a layer a name of its own, for its parent's tree and for messages.
+
+    Parameters
+    ----------
+    name : str
+        An identifier: ``"encoder"``.
+    layer : Layer
+        What to name.
+
+    Returns
+    -------
+    Layer
+        The same functions; refusals start with the name.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a name that is not an identifier.
+
+    Examples
+    --------
+    >>> from funcnn import dense, named, random, serial
+    >>> net = serial(named("encoder", dense(3)), dense(2))
+    >>> list(net.init(random.key(0), (1, 4))[1])
+    ['encoder', 'dense1']
+    """
+    if not isinstance(name, str):
+        _checks.refuse_type("named", f"`name` must be a str, got {name!r}")
+    if not name.isidentifier() or name.startswith("_"):
+        _checks.refuse("named", f"`name` must be an identifier such as 'encoder', got {name!r}")
+    if name == "running":
+        _checks.refuse("named", "`name` must not be 'running': new running statistics are called so")
+    name_children("named", (layer,))
+
+    def under_name(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            try:
+                return function(*args, **options)
+            except _checks.Refusal as refusal:
+                raise refusal.inside(name)
+
+        return call
+
+    params_vjp = None if layer.params_vjp is None else under_name(layer.params_vjp)
+    init, apply, vjp = under_name(layer.init), under_name(layer.apply), under_name(layer.vjp)
+    return Layer(init, apply, vjp, Spec(named, (name,), children=(layer.spec,)), params_vjp)
+
+
+def residual(*layers: Layer[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X, X]:
+    """Add the input to what some layers make of it, ``y = x + f(x)``.
+
+    Parameters
+    ----------
+    *layers : Layer
+        Run one after the other, as in `serial`.
+    shortcut : Layer, optional
+        What the input goes through when `layers` change the shape, such as a 1x1 convolution; the
+        same as a last layer ``named("shortcut", ...)``.
+
+    Returns
+    -------
+    Layer
+        With the params of ``serial(*layers)``, and those of the shortcut under ``"shortcut"``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For shapes that cannot be added; and what the children refuse, with their path.
+
+    Notes
+    -----
+    Forward: ``y = s(x) + f(x)``, where ``s(x) = x`` without a shortcut. Pullback:
+    ``dx = ds(dy) + df(dy)``.
+
+    References
+    ----------
+    K. He et al., "Deep residual learning for image recognition", 2015.
+
+    Examples
+    --------
+    >>> from funcnn import conv, random, relu, residual
+    >>> block = residual(conv(8, 3, padding=1), relu())
+    >>> block.init(random.key(0), (32, 8, 14, 14))[0]
+    (32, 8, 14, 14)
+    >>> smaller = residual(conv(16, 3, stride=2, padding=1), shortcut=conv(16, 1, stride=2))
+    >>> out_shape, params = smaller.init(random.key(0), (32, 8, 14, 14))
+    >>> out_shape, list(params)
+    ((32, 16, 7, 7), ['conv1', 'shortcut'])
+    """
+    who = "residual"
+    if shortcut is not None:
+        name_children(who, (shortcut,))
+        layers = (*layers, named("shortcut", shortcut))
+    children = name_children(who, layers)
+    past = children.pop() if children and children[-1][0] == "shortcut" else None
+    if not children:
+        _checks.refuse(who, "there must be at least one layer")
+    spec = Spec(residual, children=tuple(layer.spec for layer in layers))
+    body = _series(spec, children, ("shortcut",) if past else ())
+
+    def same(shape: Shape, out_shape: Shape) -> Shape:
+        if shape != out_shape:
+            _checks.refuse(
+                who,
+                f"the layers and the shortcut must give one shape, got {out_shape} and {shape}"
+                if past
+                else f"the layers must keep the shape {shape}, got {out_shape}",
+            )
+        return out_shape
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        out_shape, params = body.init(key, shape)
+        return same(init_child(past, key, shape, params) if past else shape, out_shape), params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        out, cache = body.apply(params, x, key=key)
+        if past:
+            x, cache["shortcut"] = apply_child(past, params, x, key)
+        same(x.shape, out.shape)
+        return x + out, cache
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        dparams, dx = body.vjp(cache, dout)
+        return dparams, dx + (vjp_child(past, cache, dout, dparams) if past else dout)
+
+    def params_vjp(cache: Cache, dout: Any) -> Params:
+        assert body.params_vjp is not None
+        dparams = body.params_vjp(cache, dout)
+        if past:
+            params_vjp_child(past, cache, dout, dparams)
+        return dparams
+
+    return Layer(init, apply, vjp, spec, params_vjp)
+
+
+def repeat(layer: Layer[X, X], *, times: int) -> Layer[X, X]:
+    """Put several copies of a layer in series, each with parameters of its own.
+
+    Parameters
+    ----------
+    layer : Layer
+        What is copied.
+    times : int
+        How many; at least 1.
+
+    Returns
+    -------
+    Layer
+        With params ``{name: params of the copy}``; copies are named by kind and ordinal (``dense1``,
+        ``dense2``), or by the name that `named` gave and ordinal (``block1``, ``block2``).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For fewer than one, or something that is not a layer; and what the copies refuse, with their
+        path.
+
+    Notes
+    -----
+    Forward and pullback: as ``serial(layer, ..., layer)``. To use one set of parameters several
+    times, see `share`.
+
+    Examples
+    --------
+    >>> from funcnn import dense, named, random, relu, repeat, serial
+    >>> net = repeat(named("block", serial(dense(8), relu())), times=2)
+    >>> _, params = net.init(random.key(0), (32, 4))
+    >>> [(name, block["dense1"]["weight"].shape) for name, block in params.items()]
+    [('block1', (8, 4)), ('block2', (8, 8))]
+    """
+    name_children("repeat", (layer,))
+    times = _checks.integer("repeat", "times", times, 1)
+    base = layer.spec.name or layer.spec.kind
+    copies = [(f"{base}{i}", layer) for i in range(1, times + 1)]
+    return _series(Spec(repeat, options={"times": times}, children=(layer.spec,)), copies)
+
+
+def share(layer: Layer[X, X], *, times: int) -> Layer[X, X]:
+    """Run one layer several times in series, with the same parameters each time.
+
+    Parameters
+    ----------
+    layer : Layer
+        What is run; it keeps the shape.
+    times : int
+        How often; at least 1.
+
+    Returns
+    -------
+    Layer
+        With the params of `layer`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For fewer than one, a layer that changes the shape; and what `layer` refuses.
+
+    Notes
+    -----
+    Forward: ``y = f(... f(x))``. Pullback: the gradients of all uses add up, from the last to the
+    first. Each use draws from a key of its own, and running statistics go on from use to use. To use
+    parameters in other places of a network, see `tied`.
+
+    References
+    ----------
+    Z. Lan et al., "ALBERT: a lite BERT for self-supervised learning of language representations",
+    2020.
+
+    Examples
+    --------
+    >>> from funcnn import dense, random, share
+    >>> _, params = share(dense(4), times=3).init(random.key(0), (32, 4))
+    >>> {name: leaf.shape for name, leaf in params.items()}
+    {'weight': (4, 4), 'bias': (4,)}
+    """
+    who = "share"
+    name_children(who, (layer,))
+    times = _checks.integer(who, "times", times, 1)
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        out_shape, params = layer.init(key, shape)
+        if out_shape != shape:
+            _checks.refuse(who, f"the layer must keep the shape {shape}, got {out_shape}")
+        return out_shape, params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        uses: list[Cache] = []
+        running: Params = {}
+        for use in range(times):
+            own = None if key is None else random.fold_in(key, use)
+            now = tree.replace(params, running) if running else params
+            x, cache = layer.apply(now, x, key=own)
+            running = statistics(cache)
+            uses.append(cache)
+        return x, {"uses": tuple(uses), "running": running}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        total, dout = layer.vjp(cache["uses"][-1], dout)
+        for use in reversed(cache["uses"][:-1]):
+            dparams, dout = layer.vjp(use, dout)
+            total = tree.add(total, dparams)
+        return total, dout
+
+    return Layer(init, apply, vjp, Spec(share, options={"times": times}, children=(layer.spec,)))
+
+
+def _series(spec: Spec, children: list[Child], others: tuple[str, ...] = ()) -> Layer[Any, Any]:
+    """Children one behind the other; `others` have a place among the params as well."""
+    who = spec.kind
+    names = (*(name for name, _ in children), *others)
+    order = _execution_order(children)
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        _checks.key(who, key)
+        params: Params = {}
+        for child in children:
+            shape = init_child(child, key, shape, params)
+        return shape, params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.children(who, params, names)
+        cache: dict[str, Cache] = {"_with_params": tuple(params)}
+        for child in order:
+            x, cache[child[0]] = apply_child(child, params, x, key)
+        return x, cache
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        dparams: Params = {}
+        for child in reversed(order):
+            dout = vjp_child(child, cache, dout, dparams)
+        return _in_order(children, dparams), dout
+
+    def params_vjp(cache: Cache, dout: Any) -> Params:
+        dparams: Params = {}
+        with_params = cache["_with_params"]
+        first = next((i for i, (name, _) in enumerate(order) if name in with_params), None)
+        if first is not None:  # what lies in front of the first parameters needs no gradient
+            for child in reversed(order[first + 1 :]):
+                dout = vjp_child(child, cache, dout, dparams)
+            params_vjp_child(order[first], cache, dout, dparams)
+        return _in_order(children, dparams)
+
+    return Layer(init, apply, vjp, spec, params_vjp)
+
+
+def _in_order(children: list[Child], dparams: Params) -> Params:
+    """Gradients in the order of the children, whatever the order they were found in."""
+    return {name: dparams[name] for name, _ in children if name in dparams}
+
+
+def _execution_order(children: list[Child]) -> list[Child]:
+    """Children as they are run: a maximum before the monotone layers that it commutes with."""
+    order: list[Child] = []
+    for child in children:
+        place = len(order)
+        if "maximum" in child[1].spec.traits:
+            while place and "monotone" in order[place - 1][1].spec.traits:
+                place -= 1
+        order.insert(place, child)
+    return order

@@ -1,0 +1,346 @@
+"""What flows where: recomputing a forward pass, stopping gradients, tying parameters together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from funcnn import _checks, tree
+from funcnn._children import name_children
+from funcnn.combinators._paths import find
+from funcnn.combinators.running import statistics
+from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, X, Y
+
+__all__ = ["freeze", "frozen_paths", "remat", "stop_gradient", "tied"]
+
+
+def remat(layer: Layer[X, Y]) -> Layer[X, Y]:
+    """Compute a layer's forward pass again in its pullback, instead of keeping what it left.
+
+    Parameters
+    ----------
+    layer : Layer
+        One layer, or a whole part of a network.
+
+    Returns
+    -------
+    Layer
+        The same function, with the params of `layer` and, for its parent, its name.
+
+    Raises
+    ------
+    ValueError, TypeError
+        What `layer` refuses.
+
+    Notes
+    -----
+    The cache holds the params, ``x`` and the key: all that a pure function needs to be run again
+    with the same bits. A network of ``n`` layers in blocks of ``sqrt(n)`` keeps ``O(sqrt(n))``
+    instead of ``O(n)`` activations, for one more forward pass. Running statistics come out of the
+    first pass, as always.
+
+    References
+    ----------
+    T. Chen et al., "Training deep nets with sublinear memory cost", 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import dense, random, relu, remat, serial
+    >>> block = remat(serial(dense(256), relu(), dense(4)))
+    >>> _, params = block.init(random.key(0), (2, 4))
+    >>> _, cache = block.apply(params, np.ones((2, 4), np.float32))
+    >>> list(cache)
+    ['params', 'x', 'key', 'running']
+    """
+    name_children("remat", (layer,))
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        out, cache = layer.apply(params, x, key=key)
+        return out, {"params": params, "x": x, "key": key, "running": statistics(cache)}
+
+    def again(cache: Cache) -> Cache:
+        return layer.apply(cache["params"], cache["x"], key=cache["key"])[1]
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        return layer.vjp(again(cache), dout)
+
+    def params_vjp(cache: Cache, dout: Any) -> Params:
+        own = layer.params_vjp
+        return layer.vjp(again(cache), dout)[0] if own is None else own(again(cache), dout)
+
+    return Layer(layer.init, apply, vjp, Spec(remat, children=(layer.spec,)), params_vjp)
+
+
+def stop_gradient() -> Layer[X, X]:
+    """Let values pass and no gradient come back: ``y = x``, ``dx = 0``.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not float32 or float64.
+
+    Notes
+    -----
+    All that lies in front of it gets a gradient of zero. To keep parameters where they are and let
+    the gradient pass to what lies in front, see `freeze`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import stop_gradient
+    >>> out, cache = stop_gradient().apply({}, np.ones((1, 2)))
+    >>> out, stop_gradient().vjp(cache, np.ones((1, 2)))[1]
+    (array([[1., 1.]]), array([[0., 0.]]))
+    """
+    who = "stop_gradient"
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return _checks.any_shape(who, shape), {}
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.leaves(who, params, {})
+        return _checks.any_ranked(who, x), {"shape": x.shape}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        _checks.gradient(who, dout, cache["shape"])
+        return {}, np.zeros_like(dout)
+
+    return Layer(init, apply, vjp, Spec(stop_gradient))
+
+
+def freeze(layer: Layer[X, Y]) -> Layer[X, Y]:
+    """Keep a layer's parameters where they are: their gradients are zero, the input's is not.
+
+    Parameters
+    ----------
+    layer : Layer
+        One layer, or a whole part of a network.
+
+    Returns
+    -------
+    Layer
+        The same function, with the params of `layer` and, for its parent, its name.
+
+    Raises
+    ------
+    ValueError, TypeError
+        What `layer` refuses.
+
+    Notes
+    -----
+    Pullback: ``dparams = 0``, ``dx`` as in `layer`. A gradient of zero alone does not move anything,
+    but weight decay does: `frozen_paths` gives `funcnn.optimizers.freeze` the leaves whose updates
+    it must set to zero. Running statistics go on, as what makes them is not a gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import dense, freeze, random
+    >>> layer = freeze(dense(1))
+    >>> _, params = layer.init(random.key(0), (1, 2))
+    >>> _, cache = layer.apply(params, np.ones((1, 2), np.float32))
+    >>> layer.vjp(cache, np.ones((1, 1), np.float32))[0]
+    {'weight': array([[0., 0.]], dtype=float32), 'bias': array([0.], dtype=float32)}
+    """
+    name_children("freeze", (layer,))
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        out, cache = layer.apply(params, x, key=key)
+        return out, {"params": params, "layer": (cache,), "running": statistics(cache)}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        return params_vjp(cache, dout), layer.vjp(cache["layer"][0], dout)[1]
+
+    def params_vjp(cache: Cache, dout: Any) -> Params:
+        return tree.zeros_like(cache["params"])
+
+    return Layer(layer.init, apply, vjp, Spec(freeze, children=(layer.spec,)), params_vjp)
+
+
+def frozen_paths(net: Layer[Any, Any], shape: Shape) -> tuple[str, ...]:
+    """The leaves of a network that `freeze` holds.
+
+    Parameters
+    ----------
+    net : Layer
+        The network.
+    shape : Shape
+        Of its input.
+
+    Returns
+    -------
+    tuple of str
+        Their paths, for ``chain(adamw(1e-3), optimizers.freeze(*paths))``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        What the network refuses.
+
+    Notes
+    -----
+    From shapes alone: no parameter is drawn.
+
+    Examples
+    --------
+    >>> from funcnn import dense, freeze, named, relu, serial
+    >>> net = serial(freeze(named("body", dense(4))), relu(), dense(2))
+    >>> frozen_paths(net, (32, 3))
+    ('body/bias', 'body/weight')
+    """
+    found: list[str] = []
+    for node in find(net, shape):
+        if node.spec.kind == "freeze":
+            found += ["/".join((*node.path, leaf)) for leaf, _ in tree.leaves(node.params)]
+    return tuple(dict.fromkeys(found))
+
+
+def tied(layer: Layer[X, Y], *, ties: Mapping[str, str]) -> Layer[X, Y]:
+    """Use one set of parameters in several places of a network.
+
+    Parameters
+    ----------
+    layer : Layer
+        The network.
+    ties : mapping of str to str
+        For each place in its tree, a leaf or a whole part, the path of what stands there too:
+        ``{"decoder": "encoder"}``, ``{"dense1/weight": "embedding1/weight"}``.
+
+    Returns
+    -------
+    Layer
+        With the params of `layer` but for the places, which have no parameters of their own.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a path that is not there, places of other shapes, running statistics, chains of ties;
+        and what `layer` refuses.
+
+    Notes
+    -----
+    Forward: that of `layer`, with the parameters in all their places. Pullback: the gradients of
+    all places add up. For one layer several times in a row, see `share`.
+
+    References
+    ----------
+    O. Press and L. Wolf, "Using the output embedding to improve language models", 2017.
+
+    Examples
+    --------
+    >>> from funcnn import dense, named, random, relu, serial, tied
+    >>> twice = serial(named("first", dense(3)), relu(), named("second", dense(3)))
+    >>> net = tied(twice, ties={"second/weight": "first/weight"})
+    >>> _, params = net.init(random.key(0), (1, 3))
+    >>> {name: list(part) for name, part in params.items()}
+    {'first': ['weight', 'bias'], 'second': ['bias']}
+    """
+    who = "tied"
+    name_children(who, (layer,))
+    pairs = _pairs(ties)
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        out_shape, params = layer.init(key, shape)
+        for place, source in pairs:
+            there, here = (_shapes(_at(params, path, "layer")) for path in (place, source))
+            if there != here:
+                _checks.refuse(who, f"{place!r} and {source!r} must match, got {there} and {here}")
+            if any(tree.is_statistic(leaf) for leaf, _ in there):
+                _checks.refuse(who, f"{place!r} must not have running statistics, got {there}")
+        return out_shape, _without(params)
+
+    def whole(params: Params) -> Params:
+        """With the shared ones in all their places."""
+        if not isinstance(params, dict):
+            _checks.refuse_type(who, f"`params` must be a dict, got {type(params).__name__}")
+        for place, source in pairs:
+            if _has(params, place):
+                _checks.refuse(who, f"`params` must not hold {place!r}, tied to {source!r}, got both")
+            params = _with(params, place.split("/"), _at(params, source, "params"))
+        return params
+
+    def _without(params: Params) -> Params:
+        taken = [f"{place}/" for place, _ in pairs]
+        return tree.select(params, lambda path: not any(f"{path}/".startswith(t) for t in taken))
+
+    def together(dparams: Params) -> Params:
+        """Each shared one's gradient: the sum over its places."""
+        for place, source in pairs:
+            both = (_at(dparams, source, "dparams"), _at(dparams, place, "dparams"))
+            dparams = _with(dparams, source.split("/"), _sum(*both))
+        return _without(dparams)
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        return layer.apply(whole(params), x, key=key)
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        dparams, dx = layer.vjp(cache, dout)
+        return together(dparams), dx
+
+    def params_vjp(cache: Cache, dout: Any) -> Params:
+        own = layer.params_vjp
+        return together(layer.vjp(cache, dout)[0] if own is None else own(cache, dout))
+
+    spec = Spec(tied, options={"ties": dict(pairs)}, children=(layer.spec,))
+    return Layer(init, apply, vjp, spec, params_vjp)
+
+
+def _pairs(ties: object) -> tuple[tuple[str, str], ...]:
+    """Places and sources, none of which lies in another place."""
+    if not isinstance(ties, Mapping) or not ties:
+        _checks.refuse_type("tied", f"`ties` must be a dict of paths, got {ties!r}")
+    for path in (*ties, *ties.values()):
+        if not isinstance(path, str):
+            _checks.refuse_type("tied", f"`ties` must be a dict of paths, got {path!r}")
+    for place in ties:
+        for other in (*(one for one in ties if one != place), *ties.values()):
+            if f"{other}/".startswith(f"{place}/") or f"{place}/".startswith(f"{other}/"):
+                _checks.refuse("tied", f"`ties` must not overlap, got {place!r} and {other!r}")
+    return tuple(ties.items())
+
+
+def _has(params: Params, path: str) -> bool:
+    node: Any = params
+    for part in path.split("/"):
+        if not isinstance(node, dict) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def _at(params: Params, path: str, name: str) -> Any:
+    """The leaf or the part of a tree at a path."""
+    if not _has(params, path):
+        paths = ", ".join(leaf for leaf, _ in tree.leaves(params))
+        _checks.refuse("tied", f"`{name}` must hold {path!r}, got {paths or 'nothing'}")
+    node: Any = params
+    for part in path.split("/"):
+        node = node[part]
+    return node
+
+
+def _with(params: Params, path: list[str], new: Any) -> Params:
+    """A tree with something else, or something new, at a path."""
+    inner = new if len(path) == 1 else _with(params.get(path[0], {}), path[1:], new)
+    return {**params, path[0]: inner}
+
+
+def _shapes(node: Any) -> list[tuple[str, Shape]]:
+    if isinstance(node, dict):
+        return [(path, np.shape(leaf)) for path, leaf in tree.leaves(node)]
+    return [("", np.shape(node))]
+
+
+def _sum(a: Any, b: Any) -> Any:
+    if isinstance(a, dict):
+        return tree.add(a, b)
+    total: Array = a + b
+    return total

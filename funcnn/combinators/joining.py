@@ -1,0 +1,331 @@
+"""Branches side by side: what several layers make of one input, and how it becomes one again."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, overload
+
+import numpy as np
+
+from funcnn import _checks
+from funcnn._children import (
+    apply_child,
+    init_child,
+    name_children,
+    params_vjp_child,
+    vjp_child,
+)
+from funcnn._kernels import joining
+from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, X, Y
+
+__all__ = ["branch", "dense_connect", "merge", "parallel"]
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+
+def parallel(*layers: Layer[X, Y], merge: str = "sum", axis: int = 1) -> Layer[X, Y]:
+    """Give one input to several layers, and merge what they make of it.
+
+    Parameters
+    ----------
+    *layers : Layer
+        At least one.
+    merge : "sum", "mean", "product" or "concatenate", default "sum"
+        How the outputs become one.
+    axis : int, default 1
+        The axis that ``"concatenate"`` joins: channels, or features.
+
+    Returns
+    -------
+    Layer
+        With params ``{name: params of the child}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For outputs whose shapes do not fit together, another word; and what the children refuse,
+        with their path.
+
+    Notes
+    -----
+    Forward: ``y = f_1(x) + ... + f_n(x)``, or their mean, product or concatenation. Pullback: of
+    ``dy``, each child gets all, one n-th, the product with the other outputs, or its part; the
+    input's gradients add up.
+
+    References
+    ----------
+    C. Szegedy et al., "Going deeper with convolutions", 2014.
+
+    Examples
+    --------
+    >>> from funcnn import conv, parallel, random
+    >>> both = parallel(conv(8, 1), conv(16, 3, padding=1), merge="concatenate")
+    >>> both.init(random.key(0), (32, 3, 14, 14))[0]
+    (32, 24, 14, 14)
+    """
+    who = "parallel"
+    fan: Layer[Any, Any] = _fan_out(Spec(parallel), layers)
+    join: Layer[Any, Any] = _fan_in(Spec(parallel), merge, "merge", axis, "the outputs")
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        shapes, params = fan.init(_checks.key(who, key), shape)
+        return join.init(key, shapes)[0], params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        outs, cache = fan.apply(params, x, key=key)
+        out, cache["_joined"] = join.apply({}, outs)
+        return out, cache
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        return fan.vjp(cache, join.vjp(cache["_joined"], dout)[1])
+
+    def params_vjp(cache: Cache, dout: Any) -> Params:
+        assert fan.params_vjp is not None
+        return fan.params_vjp(cache, join.vjp(cache["_joined"], dout)[1])
+
+    spec = Spec(parallel, (), {"merge": merge, "axis": axis}, fan.spec.children)
+    return Layer(init, apply, vjp, spec, params_vjp)
+
+
+@overload
+def branch(*layers: Layer[X, Y]) -> Layer[X, tuple[Y, ...]]: ...
+@overload
+def branch(l1: Layer[X, A], l2: Layer[X, B], /) -> Layer[X, tuple[A, B]]: ...
+@overload
+def branch(l1: Layer[X, A], l2: Layer[X, B], l3: Layer[X, C], /) -> Layer[X, tuple[A, B, C]]: ...
+def branch(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
+    """Give one input to several layers, and keep what each of them makes of it.
+
+    Parameters
+    ----------
+    *layers : Layer
+        At least one.
+
+    Returns
+    -------
+    Layer
+        On one input, with a tuple of outputs, and params ``{name: params of the child}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        What the children refuse, with their path.
+
+    Notes
+    -----
+    Forward: ``y = (f_1(x), ..., f_n(x))``. Pullback: ``dx = df_1(dy_1) + ... + df_n(dy_n)``. What
+    follows takes a tuple: `merge`, `concatenate`, `bilinear`, attention to a memory.
+
+    Examples
+    --------
+    >>> from funcnn import branch, dense, identity, merge, random, serial
+    >>> highway = serial(branch(dense(4), identity()), merge("product"))
+    >>> highway.init(random.key(0), (32, 4))[0]
+    (32, 4)
+    """
+    return _fan_out(Spec(branch), layers)
+
+
+def merge(how: str = "sum", *, axis: int = 1) -> Layer[tuple[X, ...], X]:
+    """Make one array of several.
+
+    Parameters
+    ----------
+    how : "sum", "mean", "product" or "concatenate", default "sum"
+        Element by element, or side by side.
+    axis : int, default 1
+        The axis that ``"concatenate"`` joins: channels, or features.
+
+    Returns
+    -------
+    Layer
+        On a tuple of arrays, without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays whose shapes or dtypes do not fit together.
+
+    Notes
+    -----
+    Forward: ``y = x_1 + ... + x_n``, or the mean, the product, the concatenation. Pullback: of
+    ``dy``, each gets all, one n-th, the product with all the others (never a quotient: zeros are as
+    good as other numbers), or its part.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import merge
+    >>> out, cache = merge("product").apply({}, (np.array([[2.0, 0.0]]), np.array([[3.0, 5.0]])))
+    >>> out, merge("product").vjp(cache, np.ones((1, 2)))[1]
+    (array([[6., 0.]]), (array([[3., 5.]]), array([[2., 0.]])))
+    """
+    return _fan_in(Spec(merge, (how,), {"axis": axis}), how, "how", axis, "`x`")
+
+
+def dense_connect(*layers: Layer[X, X], axis: int = 1) -> Layer[X, X]:
+    """Give each layer the input and all that the layers before it have made, side by side.
+
+    Parameters
+    ----------
+    *layers : Layer
+        At least one; each keeps all sizes but that of the axis.
+    axis : int, default 1
+        The axis along which they are joined: channels, or features.
+
+    Returns
+    -------
+    Layer
+        Of the input and all outputs side by side, with params ``{name: params of the child}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a layer that changes another size; and what the children refuse, with their path.
+
+    Notes
+    -----
+    Forward: ``h_0 = x``, ``h_k = [h_{k-1}, f_k(h_{k-1})]``, ``y = h_n``. Pullback, last to first:
+    ``dh_k`` comes apart into ``a`` and ``b``, and ``dh_{k-1} = a + df_k(b)``.
+
+    References
+    ----------
+    G. Huang et al., "Densely connected convolutional networks", 2017.
+
+    Examples
+    --------
+    >>> from funcnn import conv, dense_connect, random
+    >>> block = dense_connect(conv(4, 3, padding=1), conv(4, 3, padding=1))
+    >>> out_shape, params = block.init(random.key(0), (32, 6, 14, 14))
+    >>> out_shape, params["conv2"]["weight"].shape
+    ((32, 14, 14, 14), (4, 10, 3, 3))
+    """
+    who = "dense_connect"
+    children = name_children(who, layers)
+    if not children:
+        _checks.refuse(who, "there must be at least one layer")
+    names = tuple(name for name, _ in children)
+    axis = _checks.integer(who, "axis", axis)
+
+    def longer(before: Shape, new: Shape) -> Shape:
+        return _joined_shape(who, "concatenate", axis, (before, new), "what a layer takes and gives")
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        _checks.key(who, key)
+        params: Params = {}
+        for child in children:
+            shape = longer(shape, init_child(child, key, shape, params))
+        return shape, params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.children(who, params, names)
+        cache, sizes = {}, []
+        for child in children:
+            out, cache[child[0]] = apply_child(child, params, x, key)
+            longer(x.shape, out.shape)
+            sizes.append(x.shape[axis])
+            x = np.concatenate((x, out), axis)
+        return x, {**cache, "_sizes": tuple(sizes), "_shape": x.shape}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        _checks.gradient(who, dout, cache["_shape"])
+        dparams: Params = {}
+        for child, size in zip(reversed(children), reversed(cache["_sizes"]), strict=True):
+            before, new = np.split(dout, [size], axis)
+            dout = before + vjp_child(child, cache, new, dparams)
+        return {name: dparams[name] for name in names if name in dparams}, dout
+
+    specs = tuple(layer.spec for layer in layers)
+    return Layer(init, apply, vjp, Spec(dense_connect, (), {"axis": axis}, specs))
+
+
+def _fan_out(spec: Spec, layers: tuple[Layer[Any, Any], ...]) -> Layer[Any, Any]:
+    """From one input to a tuple of outputs."""
+    who = spec.kind
+    children = name_children(who, layers)
+    if not children:
+        _checks.refuse(who, "there must be at least one layer")
+    names = tuple(name for name, _ in children)
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        _checks.key(who, key)
+        params: Params = {}
+        return tuple(init_child(child, key, shape, params) for child in children), params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.children(who, params, names)
+        cache, outs = {}, []
+        for child in children:
+            out, cache[child[0]] = apply_child(child, params, x, key)
+            outs.append(out)
+        return tuple(outs), cache
+
+    def shares(douts: Any) -> tuple[Any, ...]:
+        if not isinstance(douts, tuple) or len(douts) != len(children):
+            _checks.refuse(who, f"`dout` must be a tuple of {len(children)}, got {douts!r}")
+        return douts
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        dparams: Params = {}
+        pairs = zip(children, shares(dout), strict=True)
+        dxs = [vjp_child(child, cache, share, dparams) for child, share in pairs]
+        return dparams, joining.total(dxs)
+
+    def params_vjp(cache: Cache, dout: Any) -> Params:
+        dparams: Params = {}
+        for child, share in zip(children, shares(dout), strict=True):
+            params_vjp_child(child, cache, share, dparams)
+        return dparams
+
+    specs = tuple(layer.spec for layer in layers)
+    return Layer(init, apply, vjp, spec._replace(children=specs), params_vjp)
+
+
+def _fan_in(spec: Spec, how: str, option: str, axis: int, words: str) -> Layer[Any, Any]:
+    """From a tuple to one array."""
+    who = spec.kind
+    _checks.choice(who, option, how, joining.WAYS)
+    axis = _checks.integer(who, "axis", axis)
+
+    def several(value: object, name: str) -> tuple[Any, ...]:
+        if not isinstance(value, tuple):
+            _checks.refuse_type(who, f"`{name}` must be a tuple, got {type(value).__name__}")
+        if not value:
+            _checks.refuse(who, f"`{name}` must be a tuple of at least one, got an empty one")
+        return value
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        shapes = tuple(_checks.any_shape(who, one) for one in several(shape, "shape"))
+        return _joined_shape(who, how, axis, shapes, words), {}
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.leaves(who, params, {})
+        arrays = [_checks.floating(who, one) for one in several(x, "x")]
+        dtypes = sorted({str(array.dtype) for array in arrays})
+        if len(dtypes) > 1:
+            _checks.refuse_type(who, f"{words} must have one dtype, got {' and '.join(dtypes)}")
+        out_shape = _joined_shape(who, how, axis, tuple(array.shape for array in arrays), words)
+        out, kept = joining.join(how, axis, arrays)
+        return out, {"kept": kept, "shape": out_shape}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        _checks.gradient(who, dout, cache["shape"])
+        return {}, tuple(joining.parts(how, axis, cache["kept"], dout))
+
+    return Layer(init, apply, vjp, spec)
+
+
+def _joined_shape(who: str, how: str, axis: int, shapes: tuple[Shape, ...], words: str) -> Shape:
+    """The shape of all arrays together."""
+    first = shapes[0]
+    if how != "concatenate":
+        if any(shape != first for shape in shapes):
+            _checks.refuse(who, f"{words} must have one shape, got {list(shapes)}")
+        return first
+    _checks.feature_axis(who, axis, len(first))
+    place = axis % len(first)
+    rest = [(len(shape), *shape[:place], *shape[place + 1 :]) for shape in shapes]
+    if any(other != rest[0] for other in rest):
+        _checks.refuse(who, f"{words} must differ in axis {axis} alone, got {list(shapes)}")
+    return (*first[:place], sum(shape[place] for shape in shapes), *first[place + 1 :])
