@@ -210,7 +210,7 @@ def layer_norm(
     array([[-1.,  1.],
            [-1.,  1.]])
     """
-    spec = Spec(layer_norm, (axes,), {"epsilon": epsilon, "affine": affine, "bias": bias})
+    spec = Spec(layer_norm, options={"axes": axes, "epsilon": epsilon, "affine": affine, "bias": bias})
     affine = _checks.boolean("layer_norm", "affine", affine)
     bias = _checks.boolean("layer_norm", "bias", bias)
     return _over_axes(spec, axes, epsilon, scale=affine, bias=affine and bias, centred=True)
@@ -258,7 +258,7 @@ def rms_norm(
     >>> rms_norm(affine=False).apply({}, np.array([[1.0, 7.0]]))[0].round(3)
     array([[0.2, 1.4]])
     """
-    spec = Spec(rms_norm, (axes,), {"epsilon": epsilon, "affine": affine})
+    spec = Spec(rms_norm, options={"axes": axes, "epsilon": epsilon, "affine": affine})
     affine = _checks.boolean("rms_norm", "affine", affine)
     return _over_axes(spec, axes, epsilon, scale=affine, bias=False, centred=False)
 
