@@ -21,7 +21,7 @@ FLOORS = (
     {"tree", "random"},
     {"_kernels", "initializers", "schedules"},
     {"_children", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},
-    {"combinators", "reparametrization", "sequences", "checkpoints"},
+    {"combinators", "reparametrization", "sequences", "tracing", "checkpoints"},
     {"training", "testing", "interop", "parallel", "summary", "looking", "diagnose"},
     {"models"},
     {"__init__"},

@@ -1,0 +1,243 @@
+"""What happens inside a network on one batch: each layer's output, and each layer's gradients.
+
+A network is built once more from its `Spec`, with every layer in it made to report what it does;
+the layers compute what they always do, from the same parameters and keys, so the bits are the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from funcnn import _checks
+from funcnn._children import name_children
+from funcnn.types import Cache, Key, Layer, Loss, Params, Shape, Spec, rebuild
+
+__all__ = ["BackwardTrace", "Pullback", "Visit", "trace", "trace_backward"]
+
+
+class Visit(NamedTuple):
+    """What a layer gave in the forward pass.
+
+    Parameters
+    ----------
+    path : str
+        Where its parameters are, or would be: ``"encoder/conv1"``; ``""`` for the whole network.
+    spec : Spec
+        What it is; one with children is a combinator.
+    out : ndarray, or tuple of them
+        Its output.
+
+    Examples
+    --------
+    >>> from funcnn import dense
+    >>> Visit("dense1", dense(3).spec, None).path
+    'dense1'
+    """
+
+    path: str
+    spec: Spec
+    out: Any
+
+
+class Pullback(NamedTuple):
+    """What a layer gave in the backward pass.
+
+    Parameters
+    ----------
+    path : str
+        As in `Visit`.
+    spec : Spec
+        What it is.
+    dparams : dict
+        The gradient of its parameters.
+    dx : ndarray, or tuple of them
+        The gradient of its input.
+
+    Examples
+    --------
+    >>> from funcnn import dense
+    >>> Pullback("dense1", dense(3).spec, {}, None).path
+    'dense1'
+    """
+
+    path: str
+    spec: Spec
+    dparams: Params
+    dx: Any
+
+
+class BackwardTrace(NamedTuple):
+    """Both passes of a network and a loss.
+
+    Parameters
+    ----------
+    visits : tuple of Visit
+        The forward pass, first layer first; a combinator comes after what it combines.
+    value : number
+        The loss.
+    dprediction : ndarray
+        Its gradient with respect to the network's output.
+    pullbacks : tuple of Pullback
+        The backward pass, last layer first.
+    grads : dict
+        The gradient of all parameters.
+
+    Examples
+    --------
+    >>> BackwardTrace((), 0.5, None, (), {}).value
+    0.5
+    """
+
+    visits: tuple[Visit, ...]
+    value: Any
+    dprediction: Any
+    pullbacks: tuple[Pullback, ...]
+    grads: Params
+
+
+def trace(
+    net: Layer[Any, Any], params: Params, x: Any, *, key: Key | None = None
+) -> tuple[Visit, ...]:
+    """Run a network and keep what every layer in it gives.
+
+    Parameters
+    ----------
+    net : Layer
+        The network.
+    params : dict
+        Its parameters.
+    x : ndarray, or tuple of them
+        A batch.
+    key : Key, optional
+        With one, the pass is one of training.
+
+    Returns
+    -------
+    tuple of Visit
+        In the order of the layers; a combinator comes after what it combines, the network last.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For what the network refuses.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import dense, random, relu, serial
+    >>> net = serial(dense(8), relu(), dense(2))
+    >>> _, params = net.init(random.key(0), (1, 4))
+    >>> [(visit.path, visit.out.shape) for visit in trace(net, params, np.ones((1, 4), np.float32))]
+    [('dense1', (1, 8)), ('relu1', (1, 8)), ('dense2', (1, 2)), ('', (1, 2))]
+    """
+    recorder = _Recorder()
+    recorder.watch(_layer("trace", net)).apply(params, x, key=key)
+    return tuple(recorder.visits)
+
+
+def trace_backward(
+    net: Layer[Any, Any],
+    params: Params,
+    loss: Loss,
+    x: Any,
+    y: Any,
+    *,
+    key: Key | None = None,
+) -> BackwardTrace:
+    """Run a network and a loss forward and backward, and keep what every layer gives.
+
+    Parameters
+    ----------
+    net : Layer
+        The network.
+    params : dict
+        Its parameters.
+    loss : Loss
+        What is made small.
+    x, y : ndarray, or tuples of them
+        A batch, and its targets.
+    key : Key, optional
+        With one, the pass is one of training.
+
+    Returns
+    -------
+    BackwardTrace
+
+    Raises
+    ------
+    ValueError, TypeError
+        For what the network or the loss refuses.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import dense, mean_squared_error, random, serial
+    >>> net = serial(dense(8), dense(2))
+    >>> _, params = net.init(random.key(0), (1, 4))
+    >>> x, y = np.ones((1, 4), np.float32), np.zeros((1, 2), np.float32)
+    >>> [pull.path for pull in trace_backward(net, params, mean_squared_error(), x, y).pullbacks]
+    ['dense2', 'dense1', '']
+    """
+    recorder = _Recorder()
+    watched = recorder.watch(_layer("trace_backward", net))
+    prediction, cache = watched.apply(params, x, key=key)
+    value, loss_cache = loss.apply(prediction, y)
+    dprediction = loss.vjp(loss_cache)
+    grads, _ = watched.vjp(cache, dprediction)
+    return BackwardTrace(
+        tuple(recorder.visits), value, dprediction, tuple(recorder.pullbacks), grads
+    )
+
+
+def _layer(who: str, net: object) -> Layer[Any, Any]:
+    if not isinstance(net, Layer):
+        _checks.refuse_type(who, f"`net` must be a layer, got {net!r}")
+    return net
+
+
+class _Recorder:
+    """Layers that report to one list, and where in the network the pass is right now."""
+
+    def __init__(self) -> None:
+        self.visits: list[Visit] = []
+        self.pullbacks: list[Pullback] = []
+        self._inside: list[tuple[str, Params]] = []  # path and params of the layers around
+
+    def watch(self, layer: Layer[Any, Any], name: str = "") -> Layer[Any, Any]:
+        """The same layer, reporting."""
+        spec = layer.spec
+        inner = [rebuild(child) for child in spec.children]
+        names = [own for own, _ in name_children("trace", tuple(inner))]
+        children = [self.watch(child, own) for child, own in zip(inner, names, strict=True)]
+        real: Layer[Any, Any] = spec.build(*spec.args, *children, **spec.options)
+
+        def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+            return real.init(key, shape)
+
+        def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+            path, stands_for_parent = self._path(name, params)
+            self._inside.append((path, params))
+            out, cache = real.apply(params, x, key=key)
+            self._inside.pop()
+            if not stands_for_parent:
+                self.visits.append(Visit(path, spec, out))
+            return out, {"_path": path, "_hidden": stands_for_parent, "_own": cache}
+
+        def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+            dparams, dx = real.vjp(cache["_own"], dout)
+            if not cache["_hidden"]:
+                self.pullbacks.append(Pullback(cache["_path"], spec, dparams, dx))
+            return dparams, dx
+
+        # `serial` would run a pooling before the rectifier in front of it, to save time
+        return Layer(init, apply, vjp, spec._replace(traits=spec.traits - {"maximum"}))
+
+    def _path(self, name: str, params: Params) -> tuple[str, bool]:
+        """Where a layer is, and whether it has its parent's place, as the child of `named` has."""
+        if not self._inside:
+            return "", False
+        parent, around = self._inside[-1]
+        if params is around:
+            return parent, True
+        found = next((key for key, own in around.items() if own is params), name)
+        return (f"{parent}/{found}" if parent else found), False
