@@ -10,8 +10,50 @@ Examples
 
 from __future__ import annotations
 
-from funcnn.data.batches import Batches, Dataset, split
-from funcnn.data.images import resize
-from funcnn.data.sets import digits, mnist, read_idx
+from funcnn.data.augmentation import (
+    Augmentation,
+    augmentations,
+    cutout,
+    mixup,
+    random_affine,
+    random_crop,
+    random_flip,
+    random_shift,
+)
+from funcnn.data.batches import Batches, Dataset, prepared, split
+from funcnn.data.files import read_csv, read_npy, read_npz
+from funcnn.data.images import pixels, resize
+from funcnn.data.normalization import Normalization, normalization, normalize
+from funcnn.data.sets import cifar10, digits, mnist, read_idx
+from funcnn.data.toys import blobs, moons, spirals, xor
 
-__all__ = ["Batches", "Dataset", "digits", "mnist", "read_idx", "resize", "split"]
+__all__ = [
+    "Augmentation",
+    "Batches",
+    "Dataset",
+    "Normalization",
+    "augmentations",
+    "blobs",
+    "cifar10",
+    "cutout",
+    "digits",
+    "mixup",
+    "mnist",
+    "moons",
+    "normalization",
+    "normalize",
+    "pixels",
+    "prepared",
+    "random_affine",
+    "random_crop",
+    "random_flip",
+    "random_shift",
+    "read_csv",
+    "read_idx",
+    "read_npy",
+    "read_npz",
+    "resize",
+    "spirals",
+    "split",
+    "xor",
+]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnn import _checks, random
+from funcnn.data.augmentation import Augmentation
 from funcnn.types import Array, Key
 
-__all__ = ["Batches", "Dataset", "split"]
+__all__ = ["Batches", "Dataset", "prepared", "split"]
 
 
 class Dataset(NamedTuple):
@@ -20,7 +22,7 @@ class Dataset(NamedTuple):
     Parameters
     ----------
     x : ndarray, ``(N, ...)``
-        Examples; may be memory-mapped.
+        Examples; may be memory-mapped, or `prepared` as they are read.
     y : ndarray, ``(N, ...)``
         Labels or targets.
 
@@ -41,6 +43,56 @@ class Dataset(NamedTuple):
     def take(self, index: Any) -> Dataset:
         """The examples at some places: a slice, or an array of ints."""
         return Dataset(self.x[index], self.y[index])
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """What `prepared` makes."""
+
+    source: Any
+    change: Callable[[Array], Array]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: Any) -> Array:
+        return self.change(np.asarray(self.source[index]))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self), *self[:1].shape[1:])
+
+
+def prepared(source: Array, change: Callable[[Array], Array]) -> Any:
+    """An array whose rows are prepared as they are read, such as bytes on the disk.
+
+    Parameters
+    ----------
+    source : ndarray, ``(N, ...)``
+        May be memory-mapped, and larger than the memory.
+    change : callable
+        ``(rows) -> rows``, such as `pixels` or a `Normalization`.
+
+    Returns
+    -------
+    object
+        With a length and a shape. It stands in for the ``x`` of a `Dataset`: in `Batches`,
+        `funcnn.fit`, `funcnn.evaluate` and `funcnn.predict`, which take a few rows at a time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.data import pixels, prepared
+    >>> images = prepared(np.full((1000, 28, 28), 255, np.uint8), pixels)
+    >>> len(images), images.shape, images[:2].max()
+    (1000, (1000, 1, 28, 28), np.float32(1.0))
+    """
+    return _Prepared(source, change)
+
+
+def is_on_disk(x: Any) -> bool:
+    """Whether an array may be larger than the memory."""
+    return isinstance(x, (np.memmap, _Prepared))
 
 
 def checked(who: str, dataset: object) -> Dataset:
@@ -106,8 +158,9 @@ class Batches(NamedTuple):
         Whether each epoch has an order of its own.
     drop_last : bool, default False
         Whether to leave out a last batch that is not full.
-    augment : callable, optional
-        ``(key, x) -> x``, applied to the examples of each batch.
+    augment : Augmentation or callable, optional
+        ``(key, x) -> x``, applied to the examples of each batch; an `Augmentation` such as `mixup`
+        may change their targets, too.
 
     Examples
     --------
@@ -159,7 +212,11 @@ class Batches(NamedTuple):
         else:
             x, y = self.dataset.take(_order(key, epoch, len(self.dataset))[places])
         if self.augment is not None:
-            x = self.augment(random.fold_in(random.fold_in(_epoch_key(key, epoch), step), "augment"), x)
+            own = random.fold_in(random.fold_in(_epoch_key(key, epoch), step), "augment")
+            if isinstance(self.augment, Augmentation):
+                x, y = self.augment.pair(own, np.asarray(x), np.asarray(y))
+            else:
+                x = self.augment(own, np.asarray(x))
         return Dataset(np.array(x), np.array(y))
 
 

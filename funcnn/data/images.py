@@ -7,7 +7,43 @@ import numpy as np
 from funcnn import _checks
 from funcnn.types import Array
 
-__all__ = ["resize"]
+__all__ = ["pixels", "resize"]
+
+
+def pixels(images: Array) -> Array:
+    """Bytes from 0 to 255 as float32 from 0 to 1, with an axis for the channels.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, ``(N, H, W)`` or ``(N, C, H, W)``
+        As files hold them.
+
+    Returns
+    -------
+    ndarray of float32, ``(N, C, H, W)``
+        With one channel where there was no such axis.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For something other than a batch of images of bytes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.data import pixels
+    >>> pixels(np.array([[[0, 255]]], np.uint8))
+    array([[[[0., 1.]]]], dtype=float32)
+    """
+    found = _checks.array("pixels", images, "images")
+    if found.dtype != np.uint8:
+        _checks.refuse_type("pixels", f"`images` must be uint8, got {found.dtype}")
+    if found.ndim not in (3, 4):
+        _checks.refuse(
+            "pixels", f"`images` must have axes (N, H, W) or (N, C, H, W), got shape {found.shape}"
+        )
+    floats = found.astype(np.float32) / np.float32(255)
+    return floats[:, None] if found.ndim == 3 else floats
 
 
 def resize(images: Array, size: tuple[int, int]) -> Array:

@@ -12,10 +12,10 @@ import numpy as np
 
 from funcnn import _checks
 from funcnn.data.batches import Dataset
-from funcnn.data.images import resize
+from funcnn.data.images import pixels, resize
 from funcnn.types import Array
 
-__all__ = ["digits", "mnist", "read_idx"]
+__all__ = ["cifar10", "digits", "mnist", "read_idx"]
 
 # The third byte of an IDX file says what its elements are; they are stored big-endian.
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -52,18 +52,21 @@ def digits(size: int = 28) -> Dataset:
     return Dataset(images if size == 8 else resize(images, (size, size)), labels)
 
 
-def read_idx(path: str | PathLike[str]) -> Array:
+def read_idx(path: str | PathLike[str], *, memory_map: bool = False) -> Array:
     """Read an array from an IDX file, the format of MNIST, gzipped or not.
 
     Parameters
     ----------
     path : path
         The file.
+    memory_map : bool, default False
+        Whether the values stay on the disk until they are used: they may exceed the memory, but
+        must not be gzipped.
 
     Returns
     -------
     ndarray
-        In the machine's byte order.
+        In the machine's byte order; a memory-mapped one is read-only, and in the file's.
 
     Raises
     ------
@@ -84,25 +87,40 @@ def read_idx(path: str | PathLike[str]) -> Array:
     >>> read_idx(file)
     array([7, 3], dtype=uint8)
     """
-    content = Path(path).read_bytes()
-    if content[:2] == b"\x1f\x8b":
+    stored = _bytes(path, _checks.boolean("read_idx", "memory_map", memory_map))
+    start = stored[:4].tobytes()
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _IDX_TYPES:
+        _checks.refuse("read_idx", f"{path} must be an IDX file, got {start.hex() or 'nothing'}")
+    dtype, rank = np.dtype(_IDX_TYPES[start[2]]), start[3]
+    header = 4 + 4 * rank
+    if len(stored) < header:
+        _checks.refuse("read_idx", f"{path} must have a header of {header} bytes, got {len(stored)}")
+    shape = tuple(int(n) for n in np.frombuffer(stored[4:header].tobytes(), ">u4"))
+    wanted = header + prod(shape) * dtype.itemsize
+    if len(stored) != wanted:
+        _checks.refuse(
+            "read_idx", f"{path} must have {wanted} bytes for shape {shape}, got {len(stored)}"
+        )
+    found = stored[header:].view(dtype).reshape(shape)
+    return found if memory_map else found.astype(dtype.newbyteorder("="))
+
+
+def _bytes(path: str | PathLike[str], memory_map: bool) -> Array:
+    """What is in a file, unzipped."""
+    with open(path, "rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        content = b"" if memory_map else file.read()
+    if not memory_map:
         try:
-            content = gzip.decompress(content)
+            return np.frombuffer(gzip.decompress(content) if zipped else content, np.uint8)
         except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
             _checks.refuse("read_idx", f"{path} must be whole, got a broken gzip file ({problem})")
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
-        _checks.refuse("read_idx", f"{path} must be an IDX file, got {content[:4].hex() or 'nothing'}")
-    dtype, rank = np.dtype(_IDX_TYPES[content[2]]), content[3]
-    header = 4 + 4 * rank
-    if len(content) < header:
-        _checks.refuse("read_idx", f"{path} must have a header of {header} bytes, got {len(content)}")
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", rank, 4))
-    wanted = header + prod(shape) * dtype.itemsize
-    if len(content) != wanted:
-        _checks.refuse(
-            "read_idx", f"{path} must have {wanted} bytes for shape {shape}, got {len(content)}"
-        )
-    return np.frombuffer(content, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="))
+    if zipped:
+        _checks.refuse("read_idx", f"{path} must be unzipped to be memory-mapped")
+    if not Path(path).stat().st_size:  # nothing cannot be mapped
+        return np.zeros(0, np.uint8)
+    return np.memmap(path, np.uint8, "r")
 
 
 def mnist(directory: str | PathLike[str], part: str = "train") -> Dataset:
@@ -152,8 +170,7 @@ def mnist(directory: str | PathLike[str], part: str = "train") -> Dataset:
             f"{directory} must hold one label for each image, got {len(labels)} for {len(images)}"
         )
     _checks.labels("mnist", labels, 10, "labels")
-    pixels = images.astype(np.float32)[:, None] / np.float32(255)
-    return Dataset(pixels, labels.astype(np.int64))
+    return Dataset(pixels(images), labels.astype(np.int64))
 
 
 def _existing(directory: str | PathLike[str], name: str) -> Path:
@@ -162,3 +179,59 @@ def _existing(directory: str | PathLike[str], name: str) -> Path:
     if not plain.is_file() and not zipped.is_file():
         _checks.refuse("mnist", f"{directory} must hold {name} (or .gz)")
     return plain if plain.is_file() else zipped
+
+
+_CIFAR_RECORD = 1 + 3 * 32 * 32  # the label, then the red, green and blue pixels row by row
+
+
+def cifar10(directory: str | PathLike[str], part: str = "train") -> Dataset:
+    """Read CIFAR-10 from its binary files.
+
+    Parameters
+    ----------
+    directory : path
+        Where ``data_batch_1.bin`` and its siblings lie.
+    part : "train" or "test", default "train"
+        50,000 images to train on, or 10,000 to test on.
+
+    Returns
+    -------
+    Dataset
+        ``x``: float32, ``(N, 3, 32, 32)``, 0 to 1; ``y``: int64, 0 to 9 for airplane, automobile,
+        bird, cat, deer, dog, frog, horse, ship, truck.
+
+    Raises
+    ------
+    ValueError
+        For files that are missing or broken.
+
+    References
+    ----------
+    A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
+
+    Examples
+    --------
+    >>> from funcnn.data import cifar10
+    >>> cifar10("nowhere", "test")
+    Traceback (most recent call last):
+    ...
+    funcnn._checks.RefusedValue: cifar10: nowhere must hold test_batch.bin
+    """
+    _checks.choice("cifar10", "part", part, ("train", "test"))
+    names = ["test_batch.bin"] if part == "test" else [f"data_batch_{i}.bin" for i in range(1, 6)]
+    records = np.concatenate([_cifar_records(Path(directory) / name) for name in names])
+    images = records[:, 1:].reshape(-1, 3, 32, 32)
+    return Dataset(pixels(images), records[:, 0].astype(np.int64))
+
+
+def _cifar_records(path: Path) -> Array:
+    if not path.is_file():
+        _checks.refuse("cifar10", f"{path.parent} must hold {path.name}")
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    if not content.size or content.size % _CIFAR_RECORD:
+        _checks.refuse(
+            "cifar10", f"{path} must have records of {_CIFAR_RECORD} bytes, got {content.size} bytes"
+        )
+    records = content.reshape(-1, _CIFAR_RECORD)
+    _checks.labels("cifar10", records[:, 0], 10, f"labels in {path}")
+    return records

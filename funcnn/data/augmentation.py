@@ -1,0 +1,491 @@
+"""Changes of images, drawn anew for every batch: pure functions of a key.
+
+An `Augmentation` is data, as an initializer is: it prints, pickles and compares. `augmentations` makes
+one of several. `funcnn.fit` and `Batches` take one, or any function ``(key, x) -> x``.
+
+Examples
+--------
+>>> import numpy as np
+>>> from funcnn import random
+>>> from funcnn.data import augmentations, random_flip, random_shift
+>>> change = augmentations(random_shift(2), random_flip())
+>>> change
+augmentations(random_shift(2), random_flip())
+>>> change(random.key(0), np.ones((4, 1, 28, 28), np.float32)).shape
+(4, 1, 28, 28)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import pi
+from typing import Any
+
+import numpy as np
+
+from funcnn import _checks, numerics, random
+from funcnn.types import Array, Key
+
+__all__ = [
+    "Augmentation",
+    "augmentations",
+    "cutout",
+    "mixup",
+    "random_affine",
+    "random_crop",
+    "random_flip",
+    "random_shift",
+]
+
+
+@dataclass(frozen=True, repr=False)
+class Augmentation:
+    """A change of a batch: call it with a key and the examples.
+
+    Parameters
+    ----------
+    change : callable
+        ``(key, x, *options) -> x``, or ``(key, x, y, *options) -> (x, y)``; a function at the top of
+        a module, so that it can be pickled.
+    options : tuple
+        What `change` takes beyond the batch.
+    shown : str
+        How it prints: the call that made it.
+    targets : bool, default False
+        Whether it changes the targets, too.
+
+    Examples
+    --------
+    >>> random_shift(2) == random_shift(2), random_shift(2) == random_shift(3)
+    (True, False)
+    """
+
+    change: Callable[..., Any]
+    options: tuple[Any, ...]
+    shown: str
+    targets: bool = False
+
+    def __call__(self, key: Key, x: Array) -> Array:
+        """The examples, changed.
+
+        Raises
+        ------
+        TypeError
+            If it changes the targets, too: `pair` does.
+        """
+        if self.targets:
+            _checks.refuse_type(
+                self.shown.partition("(")[0],
+                f"the targets change, too: write {self.shown}.pair(key, x, y)",
+            )
+        return self.pair(key, x, None)[0]
+
+    def pair(self, key: Key, x: Array, y: Any) -> tuple[Array, Any]:
+        """The examples and their targets, changed."""
+        who = self.shown.partition("(")[0]
+        _checks.key(who, key)
+        if self.targets:
+            changed, targets = self.change(key, x, y, *self.options)
+            return changed, targets
+        return self.change(key, x, *self.options), y
+
+    def __repr__(self) -> str:
+        return self.shown
+
+
+# --- several ------------------------------------------------------------------------------------------
+
+
+def augmentations(*parts: Augmentation) -> Augmentation:
+    """Make one change of several, one after the other.
+
+    Parameters
+    ----------
+    *parts : Augmentation
+        Each draws from a key of its own.
+
+    Returns
+    -------
+    Augmentation
+
+    Raises
+    ------
+    TypeError
+        For something else.
+
+    Examples
+    --------
+    >>> augmentations(random_flip(), cutout(8))
+    augmentations(random_flip(), cutout(8))
+    """
+    for part in parts:
+        if not isinstance(part, Augmentation):
+            _checks.refuse_type("augmentations", f"every part must be an Augmentation, got {part!r}")
+    shown = f"augmentations({', '.join(map(repr, parts))})"
+    if any(part.targets for part in parts):
+        return Augmentation(_all_pairs, (parts,), shown, targets=True)
+    return Augmentation(_all, (parts,), shown)
+
+
+def _all(key: Key, x: Array, parts: tuple[Augmentation, ...]) -> Array:
+    return _all_pairs(key, x, None, parts)[0]
+
+
+def _all_pairs(key: Key, x: Array, y: Any, parts: tuple[Augmentation, ...]) -> tuple[Array, Any]:
+    for i, part in enumerate(parts):
+        x, y = part.pair(random.fold_in(key, i), x, y)
+    return x, y
+
+
+# --- moving -------------------------------------------------------------------------------------------
+
+
+def random_flip(probability: float = 0.5, *, vertical: bool = False) -> Augmentation:
+    """Mirror some of the images.
+
+    Parameters
+    ----------
+    probability : float, default 0.5
+        Of each image to be mirrored.
+    vertical : bool, default False
+        Whether up and down change places, instead of left and right.
+
+    Returns
+    -------
+    Augmentation
+        Of images ``(N, C, H, W)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a probability outside 0..1.
+
+    Examples
+    --------
+    >>> random_flip(1.0)(random.key(0), np.array([[[[1.0, 2.0]]]]))
+    array([[[[2., 1.]]]])
+    """
+    probability = _checks.number("random_flip", "probability", probability, minimum=0, maximum=1)
+    vertical = _checks.boolean("random_flip", "vertical", vertical)
+    shown = [repr(probability)] if probability != 0.5 else []
+    shown += ["vertical=True"] if vertical else []
+    return Augmentation(_flip, (probability, vertical), f"random_flip({', '.join(shown)})")
+
+
+def _flip(key: Key, x: Array, probability: float, vertical: bool) -> Array:
+    found = _checks.ranked("random_flip", x, "N, C, H, W")
+    flipped = found[:, :, ::-1] if vertical else found[..., ::-1]
+    chosen = random.bernoulli(key, probability, (len(found),))
+    return np.where(chosen[:, None, None, None], flipped, found)
+
+
+def random_shift(pixels: int) -> Augmentation:
+    """Move each image by whole pixels, up to so many in both directions; zeros move in.
+
+    Parameters
+    ----------
+    pixels : int
+        The farthest move.
+
+    Returns
+    -------
+    Augmentation
+        Of images ``(N, C, H, W)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a number of pixels below 0.
+
+    Examples
+    --------
+    >>> random_shift(1)(random.key(0), np.ones((1, 1, 3, 3))).shape
+    (1, 1, 3, 3)
+    """
+    pixels = _checks.integer("random_shift", "pixels", pixels, 0)
+    return Augmentation(_crop, (pixels, None, "random_shift"), f"random_shift({pixels})")
+
+
+def random_crop(size: int | tuple[int, int], padding: int = 0) -> Augmentation:
+    """Cut a part out of each image, at a place of its own.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Height and width of the part.
+    padding : int, default 0
+        Zeros on each side that may be cut out, too.
+
+    Returns
+    -------
+    Augmentation
+        Of images ``(N, C, H, W)``, to ``(N, C, *size)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a size below 1, or padding below 0; when called, for images that are too small.
+
+    Notes
+    -----
+    As `torchvision.transforms.RandomCrop`; every place is equally likely.
+
+    Examples
+    --------
+    >>> random_crop(32, padding=4)(random.key(0), np.ones((2, 3, 32, 32))).shape
+    (2, 3, 32, 32)
+    """
+    height, width = _checks.integers("random_crop", "size", size, 2, 1)
+    padding = _checks.integer("random_crop", "padding", padding, 0)
+    shown = f"random_crop({size!r}{f', padding={padding}' if padding else ''})"
+    return Augmentation(_crop, (padding, (height, width), "random_crop"), shown)
+
+
+def _crop(key: Key, x: Array, padding: int, size: tuple[int, int] | None, who: str) -> Array:
+    found = _checks.ranked(who, x, "N, C, H, W")
+    height, width = size or (found.shape[2], found.shape[3])
+    room = found.shape[2] + 2 * padding - height, found.shape[3] + 2 * padding - width
+    if min(room) < 0:
+        _checks.refuse(who, f"`x` must be at least {height} x {width}, got shape {found.shape}")
+    places = _places(key, len(found), room)
+    padded = np.pad(found, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (2, 3))
+    return np.ascontiguousarray(windows[np.arange(len(found)), :, places[0], places[1]])
+
+
+def _places(key: Key, count: int, room: tuple[int, int]) -> tuple[Array, Array]:
+    """For each image a row from 0 to ``room[0]``, and a column from 0 to ``room[1]``."""
+    down, right = random.split(key)
+    return (
+        random.randint(down, (count,), 0, room[0] + 1),
+        random.randint(right, (count,), 0, room[1] + 1),
+    )
+
+
+def random_affine(
+    *, rotation: float = 0.0, scale: float = 0.0, shear: float = 0.0, shift: float = 0.0
+) -> Augmentation:
+    """Turn, enlarge, slant and move each image a little, by amounts of its own.
+
+    Parameters
+    ----------
+    rotation : float, default 0.0
+        The largest angle, in degrees, either way.
+    scale : float, default 0.0
+        The largest change of size: 0.1 for sizes from 0.9 to 1.1.
+    shear : float, default 0.0
+        The largest slant: how many pixels to the side for each pixel down, either way.
+    shift : float, default 0.0
+        The farthest move, in pixels, down and across.
+
+    Returns
+    -------
+    Augmentation
+        Of images ``(N, C, H, W)``; zeros move in.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For amounts below 0, or a change of size of 1 or more.
+
+    Notes
+    -----
+    All amounts are uniform. Pixel values are interpolated bilinearly, around the image's centre: the
+    result at ``p`` is the image at ``A p + t`` with
+    ``A = [[cos a, -sin a], [sin a, cos a]] [[1, 0], [s, 1]] / size``.
+
+    References
+    ----------
+    P. Simard, D. Steinkraus and J. Platt, "Best practices for convolutional neural networks applied
+    to visual document analysis", 2003.
+
+    Examples
+    --------
+    >>> random_affine(rotation=10, shift=1.5)(random.key(0), np.ones((2, 1, 8, 8))).shape
+    (2, 1, 8, 8)
+    """
+    who = "random_affine"
+    options = {
+        "rotation": _checks.number(who, "rotation", rotation, minimum=0),
+        "scale": _checks.number(who, "scale", scale, minimum=0, below=1),
+        "shear": _checks.number(who, "shear", shear, minimum=0),
+        "shift": _checks.number(who, "shift", shift, minimum=0),
+    }
+    shown = ", ".join(f"{name}={value!r}" for name, value in options.items() if value)
+    return Augmentation(_affine, tuple(options.values()), f"{who}({shown})")
+
+
+def _affine(key: Key, x: Array, rotation: float, scale: float, shear: float, shift: float) -> Array:
+    found = _checks.ranked("random_affine", x, "N, C, H, W")
+    count, _, height, width = found.shape
+    turn, size, slant, down, right = (
+        limit * random.uniform(own, (count, 1, 1), -1.0, 1.0, dtype=np.float64)
+        for own, limit in zip(
+            random.split(key, 5), (rotation * pi / 180, scale, shear, shift, shift), strict=True
+        )
+    )
+    y = np.arange(height)[:, None] - (height - 1) / 2  # of the result, around its centre
+    x_ = np.arange(width)[None, :] - (width - 1) / 2
+    across = x_ + slant * y
+    sine, cosine = numerics.sin(turn), numerics.cos(turn)
+    rows = (cosine * y - sine * across) / (1 + size) + down + (height - 1) / 2  # N, H, W
+    columns = (sine * y + cosine * across) / (1 + size) + right + (width - 1) / 2
+    return _interpolated(found, rows, columns)
+
+
+def _interpolated(images: Array, rows: Array, columns: Array) -> Array:
+    """The images at places between their pixels; zeros outside."""
+    count, channels, height, width = images.shape
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    rows = np.clip(rows + 1, 0, height + 1)
+    columns = np.clip(columns + 1, 0, width + 1)
+    top = np.minimum(rows.astype(np.int64), height)
+    left = np.minimum(columns.astype(np.int64), width)
+    below = (rows - top).astype(images.dtype)[:, None]
+    beside = (columns - left).astype(images.dtype)[:, None]
+    flat = padded.reshape(count, channels, -1)
+    first = (top * (width + 2) + left).reshape(count, 1, -1)
+
+    def pixels(offset: int) -> Array:
+        taken = np.take_along_axis(flat, first + offset, 2)
+        return taken.reshape(count, channels, *rows.shape[1:])
+
+    upper = pixels(0) * (1 - beside) + pixels(1) * beside
+    lower = pixels(width + 2) * (1 - beside) + pixels(width + 3) * beside
+    out: Array = upper * (1 - below) + lower * below
+    return out
+
+
+# --- hiding and mixing --------------------------------------------------------------------------------
+
+
+def cutout(size: int) -> Augmentation:
+    """Hide a square of each image behind zeros.
+
+    Parameters
+    ----------
+    size : int
+        The side of the square, in pixels.
+
+    Returns
+    -------
+    Augmentation
+        Of images ``(N, C, H, W)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a size below 1.
+
+    Notes
+    -----
+    The square's centre is any pixel, so that a part of the square may lie outside.
+
+    References
+    ----------
+    T. DeVries and G. Taylor, "Improved regularization of convolutional neural networks with cutout",
+    2017.
+
+    Examples
+    --------
+    >>> int(np.count_nonzero(cutout(3)(random.key(2), np.ones((1, 1, 6, 6))) == 0))
+    9
+    """
+    size = _checks.integer("cutout", "size", size, 1)
+    return Augmentation(_cutout, (size,), f"cutout({size})")
+
+
+def _cutout(key: Key, x: Array, size: int) -> Array:
+    found = _checks.ranked("cutout", x, "N, C, H, W")
+    _, _, height, width = found.shape
+    rows, columns = _places(key, len(found), (height - 1, width - 1))
+
+    def hidden(centres: Array, length: int) -> Array:
+        first = centres[:, None] - size // 2
+        at = np.arange(length)
+        return (at >= first) & (at < first + size)
+
+    square = hidden(rows, height)[:, :, None] & hidden(columns, width)[:, None, :]
+    return np.where(square[:, None], found.dtype.type(0), found)
+
+
+def mixup(classes: int, alpha: float = 0.2) -> Augmentation:
+    """Blend each example, and its class, with another of the batch.
+
+    Parameters
+    ----------
+    classes : int
+        How many there are.
+    alpha : float, default 0.2
+        How much is blended: near 0, next to nothing; 1, any amount is equally likely.
+
+    Returns
+    -------
+    Augmentation
+        Of examples of any shape and labels ``(N,)``, or probabilities ``(N, classes)``; the targets
+        become probabilities, for `funcnn.softmax_cross_entropy`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For classes below 2, or an alpha outside ``0 < alpha <= 4``.
+
+    Notes
+    -----
+    ``x = w x + (1 - w) x[order]``, and the same for ``y``, with ``w`` from the distribution
+    Beta(alpha, alpha), one for each example, and ``order`` a permutation of the batch. Beta is drawn
+    by Jöhnk's method: ``u / (u + v)`` for the first ``u = U ** (1 / alpha)``,
+    ``v = V ** (1 / alpha)`` with a sum of at most 1.
+
+    References
+    ----------
+    H. Zhang et al., "mixup: Beyond empirical risk minimization", 2018. M. Jöhnk, "Erzeugung von
+    betaverteilten und gammaverteilten Zufallszahlen", Metrika 8, 1964.
+
+    Examples
+    --------
+    >>> x, y = mixup(2).pair(random.key(0), np.array([[0.0], [1.0]]), np.array([0, 1]))
+    >>> bool(np.allclose(x[:, 0], y[:, 1])), y.shape
+    (True, (2, 2))
+    """
+    classes = _checks.integer("mixup", "classes", classes, 2)
+    alpha = _checks.number("mixup", "alpha", alpha, above=0, maximum=4)
+    shown = f"mixup({classes}{f', {alpha!r}' if alpha != 0.2 else ''})"
+    return Augmentation(_mixup, (classes, alpha), shown, targets=True)
+
+
+def _mixup(key: Key, x: Array, y: Any, classes: int, alpha: float) -> tuple[Array, Array]:
+    found = _checks.any_ranked("mixup", x)
+    targets = _checks.array("mixup", y, "y")
+    if targets.dtype.kind in "iu" and targets.shape == found.shape[:1]:
+        _checks.labels("mixup", targets, classes, "y")
+        targets = (targets[:, None] == np.arange(classes)).astype(found.dtype)
+    if targets.shape != (len(found), classes):
+        wanted = f"labels ({len(found)},) or probabilities ({len(found)}, {classes})"
+        _checks.refuse("mixup", f"`y` must be {wanted}, got shape {targets.shape}")
+    weights, order = random.split(key)
+    weight = _beta(weights, alpha, len(found)).astype(found.dtype)
+    other = random.permutation(order, len(found))
+
+    def blended(values: Array) -> Array:
+        own = weight.reshape(-1, *[1] * (values.ndim - 1))
+        return np.asarray(own * values + (1 - own) * values[other])
+
+    return blended(found), blended(targets.astype(found.dtype))
+
+
+def _beta(key: Key, alpha: float, count: int) -> Array:
+    """Draws from Beta(alpha, alpha)."""
+    out, missing = np.empty(count), np.ones(count, bool)
+    round_ = 0
+    while missing.any():
+        u, v = (
+            numerics.power(random.uniform(own, (count,), dtype=np.float64), 1 / alpha)
+            for own in random.split(random.fold_in(key, round_))
+        )
+        accepted = missing & (u + v <= 1) & (u + v > 0)
+        out[accepted] = u[accepted] / (u[accepted] + v[accepted])
+        missing &= ~accepted
+        round_ += 1
+    return out
