@@ -23,7 +23,7 @@ import numpy as np
 from funcnn import _checks, tree
 from funcnn.types import Array, Params
 
-__all__ = ["load", "load_safetensors", "save", "save_safetensors"]
+__all__ = ["load", "load_safetensors", "save", "save_safetensors", "write_whole"]
 
 _FORMAT = "funcnn-checkpoint"
 _VERSION = 1
@@ -78,7 +78,7 @@ def save(path: str | PathLike[str], params: Params, meta: dict[str, Any] | None 
         for name, leaf in leaves:
             with archive.open(zipfile.ZipInfo(f"{name}.npy", _DATE), "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, leaf, allow_pickle=False)
-    _replace(Path(path), buffer.getbuffer())
+    write_whole(path, buffer.getbuffer())
 
 
 def load(path: str | PathLike[str], like: Params | None = None) -> tuple[Params, dict[str, Any]]:
@@ -164,7 +164,7 @@ def save_safetensors(path: str | PathLike[str], params: Params) -> None:
         name.replace("/", "."): np.ascontiguousarray(_storable(name, leaf))
         for name, leaf in tree.leaves(params)
     }
-    _replace(Path(path), memoryview(library.save(named)))
+    write_whole(path, library.save(named))
 
 
 def load_safetensors(path: str | PathLike[str]) -> Params:
@@ -208,6 +208,53 @@ def load_safetensors(path: str | PathLike[str]) -> Params:
             node = node.setdefault(parent, {})
         node[last] = leaf
     return params
+
+
+def write_whole(path: str | PathLike[str], content: bytes | memoryview) -> None:
+    """Write a file, so that a crash or a full disk leaves the old file or the new one.
+
+    Parameters
+    ----------
+    path : path
+        Where to.
+    content : bytes
+        All of the file.
+
+    Raises
+    ------
+    OSError
+        Where the file cannot be written; what was there before is untouched.
+
+    Notes
+    -----
+    It is written beside the file, forced to the disk, and renamed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "notes.txt"
+    >>> write_whole(file, b"whole")
+    >>> file.read_text()
+    'whole'
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+    if os.name == "posix":  # the rename, too, must reach the disk
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def _safetensors() -> Any:
@@ -296,24 +343,3 @@ def _compare(path: str | PathLike[str], params: Params, like: Params) -> None:
                 f"must fit the network: {name!r} must be {leaf.dtype} {leaf.shape}, "
                 f"got {got.dtype} {got.shape}",
             )
-
-
-def _replace(path: Path, content: memoryview) -> None:
-    """Write beside the file, force it to the disk, then rename: the name always has a whole file."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise
-    if os.name == "posix":  # the rename, too, must reach the disk
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

@@ -122,7 +122,8 @@ def training_report(
     panels = _panels("training_report", history)
     counts, names = _counts("training_report", matrix, labels)
     figure = new_figure(11.0, 4.8)
-    left, right = figure.subfigures(1, 2, width_ratios=(1.05, 1.0))
+    parts: Any = figure.subfigures(1, 2, width_ratios=(1.05, 1.0))
+    left, right = parts
     _draw_curves(left, history, panels)
     _draw_confusion(right, counts, names)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from funcnn.training.events import tensorboard
 from funcnn.training.gradients import value_and_grad
 from funcnn.training.loop import Epoch, FitResult, evaluate, fit, predict
 from funcnn.training.state import TrainState, train_state, train_step
@@ -13,6 +14,7 @@ __all__ = [
     "evaluate",
     "fit",
     "predict",
+    "tensorboard",
     "train_state",
     "train_step",
     "value_and_grad",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import _checks, checkpoints, numerics
-from funcnn.data import Batches, Dataset
+from funcnn.data import Augmentation, Batches, Dataset
 from funcnn.metrics import Mean
 from funcnn.numerics._blas import single_blas_thread
 from funcnn.optimizers import Optimizer, learning_rate
@@ -233,8 +233,9 @@ def fit(
         What to say of `validation` beside the loss, see `funcnn.metrics`.
     params : dict, optional
         Parameters to start from.
-    augment : callable, optional
-        ``(key, x) -> x`` on each batch, see `funcnn.data`.
+    augment : Augmentation or callable, optional
+        ``(key, x) -> x`` on each batch; an `Augmentation` of `funcnn.data` may change the targets,
+        too.
     monitor : str, default "loss"
         What of the validation decides which epoch is the best: ``"loss"`` or ``"perplexity"``, to
         be small, or another metric's name, to be large.
@@ -295,6 +296,7 @@ def fit(
             "optimizer": repr(optimizer),
             "batch_size": batch_size,
             "examples": len(train),
+            "augment": _described(augment),
             "numerics": numerics.mode(),
         }
         start = train_state(net, optimizer, key, train.x[:batch_size].shape, params)
@@ -381,6 +383,15 @@ def _resumed(path: str | PathLike[str], fresh: _Run, identity: dict[str, Any]) -
     )  # fmt: skip
     value, epoch = meta["best"]
     return _Run(state, stored["best"], value, epoch, Mean(*meta["loss"]), tuple(meta["records"]))
+
+
+def _described(augment: Callable[[Key, Array], Array] | None) -> str | None:
+    """What can be compared after a restart; of a function, its name."""
+    if augment is None:
+        return None
+    if isinstance(augment, Augmentation):
+        return repr(augment)
+    return str(getattr(augment, "__qualname__", type(augment).__qualname__))
 
 
 def _names(records: tuple[Record, ...]) -> list[str]:
