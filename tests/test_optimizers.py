@@ -226,7 +226,7 @@ def test_every_constructor_is_among_the_cases() -> None:
         optimizers.momentum(0.03),
         optimizers.nesterov(0.03),
         optimizers.adagrad(0.3),
-        optimizers.adadelta(3.0, epsilon=1e-3),
+        optimizers.adadelta(epsilon=1e-2),
         optimizers.rmsprop(0.02),
         optimizers.adam(0.05),
         optimizers.adamw(0.05),

@@ -131,6 +131,18 @@ def stateless(spec: Spec, fn: Callable[..., Any]) -> Optimizer:
     return Optimizer(init, update, spec)
 
 
+def lifted(fn: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    """A function of leaves that sees a number as a vector of one, so that it may use ``out=``."""
+
+    def leaf(path: str, gradient: Array, *others: Array) -> tuple[Any, ...]:
+        if gradient.ndim:
+            return fn(path, gradient, *others)
+        results = fn(path, gradient.reshape(1), *[other.reshape(1) for other in others])
+        return tuple([result.reshape(()) for result in results])
+
+    return leaf
+
+
 def remembering(
     spec: Spec,
     names: tuple[str, ...],
@@ -149,7 +161,7 @@ def remembering(
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
         steps = count(state)
         old = [state[name] for name in names]
-        updates, *new = walk(spec.kind, at_step(steps), grads, params, *old)
+        updates, *new = walk(spec.kind, lifted(at_step(steps)), grads, params, *old)
         return updates, {"count": counted(steps), **dict(zip(names, new, strict=True))}
 
     return Optimizer(init, update, spec)
@@ -361,6 +373,6 @@ def sgd_update(params: Params, grads: Params, lr: float) -> Params:
                 f"`grads` must have the shapes of `params`, got {gradient.shape} for {leaf.shape}",
             )
         moved = np.multiply(gradient, leaf.dtype.type(rate))
-        return np.subtract(leaf, moved, out=moved if moved.ndim else None)
+        return np.asarray(np.subtract(leaf, moved, out=moved if moved.ndim else None))
 
     return tree.map(step, params, grads)

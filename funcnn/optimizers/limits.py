@@ -178,13 +178,22 @@ def clip_by_global_norm(limit: float) -> Optimizer:
     limit = _checks.number("clip_by_global_norm", "limit", limit, above=0)
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        squares: dict[str, float] = {}
+
+        def measure(path: str, gradient: Array, param: Array) -> tuple[Any]:
+            squares[path] = squared_norm(gradient)
+            return (gradient,)
+
+        moving = walk("clip_by_global_norm", measure, grads, params)[0]
         total = 0.0
-        for path, leaf in tree.leaves(grads):
-            total += 0.0 if tree.is_statistic(path) else squared_norm(leaf)
+        for path in sorted(squares):  # so that the order of the keys does not matter
+            total += squares[path]
         factor = _shrinking(sqrt(total), limit)
+        if factor == 1:
+            return moving, state
 
         def shrink(path: str, gradient: Array, param: Array) -> tuple[Any]:
-            return (gradient * factor if factor != 1 else gradient,)
+            return (gradient * factor,)
 
         return walk("clip_by_global_norm", shrink, grads, params)[0], state
 

@@ -14,6 +14,7 @@ from funcnn.optimizers.core import (
     State,
     count,
     counted,
+    lifted,
     power,
     remembering,
     stateless,
@@ -164,11 +165,21 @@ def trace(decay: float = 0.9, *, nesterov: bool = False) -> Optimizer:
     return Optimizer(init, update, Spec(trace, (decay,), {"nesterov": nesterov}))
 
 
-def averaged(old: Array, new: Array, decay: float) -> Any:
-    """``decay old + (1 - decay) new``."""
+def averaged(old: Array, new: Array, decay: float, scratch: Array | None = None) -> Any:
+    """``decay old + (1 - decay) new``; `scratch` is overwritten, and may be `new`."""
     out = old * decay
-    out += new * (1 - decay)
+    out += np.multiply(new, 1 - decay, out=scratch)
     return out
+
+
+def moments(
+    gradient: Array, mean: Array, square: Array, beta1: float, beta2: float
+) -> tuple[Array, Array, Array]:
+    """The new mean and mean square, and scratch memory: fresh memory costs more than arithmetic."""
+    scratch: Array = np.empty_like(gradient)
+    mean = averaged(mean, gradient, beta1, scratch)
+    square = averaged(square, np.multiply(gradient, gradient, out=scratch), beta2, scratch)
+    return mean, square, scratch
 
 
 def scale_by_adagrad(initial: float = 0.0, epsilon: float = 1e-10) -> Optimizer:
@@ -208,8 +219,9 @@ def scale_by_adagrad(initial: float = 0.0, epsilon: float = 1e-10) -> Optimizer:
     epsilon = _checks.number(who, "epsilon", epsilon, minimum=0)
 
     def leaf(path: str, gradient: Array, param: Array, square: Array) -> tuple[Any, Any]:
-        square = square + gradient * gradient
-        return gradient / (np.sqrt(square) + epsilon), square
+        scratch = gradient * gradient
+        square = square + scratch
+        return over_root(gradient, square, epsilon, out=scratch), square
 
     spec = Spec(scale_by_adagrad, (initial, epsilon))
     return remembering(spec, ("square",), lambda steps: leaf, initial)
@@ -305,13 +317,14 @@ def scale_by_rms(
     centered = _checks.boolean("scale_by_rms", "centered", centered)
 
     def leaf(path: str, gradient: Array, param: Array, square: Array, *means: Array) -> Leaves:
-        square = averaged(square, gradient * gradient, decay)
+        scratch = gradient * gradient
+        square = averaged(square, scratch, decay, scratch)
         if not centered:
-            return gradient / (np.sqrt(square) + epsilon), square
-        mean = averaged(means[0], gradient, decay)
+            return over_root(gradient, square, epsilon, out=scratch), square
+        mean = averaged(means[0], gradient, decay, scratch)
         # A variance of next to nothing could come out negative.
         variance = np.maximum(square - mean * mean, 0)
-        return gradient / (np.sqrt(variance) + epsilon), square, mean
+        return over_root(gradient, variance, epsilon, out=scratch), square, mean
 
     spec = Spec(scale_by_rms, (decay, epsilon), {"centered": centered})
     return remembering(spec, ("square", "mean") if centered else ("square",), lambda steps: leaf)
@@ -336,12 +349,15 @@ def _corrections(beta1: float, beta2: float, epsilon: float, steps: int) -> tupl
     return root / (1 - power(beta1, steps)), epsilon * root
 
 
-def _over_root(mean: Array, square: Array, shift: float, factor: float) -> Any:
-    """``factor mean / (sqrt(square) + shift)``."""
-    out = np.sqrt(square)
+def over_root(
+    mean: Array, square: Array, shift: float, factor: float = 1.0, out: Array | None = None
+) -> Array:
+    """``factor mean / (sqrt(square) + shift)``, in the memory of `out`."""
+    out = np.sqrt(square, out=out)
     out += shift
-    out = mean / out
-    out *= factor
+    np.divide(mean, out, out=out)
+    if factor != 1:
+        out *= factor
     return out
 
 
@@ -383,9 +399,8 @@ def scale_by_adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-
         factor, shift = _corrections(beta1, beta2, epsilon, steps)
 
         def leaf(path: str, gradient: Array, param: Array, mean: Array, square: Array) -> Leaves:
-            mean = averaged(mean, gradient, beta1)
-            square = averaged(square, gradient * gradient, beta2)
-            return _over_root(mean, square, shift, factor), mean, square
+            mean, square, scratch = moments(gradient, mean, square, beta1, beta2)
+            return over_root(mean, square, shift, factor, scratch), mean, square
 
         return leaf
 
@@ -434,10 +449,9 @@ def scale_by_amsgrad(
         def leaf(
             path: str, gradient: Array, param: Array, mean: Array, square: Array, largest: Array
         ) -> tuple[Any, ...]:
-            mean = averaged(mean, gradient, beta1)
-            square = averaged(square, gradient * gradient, beta2)
+            mean, square, scratch = moments(gradient, mean, square, beta1, beta2)
             largest = np.maximum(largest, square)
-            return _over_root(mean, largest, shift, factor), mean, square, largest
+            return over_root(mean, largest, shift, factor, scratch), mean, square, largest
 
         return leaf
 
@@ -486,8 +500,13 @@ def scale_by_adamax(
 
         def leaf(path: str, gradient: Array, param: Array, mean: Array, largest: Array) -> Leaves:
             mean = averaged(mean, gradient, beta1)
-            largest = np.maximum(largest * beta2, np.abs(gradient) + epsilon)
-            return mean / largest * factor, mean, largest
+            size = np.abs(gradient)
+            size += epsilon
+            largest = largest * beta2
+            np.maximum(largest, size, out=largest)
+            np.divide(mean, largest, out=size)
+            size *= factor
+            return size, mean, largest
 
         return leaf
 
@@ -550,13 +569,13 @@ def scale_by_nadam(
         of_mean = root * following / (1 - product * following)
 
         def leaf(path: str, gradient: Array, param: Array, mean: Array, square: Array) -> Leaves:
-            mean = averaged(mean, gradient, beta1)
-            square = averaged(square, gradient * gradient, beta2)
-            ahead = gradient * of_gradient + mean * of_mean
-            return ahead / (np.sqrt(square) + epsilon * root), mean, square
+            mean, square, scratch = moments(gradient, mean, square, beta1, beta2)
+            ahead = gradient * of_gradient
+            ahead += np.multiply(mean, of_mean, out=scratch)
+            return over_root(ahead, square, epsilon * root, out=scratch), mean, square
 
         updates, mean, square = walk(
-            "scale_by_nadam", leaf, grads, params, state["mean"], state["square"]
+            "scale_by_nadam", lifted(leaf), grads, params, state["mean"], state["square"]
         )
         new = {"count": counted(steps), "product": np.array(product), "mean": mean, "square": square}
         return updates, new
@@ -610,10 +629,10 @@ def scale_by_radam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e
             factor *= sqrt((length - 4) * (length - 2) / length / most * (1 - decayed))
 
         def leaf(path: str, gradient: Array, param: Array, mean: Array, square: Array) -> Leaves:
-            mean = averaged(mean, gradient, beta1)
-            square = averaged(square, gradient * gradient, beta2)
-            update = _over_root(mean, square, epsilon, factor) if length > 5 else mean * factor
-            return update, mean, square
+            mean, square, scratch = moments(gradient, mean, square, beta1, beta2)
+            if length > 5:
+                return over_root(mean, square, epsilon, factor, scratch), mean, square
+            return np.multiply(mean, factor, out=scratch), mean, square
 
         return leaf
 
@@ -662,9 +681,10 @@ def scale_by_belief(
         def leaf(path: str, gradient: Array, param: Array, mean: Array, square: Array) -> Leaves:
             mean = averaged(mean, gradient, beta1)
             surprise = gradient - mean
-            square = averaged(square, surprise * surprise, beta2)
+            surprise *= surprise
+            square = averaged(square, surprise, beta2, surprise)
             square += epsilon
-            return _over_root(mean, square, shift, factor), mean, square
+            return over_root(mean, square, shift, factor, surprise), mean, square
 
         return leaf
 
@@ -712,7 +732,8 @@ def scale_by_lion(beta1: float = 0.9, beta2: float = 0.99) -> Optimizer:
 
 def squared_norm(x: Array) -> float:
     """The sum of squares of all elements, in float64."""
-    return float(numerics.sum(np.multiply(x, x, dtype=np.float64).reshape(-1)))
+    wide = x.reshape(-1).astype(np.float64)
+    return float(numerics.matmul(wide, wide)) if wide.size else 0.0
 
 
 def scale_by_trust_ratio(coefficient: float = 1.0, epsilon: float = 0.0) -> Optimizer:
