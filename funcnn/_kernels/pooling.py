@@ -33,7 +33,7 @@ def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
 
 def max_pool_gradient(dout: Array, winners: Winners, x_shape: tuple[int, ...], window: Window) -> Array:
     """Each output's gradient goes to the element that won: winning rows first, then their columns."""
-    share = dout.transpose(*range(1, dout.ndim), 0)
+    share = np.ascontiguousarray(dout.transpose(*range(1, dout.ndim), 0))
     for axis, taps in enumerate(reversed(winners)):
         share = _spread(share, taps, window, axis, x_shape[2 + axis])
     return _batch_first(share[_inside(x_shape, window)])
@@ -77,7 +77,8 @@ def _max_pool(x: Array, window: Window, nan: bool) -> tuple[Array, Winners]:
                 wins |= new != new
             if taps is None:
                 taps = wins.view(np.uint8) if len(others) < 256 else wins.astype(np.int32)
-                best = np.maximum(best, new)
+                kept = scratch(f"best {axis}", best.shape, best.dtype) if axis else None
+                best = np.maximum(best, new, out=kept)
             else:
                 np.maximum(taps, np.multiply(wins, tap, dtype=taps.dtype), out=taps)
                 np.maximum(best, new, out=best)
@@ -97,29 +98,26 @@ def _spread(share: Array, taps: Array | None, window: Window, axis: int, size: i
     kernel, stride = window.kernel[axis], window.stride[axis]
     size += sum(window.padding[axis])
     shape = (*share.shape[: 1 + axis], size, *share.shape[2 + axis :])
-    where = _taps(size, window, axis)
-    if window.dilation[axis] > 1 or kernel > stride:  # windows overlap
-        image = np.zeros(shape, share.dtype)
-        for tap in range(kernel):
-            part = share if taps is None else share * (taps == tap)
-            np.add(image[where[tap]], part, out=image[where[tap]])
-        return image
-    covered = share.shape[1 + axis] * stride if kernel == stride else 0
-    image = np.empty(shape, share.dtype)
+    last = axis == len(window.kernel) - 1
+    image = np.empty(shape, share.dtype) if last else scratch(f"share {axis}", shape, share.dtype)
+    # The first `stride` taps of all windows lie apart and leave no gap: they need no zeros to add to.
+    apart = stride if kernel >= stride and window.dilation[axis] == 1 else 0
+    covered = share.shape[1 + axis] * apart
     if covered < size:
         image[(slice(None),) * (1 + axis) + (slice(covered, None),)] = 0
-    for tap in range(1, kernel):
+    targets = [image[where] for where in _taps(size, window, axis)]
+    if taps is not None and kernel == apart == 2:
+        np.multiply(share, taps, out=targets[1])
+        np.subtract(share, targets[1], out=targets[0])
+        return image
+    for tap, target in enumerate(targets):
         if taps is None:
-            image[where[tap]] = share
+            np.add(target, share, out=target) if tap >= apart else np.copyto(target, share)
+        elif tap < apart:
+            np.multiply(share, taps == tap, out=target)
         else:
-            won = taps if kernel == 2 else taps == tap
-            np.multiply(share, won, out=image[where[tap]])
-    if taps is None or kernel == 1:
-        image[where[0]] = share
-    else:  # the rest: exact, as at most one of the others is not zero
-        rest = np.subtract(share, image[where[1]], out=image[where[0]])
-        for tap in range(2, kernel):
-            np.subtract(rest, image[where[tap]], out=rest)
+            part = scratch("part", share.shape, share.dtype)
+            np.add(target, np.multiply(share, taps == tap, out=part), out=target)
     return image
 
 
