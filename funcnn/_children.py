@@ -14,7 +14,7 @@ from funcnn.types import Cache, Key, Layer, Params, Shape, Spec
 Child = tuple[str, Layer[Any, Any]]
 
 
-def name_children(who: str, layers: tuple[Layer[Any, Any], ...]) -> list[Child]:
+def name_children(who: str, layers: tuple[Any, ...]) -> list[Child]:
     """Layers with their names: kind and ordinal, or what `named` says; see `named_after`."""
     seen: Counter[str] = Counter()
     children: list[Child] = []

@@ -32,6 +32,7 @@ __all__ = [
     "Loss",
     "Mask",
     "Params",
+    "Preserving",
     "Sequence",
     "Shape",
     "Spec",
@@ -195,6 +196,7 @@ def rebuild(spec: Spec) -> Any:
     return spec.build(*spec.args, *map(rebuild, spec.children), **spec.options)
 
 
+T = TypeVar("T")
 X = TypeVar("X")
 Y = TypeVar("Y")
 _X_contra = TypeVar("_X_contra", contravariant=True)
@@ -266,6 +268,57 @@ class Layer(NamedTuple, Generic[X, Y]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (self.spec,)
+
+    # Never called: what a layer does at each place of a chain, for type checkers (`funcnn._wiring`).
+    # fmt: off
+    def _at1(self, x: X, /) -> Y: raise NotImplementedError
+    def _at2(self, x: X, /) -> Y: raise NotImplementedError
+    def _at3(self, x: X, /) -> Y: raise NotImplementedError
+    def _at4(self, x: X, /) -> Y: raise NotImplementedError
+    def _at5(self, x: X, /) -> Y: raise NotImplementedError
+    def _at6(self, x: X, /) -> Y: raise NotImplementedError
+    def _at7(self, x: X, /) -> Y: raise NotImplementedError
+    def _at8(self, x: X, /) -> Y: raise NotImplementedError
+    def _at9(self, x: X, /) -> Y: raise NotImplementedError
+    def _at10(self, x: X, /) -> Y: raise NotImplementedError
+    def _at11(self, x: X, /) -> Y: raise NotImplementedError
+    def _at12(self, x: X, /) -> Y: raise NotImplementedError
+    # fmt: on
+
+
+class Preserving(Layer[Any, Any]):
+    """A layer that gives back the kind of array it takes, whichever that is, such as `funcnn.relu`.
+
+    A type checker takes it as ``Layer[X, X]`` for every ``X`` at once.
+
+    Parameters
+    ----------
+    init, apply, vjp, spec, params_vjp
+        As for `Layer`.
+
+    Examples
+    --------
+    >>> from funcnn import relu
+    >>> isinstance(relu(), Preserving), isinstance(relu(), Layer)
+    (True, True)
+    """
+
+    __slots__ = ()
+
+    # fmt: off
+    def _at1(self, x: T, /) -> T: raise NotImplementedError
+    def _at2(self, x: T, /) -> T: raise NotImplementedError
+    def _at3(self, x: T, /) -> T: raise NotImplementedError
+    def _at4(self, x: T, /) -> T: raise NotImplementedError
+    def _at5(self, x: T, /) -> T: raise NotImplementedError
+    def _at6(self, x: T, /) -> T: raise NotImplementedError
+    def _at7(self, x: T, /) -> T: raise NotImplementedError
+    def _at8(self, x: T, /) -> T: raise NotImplementedError
+    def _at9(self, x: T, /) -> T: raise NotImplementedError
+    def _at10(self, x: T, /) -> T: raise NotImplementedError
+    def _at11(self, x: T, /) -> T: raise NotImplementedError
+    def _at12(self, x: T, /) -> T: raise NotImplementedError
+    # fmt: on
 
 
 class Loss(NamedTuple):

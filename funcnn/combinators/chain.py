@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast, overload
 
 from funcnn import _checks, random, tree
 from funcnn._children import (
@@ -14,9 +14,9 @@ from funcnn._children import (
     params_vjp_child,
     vjp_child,
 )
-from funcnn._wiring import Serial
+from funcnn._wiring import At1, Serial
 from funcnn.combinators.running import statistics
-from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, X, Y
+from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape, Spec, X, Y
 
 __all__ = ["named", "repeat", "residual", "serial", "share"]
 
@@ -58,14 +58,19 @@ def _serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
     children = name_children("serial", layers)
     if not children:
         _checks.refuse("serial", "there must be at least one layer")
-    return _series(Spec(serial, children=tuple(layer.spec for layer in layers)), children)
+    made = _series(Spec(serial, children=tuple(layer.spec for layer in layers)), children)
+    return Preserving(*made) if all(isinstance(layer, Preserving) for layer in layers) else made
 
 
 _serial.__name__ = _serial.__qualname__ = "serial"
-serial: Serial = _serial
+serial = cast(Serial, _serial)
 
 
-def named(name: str, layer: Layer[X, Y]) -> Layer[X, Y]:
+@overload
+def named(name: str, layer: Preserving) -> Preserving: ...
+@overload
+def named(name: str, layer: Layer[X, Y]) -> Layer[X, Y]: ...
+def named(name: str, layer: Layer[Any, Any]) -> Layer[Any, Any]:
     """Give a layer a name of its own, for its parent's tree and for messages.
 
     Parameters
@@ -111,10 +116,11 @@ def named(name: str, layer: Layer[X, Y]) -> Layer[X, Y]:
 
     params_vjp = None if layer.params_vjp is None else under_name(layer.params_vjp)
     init, apply, vjp = under_name(layer.init), under_name(layer.apply), under_name(layer.vjp)
-    return Layer(init, apply, vjp, Spec(named, (name,), children=(layer.spec,)), params_vjp)
+    spec = Spec(named, (name,), children=(layer.spec,))
+    return type(layer)(init, apply, vjp, spec, params_vjp)
 
 
-def residual(*layers: Layer[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X, X]:
+def residual(*layers: At1[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X, X]:
     """Add the input to what some layers make of it, ``y = x + f(x)``.
 
     Parameters
@@ -158,12 +164,13 @@ def residual(*layers: Layer[X, X], shortcut: Layer[X, X] | None = None) -> Layer
     who = "residual"
     if shortcut is not None:
         name_children(who, (shortcut,))
-        layers = (*layers, named("shortcut", shortcut))
-    children = name_children(who, layers)
+    way_past = () if shortcut is None else (named("shortcut", shortcut),)
+    children = name_children(who, (*layers, *way_past))
+    specs = tuple(layer.spec for _, layer in children)
     past = children.pop() if children and children[-1][0] == "shortcut" else None
     if not children:
         _checks.refuse(who, "there must be at least one layer")
-    spec = Spec(residual, children=tuple(layer.spec for layer in layers))
+    spec = Spec(residual, children=specs)
     body = _series(spec, children, ("shortcut",) if past else ())
 
     def same(shape: Shape, out_shape: Shape) -> Shape:
@@ -201,7 +208,11 @@ def residual(*layers: Layer[X, X], shortcut: Layer[X, X] | None = None) -> Layer
     return Layer(init, apply, vjp, spec, params_vjp)
 
 
-def repeat(layer: Layer[X, X], *, times: int) -> Layer[X, X]:
+@overload
+def repeat(layer: Preserving, *, times: int) -> Preserving: ...
+@overload
+def repeat(layer: Layer[X, X], *, times: int) -> Layer[X, X]: ...
+def repeat(layer: Layer[Any, Any], *, times: int) -> Layer[Any, Any]:
     """Put several copies of a layer in series, each with parameters of its own.
 
     Parameters
@@ -243,7 +254,11 @@ def repeat(layer: Layer[X, X], *, times: int) -> Layer[X, X]:
     return _series(Spec(repeat, options={"times": times}, children=(layer.spec,)), copies)
 
 
-def share(layer: Layer[X, X], *, times: int) -> Layer[X, X]:
+@overload
+def share(layer: Preserving, *, times: int) -> Preserving: ...
+@overload
+def share(layer: Layer[X, X], *, times: int) -> Layer[X, X]: ...
+def share(layer: Layer[Any, Any], *, times: int) -> Layer[Any, Any]:
     """Run one layer several times in series, with the same parameters each time.
 
     Parameters

@@ -11,7 +11,7 @@ from funcnn import _checks, tree
 from funcnn._children import name_children
 from funcnn.combinators._paths import find
 from funcnn.combinators.running import statistics
-from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, X, Y
+from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape, Spec, X, Y
 
 __all__ = ["freeze", "frozen_paths", "remat", "stop_gradient", "tied"]
 
@@ -74,7 +74,7 @@ def remat(layer: Layer[X, Y]) -> Layer[X, Y]:
     return Layer(layer.init, apply, vjp, Spec(remat, children=(layer.spec,)), params_vjp)
 
 
-def stop_gradient() -> Layer[X, X]:
+def stop_gradient() -> Preserving:
     """Let values pass and no gradient come back: ``y = x``, ``dx = 0``.
 
     Returns
@@ -113,7 +113,7 @@ def stop_gradient() -> Layer[X, X]:
         _checks.gradient(who, dout, cache["shape"])
         return {}, np.zeros_like(dout)
 
-    return Layer(init, apply, vjp, Spec(stop_gradient))
+    return Preserving(init, apply, vjp, Spec(stop_gradient))
 
 
 def freeze(layer: Layer[X, Y]) -> Layer[X, Y]:

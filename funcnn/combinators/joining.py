@@ -15,6 +15,7 @@ from funcnn._children import (
     vjp_child,
 )
 from funcnn._kernels import joining
+from funcnn._wiring import At1
 from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, X, Y
 
 __all__ = ["branch", "dense_connect", "merge", "parallel"]
@@ -164,7 +165,7 @@ def merge(how: str = "sum", *, axis: int = 1) -> Layer[tuple[X, ...], X]:
     return _fan_in(Spec(merge, (how,), {"axis": axis}), how, "how", axis, "`x`")
 
 
-def dense_connect(*layers: Layer[X, X], axis: int = 1) -> Layer[X, X]:
+def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]:
     """Give each layer the input and all that the layers before it have made, side by side.
 
     Parameters
@@ -236,11 +237,11 @@ def dense_connect(*layers: Layer[X, X], axis: int = 1) -> Layer[X, X]:
             dout = before + vjp_child(child, cache, new, dparams)
         return {name: dparams[name] for name in names if name in dparams}, dout
 
-    specs = tuple(layer.spec for layer in layers)
+    specs = tuple(layer.spec for _, layer in children)
     return Layer(init, apply, vjp, Spec(dense_connect, (), {"axis": axis}, specs))
 
 
-def _fan_out(spec: Spec, layers: tuple[Layer[Any, Any], ...]) -> Layer[Any, Any]:
+def _fan_out(spec: Spec, layers: tuple[Any, ...]) -> Layer[Any, Any]:
     """From one input to a tuple of outputs."""
     who = spec.kind
     children = name_children(who, layers)

@@ -12,7 +12,7 @@ from funcnn import _checks, numerics
 from funcnn._kernels import channels
 from funcnn._kernels import softmax as kernels
 from funcnn.initializers import constant
-from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, X
+from funcnn.types import Array, Cache, Key, Params, Preserving, Shape, Spec
 
 __all__ = [
     "celu",
@@ -57,7 +57,7 @@ def _activation(
     pullback: Callable[[Array, Array], Array],
     keeps: Kept,
     out_shape: Callable[[Shape], Shape],
-) -> Layer[Any, Any]:
+) -> Preserving:
     """A layer without parameters; `pullback` takes what the layer keeps, and ``dout``."""
     who = spec.kind
 
@@ -75,12 +75,12 @@ def _activation(
         _checks.gradient(who, dout, out_shape(kept.shape))
         return {}, pullback(kept, dout)
 
-    return Layer(init, apply, vjp, spec)
+    return Preserving(init, apply, vjp, spec)
 
 
 def _elementwise(
     spec: Spec, forward: Callable[[Array], Array], slope: Callable[[Array], Array], of: Kept = "x"
-) -> Layer[Any, Any]:
+) -> Preserving:
     """One function for every element; `slope` is its derivative, computed from ``x`` or ``out``."""
 
     def pullback(kept: Array, dout: Array) -> Any:
@@ -96,7 +96,7 @@ def _along_axis(
     keeps: Kept,
     axis: int,
     pieces: int = 1,
-) -> Layer[Any, Any]:
+) -> Preserving:
     """Elements along one axis belong together, and `pieces` of them make one output."""
     who = spec.kind
 
@@ -138,7 +138,7 @@ def _choose(condition: Array, yes: float, no: Array | float, dtype: np.dtype[Any
 # --- rectifiers -----------------------------------------------------------------------------------
 
 
-def relu() -> Layer[X, X]:
+def relu() -> Preserving:
     """Rectified linear unit, elementwise.
 
     Returns
@@ -174,7 +174,7 @@ def relu() -> Layer[X, X]:
     return _elementwise(Spec(relu, traits=frozenset({"monotone"})), _positive, slope, "out")
 
 
-def relu6() -> Layer[X, X]:
+def relu6() -> Preserving:
     """Rectified linear unit that saturates at 6.
 
     Returns
@@ -212,7 +212,7 @@ def relu6() -> Layer[X, X]:
     return _elementwise(Spec(relu6, traits=frozenset({"monotone"})), forward, slope, "out")
 
 
-def hard_tanh(minimum: float = -1.0, maximum: float = 1.0) -> Layer[X, X]:
+def hard_tanh(minimum: float = -1.0, maximum: float = 1.0) -> Preserving:
     """The identity between two bounds, constant beyond them.
 
     Parameters
@@ -261,7 +261,7 @@ def hard_tanh(minimum: float = -1.0, maximum: float = 1.0) -> Layer[X, X]:
     return _elementwise(spec, forward, slope, "out")
 
 
-def threshold(threshold: float, value: float) -> Layer[X, X]:
+def threshold(threshold: float, value: float) -> Preserving:
     """The identity above a threshold, a constant elsewhere.
 
     Parameters
@@ -309,7 +309,7 @@ def threshold(threshold: float, value: float) -> Layer[X, X]:
 _threshold = threshold  # whose option has its name
 
 
-def leaky_relu(negative_slope: float = 0.01) -> Layer[X, X]:
+def leaky_relu(negative_slope: float = 0.01) -> Preserving:
     """Rectified linear unit with a small slope for negative inputs.
 
     Parameters
@@ -355,7 +355,7 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer[X, X]:
     return _elementwise(Spec(leaky_relu, options={"negative_slope": negative_slope}), forward, slope)
 
 
-def prelu(*, per_channel: bool = False, initial_slope: float = 0.25) -> Layer[X, X]:
+def prelu(*, per_channel: bool = False, initial_slope: float = 0.25) -> Preserving:
     """Rectified linear unit whose slope for negative inputs is learned.
 
     Parameters
@@ -419,13 +419,13 @@ def prelu(*, per_channel: bool = False, initial_slope: float = 0.25) -> Layer[X,
         return {"slope": dslope}, dout * _choose(x > 0, 1, slopes, x.dtype)
 
     options = {"per_channel": per_channel, "initial_slope": initial_slope}
-    return Layer(init, apply, vjp, Spec(prelu, options=options))
+    return Preserving(init, apply, vjp, Spec(prelu, options=options))
 
 
 # --- exponential and smooth ones ------------------------------------------------------------------
 
 
-def elu(alpha: float = 1.0) -> Layer[X, X]:
+def elu(alpha: float = 1.0) -> Preserving:
     """Exponential linear unit.
 
     Parameters
@@ -471,7 +471,7 @@ def elu(alpha: float = 1.0) -> Layer[X, X]:
     return _elementwise(Spec(elu, options={"alpha": alpha}), forward, slope)
 
 
-def celu(alpha: float = 1.0) -> Layer[X, X]:
+def celu(alpha: float = 1.0) -> Preserving:
     """Exponential linear unit whose slope is continuous for any `alpha`.
 
     Parameters
@@ -516,7 +516,7 @@ def celu(alpha: float = 1.0) -> Layer[X, X]:
     return _elementwise(Spec(celu, options={"alpha": alpha}), forward, slope)
 
 
-def selu() -> Layer[X, X]:
+def selu() -> Preserving:
     """Scaled exponential linear unit: activations drift towards mean 0 and variance 1.
 
     Returns
@@ -556,7 +556,7 @@ def selu() -> Layer[X, X]:
     return _elementwise(Spec(selu), forward, slope)
 
 
-def gelu(approximate: str = "none") -> Layer[X, X]:
+def gelu(approximate: str = "none") -> Preserving:
     """Gaussian error linear unit.
 
     Parameters
@@ -621,7 +621,7 @@ def gelu(approximate: str = "none") -> Layer[X, X]:
     return _elementwise(spec, forward, slope)
 
 
-def silu() -> Layer[X, X]:
+def silu() -> Preserving:
     """Sigmoid linear unit, also called swish.
 
     Returns
@@ -661,7 +661,7 @@ def silu() -> Layer[X, X]:
     return _elementwise(Spec(silu), forward, slope)
 
 
-def mish() -> Layer[X, X]:
+def mish() -> Preserving:
     """Input times the hyperbolic tangent of its softplus.
 
     Returns
@@ -701,7 +701,7 @@ def mish() -> Layer[X, X]:
     return _elementwise(Spec(mish), forward, slope)
 
 
-def softplus(beta: float = 1.0) -> Layer[X, X]:
+def softplus(beta: float = 1.0) -> Preserving:
     """Smooth rectifier.
 
     Parameters
@@ -751,7 +751,7 @@ def softplus(beta: float = 1.0) -> Layer[X, X]:
 # --- sigmoids -------------------------------------------------------------------------------------
 
 
-def sigmoid() -> Layer[X, X]:
+def sigmoid() -> Preserving:
     """Logistic function.
 
     Returns
@@ -782,7 +782,7 @@ def sigmoid() -> Layer[X, X]:
     return _elementwise(Spec(sigmoid), numerics.sigmoid, slope, "out")
 
 
-def log_sigmoid() -> Layer[X, X]:
+def log_sigmoid() -> Preserving:
     """Logarithm of the logistic function.
 
     Returns
@@ -816,7 +816,7 @@ def log_sigmoid() -> Layer[X, X]:
     return _elementwise(Spec(log_sigmoid), forward, slope)
 
 
-def hard_sigmoid() -> Layer[X, X]:
+def hard_sigmoid() -> Preserving:
     """Sigmoid of three straight lines.
 
     Returns
@@ -856,7 +856,7 @@ def hard_sigmoid() -> Layer[X, X]:
     return _elementwise(Spec(hard_sigmoid), forward, slope)
 
 
-def hard_swish() -> Layer[X, X]:
+def hard_swish() -> Preserving:
     """Input times its `hard_sigmoid`.
 
     Returns
@@ -895,7 +895,7 @@ def hard_swish() -> Layer[X, X]:
     return _elementwise(Spec(hard_swish), forward, slope)
 
 
-def tanh() -> Layer[X, X]:
+def tanh() -> Preserving:
     """Hyperbolic tangent.
 
     Returns
@@ -926,7 +926,7 @@ def tanh() -> Layer[X, X]:
     return _elementwise(Spec(tanh), numerics.tanh, slope, "out")
 
 
-def softsign() -> Layer[X, X]:
+def softsign() -> Preserving:
     """Input divided by one more than its size.
 
     Returns
@@ -969,7 +969,7 @@ def softsign() -> Layer[X, X]:
 # --- shrinkage ------------------------------------------------------------------------------------
 
 
-def soft_shrink(threshold: float = 0.5) -> Layer[X, X]:
+def soft_shrink(threshold: float = 0.5) -> Preserving:
     """Move every element towards 0 by a threshold, and no further.
 
     Parameters
@@ -1014,7 +1014,7 @@ def soft_shrink(threshold: float = 0.5) -> Layer[X, X]:
     return _elementwise(Spec(soft_shrink, options={"threshold": level}), forward, slope)
 
 
-def hard_shrink(threshold: float = 0.5) -> Layer[X, X]:
+def hard_shrink(threshold: float = 0.5) -> Preserving:
     """Set elements of at most a threshold in size to 0.
 
     Parameters
@@ -1059,7 +1059,7 @@ def hard_shrink(threshold: float = 0.5) -> Layer[X, X]:
     return _elementwise(Spec(hard_shrink, options={"threshold": level}), forward, slope)
 
 
-def tanh_shrink() -> Layer[X, X]:
+def tanh_shrink() -> Preserving:
     """Input less its hyperbolic tangent.
 
     Returns
@@ -1097,7 +1097,7 @@ def tanh_shrink() -> Layer[X, X]:
 # --- along an axis --------------------------------------------------------------------------------
 
 
-def softmax(axis: int = -1) -> Layer[X, X]:
+def softmax(axis: int = -1) -> Preserving:
     """Softmax along one axis.
 
     Parameters
@@ -1142,7 +1142,7 @@ def softmax(axis: int = -1) -> Layer[X, X]:
     return _along_axis(Spec(softmax, options={"axis": axis}), forward, pullback, "out", axis)
 
 
-def log_softmax(axis: int = -1) -> Layer[X, X]:
+def log_softmax(axis: int = -1) -> Preserving:
     """Logarithm of the softmax along one axis.
 
     Parameters
@@ -1183,7 +1183,7 @@ def log_softmax(axis: int = -1) -> Layer[X, X]:
     return _along_axis(Spec(log_softmax, options={"axis": axis}), forward, pullback, "out", axis)
 
 
-def softmin(axis: int = -1) -> Layer[X, X]:
+def softmin(axis: int = -1) -> Preserving:
     """Softmax of the negated input along one axis: the least element weighs most.
 
     Parameters
@@ -1223,7 +1223,7 @@ def softmin(axis: int = -1) -> Layer[X, X]:
     return _along_axis(Spec(softmin, options={"axis": axis}), forward, pullback, "out", axis)
 
 
-def glu(axis: int = -1) -> Layer[X, X]:
+def glu(axis: int = -1) -> Preserving:
     """Gated linear unit: the first half of an axis, gated by the second.
 
     Parameters
@@ -1272,7 +1272,7 @@ def glu(axis: int = -1) -> Layer[X, X]:
     return _along_axis(Spec(glu, options={"axis": axis}), forward, pullback, "x", axis, 2)
 
 
-def swiglu(axis: int = -1) -> Layer[X, X]:
+def swiglu(axis: int = -1) -> Preserving:
     """Gated unit of transformers: the second half of an axis, times the `silu` of the first.
 
     Parameters
@@ -1322,7 +1322,7 @@ def swiglu(axis: int = -1) -> Layer[X, X]:
     return _along_axis(Spec(swiglu, options={"axis": axis}), forward, pullback, "x", axis, 2)
 
 
-def maxout(pieces: int, *, axis: int = -1) -> Layer[X, X]:
+def maxout(pieces: int, *, axis: int = -1) -> Preserving:
     """Largest of every few neighbours along one axis.
 
     Parameters

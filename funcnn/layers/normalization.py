@@ -11,7 +11,7 @@ from funcnn import _checks, numerics
 from funcnn._kernels import normalization as kernels
 from funcnn._kernels.channels import channel_axis, other_axes, spread
 from funcnn.initializers import ones, zeros
-from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait, X
+from funcnn.types import Array, Cache, Key, Params, Preserving, Shape, Spec, Trait
 
 __all__ = [
     "batch_norm",
@@ -35,7 +35,7 @@ def batch_norm(
     epsilon: float = 1e-5,
     affine: bool = True,
     track_running: bool = True,
-) -> Layer[X, X]:
+) -> Preserving:
     """Mean 0 and variance 1 for every channel over the batch, then a learned scale and bias.
 
     Parameters
@@ -157,7 +157,7 @@ def batch_norm(
     options = {"momentum": momentum, "epsilon": epsilon, "affine": affine}
     options["track_running"] = track_running
     traits: tuple[Trait, ...] = ("couples_batch", "statistics") if track_running else ("couples_batch",)
-    return Layer(init, apply, vjp, Spec(batch_norm, options=options, traits=frozenset(traits)))
+    return Preserving(init, apply, vjp, Spec(batch_norm, options=options, traits=frozenset(traits)))
 
 
 # --- within each example --------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def batch_norm(
 
 def layer_norm(
     axes: int | tuple[int, ...] = -1, *, epsilon: float = 1e-5, affine: bool = True, bias: bool = True
-) -> Layer[X, X]:
+) -> Preserving:
     """Mean 0 and variance 1 for every example over some axes, then a learned scale and bias.
 
     Parameters
@@ -218,7 +218,7 @@ def layer_norm(
 
 def rms_norm(
     axes: int | tuple[int, ...] = -1, *, epsilon: float = 1e-6, affine: bool = True
-) -> Layer[X, X]:
+) -> Preserving:
     """Root mean square 1 for every example over some axes, then a learned scale.
 
     Parameters
@@ -263,7 +263,7 @@ def rms_norm(
     return _over_axes(spec, axes, epsilon, scale=affine, bias=False, centred=False)
 
 
-def group_norm(groups: int, *, epsilon: float = 1e-5, affine: bool = True) -> Layer[X, X]:
+def group_norm(groups: int, *, epsilon: float = 1e-5, affine: bool = True) -> Preserving:
     """Mean 0 and variance 1 for every example in each group of channels, then scale and bias.
 
     Parameters
@@ -308,7 +308,7 @@ def group_norm(groups: int, *, epsilon: float = 1e-5, affine: bool = True) -> La
     return _over_groups(spec, groups, epsilon, affine)
 
 
-def instance_norm(*, epsilon: float = 1e-5, affine: bool = False) -> Layer[X, X]:
+def instance_norm(*, epsilon: float = 1e-5, affine: bool = False) -> Preserving:
     """Mean 0 and variance 1 for every channel of every example.
 
     Parameters
@@ -370,7 +370,7 @@ class _Layout(NamedTuple):
 
 def _over_axes(
     spec: Spec, axes: int | tuple[int, ...], epsilon: float, *, scale: bool, bias: bool, centred: bool
-) -> Layer[Any, Any]:
+) -> Preserving:
     """Normalise axes of the input, with parameters along the same axes."""
     who = spec.kind
     given = axes if isinstance(axes, tuple) else (axes,)
@@ -390,7 +390,7 @@ def _over_axes(
     return _within_examples(spec, layout, epsilon, scale=scale, bias=bias, centred=centred)
 
 
-def _over_groups(spec: Spec, groups: int | None, epsilon: float, affine: bool) -> Layer[Any, Any]:
+def _over_groups(spec: Spec, groups: int | None, epsilon: float, affine: bool) -> Preserving:
     """Normalise groups of channels, each one by itself if `groups` is None."""
     who = spec.kind
     affine = _checks.boolean(who, "affine", affine)
@@ -423,7 +423,7 @@ def _within_examples(
     scale: bool,
     bias: bool,
     centred: bool,
-) -> Layer[Any, Any]:
+) -> Preserving:
     """Normalise a view of the input, as `layout` says for its shape."""
     who = spec.kind
     epsilon = _checks.number(who, "epsilon", epsilon, minimum=0)
@@ -459,7 +459,7 @@ def _within_examples(
         slopes, sizes = {"scale": dscale, "bias": dbias}, [dout.shape[axis] for axis in along]
         return {name: slopes[name].reshape(sizes) for name in starts}, dx.reshape(dout.shape)
 
-    return Layer(init, apply, vjp, spec)
+    return Preserving(init, apply, vjp, spec)
 
 
 # --- over neighbouring channels -------------------------------------------------------------------
@@ -467,7 +467,7 @@ def _within_examples(
 
 def local_response_norm(
     size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Layer[X, X]:
+) -> Preserving:
     """Divide every element by a power of the mean square of its neighbours in other channels.
 
     Parameters
@@ -535,4 +535,4 @@ def local_response_norm(
         return {}, scaled - (2 * weight * beta) * x * sums
 
     options = {"alpha": alpha, "beta": beta, "k": k}
-    return Layer(init, apply, vjp, Spec(local_response_norm, (size,), options))
+    return Preserving(init, apply, vjp, Spec(local_response_norm, (size,), options))

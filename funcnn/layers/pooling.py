@@ -22,7 +22,6 @@ from funcnn.types import (
     Spec,
     Vector,
     Volume,
-    X,
 )
 
 __all__ = [
@@ -465,7 +464,7 @@ def lp_pool3d(
     return _lp_pool(Spec(lp_pool3d, (kernel_size,), options), "N, C, D, H, W")
 
 
-def global_avg_pool() -> Layer[X, Vector]:
+def global_avg_pool() -> Layer[Any, Vector]:
     """Mean over all places, ``(N, C, *spatial) -> (N, C)``, or times, ``(N, T, F) -> (N, F)``.
 
     Returns
@@ -496,7 +495,7 @@ def global_avg_pool() -> Layer[X, Vector]:
     return _global_pool(Spec(global_avg_pool), _mean_of_bins, _mean_of_bins_gradient)
 
 
-def global_max_pool() -> Layer[X, Vector]:
+def global_max_pool() -> Layer[Any, Vector]:
     """Maximum over all places, ``(N, C, *spatial) -> (N, C)``, or times, ``(N, T, F) -> (N, F)``.
 
     Returns

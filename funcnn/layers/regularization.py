@@ -9,12 +9,12 @@ import numpy as np
 
 from funcnn import _checks, random
 from funcnn._kernels.channels import channel_axis
-from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, X
+from funcnn.types import Array, Cache, Key, Params, Preserving, Shape, Spec
 
 __all__ = ["drop_path", "dropout", "gaussian_noise", "spatial_dropout"]
 
 
-def dropout(rate: float) -> Layer[X, X]:
+def dropout(rate: float) -> Preserving:
     """Drop elements at random in training, and scale up the others.
 
     Parameters
@@ -55,7 +55,7 @@ def dropout(rate: float) -> Layer[X, X]:
     return _dropping(Spec(dropout, (rate,), traits=frozenset({"stochastic"})), 1, lambda shape: shape)
 
 
-def spatial_dropout(rate: float) -> Layer[X, X]:
+def spatial_dropout(rate: float) -> Preserving:
     """Drop whole channels at random in training, and scale up the others.
 
     Parameters
@@ -100,7 +100,7 @@ def spatial_dropout(rate: float) -> Layer[X, X]:
     return _dropping(spec, 3, mask_shape)
 
 
-def drop_path(rate: float) -> Layer[X, X]:
+def drop_path(rate: float) -> Preserving:
     """Drop whole examples at random in training, and scale up the others: stochastic depth.
 
     Parameters
@@ -146,7 +146,7 @@ def drop_path(rate: float) -> Layer[X, X]:
     return _dropping(spec, 1, mask_shape)
 
 
-def _dropping(spec: Spec, min_rank: int, mask_shape: Callable[[Shape], Shape]) -> Layer[Any, Any]:
+def _dropping(spec: Spec, min_rank: int, mask_shape: Callable[[Shape], Shape]) -> Preserving:
     """Drop by a mask that broadcasts against the input."""
     who = spec.kind
     rate = _checks.number(who, "rate", *spec.args, minimum=0, below=1)
@@ -171,10 +171,10 @@ def _dropping(spec: Spec, min_rank: int, mask_shape: Callable[[Shape], Shape]) -
         """``x`` times ``mask / (1 - rate)``, its own linear pullback."""
         return np.asarray(x * (mask * x.dtype.type(scale)))
 
-    return Layer(init, apply, vjp, spec)
+    return Preserving(init, apply, vjp, spec)
 
 
-def gaussian_noise(std: float) -> Layer[X, X]:
+def gaussian_noise(std: float) -> Preserving:
     """Add normal noise in training.
 
     Parameters
@@ -226,4 +226,4 @@ def gaussian_noise(std: float) -> Layer[X, X]:
         _checks.gradient("gaussian_noise", dout, cache["shape"])
         return {}, dout
 
-    return Layer(init, apply, vjp, Spec(gaussian_noise, (std,), traits=frozenset({"stochastic"})))
+    return Preserving(init, apply, vjp, Spec(gaussian_noise, (std,), traits=frozenset({"stochastic"})))

@@ -19,6 +19,7 @@ from funcnn.types import (
     Key,
     Layer,
     Params,
+    Preserving,
     Sequence,
     Shape,
     Spec,
@@ -44,7 +45,7 @@ __all__ = [
 Widths = int | tuple[int | tuple[int, int], ...]
 
 
-def identity() -> Layer[X, X]:
+def identity() -> Preserving:
     """Give back what comes in.
 
     Returns
@@ -67,10 +68,11 @@ def identity() -> Layer[X, X]:
     >>> identity().init(random.key(0), (32, 10))
     ((32, 10), {})
     """
-    return _moving(Spec(identity), lambda shape: shape, lambda x: x, lambda dout, shape: dout)
+    moving = _moving(Spec(identity), lambda shape: shape, lambda x: x, lambda dout, shape: dout)
+    return Preserving(*moving)
 
 
-def flatten() -> Layer[X, Vector]:
+def flatten() -> Layer[Any, Vector]:
     """Lay the features of each example in one row, ``(N, ...) -> (N, F)``.
 
     Returns
@@ -102,13 +104,13 @@ def flatten() -> Layer[X, Vector]:
 
 
 @overload
-def reshape(features: int, /) -> Layer[X, Vector]: ...
+def reshape(features: int, /) -> Layer[Any, Vector]: ...
 @overload
-def reshape(time: int, features: int, /) -> Layer[X, Sequence]: ...
+def reshape(time: int, features: int, /) -> Layer[Any, Sequence]: ...
 @overload
-def reshape(channels: int, height: int, width: int, /) -> Layer[X, Image]: ...
+def reshape(channels: int, height: int, width: int, /) -> Layer[Any, Image]: ...
 @overload
-def reshape(channels: int, depth: int, height: int, width: int, /) -> Layer[X, Volume]: ...
+def reshape(channels: int, depth: int, height: int, width: int, /) -> Layer[Any, Volume]: ...
 def reshape(*shape: int) -> Layer[Any, Any]:
     """Lay the features of each example out anew, ``(N, ...) -> (N, *shape)``.
 
@@ -214,7 +216,7 @@ def transpose(*axes: int) -> Layer[Any, Any]:
     return _moving(Spec(transpose, axes), out_shape, forward, backward)
 
 
-def pad(widths: Widths, *, mode: str = "constant", value: float = 0.0) -> Layer[X, X]:
+def pad(widths: Widths, *, mode: str = "constant", value: float = 0.0) -> Preserving:
     """Put a border around each example, along the axes of space or time.
 
     Parameters
@@ -273,10 +275,10 @@ def pad(widths: Widths, *, mode: str = "constant", value: float = 0.0) -> Layer[
         return channels_second(borders.pad_gradient(channels_second(dout), spatial, pairs, mode))
 
     options = {"mode": mode, "value": value}
-    return _moving(Spec(pad, (widths,), options), out_shape, forward, backward)
+    return Preserving(*_moving(Spec(pad, (widths,), options), out_shape, forward, backward))
 
 
-def crop(widths: Widths) -> Layer[X, X]:
+def crop(widths: Widths) -> Preserving:
     """Cut off the border of each example, along the axes of space or time.
 
     Parameters
@@ -322,7 +324,7 @@ def crop(widths: Widths) -> Layer[X, X]:
         pairs = _pairs("crop", sides, shape)
         return channels_second(borders.pad(channels_second(dout), pairs, "constant", 0.0))
 
-    return _moving(Spec(crop, (widths,)), out_shape, forward, backward)
+    return Preserving(*_moving(Spec(crop, (widths,)), out_shape, forward, backward))
 
 
 def upsample(

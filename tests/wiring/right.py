@@ -1,15 +1,18 @@
 """Networks that are wired well; the types that a checker must infer stand beside them."""
 
-from typing import assert_type
+from typing import Any, assert_type
 
 import numpy as np
 
 from funcnn import (
     Layer,
+    batch_norm,
     conv,
     dense,
+    dropout,
     flatten,
     identity,
+    layer_norm,
     max_pool,
     named,
     parallel,
@@ -100,6 +103,27 @@ assert_type(serial(relu(), identity(), dense(2), relu(), softmax()), Layer[Vecto
 assert_type(serial(serial(relu(), conv(6, 5), relu()), flatten(), dense(3)), Layer[Image, Vector])
 typed: Layer[Image, Image] = serial(relu(), relu())
 
-# A flatten in front takes anything: its chain is checked, but the input's type must be said.
+# However many shape-preserving layers stand between two others, the types pass through.
+assert_type(
+    serial(dense(8), batch_norm(), relu(), dropout(0.5), dense(8), layer_norm(), relu(), dense(2)),
+    Layer[Vector, Vector],
+)
+assert_type(
+    serial(
+        conv(8, 3), batch_norm(), relu(), max_pool(2), conv(8, 3), batch_norm(), relu(), dropout(0.5),
+        flatten(), dense(9), relu(), dense(3),
+    ),
+    Layer[Image, Vector],
+)  # fmt: skip
+assert_type(
+    serial(dense(3), serial(batch_norm(), relu()), named("squash", softmax()), dense(3)),
+    Layer[Vector, Vector],
+)
+assert_type(residual(batch_norm(), relu(), conv(8, 3, padding=1)), Layer[Image, Image])
+assert_type(serial(flatten(), dense(10), relu(), dense(3)), Layer[Any, Vector])
+activation = relu()
+assert_type(serial(dense(3), activation, activation, dense(3)), Layer[Vector, Vector])
+
+# A flatten in front takes anything.
 mlp: Layer[Image, Vector] = serial(flatten(), dense(10), relu(), dense(3))
 assert_type(serial(conv(6, 5), mlp), Layer[Image, Vector])
