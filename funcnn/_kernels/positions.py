@@ -2,46 +2,71 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from funcnn import numerics
 from funcnn.types import Array
 
-
-def angles(steps: int, features: int, base: float) -> Array:
-    """``t / base**(2i / features)`` in float64, ``(T, ceil(features / 2))``."""
-    exponents = np.arange(0, features, 2) / np.float64(-features)
-    frequencies = numerics.power(np.full_like(exponents, base), exponents)
-    result: Array = np.arange(steps, dtype=np.float64)[:, None] * frequencies
-    return result
+Float = np.dtype[np.floating]
 
 
-def sinusoids(steps: int, features: int, base: float) -> Array:
-    """Sines at even features and cosines at odd ones, ``(T, F)`` in float64."""
-    turn = angles(steps, features, base)
-    table = np.empty((steps, features))
-    table[:, 0::2] = numerics.sin(turn)
-    table[:, 1::2] = numerics.cos(turn[:, : features // 2])
+def sinusoids(steps: int, features: int, base: float, dtype: Float) -> Array:
+    """Sines at even features and cosines at odd ones, ``(T, F)``."""
+    cos, sin = _waves(steps, features, base, dtype, numerics.mode())
+    table = np.empty((steps, features), dtype)
+    table[:, 0::2] = sin
+    table[:, 1::2] = cos[:, : features // 2]
     return table
 
 
-def turns(steps: int, features: int, base: float, dtype: np.dtype[np.floating]) -> tuple[Array, Array]:
-    """Cosine and sine of every rotary angle, ``(T, features / 2)`` each."""
-    turn = angles(steps, features, base)
-    return numerics.cos(turn).astype(dtype), numerics.sin(turn).astype(dtype)
+def turns(
+    steps: int, features: int, base: float, dtype: Float, interleaved: bool
+) -> tuple[Array, Array]:
+    """What `rotate` multiplies each feature and its partner by, ``(T, F)`` each."""
+    cos, sin = _waves(steps, features, base, dtype, numerics.mode())
+    factors = np.empty((2, steps, features), dtype)
+    first, second = _pairs(features, interleaved)
+    factors[0][:, first] = factors[0][:, second] = cos
+    factors[1][:, first], factors[1][:, second] = -sin, sin
+    return factors[0], factors[1]
 
 
 def rotate(x: Array, cos: Array, sin: Array, interleaved: bool) -> Array:
-    """Turn each pair of features ``(a, b)`` by its angle: ``(a cos - b sin, a sin + b cos)``.
+    """Turn each pair of features ``(a, b)`` by its angle: ``(a cos - b sin, b cos + a sin)``.
 
-    The pairs are neighbours, or lie half of the features apart; ``-sin`` turns back.
+    The factors are those of `turns`; ``-sin`` turns back.
     """
-    half = x.shape[-1] // 2
-    first, second = (
-        (slice(0, None, 2), slice(1, None, 2)) if interleaved else (slice(0, half), slice(half, None))
-    )
-    a, b = x[..., first], x[..., second]
-    out = np.empty_like(x)
-    out[..., first] = a * cos - b * sin
-    out[..., second] = a * sin + b * cos
+    first, second = _pairs(x.shape[-1], interleaved)
+    partner = np.empty(x.shape, x.dtype)
+    partner[..., first] = x[..., second]
+    partner[..., second] = x[..., first]
+    partner *= sin
+    out: Array = x * cos
+    out += partner
     return out
+
+
+def _pairs(features: int, interleaved: bool) -> tuple[slice, slice]:
+    """The features that have a partner, and their partners: neighbours, or half of all apart."""
+    if interleaved:
+        return slice(0, None, 2), slice(1, None, 2)
+    return slice(0, features // 2), slice(features // 2, None)
+
+
+@lru_cache(32)
+def _waves(
+    steps: int, features: int, base: float, dtype: Float, mode: numerics.Mode
+) -> tuple[Array, Array]:
+    """Cosine and sine of ``t / base**(2i / features)``, ``(T, ceil(features / 2))`` each.
+
+    The mode of `numerics` is an argument, as it is part of what is remembered.
+    """
+    exponents = np.arange(0, features, 2) / np.float64(-features)
+    speeds = numerics.power(np.full_like(exponents, base), exponents)
+    angles: Array = np.arange(steps, dtype=np.float64)[:, None] * speeds
+    waves = numerics.cos(angles).astype(dtype), numerics.sin(angles).astype(dtype)
+    for wave in waves:
+        wave.flags.writeable = False
+    return waves

@@ -20,114 +20,100 @@ Carry = tuple[Array, ...]  # (N, H) each; the first is the hidden state
 class Cell(NamedTuple):
     """One step of time.
 
-    ``step(z, recurrent, carry) -> (carry, saved)`` turns ``z``, the product of the input and the
-    weights, into the activations of the gates, in place. ``gradient(z, saved, before, after,
-    dcarry) -> (dz, drecurrent, dcarry)`` pulls back to both products and to the carry, less what
-    goes through ``drecurrent``.
+    ``step(gates, projected, recurrent, carry) -> (carry, saved)`` makes the activations of the gates
+    of both products with the weights. ``gradient(gates, saved, before, after, dcarry) -> (dprojected,
+    drecurrent, dcarry)`` pulls back to both, and to the carry, less what goes through ``drecurrent``.
+    Gates and products are ``(gates, N, H)``, so that each gate is one block of memory.
     """
 
-    gates: int  # blocks of rows in the weights
+    gates: int
     states: int  # arrays in the carry
-    one_sum: bool  # whether `z` and `recurrent` only occur as their sum
-    step: Callable[[Array, Array, Carry], tuple[Carry, Array | None]]
+    one_sum: bool  # whether the products only occur as their sum
+    step: Callable[[Array, Array, Array, Carry], tuple[Carry, Array | None]]
     gradient: Callable[[Array, Array | None, Carry, Carry, Carry], tuple[Array, Array, Carry]]
 
 
-def _rnn(activation: Callable[[Array], Array]) -> Callable[[Array, Array, Carry], tuple[Carry, None]]:
-    def step(z: Array, recurrent: Array, carry: Carry) -> tuple[Carry, None]:
-        z += recurrent
-        z[...] = activation(z)
-        return (z,), None
+def _tanh_step(
+    gates: Array, projected: Array, recurrent: Array, carry: Carry
+) -> tuple[Carry, Array | None]:
+    gates[...] = numerics.tanh(projected + recurrent)
+    return (gates[0],), None
 
-    return step
+
+def _relu_step(
+    gates: Array, projected: Array, recurrent: Array, carry: Carry
+) -> tuple[Carry, Array | None]:
+    np.maximum(projected + recurrent, 0, out=gates)
+    return (gates[0],), None
 
 
 def _tanh_gradient(
-    z: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
+    gates: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
 ) -> tuple[Array, Array, Carry]:
-    dz = dcarry[0] * (1 - z * z)
-    return dz, dz, (np.zeros_like(dz),)
+    dz = dcarry[0] * (1 - gates * gates)
+    return dz, dz, (np.zeros_like(dz[0]),)
 
 
 def _relu_gradient(
-    z: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
+    gates: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
 ) -> tuple[Array, Array, Carry]:
-    dz = dcarry[0] * (z > 0)
-    return dz, dz, (np.zeros_like(dz),)
+    dz = dcarry[0] * (gates > 0)
+    return dz, dz, (np.zeros_like(dz[0]),)
 
 
-def _lstm_step(z: Array, recurrent: Array, carry: Carry) -> tuple[Carry, None]:
-    size = carry[1].shape[1]
-    z += recurrent
-    z[:, : 2 * size] = numerics.sigmoid(z[:, : 2 * size])
-    z[:, 2 * size : 3 * size] = numerics.tanh(z[:, 2 * size : 3 * size])
-    z[:, 3 * size :] = numerics.sigmoid(z[:, 3 * size :])
-    i, f, g, o = _blocks(z, 4)
+def _lstm_step(
+    gates: Array, projected: Array, recurrent: Array, carry: Carry
+) -> tuple[Carry, Array | None]:
+    np.add(projected, recurrent, out=gates)
+    gates[:2] = numerics.sigmoid(gates[:2])
+    gates[2] = numerics.tanh(gates[2])
+    gates[3] = numerics.sigmoid(gates[3])
+    i, f, g, o = gates
     c = f * carry[1]
     c += i * g
     return (o * numerics.tanh(c), c), None
 
 
 def _lstm_gradient(
-    z: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
+    gates: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
 ) -> tuple[Array, Array, Carry]:
-    i, f, g, o = _blocks(z, 4)
+    i, f, g, o = gates
     dh, dc = dcarry
     tanh_c = numerics.tanh(after[1])
     dc = dc + dh * o * (1 - tanh_c * tanh_c)
-    dz = z * (1 - z)  # the slope of the sigmoids
-    di, df, dg, do = _blocks(dz, 4)
-    di *= dc * g
-    df *= dc * before[1]
-    np.multiply(dc * i, 1 - g * g, out=dg)
-    do *= dh * tanh_c
+    dz = gates * (1 - gates)  # the slope of the sigmoids
+    dz[0] *= dc * g
+    dz[1] *= dc * before[1]
+    np.multiply(dc * i, 1 - g * g, out=dz[2])
+    dz[3] *= dh * tanh_c
     return dz, dz, (np.zeros_like(dh), dc * f)
 
 
-def _gru_step(z: Array, recurrent: Array, carry: Carry) -> tuple[Carry, Array]:
-    h = carry[0]
-    size = h.shape[1]
-    gates, inner = z[:, : 2 * size], recurrent[:, 2 * size :].copy()
-    gates += recurrent[:, : 2 * size]
-    gates[...] = numerics.sigmoid(gates)
-    r, u, n = _blocks(z, 3)
-    n += r * inner
-    n[...] = numerics.tanh(n)
-    return (n + u * (h - n),), inner
+def _gru_step(
+    gates: Array, projected: Array, recurrent: Array, carry: Carry
+) -> tuple[Carry, Array | None]:
+    gates[:2] = numerics.sigmoid(projected[:2] + recurrent[:2])
+    r, u, n = gates
+    inner = recurrent[2].copy()
+    n[...] = numerics.tanh(projected[2] + r * inner)
+    return (n + u * (carry[0] - n),), inner
 
 
 def _gru_gradient(
-    z: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
+    gates: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
 ) -> tuple[Array, Array, Carry]:
-    (dh,), (h,) = dcarry, before
-    r, u, n = _blocks(z, 3)
-    dz = z * (1 - z)
-    dr, du, dn = _blocks(dz, 3)
-    np.multiply(dh * (1 - u), 1 - n * n, out=dn)
-    dr *= dn * saved
-    du *= dh * (h - n)
+    (dh,), (h,), (r, u, n) = dcarry, before, gates
+    dz = gates * (1 - gates)
+    np.multiply(dh * (1 - u), 1 - n * n, out=dz[2])
+    dz[0] *= dz[2] * saved
+    dz[1] *= dh * (h - n)
     drecurrent = dz.copy()
-    drecurrent[:, 2 * h.shape[1] :] *= r
+    drecurrent[2] *= r
     return dz, drecurrent, (dh * u,)
 
 
-def _blocks(z: Array, count: int) -> list[Array]:
-    """Views of the gates, ``(N, H)`` each."""
-    size = z.shape[1] // count
-    return [z[:, k * size : (k + 1) * size] for k in range(count)]
-
-
-def _relu(z: Array) -> Array:
-    return np.maximum(z, 0)
-
-
-# a function of its own, so that the mode of `numerics` is the one at the time of the call
-def _tanh(z: Array) -> Array:
-    return numerics.tanh(z)
-
-
-RNN_TANH = Cell(1, 1, True, _rnn(_tanh), _tanh_gradient)
-RNN_RELU = Cell(1, 1, True, _rnn(_relu), _relu_gradient)
+RNN_TANH = Cell(1, 1, True, _tanh_step, _tanh_gradient)
+RNN_RELU = Cell(1, 1, True, _relu_step, _relu_gradient)
 LSTM = Cell(4, 2, True, _lstm_step, _lstm_gradient)
 GRU = Cell(3, 1, False, _gru_step, _gru_gradient)
 
@@ -152,10 +138,11 @@ def walk(
     weight_hh = params["weight_hh"]
     transposed = np.ascontiguousarray(weight_hh.T)  # one copy makes all the products faster
     rows = np.ascontiguousarray(x).reshape(steps * batch, features)
-    z = numerics.matmul(rows, params["weight_ih"].T)
+    projected = numerics.matmul(rows, params["weight_ih"].T)
     if "bias_ih" in params:
-        z += params["bias_ih"]
-    z = z.reshape(steps, batch, weight_hh.shape[0])
+        projected += params["bias_ih"]
+    blocks = _blocks(projected.reshape(steps, batch, weight_hh.shape[0]), cell.gates)
+    gates = np.empty(blocks.shape, x.dtype)
 
     states = tuple(np.empty((steps + 1, *state.shape), x.dtype) for state in carry)
     for state, start in zip(states, carry, strict=True):
@@ -166,7 +153,7 @@ def walk(
         recurrent = numerics.matmul(carry[0], transposed)
         if "bias_hh" in params:
             recurrent += params["bias_hh"]
-        new, saved[t] = cell.step(z[t], recurrent, carry)
+        new, saved[t] = cell.step(gates[t], blocks[t], _blocks(recurrent, cell.gates), carry)
         for state, fresh, old in zip(after, new, carry, strict=True):
             state[t] = fresh if valid is None else np.where(valid[t], fresh, old)
         carry = tuple(state[t] for state in after)
@@ -174,7 +161,7 @@ def walk(
     cache = {
         "x": rows,
         "valid": valid,
-        "gates": z,
+        "gates": gates,
         "states": states,
         "saved": saved,
         "weight_ih": params["weight_ih"],
@@ -187,32 +174,33 @@ def walk_gradients(
     cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool = False
 ) -> tuple[dict[str, Array], Array, Carry]:
     """Gradients of `walk` for the parameters (both biases), the input and the first carry."""
-    z, valid, weight_hh = cache["gates"], cache["valid"], cache["weight_hh"]
-    steps, batch, width = z.shape
+    gates, valid, weight_hh = cache["gates"], cache["valid"], cache["weight_hh"]
+    steps, _, batch, _ = gates.shape
+    width = weight_hh.shape[0]
     before, after = _around(cache["states"], reverse)
-    dz_all = np.empty_like(z)
-    drecurrent_all = dz_all if cell.one_sum else np.empty_like(z)
+    dprojected = np.empty((steps, batch, width), gates.dtype)
+    drecurrent = dprojected if cell.one_sum else np.empty_like(dprojected)
     douts = dout.transpose(1, 0, 2) if valid is None else np.where(valid, dout.transpose(1, 0, 2), 0)
     for t in range(steps)[:: 1 if reverse else -1]:
         dcarry = (dcarry[0] + douts[t], *dcarry[1:])
         dnew = dcarry if valid is None else tuple(np.where(valid[t], d, 0) for d in dcarry)
         befores, afters = tuple(s[t] for s in before), tuple(s[t] for s in after)
-        dz, drecurrent, dold = cell.gradient(z[t], cache["saved"][t], befores, afters, dnew)
-        dz_all[t] = dz
+        dz, dr, dold = cell.gradient(gates[t], cache["saved"][t], befores, afters, dnew)
+        _blocks(dprojected[t], cell.gates)[...] = dz
         if not cell.one_sum:
-            drecurrent_all[t] = drecurrent
-        dold = (dold[0] + numerics.matmul(drecurrent, weight_hh), *dold[1:])
+            _blocks(drecurrent[t], cell.gates)[...] = dr
+        dold = (dold[0] + numerics.matmul(drecurrent[t], weight_hh), *dold[1:])
         if valid is None:
             dcarry = dold
         else:  # where the carry stays, so does its gradient
             dcarry = tuple(np.where(valid[t], d, kept) for d, kept in zip(dold, dcarry, strict=True))
-    dz, drecurrent = (d.reshape(steps * batch, width) for d in (dz_all, drecurrent_all))
+    dz, dr = (d.reshape(steps * batch, width) for d in (dprojected, drecurrent))
     hidden = before[0].reshape(steps * batch, weight_hh.shape[1])
     dparams = {
         "weight_ih": numerics.matmul(dz.T, cache["x"]),
-        "weight_hh": numerics.matmul(drecurrent.T, hidden),
+        "weight_hh": numerics.matmul(dr.T, hidden),
         "bias_ih": numerics.sum(dz, 0),
-        "bias_hh": numerics.sum(drecurrent, 0),
+        "bias_hh": numerics.sum(dr, 0),
     }
     dx = numerics.matmul(dz, cache["weight_ih"]).reshape(steps, batch, cache["x"].shape[1])
     if valid is not None:
@@ -224,3 +212,8 @@ def _around(states: tuple[Array, ...], reverse: bool) -> tuple[tuple[Any, ...], 
     """Each state before and after every step."""
     early, late = tuple(s[:-1] for s in states), tuple(s[1:] for s in states)
     return (late, early) if reverse else (early, late)
+
+
+def _blocks(z: Array, gates: int) -> Array:
+    """``(..., N, gates * H) -> (..., gates, N, H)``, a view."""
+    return z.reshape(*z.shape[:-1], gates, z.shape[-1] // gates).swapaxes(-3, -2)

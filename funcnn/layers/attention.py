@@ -389,7 +389,7 @@ def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
         ]
         turns = None
         if base is not None:
-            turns = positions.turns(x.shape[1], projected[0].shape[3], base, x.dtype)
+            turns = positions.turns(x.shape[1], projected[0].shape[3], base, x.dtype, True)
             projected[:2] = [positions.rotate(one, *turns, True) for one in projected[:2]]
         q, k, v = projected
         kept = _kept(rate, key, (x.shape[0], heads, x.shape[1], memory.shape[1]), x)

@@ -153,8 +153,7 @@ def positional_encoding(*, base: float = 10000.0) -> Layer[Sequence, Sequence]:
     def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.leaves("positional_encoding", params, {})
         _checks.ranked("positional_encoding", x, "N, T, F")
-        table = positions.sinusoids(x.shape[1], x.shape[2], base)
-        return x + table.astype(x.dtype), {"shape": x.shape}
+        return x + positions.sinusoids(*x.shape[1:], base, x.dtype), {"shape": x.shape}
 
     def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Sequence]:
         _checks.gradient("positional_encoding", dout, cache["shape"])
@@ -288,7 +287,7 @@ def rotary(*, base: float = 10000.0, interleaved: bool = True) -> Layer[Sequence
     def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.leaves("rotary", params, {})
         _, steps, features = even(_checks.ranked("rotary", x, "N, T, F").shape)
-        cos, sin = positions.turns(steps, features, base, x.dtype)
+        cos, sin = positions.turns(steps, features, base, x.dtype, interleaved)
         cache = {"cos": cos, "sin": sin, "shape": x.shape}
         return positions.rotate(x, cos, sin, interleaved), cache
 

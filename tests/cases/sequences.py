@@ -370,8 +370,7 @@ _BLOCKS = [
     ),
     Case(
         serial(
-            transformer_decoder_block(4, 2, 3, memory=True, norm="post", rate=0.5),
-            transformer_decoder_block(4, 2, 3, memory=True, norm="post", activation="gelu"),
+            transformer_decoder_block(4, 2, 3, memory=True, norm="post", rate=0.5, activation="gelu"),
             drop_context("memory"),
         ),
         ((3, 3, 4), (3, 4, 5)),
