@@ -25,7 +25,11 @@ B = TypeVar("B")
 C = TypeVar("C")
 
 
-def parallel(*layers: Layer[X, Y], merge: str = "sum", axis: int = 1) -> Layer[X, Y]:
+@overload
+def parallel(*layers: At1[X, X], merge: str = "sum", axis: int = 1) -> Layer[X, X]: ...
+@overload
+def parallel(*layers: Layer[X, Y], merge: str = "sum", axis: int = 1) -> Layer[X, Y]: ...
+def parallel(*layers: Any, merge: str = "sum", axis: int = 1) -> Layer[Any, Any]:
     """Give one input to several layers, and merge what they make of it.
 
     Parameters
