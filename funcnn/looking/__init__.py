@@ -15,6 +15,26 @@ Examples
 
 from __future__ import annotations
 
+from funcnn.looking.networks import (
+    Landscape,
+    activations,
+    filters,
+    gradient_flow,
+    landscape,
+    loss_landscape,
+)
+from funcnn.looking.report import html_report
 from funcnn.looking.runs import confusion, curves, training_report
 
-__all__ = ["confusion", "curves", "training_report"]
+__all__ = [
+    "Landscape",
+    "activations",
+    "confusion",
+    "curves",
+    "filters",
+    "gradient_flow",
+    "html_report",
+    "landscape",
+    "loss_landscape",
+    "training_report",
+]
