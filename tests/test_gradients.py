@@ -1,0 +1,408 @@
+"""The gradient of a loss over shards of the batch: the same bits for any number of threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from funcnn import (
+    batch_norm,
+    bilinear,
+    conv,
+    dense,
+    dropout,
+    flatten,
+    freeze,
+    max_pool,
+    mean_squared_error,
+    numerics,
+    random,
+    relu,
+    remat,
+    serial,
+    softmax_cross_entropy,
+    tree,
+    value_and_grad,
+)
+from funcnn.combinators import statistics
+from funcnn.training.gradients import run_tasks, shards
+from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait
+
+KEY = random.key(0)
+Net = Layer[Any, Any]
+
+
+def _lenet() -> Net:
+    return serial(conv(4, 3), relu(), max_pool(2), dropout(0.2), flatten(), dense(5))
+
+
+def _problem(batch: int = 33) -> tuple[Net, Params, Array, Array]:
+    net, x = _lenet(), random.normal(random.key(1), (batch, 2, 8, 8))
+    y = random.randint(random.key(2), (batch,), 0, 5)
+    return net, net.init(KEY, x.shape)[1], x, y
+
+
+def _plain(net: Net, params: Params, x: Any, y: Any, key: Key | None = None) -> tuple[Any, Params]:
+    """The whole batch at once, with the gradient of the input that nobody needs."""
+    loss = softmax_cross_entropy()
+    out, cache = net.apply(params, x, key=key)
+    value, kept = loss.apply(out, y)
+    return value, net.vjp(cache, loss.vjp(kept))[0]
+
+
+def _same(found: tuple[Any, ...], expected: tuple[Any, ...]) -> None:
+    assert np.asarray(found[0]).tobytes() == np.asarray(expected[0]).tobytes()
+    assert tree.equal(found[1], expected[1])
+
+
+# --- the bits -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("portable", [False, True], ids=["fast", "portable"])
+@pytest.mark.parametrize("batch", [1, 15, 16, 33])
+def test_the_same_bits_for_any_number_of_workers(batch: int, portable: bool) -> None:
+    net, params, x, y = _problem(batch)
+    with numerics.portable() if portable else nullcontext():
+        runs = [
+            value_and_grad(net, softmax_cross_entropy(), workers=workers)(params, x, y, KEY)
+            for workers in (1, 2, 4, None)
+        ]
+        for run in runs[1:]:
+            _same(run, runs[0])
+
+
+@pytest.mark.parametrize("batch", [1, 16, 40])
+def test_it_is_the_gradient_of_the_whole_batch(batch: int) -> None:
+    net, params, x, y = _problem(batch)
+    params, x = tree.cast(params, np.float64), x.astype(np.float64)
+    value, grads = value_and_grad(net, softmax_cross_entropy())(params, x, y)
+    expected, slopes = _plain(net, params, x, y)
+    assert value == pytest.approx(expected, rel=1e-12)
+    assert tree.allclose(grads, slopes, rtol=1e-10, atol=1e-12)
+
+
+def test_shards_depend_on_the_batch_alone() -> None:
+    for batch in (0, 1, 15, 16, 17, 64):
+        cut = shards(batch, {})
+        covered = [i for part in cut for i in range(part.start, part.stop)]
+        assert covered == list(range(batch))
+
+
+def test_the_number_of_blas_threads_does_not_show() -> None:
+    net, params, x, y = _problem(64)
+    runs = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            runs.append(value_and_grad(net, softmax_cross_entropy())(params, x, y, KEY))
+    _same(runs[1], runs[0])
+
+
+def test_a_small_batch_draws_what_the_network_alone_would() -> None:
+    net, params, x, y = _problem(8)
+    found = value_and_grad(net, softmax_cross_entropy())(params, x, y, KEY)
+    with threadpool_limits(1):
+        expected = _plain(net, params, x, y, KEY)
+    assert found[0] == expected[0]
+    assert tree.allclose(found[1], expected[1], atol=1e-6)
+
+
+def test_keys_matter_and_shards_draw_differently() -> None:
+    net = serial(dropout(0.5), dense(1, bias=False))
+    x = np.ones((16, 64), np.float32)
+    _, params = net.init(KEY, x.shape)
+    step = value_and_grad(net, mean_squared_error())
+    zeros = np.zeros((16, 1), np.float32)
+    assert step(params, x, zeros, KEY)[0] == step(params, x, zeros, KEY)[0]
+    assert step(params, x, zeros, KEY)[0] != step(params, x, zeros, random.key(1))[0]
+    assert step(params, x, zeros)[0] != step(params, x, zeros, KEY)[0]
+    drawn: dict[int, Array] = {}
+    spying = _spy(net, drawn)
+    value_and_grad(spying, mean_squared_error(), workers=1)(params, x, zeros, KEY)
+    first, second = drawn.values()
+    assert not np.array_equal(first, second)
+
+
+def _spy(net: Net, drawn: dict[int, Array]) -> Net:
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> Any:
+        out = net.apply(params, x, key=key)
+        drawn[len(drawn)] = out[0]
+        return out
+
+    return net._replace(apply=apply)
+
+
+def test_tuples_go_in() -> None:
+    net = bilinear(2)
+    x = random.normal(random.key(1), (20, 3)), random.normal(random.key(2), (20, 4))
+    _, params = net.init(KEY, ((20, 3), (20, 4)))
+    y = np.zeros((20, 2), np.float32)
+    runs = [value_and_grad(net, mean_squared_error(), workers=n)(params, x, y) for n in (1, 2)]
+    _same(runs[0], runs[1])
+    loss = mean_squared_error()
+    out, cache = net.apply(params, x)
+    assert tree.allclose(runs[0][1], net.vjp(cache, loss.vjp(loss.apply(out, y)[1]))[0], rtol=1e-4)
+
+
+def test_nothing_is_mutated() -> None:
+    net, params, x, y = _problem(40)
+    for leaf in (x, y, *(leaf for _, leaf in tree.leaves(params))):
+        leaf.flags.writeable = False
+    value_and_grad(net, softmax_cross_entropy())(params, x, y, KEY)
+
+
+# --- what is not computed -------------------------------------------------------------------------
+
+
+def _no_input_gradient() -> Layer[Any, Any]:
+    """A dense layer that cannot say what its input's gradient is."""
+    layer = dense(5)
+
+    def vjp(cache: Cache, dout: Any) -> Any:
+        raise AssertionError("nobody needs the gradient of the images")
+
+    return layer._replace(vjp=vjp)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        _no_input_gradient(),
+        serial(_no_input_gradient(), relu(), dense(5)),
+        serial(serial(_no_input_gradient(), relu()), dense(5)),
+        remat(serial(_no_input_gradient(), dense(5))),
+    ],
+    ids=repr,
+)
+def test_the_gradient_of_the_input_is_never_computed(net: Net) -> None:
+    x, y = random.normal(random.key(1), (20, 4)), np.zeros(20, int)
+    _, params = net.init(KEY, x.shape)
+    _, grads = value_and_grad(net, softmax_cross_entropy())(params, x, y)
+    assert tree.norm(grads) > 0
+
+
+def test_what_lies_in_front_of_the_first_parameters_is_not_pulled_back() -> None:
+    def vjp(cache: Cache, dout: Any) -> Any:
+        raise AssertionError("there is nothing to learn in front")
+
+    front: Net = relu()._replace(vjp=vjp)
+    net = serial(front, flatten()._replace(vjp=vjp), dense(5))
+    x, y = random.normal(random.key(1), (20, 4)), np.zeros(20, int)
+    _, params = net.init(KEY, x.shape)
+    value_and_grad(net, softmax_cross_entropy())(params, x, y)
+
+
+def test_a_frozen_network_gives_zeros() -> None:
+    net = freeze(dense(5))
+    x, y = random.normal(random.key(1), (20, 4)), np.zeros(20, int)
+    _, params = net.init(KEY, x.shape)
+    _, grads = value_and_grad(net, softmax_cross_entropy())(params, x, y)
+    assert tree.equal(grads, tree.zeros_like(params))
+
+
+# --- running statistics and coupled batches -------------------------------------------------------
+
+
+def test_running_statistics_cannot_be_lost() -> None:
+    net = serial(dense(3), batch_norm())
+    x, y = random.normal(random.key(1), (20, 4)), np.zeros(20, int)
+    _, params = net.init(KEY, x.shape)
+    with pytest.raises(ValueError, match="would be lost") as caught:
+        value_and_grad(net, softmax_cross_entropy())(params, x, y, KEY)
+    assert str(caught.value) == (
+        "value_and_grad: the running statistics of serial(dense(3), batch_norm()) would be lost: "
+        "write value_and_grad(net, loss, statistics=True), and carry on its third result with "
+        "tree.replace(params, statistics)"
+    )
+    value_and_grad(net, softmax_cross_entropy())(params, x, y)  # none change without a key
+    _, _, new = value_and_grad(net, softmax_cross_entropy(), statistics=True)(params, x, y, KEY)
+    expected = statistics(net.apply(params, x, key=KEY)[1])
+    assert [path for path, _ in tree.leaves(new)] == [
+        "batch_norm1/running_mean",
+        "batch_norm1/running_var",
+    ]
+    assert tree.allclose(new, expected)
+    assert not tree.allclose(tree.replace(params, new), params)
+
+
+@pytest.mark.parametrize("traits", [frozenset[Trait](), frozenset[Trait]({"couples_batch"})])
+def test_a_coupled_network_runs_as_one_shard(traits: frozenset[Trait]) -> None:
+    net, seen = dense(5), []
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> Any:
+        seen.append(len(x))
+        return net.apply(params, x, key=key)
+
+    spec = net.spec._replace(traits=traits)
+    x, y = random.normal(random.key(1), (40, 4)), np.zeros(40, int)
+    step = value_and_grad(net._replace(apply=apply, spec=spec), softmax_cross_entropy(), workers=1)
+    step(net.init(KEY, x.shape)[1], x, y)
+    assert seen == ([40] if traits else [20, 20])
+
+
+# --- threads --------------------------------------------------------------------------------------
+
+
+def _threads_of_blas() -> list[int]:
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def _failing(running: list[int]) -> Net:
+    """A layer that fails on the second shard, while the first takes its time."""
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return shape, {}
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> Any:
+        running.append(1)
+        try:
+            if x[0, 0] == 1:
+                raise ArithmeticError("the second shard")
+            time.sleep(0.05)
+            return x, {}
+        finally:
+            running.pop()
+
+    def vjp(cache: Cache, dout: Any) -> Any:
+        return {}, dout
+
+    return Layer(init, apply, vjp, Spec(_failing))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_an_error_in_one_shard_leaves_nothing_running(workers: int) -> None:
+    running: list[int] = []
+    x = np.repeat(np.array([[0], [1]], np.float32), 16, 0)
+    step = value_and_grad(_failing(running), mean_squared_error(), workers=workers)
+    with threadpool_limits(2):
+        before = _threads_of_blas()
+        for _ in range(3):
+            with pytest.raises(ArithmeticError, match="the second shard"):
+                step({}, x, x)
+            assert running == []
+        assert _threads_of_blas() == before
+
+
+def test_blas_gets_its_threads_back() -> None:
+    net, params, x, y = _problem(32)
+    during: list[list[int]] = []
+    inner = net.apply
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> Any:
+        during.append(_threads_of_blas())
+        return inner(params, x, key=key)
+
+    step = value_and_grad(net._replace(apply=apply), softmax_cross_entropy())
+    with threadpool_limits(2):
+        before = _threads_of_blas()
+        step(params, x, y)
+        assert _threads_of_blas() == before
+    assert all(count == 1 for counts in during for count in counts)
+
+
+def test_tasks_come_back_in_order() -> None:
+    def task(i: int) -> int:
+        time.sleep(0.01 * (4 - i))
+        return i
+
+    for workers in (1, 2, 4, None):
+        assert run_tasks(task, 5, workers) == [0, 1, 2, 3, 4]
+    assert run_tasks(task, 0, 2) == []
+
+
+def test_calls_inside_calls_and_from_several_threads() -> None:
+    net, params, x, y = _problem(33)
+    step = value_and_grad(net, softmax_cross_entropy(), workers=2)
+    expected = step(params, x, y, KEY)
+    found = run_tasks(lambda i: step(params, x, y, KEY), 4, 2)  # on the very pool that it waits for
+    start = threading.Barrier(4)
+
+    def together(_: int) -> Any:
+        start.wait()
+        return [step(params, x, y, KEY) for _ in range(3)]
+
+    with ThreadPoolExecutor(4) as users:
+        for several in users.map(together, range(4)):
+            found += several
+    for run in found:
+        _same(run, expected)
+
+
+def test_modes_of_threads_do_not_mix() -> None:
+    net, params, x, y = _problem(33)
+    step = value_and_grad(net, softmax_cross_entropy(), workers=2)
+    with numerics.portable():
+        portable = step(params, x, y)
+    fast = step(params, x, y)
+    start = threading.Barrier(2)
+
+    def call(mode: Any) -> Any:
+        with numerics.use(mode):
+            start.wait()
+            return [step(params, x, y) for _ in range(3)]
+
+    with ThreadPoolExecutor(2) as users:
+        for runs, expected in zip(users.map(call, ("fast", "portable")), (fast, portable), strict=True):
+            for run in runs:
+                _same(run, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forking with threads: that is the point
+def test_a_forked_process_computes_the_same() -> None:
+    net, params, x, y = _problem(33)
+    step = value_and_grad(net, softmax_cross_entropy(), workers=2)
+    expected = step(params, x, y, KEY)  # the pool has a thread now
+    child = os.fork()
+    if child == 0:
+        try:
+            found = step(params, x, y, KEY)
+            same = found[0] == expected[0] and tree.equal(found[1], expected[1])
+            os._exit(0 if same else 1)
+        finally:
+            os._exit(2)
+    for _ in range(1000):
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            break
+        time.sleep(0.01)
+    else:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        pytest.fail("the child hangs")
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+def test_wrong_use_is_refused() -> None:
+    net, params, x, y = _problem(8)
+    anything: Any = value_and_grad
+    loss = softmax_cross_entropy()
+    for call, error, message in (
+        (lambda: anything(relu, loss), TypeError, "`net` must be a layer, got <function relu"),
+        (lambda: anything(net, net), TypeError, "`loss` must be a loss, got serial(conv"),
+        (lambda: anything(net, loss, workers=0), ValueError, "`workers` must be at least 1, got 0"),
+        (lambda: anything(net, loss, workers=1.5), TypeError, "`workers` must be an int, got 1.5"),
+        (
+            lambda: value_and_grad(net, loss)(params, x, y[:5]),
+            ValueError,
+            "`x` and `y` must have one length, got 8 and 5",
+        ),
+        (
+            lambda: value_and_grad(net, softmax_cross_entropy(reduction="none"))(params, x, y),
+            ValueError,
+            "`loss` must give one number, got an array of shape (8,): take the mean or the sum",
+        ),
+    ):
+        with pytest.raises(error) as caught:
+            call()
+        assert str(caught.value).startswith(f"value_and_grad: {message}")

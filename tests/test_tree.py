@@ -1,0 +1,230 @@
+"""Trees: every verb, and what is refused with its path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from funcnn import numerics, tree
+from funcnn.types import Array, Params
+
+Tree = Params
+_names = st.text("abz_1", min_size=1, max_size=3)
+_arrays = st.lists(st.integers(0, 3), max_size=3).map(
+    lambda shape: np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
+)
+trees: st.SearchStrategy[Tree] = st.recursive(
+    st.dictionaries(_names, _arrays, max_size=3),
+    lambda inner: st.dictionaries(_names, inner | _arrays, max_size=3),
+    max_leaves=8,
+)
+
+
+def _sample() -> Tree:
+    return {
+        "dense1": {"weight": np.array([[3.0, 4.0]]), "bias": np.array([12.0])},
+        "scale": np.array(2.0),
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(trees)
+def test_one_vector_and_back(params: Tree) -> None:
+    vector = tree.flatten(params)
+    assert vector.shape == (tree.count(params),)
+    assert tree.equal(tree.unflatten(vector, params), params)
+
+
+@settings(max_examples=60, deadline=None)
+@given(trees)
+def test_leaves_are_sorted_and_do_not_depend_on_the_order_of_filling(params: Tree) -> None:
+    def turned(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: turned(node[key]) for key in reversed(list(node))}
+        return node
+
+    paths = [path for path, _ in tree.leaves(params)]
+    assert len(set(paths)) == len(paths)
+    assert paths == [path for path, _ in tree.leaves(turned(params))]
+    assert [path.split("/") for path in paths] == sorted(path.split("/") for path in paths)
+    assert tree.equal(params, turned(params))
+
+
+@settings(max_examples=60, deadline=None)
+@given(trees)
+def test_map_makes_a_new_tree_of_the_same_paths(params: Tree) -> None:
+    doubled = tree.map(lambda leaf: 2 * leaf, params)
+    assert [path for path, _ in tree.leaves(doubled)] == [path for path, _ in tree.leaves(params)]
+    assert tree.equal(doubled, tree.add(params, params))
+    assert tree.equal(doubled, tree.scale(params, 2.0))
+    assert tree.equal(tree.map_with_path(lambda path, leaf: 2 * leaf, params), doubled)
+
+
+@settings(max_examples=60, deadline=None)
+@given(trees)
+def test_select_and_replace_by_path(params: Tree) -> None:
+    part = tree.select(params, "*a*")
+    assert [path for path, _ in tree.leaves(part)] == [p for p, _ in tree.leaves(params) if "a" in p]
+    assert tree.equal(tree.replace(params, part), params)
+    zeros = tree.replace(params, tree.zeros_like(part))
+    for path, leaf in tree.leaves(zeros):
+        assert not np.any(leaf) if "a" in path else leaf is dict(tree.leaves(params))[path]
+
+
+def test_map_over_several() -> None:
+    found = tree.map(lambda a, b, c: a + b * c, {"x": {"y": 1}}, {"x": {"y": 2}}, {"x": {"y": 3}})
+    assert found == {"x": {"y": 7}}
+    assert tree.map(lambda leaf: leaf, {}) == {}
+    assert tree.leaves({}) == []
+
+
+def test_reduce_goes_from_the_first_path_to_the_last() -> None:
+    assert tree.reduce(lambda text, leaf: text + leaf, {"b": "2", "a": {"z": "1"}}, "0") == "012"
+
+
+def test_norm_and_dot_are_over_all_leaves_in_float64() -> None:
+    params = _sample()
+    assert tree.norm(params) == np.sqrt(9 + 16 + 144 + 4)
+    assert tree.dot(params, tree.scale(params, 2)) == 2 * (9 + 16 + 144 + 4)
+    big = {"w": np.full(10, 1e30, np.float32)}
+    assert tree.norm(big) == pytest.approx(np.sqrt(10) * 1e30, rel=1e-6)  # float32 would overflow
+    assert tree.norm({}) == 0.0
+    with numerics.portable():
+        assert tree.norm(params) == np.sqrt(9 + 16 + 144 + 4)
+
+
+def test_cast_leaves_integers_alone() -> None:
+    found = tree.cast({"w": np.ones(2), "step": np.array(3)}, np.float32)
+    assert found["w"].dtype == np.float32
+    assert found["step"].dtype == np.int64
+
+
+def test_scale_stays_in_the_leafs_dtype() -> None:
+    assert tree.scale({"w": np.ones(2, np.float32)}, 0.1)["w"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        (np.zeros(2), np.zeros(2), True),
+        (np.zeros(2), -np.zeros(2), False),
+        (np.array([np.nan]), np.array([np.nan]), True),
+        (np.zeros(2), np.zeros(2, np.float32), False),
+        (np.zeros(2), np.zeros((2, 1)), False),
+        (np.zeros((2, 3)), np.zeros((3, 2)).T, True),
+    ],
+)
+def test_equal_means_the_same_bits(a: Array, b: Array, same: bool) -> None:
+    assert tree.equal({"w": a}, {"w": b}) is same
+    assert not tree.equal({"w": a}, {"v": a})
+    assert not tree.equal({"w": a}, {"w": a, "v": a})
+
+
+def test_allclose_wants_the_same_shapes() -> None:
+    assert tree.allclose({"w": np.ones(2)}, {"w": np.ones(2) + 1e-9})
+    assert not tree.allclose({"w": np.ones(2)}, {"w": np.ones(2) + 1e-3})
+    assert tree.allclose({"w": np.ones(2)}, {"w": np.ones(2) + 1e-3}, rtol=1e-2)
+    assert not tree.allclose({"w": np.ones(2)}, {"w": np.ones((2, 1))})
+    assert not tree.allclose({"w": np.ones(2)}, {})
+
+
+def test_select_takes_a_function_and_leaves_no_empty_parts() -> None:
+    assert tree.select(_sample(), lambda path: path.endswith("scale")) == {"scale": 2.0}
+    assert tree.select(_sample(), "nothing*") == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "is_one"),
+    [
+        ("running_mean", True),
+        ("a/running_var", True),
+        ("running_mean/weight", False),
+        ("arunning_mean", False),
+    ],
+)
+def test_statistics_are_known_by_their_name(path: str, is_one: bool) -> None:
+    assert tree.is_statistic(path) is is_one
+
+
+_X = np.zeros(2)
+_map: Any = tree.map
+_map_with_path: Any = tree.map_with_path
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: tree.map(np.add, {"a": {"w": _X}}, {"a": {"v": _X}}),
+            ValueError,
+            "tree: trees must match at 'a': only one has v, w",
+        ),
+        (lambda: tree.add({"a": _X}, {}), ValueError, "tree: trees must match: only one has a"),
+        (
+            lambda: tree.add({"a": {"b": _X}}, {"a": _X}),
+            ValueError,
+            "tree: trees must match at 'a': a dict here, a leaf there",
+        ),
+        (
+            lambda: tree.add({"a": _X}, {"a": {"b": _X}}),
+            ValueError,
+            "tree: trees must match at 'a': a leaf here, a dict there",
+        ),
+        (lambda: _map(abs, [_X]), TypeError, "tree: a tree must be a dict, got list"),
+        (
+            lambda: _map_with_path(lambda path, leaf: leaf, _X),
+            TypeError,
+            "tree: a tree must be a dict, got ndarray",
+        ),
+        (
+            lambda: tree.replace({"a": {"w": _X}}, {"a/v": _X}),
+            ValueError,
+            "tree: `changes` must name leaves of the tree, got 'a/v'",
+        ),
+        (
+            lambda: tree.replace({"a": {"w": _X}}, {"a": {"v": _X}}),
+            ValueError,
+            "tree: `changes` must name leaves of the tree, got 'a/v'",
+        ),
+        (
+            lambda: tree.unflatten(_X, {"w": np.zeros(3)}),
+            ValueError,
+            "tree: `vector` must have shape (3,), got (2,)",
+        ),
+        (
+            lambda: tree.dot({"w": _X}, {"w": np.zeros(1)}),
+            ValueError,
+            "tree: leaves must have one shape, got (2,) and (1,)",
+        ),
+    ],
+)
+def test_what_does_not_match_is_refused_with_its_path(
+    call: Callable[[], Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        call()
+    assert str(caught.value) == message
+
+
+def test_errors_of_the_function_pass_through() -> None:
+    with pytest.raises(ZeroDivisionError):
+        tree.map(lambda leaf: 1 // leaf, {"a": 0})
+
+
+def test_nothing_is_mutated() -> None:
+    params = _sample()
+    for _, leaf in tree.leaves(params):
+        leaf.flags.writeable = False
+    before = repr(params)
+    tree.add(params, params)
+    tree.scale(params, 3)
+    tree.cast(params, np.float32)
+    tree.replace(params, {"scale": np.array(5.0)})
+    tree.unflatten(tree.flatten(params), params)
+    tree.select(params, "*")
+    assert repr(params) == before
