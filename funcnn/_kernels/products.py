@@ -19,6 +19,7 @@ from funcnn.types import Array
 _SMALL = 1_000_000  # multiplications of a product that BLAS does in place
 _OUTER = 1200  # and the largest result, where both matrices run along the summed axis
 _RUN = 64  # columns that fill the widest registers four times
+_SHALLOW = 128  # sums too short to pay for tiles
 _DEPTH = 768  # longest sum in one product of long rows
 _PARTIAL = 1 << 18  # numbers of partial sums that are kept before they are added up
 
@@ -49,7 +50,7 @@ def outer_tile(rows: int, depth: int, columns: int) -> tuple[int, int]:
     ((6, 75), (16, 75), (32, 36))
     """
     most = min(_OUTER, _SMALL // max(depth, 1))
-    if rows * columns <= most:
+    if rows * columns <= most or depth <= _SHALLOW:
         return rows, columns
     tiles = [
         (height * width / (height + width), height, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 Sizes = int | tuple[int, ...]
@@ -40,6 +41,7 @@ def window(
     )
 
 
+@lru_cache(maxsize=1024)
 def output_size(window: Window, spatial: tuple[int, ...]) -> tuple[int, ...]:
     """How many places a window can take along each axis (0 or less: it does not fit).
 
