@@ -132,7 +132,7 @@ def branch(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
     return _fan_out(Spec(branch), layers)
 
 
-def merge(how: str = "sum", *, axis: int = 1) -> Layer[tuple[X, ...], X]:
+def merge(how: str = "sum", *, axis: int = 1) -> Layer[Any, Any]:
     """Make one array of several.
 
     Parameters

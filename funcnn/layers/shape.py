@@ -25,7 +25,6 @@ from funcnn.types import (
     Spec,
     Vector,
     Volume,
-    X,
 )
 
 __all__ = [
@@ -486,7 +485,7 @@ def pixel_unshuffle(factor: int) -> Layer[Image, Image]:
     return _moving(Spec(pixel_unshuffle, (factor,)), out_shape, forward, backward)
 
 
-def concatenate(axis: int = 1) -> Layer[tuple[X, ...], X]:
+def concatenate(axis: int = 1) -> Layer[Any, Any]:
     """Join several arrays along one axis: ``((N, A, ...), (N, B, ...)) -> (N, A + B, ...)``.
 
     Parameters
@@ -547,7 +546,7 @@ def concatenate(axis: int = 1) -> Layer[tuple[X, ...], X]:
     return Layer(init, apply, vjp, Spec(concatenate, options={"axis": axis}))
 
 
-def split(sections: int | tuple[int, ...], *, axis: int = 1) -> Layer[X, tuple[X, ...]]:
+def split(sections: int | tuple[int, ...], *, axis: int = 1) -> Layer[Any, Any]:
     """Take an array apart along one axis: ``(N, A + B, ...) -> ((N, A, ...), (N, B, ...))``.
 
     Parameters
