@@ -276,7 +276,9 @@ def test_lenet_slides_along_rows() -> None:
 
 
 def test_what_decides() -> None:
-    assert not _chosen("convolve", 1, 12, 6, 16, 5, 0).rows  # rows of 8 numbers
+    assert _chosen("convolve", 1, 12, 6, 16, 5, 0).rows  # few filters
+    assert not _chosen("convolve", 1, 8, 64, 64, 3, 1).rows  # rows of 8 numbers
+    assert not _chosen("weight", 1, 28, 3, 6, 5, 0).rows  # rows of 24
     assert not _chosen("weight", 8, 16, 64, 64, 3, 1).rows  # many partial sums of few products
     assert _chosen("input", 16, 16, 64, 64, 3, 1).correlate  # nothing is computed in vain
     assert not _chosen("input", 16, 12, 32, 64, 5, 0).correlate  # 144 places from 64

@@ -25,7 +25,7 @@ _CHUNK = 1 << 20  # numbers of overlapping columns at a time: they should stay i
 _FULL_CHUNK = 1 << 19  # and of full columns, each of which is read once
 _SHORT = 48  # the shortest row that is worth a product of its own
 _LONG = 256  # and the shortest whose partial sum is worth keeping
-_FEW = 1200  # weights whose partial sums cost little
+_FEW = 1200  # weights with which short rows cost little
 
 
 class Plan(NamedTuple):
@@ -53,16 +53,16 @@ def plan(operation: Operation, x_shape: Shape, weight_shape: Shape, window: Wind
     """
     batch, channels, height = x_shape[:3]
     places = output_size(window, x_shape[2:])
-    run = math.prod(places[1:]) * batch
+    run, weights = math.prod(places[1:]) * batch, math.prod(weight_shape)
     rows = len(places) > 1 and window.kernel[0] > 1 and window.dilation[0] == 1
     if operation == "convolve":
-        rows = rows and run >= _SHORT
+        rows = rows and (run >= _SHORT or weights <= 2 * _FEW)
     elif operation == "weight":
-        rows = rows and (run >= _LONG or math.prod(weight_shape) <= _FEW)
+        rows = rows and (run >= _LONG or (run >= _SHORT and weights <= _FEW))
     elif run >= _SHORT or not rows:
         fits = all(s == 1 and max(pad) <= d * (k - 1) for k, s, pad, d in zip(*window, strict=True))
         waste = math.prod(x_shape[2:]) / math.prod(places)
-        if fits and (waste <= 1.25 or not rows):
+        if fits and waste <= (1.25 if rows else 2.5):
             return Plan(rows, 1, correlate=True)
     axis = 1 if rows else 0
     copies = channels * math.prod(window.kernel[axis:]) * (height if rows else 1)
