@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 from funcnn import _checks, random, tree
 from funcnn._children import (
@@ -16,9 +16,11 @@ from funcnn._children import (
 )
 from funcnn._wiring import At1, Serial
 from funcnn.combinators.running import statistics
-from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape, Spec, X, Y
+from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape, Spec, X
 
 __all__ = ["named", "repeat", "residual", "serial", "share"]
+
+L = TypeVar("L", bound=Layer[Any, Any])
 
 
 def _serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
@@ -66,11 +68,7 @@ _serial.__name__ = _serial.__qualname__ = "serial"
 serial = cast(Serial, _serial)
 
 
-@overload
-def named(name: str, layer: Preserving) -> Preserving: ...
-@overload
-def named(name: str, layer: Layer[X, Y]) -> Layer[X, Y]: ...
-def named(name: str, layer: Layer[Any, Any]) -> Layer[Any, Any]:
+def named(name: str, layer: L) -> L:
     """Give a layer a name of its own, for its parent's tree and for messages.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,12 +11,13 @@ from funcnn import _checks, tree
 from funcnn._children import name_children
 from funcnn.combinators._paths import find
 from funcnn.combinators.running import statistics
-from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape, Spec, X, Y
+from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape, Spec
 
 __all__ = ["freeze", "frozen_paths", "remat", "stop_gradient", "tied"]
 
+L = TypeVar("L", bound=Layer[Any, Any])
 
-def remat(layer: Layer[X, Y]) -> Layer[X, Y]:
+def remat(layer: L) -> L:
     """Compute a layer's forward pass again in its pullback, instead of keeping what it left.
 
     Parameters
@@ -71,7 +72,7 @@ def remat(layer: Layer[X, Y]) -> Layer[X, Y]:
         own = layer.params_vjp
         return layer.vjp(again(cache), dout)[0] if own is None else own(again(cache), dout)
 
-    return Layer(layer.init, apply, vjp, Spec(remat, children=(layer.spec,)), params_vjp)
+    return type(layer)(layer.init, apply, vjp, Spec(remat, children=(layer.spec,)), params_vjp)
 
 
 def stop_gradient() -> Preserving:
@@ -116,7 +117,7 @@ def stop_gradient() -> Preserving:
     return Preserving(init, apply, vjp, Spec(stop_gradient))
 
 
-def freeze(layer: Layer[X, Y]) -> Layer[X, Y]:
+def freeze(layer: L) -> L:
     """Keep a layer's parameters where they are: their gradients are zero, the input's is not.
 
     Parameters
@@ -162,7 +163,7 @@ def freeze(layer: Layer[X, Y]) -> Layer[X, Y]:
     def params_vjp(cache: Cache, dout: Any) -> Params:
         return tree.zeros_like(cache["params"])
 
-    return Layer(layer.init, apply, vjp, Spec(freeze, children=(layer.spec,)), params_vjp)
+    return type(layer)(layer.init, apply, vjp, Spec(freeze, children=(layer.spec,)), params_vjp)
 
 
 def frozen_paths(net: Layer[Any, Any], shape: Shape) -> tuple[str, ...]:
@@ -203,7 +204,7 @@ def frozen_paths(net: Layer[Any, Any], shape: Shape) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def tied(layer: Layer[X, Y], *, ties: Mapping[str, str]) -> Layer[X, Y]:
+def tied(layer: L, *, ties: Mapping[str, str]) -> L:
     """Use one set of parameters in several places of a network.
 
     Parameters
@@ -290,7 +291,7 @@ def tied(layer: Layer[X, Y], *, ties: Mapping[str, str]) -> Layer[X, Y]:
         return together(layer.vjp(cache, dout)[0] if own is None else own(cache, dout))
 
     spec = Spec(tied, options={"ties": dict(pairs)}, children=(layer.spec,))
-    return Layer(init, apply, vjp, spec, params_vjp)
+    return type(layer)(init, apply, vjp, spec, params_vjp)
 
 
 def _pairs(ties: object) -> tuple[tuple[str, str], ...]:

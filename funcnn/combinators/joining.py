@@ -94,12 +94,16 @@ def parallel(*layers: Any, merge: str = "sum", axis: int = 1) -> Layer[Any, Any]
 
 
 @overload
-def branch(*layers: Layer[X, Y]) -> Layer[X, tuple[Y, ...]]: ...
+def branch(l1: Layer[X, A], /) -> Layer[X, tuple[A]]: ...
 @overload
 def branch(l1: Layer[X, A], l2: Layer[X, B], /) -> Layer[X, tuple[A, B]]: ...
 @overload
 def branch(l1: Layer[X, A], l2: Layer[X, B], l3: Layer[X, C], /) -> Layer[X, tuple[A, B, C]]: ...
-def branch(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
+@overload
+def branch(
+    l1: Layer[X, Y], l2: Layer[X, Y], l3: Layer[X, Y], l4: Layer[X, Y], /, *layers: Layer[X, Y]
+) -> Layer[X, tuple[Y, ...]]: ...
+def branch(*layers: Any) -> Layer[Any, Any]:
     """Give one input to several layers, and keep what each of them makes of it.
 
     Parameters

@@ -7,22 +7,31 @@ import numpy as np
 from funcnn import (
     Layer,
     batch_norm,
+    bilinear,
+    branch,
     conv,
     dense,
+    dense_connect,
     dropout,
     flatten,
+    freeze,
     identity,
     layer_norm,
     max_pool,
+    merge,
     named,
     parallel,
     random,
     relu,
+    remat,
+    repeat,
     residual,
     serial,
     sgd_update,
+    share,
     softmax,
     softmax_cross_entropy,
+    tied,
     value_and_grad,
 )
 from funcnn.types import Image, Vector
@@ -127,3 +136,17 @@ assert_type(serial(dense(3), activation, activation, dense(3)), Layer[Vector, Ve
 # A flatten in front takes anything.
 mlp: Layer[Image, Vector] = serial(flatten(), dense(10), relu(), dense(3))
 assert_type(serial(conv(6, 5), mlp), Layer[Image, Vector])
+
+# Combinators infer what goes in and what comes out.
+assert_type(branch(conv(2, 1), serial(conv(2, 1), flatten())), Layer[Image, tuple[Image, Vector]])
+assert_type(serial(branch(dense(2), dense(3)), bilinear(4)), Layer[Vector, Vector])
+assert_type(serial(branch(conv(2, 1), conv(2, 1)), merge()), Layer[Image, Any])
+assert_type(residual(conv(2, 1), relu(), shortcut=conv(2, 1)), Layer[Image, Image])
+assert_type(dense_connect(conv(2, 1), serial(relu(), conv(2, 1))), Layer[Image, Image])
+assert_type(repeat(serial(relu(), conv(2, 1)), times=3), Layer[Image, Image])
+assert_type(share(dense(3), times=3), Layer[Vector, Vector])
+assert_type(serial(dense(2), remat(relu()), freeze(dense(2))), Layer[Vector, Vector])
+assert_type(remat(freeze(serial(conv(2, 1), flatten()))), Layer[Image, Vector])
+assert_type(
+    tied(serial(dense(3), dense(3)), ties={"dense2": "dense1"}), Layer[Vector, Vector]
+)

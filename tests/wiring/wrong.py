@@ -5,17 +5,25 @@ import numpy as np
 from funcnn import (
     Layer,
     batch_norm,
+    bilinear,
+    branch,
     conv,
     dense,
+    dense_connect,
     dropout,
     flatten,
+    freeze,
     identity,
     max_pool,
+    merge,
     parallel,
     random,
     relu,
+    remat,
+    repeat,
     residual,
     serial,
+    share,
     softmax_cross_entropy,
     value_and_grad,
 )
@@ -55,3 +63,13 @@ vectors = np.zeros((2, 3), np.float32)
 value_and_grad(net, dense(3))  # wrong
 value_and_grad(softmax_cross_entropy(), net)  # wrong
 value_and_grad(conv(6, 5), softmax_cross_entropy())(params, vectors, 0)  # wrong
+
+branch(conv(2, 1), dense(3))  # wrong
+serial(branch(conv(2, 1), conv(3, 1)), conv(2, 1))  # wrong
+serial(branch(dense(2), dense(3), dense(3)), bilinear(4))  # wrong
+repeat(serial(conv(2, 1), flatten()), times=2)  # wrong
+share(serial(conv(2, 1), flatten()), times=2)  # wrong
+dense_connect(conv(2, 1), dense(3))  # wrong
+residual(conv(2, 1), shortcut=dense(3))  # wrong
+remat(relu)  # wrong
+serial(freeze(conv(2, 1)), dense(3))  # wrong
