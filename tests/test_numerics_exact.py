@@ -36,7 +36,8 @@ def nearest(value: Fraction, dtype: Any) -> Any:
     if np.isinf(guess):  # float64 cannot tell ties there
         tie = Fraction(float(most)) + Fraction(2) ** 103
         return infinite if abs(value) >= tie else np.copysign(most, guess)
-    near = [guess, np.nextafter(guess, dtype(np.inf)), np.nextafter(guess, dtype(-np.inf))]
+    with np.errstate(over="ignore"):
+        near = [guess, np.nextafter(guess, dtype(np.inf)), np.nextafter(guess, dtype(-np.inf))]
     finite = [x for x in near if np.isfinite(x)]
     return min(finite, key=lambda x: (abs(Fraction(float(x)) - value), int(x.view(np.int32)) & 1))
 
@@ -289,3 +290,22 @@ def test_settling_the_doubtful_is_needed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert product(rows, ones)[0, 0] == -1 - 2.0**-23
     monkeypatch.setattr(_exact, "_settle", lambda *_: None)
     assert product(rows, ones)[0, 0] != -1 - 2.0**-23
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 4, 6, 12])
+@pytest.mark.parametrize("turned", [False, True])
+def test_windows_that_overlap_are_products_like_their_copies(step: int, turned: bool) -> None:
+    rng = np.random.default_rng(step)
+    memory = rng.standard_normal((12 + 4 * step, 7))
+    memory[3] *= 1e6
+    row, column = memory.strides
+    windows = np.lib.stride_tricks.as_strided(memory, (5, 12, 7), (step * row, row, column))
+    windows = windows.swapaxes(-1, -2) if turned else windows
+    truth = np.einsum("gkn,gkn->gn", windows, windows)
+    np.testing.assert_allclose(_exact._squares(windows), truth, rtol=1e-14)
+    a = rng.standard_normal((1, 3, windows.shape[1])).astype(np.float32)
+    seen, copied = windows.astype(np.float32).astype(np.float64), windows.astype(np.float32)
+    memory[...] = memory.astype(np.float32)
+    out = np.empty((5, 3, windows.shape[2]), np.float32)
+    np.testing.assert_array_equal(_exact.matmul(a, windows, out), _exact.matmul(a, copied))
+    np.testing.assert_array_equal(out, _exact.matmul(a, seen, np.empty_like(out)))

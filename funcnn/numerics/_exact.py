@@ -44,6 +44,7 @@ import operator
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -122,12 +123,12 @@ def _cut(x: Array, tile: tuple[slice, ...]) -> Array:
     return x[(*stack, *tile[-2:])]
 
 
-def _scratch(name: str, shape: tuple[int, ...]) -> Array:
-    """Float64 memory that this thread uses again and again: fresh memory is slow."""
+def _scratch(name: str, shape: tuple[int, ...], dtype: type = np.float64) -> Array:
+    """Memory that this thread uses again and again: fresh memory is slow."""
     size = math.prod(shape)
     memory = getattr(_local, name, None)
     if memory is None or memory.size < size:
-        memory = np.empty(size)
+        memory = np.empty(size, dtype)
         if size <= 1 << 22:
             setattr(_local, name, memory)
     return np.asarray(memory[:size].reshape(shape))
@@ -148,14 +149,13 @@ def _product(a: Array, b: Array, out: Array) -> None:
     """Bracket every entry, round where both ends agree, settle the rest."""
     bracket = _bracket32 if out.dtype == np.float32 else _bracket64
     if max(a.size, b.size, out.size) <= _TILE:
-        unsure = bracket(a, b, out)
-    else:
-        unsure = np.empty(out.shape, bool)
-        for tile in _tiles(out.shape, a.shape[-1]):
-            rows, columns = (*tile[:-1], slice(None)), (*tile[:-2], slice(None), tile[-1])
-            unsure[tile] = bracket(_cut(a, rows), _cut(b, columns), out[tile])
-    if unsure.any():
-        _settle(a, b, out, unsure)
+        _settle(a, b, out, bracket(a, b, out))
+        return
+    unsure = np.empty(out.shape, bool)
+    for tile in _tiles(out.shape, a.shape[-1]):
+        rows, columns = (*tile[:-1], slice(None)), (*tile[:-2], slice(None), tile[-1])
+        unsure[tile] = bracket(_cut(a, rows), _cut(b, columns), out[tile])
+    _settle(a, b, out, unsure)
 
 
 def _bracket32(a: Array, b: Array, out: Array) -> Array:
@@ -167,24 +167,53 @@ def _bracket32(a: Array, b: Array, out: Array) -> Array:
         left = _widen("left", a[..., panel : panel + _PANEL])
         right = _widen("right", b[..., panel : panel + _PANEL, :])
         rows += np.vecdot(left, left)
-        columns += np.einsum("...kn,...kn->...n", right, right)
-        for k in range(0, left.shape[-1], _DEPTH):
-            part = left[..., k : k + _DEPTH], right[..., k : k + _DEPTH, :]
+        columns += _squares(right)
+        length = left.shape[-1]
+        step = -(-length // -(-length // _DEPTH))
+        for k in range(0, length, step):
+            part = left[..., k : k + step], right[..., k : k + step, :]
             if panel or k:
                 total += np.matmul(*part, out=more)
             else:
                 np.matmul(*part, out=total)
     # K terms need K - 1 additions; two to spare for the rounding of total - error and total + error.
     depth = min(terms, _DEPTH) + terms // _DEPTH + 1
-    rows, columns = np.sqrt(rows), np.sqrt(columns)
-    error = np.multiply(
-        (rows * (1.0001 * depth * _UNIT))[..., :, None], columns[..., None, :], out=more
-    )
-    np.add(total, error, out=out, casting="same_kind")
-    low = np.subtract(total, error, out=error).astype(np.float32)
-    unsure = np.asarray(low != out)
-    out += 0  # no two BLAS agree on the sign of a zero
+    rows, columns = np.sqrt(rows) * (1.0001 * depth * _UNIT), np.sqrt(columns)
+    # One bound for all entries is the quickest; each its own where that leaves too many in doubt.
+    error = rows.max() * columns.max()
+    unsure = _round_between(total, error, out)
+    if 2 * terms * np.count_nonzero(unsure) > unsure.size:
+        each = np.multiply(rows[..., :, None], columns[..., None, :], out=more)
+        unsure = _round_between(total, each, out)
     return unsure
+
+
+def _squares(x: Array) -> Array:
+    """The sum of the squares of each column."""
+    *_, stack, row, column = (0, *x.strides)
+    if row < column:
+        return np.asarray(np.vecdot(x.swapaxes(-1, -2), x.swapaxes(-1, -2)))
+    matrices = x.shape[-3] if x.ndim > 2 else 1
+    step = stack // row if matrices > 1 and row else 0  # rows from one matrix to the next
+    if not 0 < step < x.shape[-2] or step * row != stack or x.shape[-2] % step:
+        return np.asarray(np.einsum("...kn,...kn->...n", x, x))
+    # Matrices that overlap, as the windows of a convolution: each part is squared once.
+    last = x[..., -1, step:, :].reshape(*x.shape[:-3], -1, step, x.shape[-1])
+    own = [np.einsum("...kn,...kn->...n", part, part) for part in (x[..., :step, :], last)]
+    parts = np.concatenate(own, -2)
+    total = parts[..., :matrices, :].copy()
+    for i in range(1, x.shape[-2] // step):
+        total += parts[..., i : i + matrices, :]
+    return np.asarray(total)
+
+
+def _round_between(total: Array, error: Any, out: Array) -> Array:
+    """Round ``total + error`` to `out`; True where ``total - error`` gives something else."""
+    np.add(total, error, out=out, casting="same_kind")
+    low = _scratch("low", out.shape, np.float32)
+    np.subtract(total, error, out=low, casting="same_kind")
+    out += 0  # no two BLAS agree on the sign of a zero
+    return np.asarray(low != out)
 
 
 def _bracket64(a: Array, b: Array, out: Array) -> Array:
@@ -236,34 +265,66 @@ def _two_sum(x: Array, y: Array) -> tuple[Array, Array]:
 
 def _settle(a: Array, b: Array, out: Array, unsure: Array) -> None:
     """Compute the uncertain entries of `out` exactly."""
-    if not np.isfinite(out[unsure]).all():
+    places = _places(unsure)
+    if not len(places[0]):
+        return
+    if not np.isfinite(out[places]).all():
         rows, columns = np.isfinite(a).all(-1, keepdims=True), np.isfinite(b).all(-2, keepdims=True)
         finite = rows & columns
         np.copyto(out, _special(a, b), where=~finite, casting="same_kind")
         unsure &= finite
-    if np.count_nonzero(unsure) > unsure.size >> 6:  # most often there is nothing to add up
+        places = _places(unsure)
+    if len(places[0]) > unsure.size >> 6:  # most often there is nothing to add up
         meet = _meet(a != 0, b != 0)
         np.copyto(out, 0, where=unsure & ~meet)
         unsure &= meet
-    places = np.unravel_index(np.flatnonzero(unsure), out.shape)
-    a, b = (np.broadcast_to(x, out.shape[:-2] + x.shape[-2:]) for x in (a, b.swapaxes(-1, -2)))
+        places = _places(unsure)
+    b = b.swapaxes(-1, -2)
     step = max(1, _TILE // a.shape[-1])
     for i in range(0, len(places[0]), step):
         *stack, row, column = place = tuple(index[i : i + step] for index in places)
-        left = a[(*stack, row)].astype(np.float64)
-        right = b[(*stack, column)].astype(np.float64)
+        left, right = _vectors(a, stack, row), _vectors(b, stack, column)
         if out.dtype == np.float32:
-            terms = left * right
-            busy = terms.any(-1)
-            sums = np.zeros(len(terms))
-            sums[busy] = _sums(terms[busy])
-            out[place] = sums
+            out[place] = _sums(left * right)
         else:
             pairs = zip(left.tolist(), right.tolist(), strict=True)
             out[place] = [_inner_product(x, y) for x, y in pairs]
 
 
+def _vectors(x: Array, stack: list[Array], row: Array) -> Array:
+    """Some rows of a stack of matrices that broadcasts, in float64."""
+    *sizes, _, _ = x.shape
+    used = zip(sizes, stack[len(stack) - len(sizes) :], strict=True)
+    index = (*(0 if size == 1 else at for size, at in used), row)
+    return np.asarray(x[index], np.float64)
+
+
+def _places(unsure: Array) -> tuple[Array, ...]:
+    return np.unravel_index(np.flatnonzero(unsure), unsure.shape)
+
+
 def _sums(terms: Array) -> Array:
+    """Exact sums along the last axis, rounded to float32: those still in doubt are added exactly."""
+    count, n = terms.shape
+    both = np.empty((n, 2, count))
+    both[:, 0] = terms.T
+    np.abs(terms.T, out=both[:, 1])
+    levels = (n - 1).bit_length()
+    while n > 1:
+        half, keep = n // 2, (n + 1) // 2
+        np.add(both[:half], both[keep:n], out=both[:half])
+        n = keep
+    total, error = both[0]
+    error *= 1.0001 * (levels + 2) * _UNIT
+    found = (total + error).astype(np.float32)
+    doubt = np.flatnonzero((total - error).astype(np.float32) != found)
+    if len(doubt):
+        found[doubt] = _to_odd(terms[doubt])
+    found += 0
+    return np.asarray(found)
+
+
+def _to_odd(terms: Array) -> Array:
     """Exact sums along the last axis, rounded to odd: so they can be rounded again, to float32."""
     if terms.size < 1 << 14:
         rows = terms.tolist()

@@ -38,7 +38,7 @@ def _place(axis: int, rank: int) -> int:
 
 def _halve(x: Array, axis: int) -> Array:
     """The sum over one axis, in float64."""
-    rows = np.moveaxis(x, axis, 0)
+    rows = x.transpose(axis, *range(axis), *range(axis + 1, x.ndim))
     n = len(rows)
     if not n:
         return np.zeros(rows.shape[1:])
