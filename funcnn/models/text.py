@@ -1,0 +1,165 @@
+"""Networks that say what comes next in a text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from funcnn import _checks
+from funcnn.combinators import named, serial, tied
+from funcnn.initializers import normal
+from funcnn.layers.embedding import embedding, learned_positions
+from funcnn.layers.linear import dense
+from funcnn.layers.normalization import layer_norm
+from funcnn.layers.recurrent import gru, lstm, rnn
+from funcnn.layers.regularization import dropout
+from funcnn.models.transformer import transformer_decoder_block
+from funcnn.sequences import time_distributed
+from funcnn.types import Layer, Sequence, Tokens
+
+__all__ = ["char_rnn", "transformer_lm"]
+
+Net = Layer[Any, Any]
+
+
+def char_rnn(
+    vocabulary_size: int,
+    hidden: int = 128,
+    *,
+    cell: str = "lstm",
+    layers: int = 1,
+    features: int = 32,
+    rate: float = 0.0,
+) -> Layer[Tokens, Sequence]:
+    """Read a text character by character, and say at each what comes next.
+
+    Parameters
+    ----------
+    vocabulary_size : int
+        How many characters there are.
+    hidden : int, default 128
+        Features of the hidden state.
+    cell : "lstm", "gru" or "rnn", default "lstm"
+        What reads.
+    layers : int, default 1
+        How many of them are stacked.
+    features : int, default 32
+        That each character is given.
+    rate : float, default 0.0
+        The fraction of the features that is dropped in training, before and behind what reads.
+
+    Returns
+    -------
+    Layer
+        From characters ``(N, T)`` to logits ``(N, T, vocabulary_size)``, for
+        ``softmax_cross_entropy`` with the text one character further on.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a size below 1, another cell; and what its layers refuse, with their path.
+
+    Notes
+    -----
+    ``embedding``, then the cell, then ``dense`` at every step.
+
+    References
+    ----------
+    A. Graves, "Generating sequences with recurrent neural networks", 2013.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> from funcnn.models import char_rnn
+    >>> out_shape, params = char_rnn(65).init(random.key(0), (8, 50))
+    >>> out_shape, list(params)
+    ((8, 50, 65), ['embedding1', 'lstm1', 'logits'])
+    """
+    who = "char_rnn"
+    _checks.choice(who, "cell", cell, ("lstm", "gru", "rnn"))
+    read: Any = {"lstm": lstm, "gru": gru, "rnn": rnn}[cell]
+    drop: list[Net] = [dropout(rate)] if rate else []
+    logits = named("logits", time_distributed(dense(vocabulary_size)))
+    return serial(
+        embedding(vocabulary_size, features), *drop, read(hidden, layers=layers), *drop, logits
+    )
+
+
+def transformer_lm(
+    vocabulary_size: int,
+    max_length: int,
+    *,
+    features: int = 64,
+    heads: int = 4,
+    depth: int = 2,
+    hidden: int | None = None,
+    rate: float = 0.0,
+    tie: bool = True,
+) -> Layer[Tokens, Sequence]:
+    """Look back at a text from each of its tokens, and say what comes next: a decoder-only transformer.
+
+    Parameters
+    ----------
+    vocabulary_size : int
+        How many tokens there are.
+    max_length : int
+        The most tokens that a text can have.
+    features : int, default 64
+        Of each token.
+    heads : int, default 4
+        Of the attention; they share the features evenly.
+    depth : int, default 2
+        How many blocks.
+    hidden : int, optional
+        Features between the dense layers of a block; by default ``4 * features``.
+    rate : float, default 0.0
+        The fraction that is dropped in training.
+    tie : bool, default True
+        Whether the embedding is also the weight of the last layer.
+
+    Returns
+    -------
+    Layer
+        From tokens ``(N, T)`` to logits ``(N, T, vocabulary_size)``, for ``softmax_cross_entropy``
+        with the text one token further on.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a size below 1, heads that do not divide the features; and what its layers refuse, with
+        their path.
+
+    Notes
+    -----
+    ``embedding`` and ``learned_positions``, `depth` times `transformer_decoder_block` (pre-norm,
+    gelu), ``layer_norm``, ``dense`` at every step. A logit depends on no later token.
+
+    References
+    ----------
+    A. Radford et al., "Language models are unsupervised multitask learners", 2019. O. Press and L.
+    Wolf, "Using the output embedding to improve language models", 2017.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> from funcnn.models import transformer_lm
+    >>> out_shape, params = transformer_lm(65, 128).init(random.key(0), (8, 50))
+    >>> out_shape, list(params)
+    ((8, 50, 65), ['embedding1', 'learned_positions1', 'block1', 'block2', 'layer_norm1'])
+    """
+    who = "transformer_lm"
+    tie = _checks.boolean(who, "tie", tie)
+    hidden = 4 * features if hidden is None else hidden
+    drop: list[Net] = [dropout(rate)] if rate else []
+
+    def block() -> Net:
+        return transformer_decoder_block(features, heads, hidden, rate=rate, activation="gelu")
+
+    net: Layer[Tokens, Sequence] = serial(
+        embedding(vocabulary_size, features, weight_init=normal(0.02)),
+        learned_positions(max_length),
+        *drop,
+        *(named(f"block{i + 1}", block()) for i in range(_checks.integer(who, "depth", depth, 1))),
+        layer_norm(),
+        named("logits", time_distributed(dense(vocabulary_size, bias=False))),
+    )
+    return tied(net, ties={"logits/weight": "embedding1/weight"}) if tie else net
