@@ -344,12 +344,12 @@ def _interpolated(images: Array, rows: Array, columns: Array) -> Array:
     left = np.minimum(columns.astype(np.int64), width)
     below = (rows - top).astype(images.dtype)[:, None]
     beside = (columns - left).astype(images.dtype)[:, None]
-    flat = padded.reshape(count, channels, -1)
-    first = (top * (width + 2) + left).reshape(count, 1, -1)
+    flat = padded.reshape(count, channels, (height + 2) * (width + 2))
+    first = (top * (width + 2) + left).reshape(count, 1, height * width)
 
     def pixels(offset: int) -> Array:
         taken = np.take_along_axis(flat, first + offset, 2)
-        return taken.reshape(count, channels, *rows.shape[1:])
+        return taken.reshape(images.shape)
 
     upper = pixels(0) * (1 - beside) + pixels(1) * beside
     lower = pixels(width + 2) * (1 - beside) + pixels(width + 3) * beside

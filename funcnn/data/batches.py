@@ -181,7 +181,8 @@ class Batches(NamedTuple):
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        whole, rest = divmod(len(self.dataset), self.size)
+        size = _checks.integer("Batches", "size", self.size, 1)
+        whole, rest = divmod(len(checked("Batches", self.dataset)), size)
         return whole + (1 if rest and not self.drop_last else 0)
 
     def batch(self, key: Key, epoch: int, step: int) -> Dataset:

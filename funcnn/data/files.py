@@ -164,13 +164,13 @@ def read_npz(path: str | PathLike[str], x: str = "x", y: str = "y") -> Dataset:
     """
     with open(path, "rb") as file:
         try:
-            with np.load(file, allow_pickle=False) as stored:
-                if not isinstance(stored, np.lib.npyio.NpzFile):
-                    raise ValueError("it is one array, not several")
-                for name in (x, y):
-                    if name not in stored:
-                        raise ValueError(f"it has no {name!r}, only {', '.join(stored) or 'nothing'}")
-                dataset = Dataset(stored[x], stored[y])
+            stored: Any = np.load(file, allow_pickle=False)
+            if not isinstance(stored, np.lib.npyio.NpzFile):
+                raise ValueError("it is one array, not several")
+            for name in (x, y):
+                if name not in stored:
+                    raise ValueError(f"it has no {name!r}, only {', '.join(stored) or 'nothing'}")
+            dataset = Dataset(stored[x], stored[y])
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError) as problem:
             _checks.refuse("read_npz", f"{path} must be a whole .npz file: {problem}")
     return _one_each("read_npz", path, dataset)
