@@ -227,7 +227,8 @@ def write_whole(path: str | PathLike[str], content: bytes | memoryview) -> None:
 
     Notes
     -----
-    It is written beside the file, forced to the disk, and renamed.
+    It is written beside the file, forced to the disk, and renamed. A process that is killed on the
+    way leaves ``.name.<process>.partial`` behind, which nobody reads.
 
     Examples
     --------
@@ -245,9 +246,11 @@ def write_whole(path: str | PathLike[str], content: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as problem:
         with contextlib.suppress(OSError):
             partial.unlink()
+        if isinstance(problem, OSError):  # of the file that was asked for
+            raise OSError(problem.errno, problem.strerror, os.fspath(path)) from None
         raise
     if os.name == "posix":  # the rename, too, must reach the disk
         directory = os.open(path.parent, os.O_RDONLY)

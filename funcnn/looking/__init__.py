@@ -23,6 +23,7 @@ from funcnn.looking.networks import (
     landscape,
     loss_landscape,
 )
+from funcnn.looking.paper import new_figure
 from funcnn.looking.report import html_report
 from funcnn.looking.runs import confusion, curves, training_report
 
@@ -36,5 +37,6 @@ __all__ = [
     "html_report",
     "landscape",
     "loss_landscape",
+    "new_figure",
     "training_report",
 ]

@@ -138,6 +138,8 @@ def _panels(who: str, history: Mapping[str, Array]) -> list[str]:
         _checks.refuse_type(who, f"`history` must be a dict of arrays, got {type(history).__name__}")
     if "loss" not in history:
         _checks.refuse(who, f"`history` must hold 'loss', got {', '.join(history) or 'nothing'}")
+    if not len(history["loss"]):
+        _checks.refuse(who, "`history` must hold at least one epoch")
     lengths = {len(values) for values in history.values()}
     if len(lengths) != 1:
         _checks.refuse(who, f"`history` must hold arrays of one length, got {sorted(lengths)}")

@@ -38,6 +38,11 @@ class Epoch(NamedTuple):
         After the epoch.
     record : dict of str to float
         What the history has of this epoch.
+
+    Examples
+    --------
+    >>> def stop_early(epoch: Epoch) -> bool:
+    ...     return epoch.record["loss"] < 0.01
     """
 
     state: TrainState
@@ -60,6 +65,15 @@ class FitResult(NamedTuple):
         That epoch, from 1.
     state : TrainState
         Where another call may go on.
+
+    Examples
+    --------
+    >>> from funcnn import data, dense, fit, mean_squared_error, optimizers, random
+    >>> x = random.normal(random.key(0), (32, 2))
+    >>> result = fit(dense(1), mean_squared_error(), optimizers.sgd(0.1),
+    ...              data.Dataset(x, x[:, :1]), key=random.key(1), epochs=3)
+    >>> list(result.history), result.state.epoch
+    (['epoch', 'step', 'loss', 'learning_rate'], 3)
     """
 
     params: Params
@@ -242,7 +256,9 @@ def fit(
     patience : int, optional
         Stop after so many epochs without a better one.
     checkpoint : path, optional
-        A file to write after each epoch, and every `checkpoint_every` steps.
+        A file to write at the start and after each epoch.
+    checkpoint_every : int, optional
+        Steps after which to write it within an epoch, too.
     resume : path, optional
         A checkpoint to go on from. The final bits are those of an uninterrupted run.
     log : path, optional
@@ -281,6 +297,8 @@ def fit(
     _checks.integer("fit", "batch_size", batch_size, 1)
     if not len(train):
         _checks.refuse("fit", "`train` must have at least one example")
+    if checkpoint_every is not None:
+        _checks.integer("fit", "checkpoint_every", checkpoint_every, 1)
     if patience is not None or monitor != "loss":
         _checks.integer("fit", "patience", 1 if patience is None else patience, 1)
         if validation is None:
@@ -305,6 +323,8 @@ def fit(
             run = _resumed(resume, run, identity)
         with Progress(epochs, batches.steps, progress) as shown:
             _write_log(log, run.records, "w")
+            if checkpoint:  # a file that cannot be written is better known now
+                run.save(checkpoint, identity)
             while run.state.epoch < epochs and not _patience_ended(run, patience):
                 began = time.perf_counter()
                 while run.state.batch < batches.steps:
@@ -354,7 +374,7 @@ def _ended_epoch(
         found = evaluate(net, state.params, validation, loss, metrics, workers=workers)
         record.update({f"validation_{name}": value for name, value in found.items()})
         sign = 1 if monitor in ("loss", "perplexity") else -1
-        better = not run.best_epoch or sign * found[monitor] < sign * run.best_value
+        better = np.isnan(run.best_value) or sign * found[monitor] < sign * run.best_value
         if better:
             run = run._replace(
                 best_params=state.params, best_value=found[monitor], best_epoch=state.epoch

@@ -13,6 +13,12 @@ class Progress:
     """Says how a training goes, on standard output; with ``shown=False``, nothing.
 
     On a terminal with ``tqdm`` installed each epoch has a bar; a line for each epoch stays.
+
+    Examples
+    --------
+    >>> with Progress(epochs=2, steps=10, shown=True) as progress:
+    ...     progress.epoch({"epoch": 1, "loss": 0.5})
+    epoch   1/2  loss 0.5000
     """
 
     def __init__(self, epochs: int, steps: int, shown: bool | None) -> None:
