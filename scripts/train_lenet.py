@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -41,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train LeNet.")
     parser.add_argument("--data", choices=["digits", "random", "mnist"], default="digits")
     parser.add_argument("--data-dir", type=Path, default=Path("."), help="where the IDX files lie")
-    parser.add_argument("--epochs", type=int, help="default: 12; for random images, 200")
+    parser.add_argument("--epochs", type=int, help="default: 25; for random images, 200")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, help="default: 0.002; for random images, 0.01")
     parser.add_argument("--seed", type=int, default=0)
@@ -71,11 +72,25 @@ def datasets(options: argparse.Namespace) -> tuple[data.Dataset, data.Dataset]:
         return data.split(random.fold_in(key, "split"), test, 0.2)
 
 
+def refuse_early(options: argparse.Namespace) -> None:
+    """Refuse before the training what would fail after it."""
+    if options.lr is not None and not options.lr > 0:
+        raise ValueError(f"--lr must be above 0, got {options.lr}")
+    for file in (options.save, options.plot, options.log):
+        if file is not None and (file.is_dir() or not os.access(file.absolute().parent, os.W_OK)):
+            raise OSError(f"{file} must be a file in a directory that can be written to")
+    if options.plot:
+        known = looking.new_figure(1, 1).canvas.get_supported_filetypes()
+        if options.plot.suffix[1:] not in known:
+            raise ValueError(f"--plot must end in one of {', '.join(known)}, got {options.plot}")
+
+
 def main() -> None:
     options = arguments()
+    refuse_early(options)
     train, test = datasets(options)
     by_chance = options.data == "random"
-    epochs = options.epochs if options.epochs is not None else (200 if by_chance else 12)
+    epochs = options.epochs if options.epochs is not None else (200 if by_chance else 25)
     rate = options.lr if options.lr is not None else (0.01 if by_chance else 0.002)
     steps = epochs * data.Batches(train, options.batch_size).steps
     optimizer = (
@@ -93,6 +108,7 @@ def main() -> None:
         batch_size=options.batch_size,
         validation=None if by_chance else test,
         metrics={"accuracy": metrics.accuracy},
+        augment=None if by_chance else data.random_shift(2),
         checkpoint=options.save,
         resume=options.resume,
         log=options.log,
