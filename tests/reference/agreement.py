@@ -57,3 +57,8 @@ def _near(mine: Array, theirs: Any, tolerance: float) -> None:
     assert mine.shape == expected.shape
     scale = max(1.0, float(np.abs(expected).max(initial=0)))
     np.testing.assert_allclose(mine, expected, rtol=0, atol=tolerance * scale)
+
+
+def short(part: object) -> str | None:
+    """The id of a layer in a list of parameters; never one with an address in memory."""
+    return repr(part)[:30] if isinstance(part, Layer) else None

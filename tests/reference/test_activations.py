@@ -38,7 +38,7 @@ from funcnn import (
     threshold,
 )
 from funcnn.types import Array, Layer
-from tests.reference.agreement import agrees, torch
+from tests.reference.agreement import agrees, short, torch
 
 F: Any = torch.nn.functional
 
@@ -86,7 +86,7 @@ _ELEMENTWISE: list[tuple[Layer[Array, Array], Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("layer", "reference"), _ELEMENTWISE, ids=lambda part: repr(part)[:30])
+@pytest.mark.parametrize(("layer", "reference"), _ELEMENTWISE, ids=short)
 def test_elementwise(layer: Layer[Array, Array], reference: Any) -> None:
     for shape in ((5,), (4, 50), (2, 3, 4, 5)):
         agrees(layer, shape, reference)

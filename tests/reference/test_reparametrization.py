@@ -10,7 +10,7 @@ import pytest
 from funcnn import conv, conv_transpose, dense, random, spectral_norm, tree, weight_norm
 from funcnn.combinators import statistics
 from funcnn.types import Array
-from tests.reference.agreement import agrees, torch
+from tests.reference.agreement import agrees, short, torch
 
 F: Any = torch.nn.functional
 
@@ -27,7 +27,7 @@ def _beside(magnitude: Any, direction: Any, axis: int) -> Any:
         (conv(4, 3), F.conv2d, (2, 3, 5, 6)),
         (conv_transpose(4, 3), F.conv_transpose2d, (2, 3, 4, 4)),
     ],
-    ids=repr,
+    ids=short,
 )
 @pytest.mark.parametrize("axis", [0, 1])
 def test_weight_norm(layer: Any, operation: Any, shape: Any, axis: int) -> None:
@@ -54,7 +54,7 @@ def _torch(x: Any) -> Any:
             (2, 3, 4, 4),
         ),
     ],
-    ids=lambda part: repr(part)[:20],
+    ids=short,
 )
 @pytest.mark.parametrize("iterations", [1, 3])
 def test_spectral_norm(layer: Any, module: Any, axis: int, shape: Any, iterations: int) -> None:
