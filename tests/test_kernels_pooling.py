@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from funcnn._kernels import pooling
 from funcnn._kernels.convolution import batch_last
 from funcnn._kernels.pooling import (
     average_pool,
@@ -166,6 +167,21 @@ def test_pooling_is_pure(win: Window) -> None:
         np.testing.assert_array_equal(average_pool(reorder(x), win), mean)
     for result in (out, dx, mean, dmean):
         assert result.transpose(1, 2, 3, 0).flags.c_contiguous
+
+
+@pytest.mark.parametrize("kind", ["any", "not finite"])
+@pytest.mark.parametrize("win", [window((2, 2), 2), window((3, 3), 2, 1)])
+def test_a_channel_at_a_time(monkeypatch: pytest.MonkeyPatch, win: Window, kind: str) -> None:
+    x, dout = _drawn(kind, (4, 3, 6, 8), win)
+    results = []
+    for chunk in (pooling._CHUNK, 2 * x[:, 0].size, 1):
+        monkeypatch.setattr(pooling, "_CHUNK", chunk)
+        out, winners = max_pool(x, win)
+        dx = max_pool_gradient(dout, winners, x.shape, win)
+        results.append((out, dx, *winners, average_pool_gradient(dout, x.shape, win)))
+    for result in results[1:]:
+        for found, wanted in zip(result, results[0], strict=True):
+            np.testing.assert_array_equal(found, wanted)
 
 
 def test_pooling_nothing() -> None:

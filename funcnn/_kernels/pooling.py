@@ -16,6 +16,8 @@ from funcnn._kernels.scratch import scratch
 from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
 
+_CHUNK = 1 << 17  # numbers of an image at a time
+
 Winners = tuple[Array, ...]
 """For each spatial axis, the last one first: which tap along it won, as ``(C, ..., N)`` integers."""
 
@@ -25,48 +27,60 @@ def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
 
     The first of equals wins, and a NaN wins over everything, as in PyTorch. Padding never wins.
     """
-    out, winners = _max_pool(x, window, nan=False)
-    if out.size and np.isnan(np.maximum.reduce(out, axis=None)):  # rare: asked once, not each time
-        out, winners = _max_pool(x, window, nan=True)
+    image = x.transpose(*range(1, x.ndim), 0)
+    parts = [_max_pool(image[some], window) for some in _blocks(image.shape)]
+    if len(parts) == 1:
+        out, winners = parts[0]
+    else:
+        out = np.concatenate([part for part, _ in parts])
+        winners = tuple(map(np.concatenate, zip(*(taps for _, taps in parts), strict=True)))
     return out.transpose(x.ndim - 1, *range(x.ndim - 1)), winners
 
 
 def max_pool_gradient(dout: Array, winners: Winners, x_shape: tuple[int, ...], window: Window) -> Array:
     """Each output's gradient goes to the element that won: winning rows first, then their columns."""
-    share = np.ascontiguousarray(dout.transpose(*range(1, dout.ndim), 0))
-    for axis, taps in enumerate(reversed(winners)):
-        share = _spread(share, taps, window, axis, x_shape[2 + axis])
-    return _batch_first(share[_inside(x_shape, window)])
+    return _spread_all(dout, winners, x_shape, window)
 
 
 def average_pool(x: Array, window: Window, count_include_pad: bool = True) -> Array:
     """The mean of each window; without `count_include_pad`, of what lies inside the image."""
-    out = _padded(x, window, 0)
+    out = _padded(x.transpose(*range(1, x.ndim), 0), window, 0)
     for axis in reversed(range(len(window.kernel))):
         first, *others = (out[where] for where in _taps(out.shape[1 + axis], window, axis))
         out = first + others[0] if others else first.copy()
         for other in others[1:]:
             out += other
-    out /= _counts(x.shape, window, count_include_pad, x.dtype)
-    return _batch_first(out)
+    mean = out.transpose(x.ndim - 1, *range(x.ndim - 1))
+    mean /= _counts(x.shape, window, count_include_pad, x.dtype)
+    return mean
 
 
 def average_pool_gradient(
     dout: Array, x_shape: tuple[int, ...], window: Window, count_include_pad: bool = True
 ) -> Array:
     """Each output's gradient, shared equally by what its window saw."""
-    share = dout.transpose(*range(1, dout.ndim), 0)
-    share = share / _counts(x_shape, window, count_include_pad, dout.dtype)
-    for axis in range(len(window.kernel)):
-        share = _spread(share, None, window, axis, x_shape[2 + axis])
-    return _batch_first(share[_inside(x_shape, window)])
+    share = dout / _counts(x_shape, window, count_include_pad, dout.dtype)
+    return _spread_all(share, None, x_shape, window)
 
 
 # Below, images are (C, *spatial, N).
 
 
-def _max_pool(x: Array, window: Window, nan: bool) -> tuple[Array, Winners]:
-    out = _padded(x, window, -np.inf)
+def _blocks(shape: tuple[int, ...]) -> list[slice]:
+    """Channels, as many at a time as stay in the cache."""
+    step = max(1, _CHUNK // max(1, math.prod(shape[1:])))
+    return [slice(start, start + step) for start in range(0, shape[0], step)]
+
+
+def _max_pool(image: Array, window: Window) -> tuple[Array, Winners]:
+    out, winners = _compared(image, window, nan=False)
+    if out.size and np.isnan(np.maximum.reduce(out, axis=None)):  # rare: asked once, not each time
+        return _compared(image, window, nan=True)
+    return out, winners
+
+
+def _compared(image: Array, window: Window, nan: bool) -> tuple[Array, Winners]:
+    out = _padded(image, window, -np.inf)
     winners: list[Array] = []
     for axis in reversed(range(len(window.kernel))):
         first, *others = (out[where] for where in _taps(out.shape[1 + axis], window, axis))
@@ -93,13 +107,34 @@ def _max_pool(x: Array, window: Window, nan: bool) -> tuple[Array, Winners]:
     return out, tuple(winners)
 
 
-def _spread(share: Array, taps: Array | None, window: Window, axis: int, size: int) -> Array:
+def _spread_all(
+    dout: Array, winners: Winners | None, x_shape: tuple[int, ...], window: Window
+) -> Array:
+    """Give each output's gradient to the element that won, or (None) to all that its window saw."""
+    rank = len(window.kernel)
+    share = np.ascontiguousarray(dout.transpose(*range(1, dout.ndim), 0))
+    dx = np.empty((x_shape[1], *x_shape[2:], x_shape[0]), dout.dtype)
+    padded = any(map(any, window.padding))
+    for some in _blocks(dx.shape):
+        part = share[some]
+        for axis in range(rank):
+            taps = None if winners is None else winners[rank - 1 - axis][some]
+            size = x_shape[2 + axis] + sum(window.padding[axis])
+            shape = (*part.shape[: 1 + axis], size, *part.shape[2 + axis :])
+            if axis == rank - 1 and not padded:
+                image = dx[some]
+            else:
+                image = scratch(f"share {axis}", shape, dout.dtype)
+            _spread(part, taps, window, axis, image)
+            part = image
+        if padded:
+            dx[some] = part[_inside(dx.shape, window)]
+    return dx.transpose(dout.ndim - 1, *range(dout.ndim - 1))
+
+
+def _spread(share: Array, taps: Array | None, window: Window, axis: int, image: Array) -> None:
     """Give each place's share along an axis to the tap that won, or (None) to all of them."""
-    kernel, stride = window.kernel[axis], window.stride[axis]
-    size += sum(window.padding[axis])
-    shape = (*share.shape[: 1 + axis], size, *share.shape[2 + axis :])
-    last = axis == len(window.kernel) - 1
-    image = np.empty(shape, share.dtype) if last else scratch(f"share {axis}", shape, share.dtype)
+    kernel, stride, size = window.kernel[axis], window.stride[axis], image.shape[1 + axis]
     # The first `stride` taps of all windows lie apart and leave no gap: they need no zeros to add to.
     apart = stride if kernel >= stride and window.dilation[axis] == 1 else 0
     covered = share.shape[1 + axis] * apart
@@ -109,7 +144,7 @@ def _spread(share: Array, taps: Array | None, window: Window, axis: int, size: i
     if taps is not None and kernel == apart == 2:
         np.multiply(share, taps, out=targets[1])
         np.subtract(share, targets[1], out=targets[0])
-        return image
+        return
     for tap, target in enumerate(targets):
         if taps is None:
             np.add(target, share, out=target) if tap >= apart else np.copyto(target, share)
@@ -118,7 +153,6 @@ def _spread(share: Array, taps: Array | None, window: Window, axis: int, size: i
         else:
             part = scratch("part", share.shape, share.dtype)
             np.add(target, np.multiply(share, taps == tap, out=part), out=target)
-    return image
 
 
 @lru_cache(maxsize=1024)
@@ -131,42 +165,35 @@ def _taps(size: int, window: Window, axis: int) -> list[tuple[slice, ...]]:
     return [(*before, slice(t, t + (places - 1) * stride + 1, stride)) for t in starts]
 
 
-def _padded(x: Array, window: Window, value: float) -> Array:
-    """A contiguous ``(C, *spatial, N)``, in borrowed memory if there is a border to add."""
-    last = x.transpose(*range(1, x.ndim), 0)
+def _padded(image: Array, window: Window, value: float) -> Array:
+    """A contiguous image, in borrowed memory if there is a border to add."""
     if not any(map(any, window.padding)):
-        return np.ascontiguousarray(last)
-    sizes = [low + n + high for n, (low, high) in zip(x.shape[2:], window.padding, strict=True)]
-    image = scratch("image", (last.shape[0], *sizes, last.shape[-1]), x.dtype)
-    image.fill(value)
-    image[_inside(x.shape, window)] = last
-    return image
+        return np.ascontiguousarray(image)
+    pads = zip(image.shape[1:], window.padding, strict=False)
+    sizes = [low + n + high for n, (low, high) in pads]
+    framed = scratch("image", (image.shape[0], *sizes, image.shape[-1]), image.dtype)
+    framed.fill(value)
+    framed[_inside(image.shape, window)] = image
+    return framed
 
 
 def _counts(
     x_shape: tuple[int, ...], window: Window, count_include_pad: bool, dtype: np.dtype[Any]
 ) -> Array:
-    """The divisor of each place, broadcasting over ``(C, *places, N)``."""
+    """The divisor of each place."""
     if count_include_pad:
         return np.asarray(math.prod(window.kernel), dtype)
-    counts = np.ones((1,) * len(x_shape), dtype)
+    counts = np.ones((), dtype)
     places = output_size(window, x_shape[2:])
     for axis, (kernel, stride, (low, _), dilation) in enumerate(zip(*window, strict=True)):
         starts = np.arange(places[axis]) * stride - low
         read = starts[:, None] + np.arange(kernel) * dilation
         inside = np.count_nonzero((read >= 0) & (read < x_shape[2 + axis]), axis=1)
-        after = (1,) * (len(x_shape) - axis - 2)
-        counts = counts * inside.astype(dtype).reshape(-1, *after)
+        counts = counts[..., None] * inside.astype(dtype)
     return counts
 
 
-def _inside(x_shape: tuple[int, ...], window: Window) -> tuple[slice, ...]:
-    """Where the image lies in a padded ``(C, *spatial, N)``."""
-    sizes = zip(x_shape[2:], window.padding, strict=True)
-    return (slice(None), *(slice(low, low + n) for n, (low, _) in sizes))
-
-
-def _batch_first(image: Array) -> Array:
-    """``(N, C, *spatial)`` over batch-last memory."""
-    last = np.ascontiguousarray(image)
-    return last.transpose(last.ndim - 1, *range(last.ndim - 1))
+def _inside(shape: tuple[int, ...], window: Window) -> tuple[slice, ...]:
+    """Where an image lies when it is padded."""
+    pads = zip(shape[1:], window.padding, strict=False)
+    return (slice(None), *(slice(low, low + n) for n, (low, _) in pads))
