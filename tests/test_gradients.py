@@ -91,7 +91,7 @@ def test_it_is_the_gradient_of_the_whole_batch(batch: int) -> None:
 
 def test_shards_depend_on_the_batch_alone() -> None:
     for batch in (0, 1, 15, 16, 17, 64):
-        cut = shards(batch, {})
+        cut = shards(batch)
         covered = [i for part in cut for i in range(part.start, part.stop)]
         assert covered == list(range(batch))
 
@@ -355,7 +355,7 @@ def test_modes_of_threads_do_not_mix() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forking with threads: that is the point
+@pytest.mark.filterwarnings("ignore")  # of forking with threads, Python's and JAX's: that is the point
 def test_a_forked_process_computes_the_same() -> None:
     net, params, x, y = _problem(33)
     step = value_and_grad(net, softmax_cross_entropy(), workers=2)

@@ -3,7 +3,7 @@
 Fresh memory is slow: the first touch of every page costs more than the arithmetic on it. So each
 thread keeps a few buffers and lends them out by name. A result never lies in one of them.
 
-Results are fresh memory each time, but need not be fresh pages: see `_keep_freed_pages`.
+Results are fresh memory each time, but need not be fresh pages: see `funcnn.numerics._memory`.
 """
 
 from __future__ import annotations
@@ -39,17 +39,3 @@ def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         if size <= _KEPT:
             _buffers.by_name[name] = buffer
     return np.ndarray(shape, dtype, buffer)
-
-
-def _keep_freed_pages() -> None:
-    """Let the C library keep what is freed, to be used again.
-
-    glibc gives freed memory back to the system above a limit, which it sets to twice the largest
-    block it has seen freed, at most 64 MiB. Freeing one block of almost 32 MiB, never touched, sets it
-    there at once. Without, a training step may free and fault the same pages in again each time.
-    Other libraries take no notice.
-    """
-    np.empty((1 << 25) - (1 << 13), np.uint8)
-
-
-_keep_freed_pages()

@@ -118,7 +118,7 @@ def value_and_grad(
                 "value_and_grad(net, loss, statistics=True), and carry on its third result "
                 "with tree.replace(params, statistics)",
             )
-        slices = [slice(None)] if coupled else shards(_examples(x, y), params)
+        slices = [slice(None)] if coupled else shards(_examples(x, y))
         keys = _shard_keys(key, len(slices))
 
         def forward(i: int) -> tuple[Any, Any]:
@@ -143,9 +143,13 @@ def value_and_grad(
     return step
 
 
-def shards(examples: int, params: Params) -> list[slice]:
-    """Cut a batch by its size and the number of parameters alone, never by the machine."""
-    count = 1 if examples < 16 else 2
+def shards(examples: int) -> list[slice]:
+    """Cut a batch by its size alone, never by the machine: into 1, 2, 4 or 8 parts.
+
+    Parts of fewer than eight examples would cost more in calls than threads bring, and every part
+    costs a gradient of all parameters.
+    """
+    count = 1 if examples < 16 else 2 if examples <= 128 else 4 if examples <= 512 else 8
     ends = [examples * i // count for i in range(count + 1)]
     return [slice(*ends[i : i + 2]) for i in range(count)]
 
