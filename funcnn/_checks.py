@@ -204,20 +204,29 @@ def exact_shape(who: str, found: Shape, wanted: Shape, name: str) -> None:
 
 
 def array(who: str, x: object, name: str = "x") -> Array:
-    """A NumPy array, not something that could become one."""
-    if not isinstance(x, np.ndarray):
-        refuse_type(who, f"`{name}` must be a NumPy array, got {type(x).__name__}")
-    return x
+    """A NumPy array, not something that could become one, nor one with an arithmetic of its own."""
+    if type(x) is np.ndarray:
+        return x
+    if isinstance(x, np.memmap):
+        return x
+    if isinstance(x, np.ma.MaskedArray):
+        kind = type(x).__name__
+        refuse_type(who, f"`{name}` must be a plain NumPy array, got {kind}: write {name}.filled(0)")
+    if isinstance(x, np.ndarray):
+        kind = type(x).__name__
+        refuse_type(who, f"`{name}` must be a plain NumPy array, got {kind}: write np.asarray({name})")
+    refuse_type(who, f"`{name}` must be a NumPy array, got {type(x).__name__}")
 
 
 def floating(who: str, x: object, name: str = "x") -> Array:
     """An array of float32 or float64."""
     found = array(who, x, name)
-    if found.dtype.char not in "fd":
+    if found.dtype.char not in "fd" or not found.dtype.isnative:
+        wanted = "float64" if found.dtype.char == "d" else "float32"
         refuse_type(
             who,
             f"`{name}` must be float32 or float64, got {found.dtype}: "
-            f"write {name}.astype(np.float32)",
+            f"write {name}.astype(np.{wanted})",
         )
     return found
 
@@ -228,6 +237,8 @@ def ranked(who: str, x: object, axes: str, name: str = "x") -> Array:
     rank = axes.count(",") + 1
     if found.ndim != rank:
         refuse(who, f"`{name}` must have {rank} axes ({axes}), got shape {found.shape}")
+    if 0 in found.shape[1:]:
+        _refuse_empty(who, found, name)
     return found
 
 
@@ -236,7 +247,13 @@ def any_ranked(who: str, x: object, min_rank: int = 1, name: str = "x") -> Array
     found = floating(who, x, name)
     if found.ndim < min_rank:
         refuse(who, f"`{name}` must have at least {min_rank} axes, got shape {found.shape}")
+    if 0 in found.shape[1:]:
+        _refuse_empty(who, found, name)
     return found
+
+
+def _refuse_empty(who: str, x: Array, name: str) -> NoReturn:
+    refuse(who, f"`{name}` must not be empty beyond the batch, got shape {x.shape}")
 
 
 def sized(who: str, x: Array, axis: int, size: int, word: str, name: str = "x") -> None:
@@ -245,18 +262,21 @@ def sized(who: str, x: Array, axis: int, size: int, word: str, name: str = "x") 
         refuse(who, f"`{name}` must have {size} {word}, got shape {x.shape}")
 
 
-def same_dtype(who: str, x: Array, weight: Array, name: str = "x") -> None:
-    """One dtype for the parameters and what they meet."""
+def same_dtype(
+    who: str, x: Array, weight: Array, name: str = "x", like: str = "the parameters are"
+) -> None:
+    """One dtype for the parameters and what they meet, or for two inputs."""
     if x.dtype != weight.dtype:
         refuse_type(
             who,
-            f"`{name}` must be {weight.dtype} as the parameters are, got {x.dtype}: "
+            f"`{name}` must be {weight.dtype} as {like}, got {x.dtype}: "
             f"write {name}.astype(np.{weight.dtype})",
         )
 
 
 def labels(who: str, target: Array, classes: int, name: str = "target") -> Array:
     """Integer classes from 0 to ``classes - 1``."""
+    array(who, target, name)
     if target.dtype.kind not in "iu":
         refuse_type(who, f"`{name}` must be integers, got {target.dtype}")
     if target.size and (target.min() < 0 or target.max() >= classes):
@@ -269,18 +289,26 @@ def labels(who: str, target: Array, classes: int, name: str = "target") -> Array
 
 
 def leaves(who: str, params: object, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
-    """A flat dict with just these arrays; None in a shape stands for any size."""
+    """A flat dict with just these arrays, all of one dtype; None in a shape stands for any size."""
     if not isinstance(params, dict):
         refuse_type(who, f"`params` must be a dict, got {type(params).__name__}")
     if params.keys() != shapes.keys():
         wanted, got = ", ".join(sorted(shapes)) or "nothing", ", ".join(sorted(params))
         refuse(who, f"`params` must hold {wanted}, got {got or 'nothing'}")
+    dtype: np.dtype[Any] | None = None
     for name, wanted_shape in shapes.items():
         leaf = params[name]
-        if type(leaf) is np.ndarray and leaf.shape == wanted_shape:
+        if type(leaf) is not np.ndarray or leaf.dtype is not dtype:
+            leaf = floating(who, leaf, f"params[{name!r}]")
+            if dtype is not None and leaf.dtype != dtype:
+                other = next(iter(shapes))
+                refuse_type(
+                    who,
+                    f"`params[{name!r}]` must be {dtype} as `params[{other!r}]` is, got {leaf.dtype}",
+                )
+            dtype = leaf.dtype
+        if leaf.shape == wanted_shape:
             continue
-        if not isinstance(leaf, np.ndarray):
-            refuse_type(who, f"`params[{name!r}]` must be an array, got {type(leaf).__name__}")
         pairs = zip(wanted_shape, leaf.shape, strict=False)
         if leaf.ndim != len(wanted_shape) or not all(want in (None, got) for want, got in pairs):
             shown = "(" + ", ".join("*" if n is None else str(n) for n in wanted_shape)
@@ -307,6 +335,7 @@ def children(who: str, params: object, names: Shape) -> dict[str, Any]:
 
 def gradient(who: str, dout: Array, shape: tuple[int, ...]) -> None:
     """A `dout` of the output's shape: anything else could broadcast into a wrong number."""
+    floating(who, dout, "dout")
     if dout.shape != shape:
         refuse(who, f"`dout` must have the output's shape {shape}, got {dout.shape}")
 

@@ -391,7 +391,7 @@ def _inputs(who: str, x: object, words: str) -> tuple[Any, ...]:
         if name == "memory":
             _checks.floating(who, one, name)
             if _checks.array(who, found[0]).dtype.kind == "f":
-                _checks.same_dtype(who, one, found[0], name)
+                _checks.same_dtype(who, one, found[0], name, "`x` is")
         elif _checks.array(who, one, name).dtype != np.bool_:
             _checks.refuse_type(who, f"`{name}` must be boolean, got {one.dtype}")
     return found

@@ -310,7 +310,7 @@ def _fan_in(spec: Spec, how: str, option: str, axis: int, words: str) -> Layer[A
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.leaves(who, params, {})
-        arrays = [_checks.floating(who, one) for one in several(x, "x")]
+        arrays = [_checks.any_ranked(who, one) for one in several(x, "x")]
         dtypes = sorted({str(array.dtype) for array in arrays})
         if len(dtypes) > 1:
             _checks.refuse_type(who, f"{words} must have one dtype, got {' and '.join(dtypes)}")

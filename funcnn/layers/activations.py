@@ -66,7 +66,7 @@ def _activation(
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.leaves(who, params, {})
-        out_shape(_checks.floating(who, x).shape)
+        out_shape(_checks.any_ranked(who, x).shape)
         out = forward(x)
         return out, {keeps: x if keeps == "x" else out}
 

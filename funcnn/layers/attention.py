@@ -112,8 +112,7 @@ def attention(*, masked: bool = False, causal: bool = False, rate: float = 0.0) 
         q, k, v, *mask = _checks.together(who, x, words)
         for name, one in (("q", q), ("k", k), ("v", v)):
             _checks.ranked(who, one, "N, T, D" if one is q else "N, S, D", name)
-            _checks.same_dtype(who, one, q, name)
-        _some_keys(who, "k", k.shape)
+            _checks.same_dtype(who, one, q, name, "`q` is")
         _boolean_masks(who, mask)
         shape = out_shape(*(one.shape for one in x))
         scale, kept = 1 / sqrt(q.shape[2]), _kept(rate, key, (*shape[:1], 1, shape[1], k.shape[1]), q)
@@ -374,7 +373,8 @@ def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
             _checks.ranked(who, one, "N, T, F", name)
             _checks.sized(who, one, 2, width, "features", name)
             _checks.same_dtype(who, one, params["query"]["weight"], name)
-        _some_keys(who, "memory" if crossed else "x", memory.shape)
+        for own in params.values():
+            _checks.same_dtype(who, x, own["weight"])
         _boolean_masks(who, mask)
         fitting(x.shape, memory.shape, [one.shape for one in mask])
         rows = {"query": _rows(x), "key": _rows(memory)}
@@ -484,11 +484,6 @@ def _fitting_masks(who: str, shapes: Any, pairs: Shape) -> None:
     for shape in shapes:
         wanted = pairs if len(shape) == 3 else (pairs[0], pairs[2])
         _checks.exact_shape(who, shape, wanted, "mask")
-
-
-def _some_keys(who: str, name: str, shape: Shape) -> None:
-    if not shape[1]:
-        _checks.refuse(who, f"`{name}` must have at least one time step, got shape {shape}")
 
 
 def _no_gradient(masks: list[Array], like: Array) -> list[Array]:

@@ -696,7 +696,7 @@ def _adaptive_pool(spec: Spec, forward: BinForward, gradient: BinGradient) -> La
 
     def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
         _checks.leaves(who, params, {})
-        image = _not_empty(who, _checks.ranked(who, x, axes))
+        image = _checks.ranked(who, x, axes)
         out, record = forward(image, places)
         return out, {"record": record, "shape": image.shape}
 
@@ -717,9 +717,7 @@ def _global_pool(spec: Spec, forward: BinForward, gradient: BinGradient) -> Laye
 
     def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
         _checks.leaves(who, params, {})
-        if _checks.floating(who, x).ndim < 3:
-            _checks.refuse(who, f"`x` must have at least 3 axes, got shape {x.shape}")
-        image = channels_second(_not_empty(who, x))
+        image = channels_second(_checks.any_ranked(who, x, 3))
         out, record = forward(image, (1,) * (x.ndim - 2))
         return out.reshape(out.shape[:2]), {"record": record, "shape": image.shape}
 
@@ -731,10 +729,3 @@ def _global_pool(spec: Spec, forward: BinForward, gradient: BinGradient) -> Laye
         return {}, channels_second(dx)
 
     return Layer(init, apply, vjp, spec)
-
-
-def _not_empty(who: str, x: Array) -> Array:
-    """Refuse images without a pixel: nothing is their maximum."""
-    if 0 in x.shape[1:]:
-        _checks.refuse(who, f"`x` must not be empty beyond the batch, got shape {x.shape}")
-    return x

@@ -415,11 +415,12 @@ def _recurrent(spec: Spec, cell: kernels.Cell) -> Layer[Any, Any]:
         x, carry, lengths = parts(x, "x")
         _checks.ranked(who, x, "N, T, F")
         _checks.sized(who, x, 2, owns[0]["weight_ih"].shape[1], "features")
-        _checks.same_dtype(who, x, owns[0]["weight_ih"])
+        for own in owns:
+            _checks.same_dtype(who, x, own["weight_ih"])
         for state in carry:
             _checks.ranked(who, state, "N, layers, H", "carry")
             _checks.exact_shape(who, state.shape, (x.shape[0], len(walks), hidden), "carry")
-            _checks.same_dtype(who, state, x, "carry")
+            _checks.same_dtype(who, state, x, "carry", "`x` is")
         if ragged:
             _checks.labels(who, _checks.array(who, lengths, "lengths"), x.shape[1] + 1, "lengths")
             _checks.exact_shape(who, lengths.shape, x.shape[:1], "lengths")

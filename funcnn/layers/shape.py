@@ -530,7 +530,7 @@ def concatenate(axis: int = 1) -> Layer[Any, Any]:
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.leaves(who, params, {})
-        arrays = [_checks.floating(who, part) for part in _several(who, x)]
+        arrays = [_checks.any_ranked(who, part) for part in _several(who, x)]
         dtypes = {str(part.dtype) for part in arrays}
         if len(dtypes) > 1:
             _checks.refuse_type(who, f"`x` must have one dtype, got {' and '.join(sorted(dtypes))}")
@@ -604,7 +604,7 @@ def split(sections: int | tuple[int, ...], *, axis: int = 1) -> Layer[Any, Any]:
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.leaves(who, params, {})
-        found = _checks.floating(who, x)
+        found = _checks.any_ranked(who, x)
         return _parts(found, sizes(found.shape), axis), {"shape": found.shape}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
@@ -632,7 +632,7 @@ def _moving(
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.leaves(who, params, {})
-        found = _checks.floating(who, x)
+        found = _checks.any_ranked(who, x)
         out_shape(found.shape)
         return forward(found), {"shape": found.shape}
 

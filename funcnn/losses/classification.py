@@ -126,7 +126,7 @@ def softmax_cross_entropy(
             return of_labels(logits, known)
         classes = logits.shape[-1]
         if known.dtype.kind == "f":
-            _checks.same_dtype(who, known, logits, "target")
+            _checks.same_dtype(who, known, logits, "target", "the prediction is")
             shaped(who, known, logits.shape)
             of_class = class_weights(who, "class_weight", given, classes, logits.dtype)
             q = (known * (1 - smoothing) + smoothing / classes) * of_class

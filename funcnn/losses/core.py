@@ -88,7 +88,7 @@ def alike(who: str, prediction: object, target: object) -> tuple[Array, Array]:
     found = batch(who, prediction, 1)
     known = _checks.floating(who, target, "target")
     shaped(who, known, found.shape)
-    _checks.same_dtype(who, known, found, "target")
+    _checks.same_dtype(who, known, found, "target", "the prediction is")
     return found, known
 
 
@@ -122,6 +122,8 @@ def between(who: str, target: Array, least: float, most: float) -> None:
 
 def one_of(who: str, target: Array, first: int, second: int) -> None:
     """A target that is one of two numbers everywhere."""
+    if target.dtype.kind not in "iuf":
+        _checks.refuse_type(who, f"`target` must be numbers, got {target.dtype}")
     wrong = (target != first) & (target != second)
     if wrong.any():
         _checks.refuse(who, f"`target` must be {first} or {second}, got {target[wrong][0]}")

@@ -217,7 +217,7 @@ def gaussian_nll(*, full: bool = False, epsilon: float = 1e-6, reduction: str = 
         mean, variance = several(who, prediction, ("mean", "variance"))
         known = _checks.floating(who, target, "target")
         shaped(who, known, mean.shape)
-        _checks.same_dtype(who, known, mean, "target")
+        _checks.same_dtype(who, known, mean, "target", "the prediction is")
         if np.minimum.reduce(variance, None) < 0:
             _checks.refuse(who, f"`variance` must not be negative, got {variance.min()}")
         v = np.maximum(variance, epsilon)

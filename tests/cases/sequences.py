@@ -156,7 +156,7 @@ _ATTENTION = [
             ),
             (
                 (_zeros(3, 3, 2), _zeros(3, 0, 2), _zeros(3, 0, 5)),
-                "attention: `k` must have at least one time step, got shape (3, 0, 2)",
+                "attention: `k` must not be empty beyond the batch, got shape (3, 0, 2)",
             ),
         ),
     ),
@@ -192,7 +192,7 @@ _ATTENTION = [
             ),
             (
                 _zeros(3, 0, 6),
-                "multi_head_attention: `x` must have at least one time step, got shape (3, 0, 6)",
+                "multi_head_attention: `x` must not be empty beyond the batch, got shape (3, 0, 6)",
             ),
         ),
     ),
