@@ -249,8 +249,10 @@ def gradient_flow(
         else:
             axes.text(0.02, place, "0", transform=axes.get_yaxis_transform(), va="center", color=ORANGE)
     axes.set_xscale("log")
+    if not any(leaf.any() for _, leaf in leaves):
+        axes.set_xlim(1e-3, 1)
     axes.set_yticks(range(len(leaves)), [path for path, _ in leaves])
-    axes.invert_yaxis()
+    axes.set_ylim(len(leaves) - 0.5, -0.5)
     axes.set_xlabel("size of the gradient's elements")
     axes.grid(axis="x", alpha=0.3)
     axes.plot([], [], "o", color=BLUE, label="root mean square")
