@@ -14,7 +14,6 @@ machine's speed drifts; the median over the rounds is shown, with the smallest a
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import os
@@ -28,123 +27,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from benchmarks import cases
-from benchmarks.cases import Case
+from benchmarks.layers import layer_rows
+from benchmarks.turns import PEERS, Row, Worker, compare, measure, probe
 
 ROOT = Path(__file__).resolve().parent.parent
-PEERS = {"funcnn": "funcnn", "torch": "PyTorch", "jax": "JAX", "mygrad": "MyGrad"}
-Row = dict[str, Any]
-
-
-# --- workers ----------------------------------------------------------------------------------------
-
-
-def serve(framework: str, variant: str) -> None:
-    """A worker: builds what it is told to, times blocks of calls, until its input ends."""
-    module = importlib.import_module(f"benchmarks.of_{framework}")
-    work = None
-    for line in sys.stdin:
-        order = json.loads(line)
-        answer: dict[str, Any] = {}
-        try:
-            if "case" in order:
-                work = module.build(Case(*_tuples(order["case"])), variant)
-                work(), work()
-            else:
-                assert work is not None
-                answer["seconds"] = _block(work, order["seconds"])
-        except Exception as problem:
-            answer["error"] = f"{type(problem).__name__}: {problem}"
-        print(json.dumps(answer), flush=True)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _block(work: Any, seconds: float) -> float:
-    """The median time of a call, over a block of calls."""
-    times: list[float] = []
-    until = time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < until:
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
-
-
-class Worker:
-    """One framework's process."""
-
-    def __init__(self, framework: str, variant: str) -> None:
-        self.framework, self.variant = framework, variant
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", framework, variant],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-
-    def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "the process ended"}
-        return answer
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-def probe(framework: str) -> dict[str, Any] | None:
-    """Version and variants of a framework, asked in a process of its own; None where missing."""
-    code = (
-        f"import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        f"import benchmarks.of_{framework} as m\n"
-        "print(json.dumps({'version': m.version(), 'variants': m.variants()}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    if done.returncode:
-        return None
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-# --- taking turns -----------------------------------------------------------------------------------
-
-
-def measure(
-    case: Case, workers: list[Worker], rounds: int, seconds: float
-) -> dict[str, list[float]]:
-    """Seconds a call for each worker, round by round; workers that cannot do it are left out."""
-    order = {"case": case._replace(most=None)}
-    able = [w for w in workers if "error" not in w.ask(order)]
-    times: dict[str, list[float]] = {f"{w.framework}: {w.variant}": [] for w in able}
-    for _ in range(rounds):
-        for worker in able:
-            answer = worker.ask({"seconds": seconds})
-            times[f"{worker.framework}: {worker.variant}"].append(answer.get("seconds", math.nan))
-    return times
-
-
-def compare(name: str, times: dict[str, list[float]], most: float | None = None) -> Row:
-    """A row: our time, and the ratio to each peer's fastest variant."""
-    ours = times["funcnn: fast"]
-    row: Row = {"name": name, "most": most, "funcnn": statistics.median(ours), "ratios": {}}
-    for framework in PEERS:
-        variants = {key: t for key, t in times.items() if key.split(":")[0] == framework}
-        if framework == "funcnn" or not variants:
-            continue
-        best = min(variants, key=lambda key: statistics.median(variants[key]))
-        ratios = [a / b for a, b in zip(ours, variants[best], strict=True)]
-        row["ratios"][framework] = {
-            "median": statistics.median(ratios),
-            "least": min(ratios),
-            "most": max(ratios),
-            "seconds": statistics.median(variants[best]),
-            "variant": best.split(": ", 1)[1],
-        }
-    return row
 
 
 def table(title: str, rows: list[Row], unit: float = 1e3, word: str = "ms") -> None:
@@ -198,7 +84,8 @@ def processes(found: dict[str, dict[str, Any]], rounds: int) -> tuple[list[Row],
             for variant in about["variants"]:
                 label = f"{name}: {variant}"
                 if variant == first:
-                    code = f"import time; t = time.perf_counter(); import {_IMPORT[name]}; print(time.perf_counter() - t)"
+                    clock = "time.perf_counter()"
+                    code = f"import time; t = {clock}; import {_IMPORT[name]}; print({clock} - t)"
                     importing.setdefault(label, []).append(float(run_code(code)[1]))
                 code = (
                     f"{_LENET[name]}\nfrom benchmarks.cases import NETWORKS\n"
@@ -256,7 +143,8 @@ def scaling_table(workers: list[Worker], rounds: int, seconds: float) -> list[Ro
             slope = _slope([math.log(s) for s in sizes], [math.log(c) for c in cost])
             rows.append({"axis": axis, "label": label, "sizes": sizes, "cost": cost, "slope": slope})
             shown = ", ".join(f"{c * 1e3:.2f}" for c in cost)
-            print(f"| {axis} | {label} | {', '.join(map(str, sizes))} | {shown} | {slope:.2f} |", flush=True)
+            listed = ", ".join(map(str, sizes))
+            print(f"| {axis} | {label} | {listed} | {shown} | {slope:.2f} |", flush=True)
     return rows
 
 
@@ -293,7 +181,8 @@ def plot(results: dict[str, Any], path: Path) -> None:
         for row in growth:
             if row["axis"] == axis:
                 milliseconds = [cost * 1e3 for cost in row["cost"]]
-                panel.loglog(row["sizes"], milliseconds, "o-", label=f"{row['label']} ({row['slope']:.2f})")
+                label = f"{row['label']} ({row['slope']:.2f})"
+                panel.loglog(row["sizes"], milliseconds, "o-", label=label)
         panel.set_xlabel(axis)
         panel.set_ylabel("ms a step")
         panel.legend(fontsize="small")
@@ -309,10 +198,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE")
-    parser.add_argument("--worker", nargs=2, metavar=("FRAMEWORK", "VARIANT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.worker:
-        return serve(*options.worker)
     chosen = options.parts or ["networks", "processes"]
     if unknown := [part for part in chosen if part not in parts]:
         parser.error(f"unknown part {unknown[0]}: choose from {', '.join(parts)}")
@@ -331,9 +217,10 @@ def main() -> None:
         for part, listed in (("networks", cases.NETWORKS), ("operations", cases.operations())):
             if part in chosen:
                 kept = [case for case in listed if options.only in case.name]
+                taken = [measure(c, workers, options.rounds, options.seconds) for c in kept]
                 results[part] = [
-                    compare(case.name, measure(case, workers, options.rounds, options.seconds), case.most)
-                    for case in kept
+                    compare(case.name, times, case.most)
+                    for case, times in zip(kept, taken, strict=True)
                 ]
                 table(part, results[part])
         if "scaling" in chosen:
@@ -348,15 +235,12 @@ def main() -> None:
         table("whole processes", results["seconds"], 1, "s")
         table("memory", results["sizes"], 1 / 2**20, "MiB")
     if "layers" in chosen:
-        from benchmarks.layers import layer_rows
-
         results["layers"] = layer_rows(options.rounds, options.seconds, options.only)
         table("layers, forward and backward, batch 32", results["layers"])
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
     if options.plot:
         plot(results, options.plot)
-    return None
 
 
 def portable_table(rounds: int, seconds: float) -> list[Row]:
@@ -371,7 +255,8 @@ def portable_table(rounds: int, seconds: float) -> list[Row]:
                 fast, slow = times["funcnn: fast"], times["funcnn: portable"]
                 ratios = [s / f for s, f in zip(slow, fast, strict=True)]
                 medians = [statistics.median(values) for values in (fast, slow, ratios)]
-                rows.append({"name": case.name, "fast": medians[0], "portable": medians[1], "ratio": medians[2]})
+                words = ("fast", "portable", "ratio")
+                rows.append({"name": case.name, **dict(zip(words, medians, strict=True))})
                 print(f"| {case.name} | {medians[0] * 1e3:.3g} | {medians[1] * 1e3:.3g} | "
                       f"**{medians[2]:.2f}** ({min(ratios):.2f}-{max(ratios):.2f}) |", flush=True)
     finally:

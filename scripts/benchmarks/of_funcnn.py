@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 import funcnn
+from benchmarks import catalogue
 from benchmarks.cases import Case, arrays
-from funcnn import numerics
+from funcnn import models, numerics
+from funcnn.numerics._memory import keep_freed_memory
 
 NAME = "funcnn"
 
@@ -32,6 +36,8 @@ def network(case: Case) -> funcnn.Layer[Any, Any]:
 
 
 def build(case: Case, variant: str) -> Callable[[], object]:
+    if case.work == "layer":
+        return layer(catalogue.find(case.name))
     net = network(case)
     x, labels = arrays(case)
     _, params = net.init(funcnn.random.key(0), case.shape)
@@ -55,3 +61,29 @@ def build(case: Case, variant: str) -> Callable[[], object]:
         return loss
 
     return step
+
+
+def layer(entry: catalogue.Entry) -> Callable[[], object]:
+    """Forward and backward of one layer, in training, as `value_and_grad` would run it."""
+    keep_freed_memory()
+    net: funcnn.Layer[Any, Any] = eval(entry.ours, {**vars(models), **vars(funcnn)})
+    _, params = net.init(funcnn.random.key(0), entry.shape)
+    x = natural(catalogue.inputs(entry), entry.sequence)
+    key = funcnn.random.key(1) if net.spec.traits & {"stochastic", "statistics"} else None
+    out, _ = net.apply(params, x, key=key)
+    dout = [one.copy(order="K") for one in out] if isinstance(out, tuple) else out.copy(order="K")
+
+    def both_ways() -> object:
+        _, cache = net.apply(params, x, key=key)
+        return net.vjp(cache, tuple(dout) if isinstance(dout, list) else dout)
+
+    return both_ways
+
+
+def natural(x: Any, batch_last: bool) -> Any:
+    """In the memory order in which it would leave the layer before: of images, batch-last."""
+    if isinstance(x, tuple):
+        return tuple(natural(one, batch_last) for one in x)
+    if x.ndim >= 4:
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0)
+    return np.ascontiguousarray(x.T).T if batch_last else x

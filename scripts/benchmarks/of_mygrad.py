@@ -7,10 +7,11 @@ from typing import Any
 
 import mygrad
 import numpy as np
-from benchmarks.cases import Case, arrays
 from mygrad.nnet.activations import relu
 from mygrad.nnet.layers import conv_nd, max_pool
 from mygrad.nnet.losses import softmax_crossentropy
+
+from benchmarks.cases import Case, arrays
 
 NAME = "MyGrad"
 
@@ -49,8 +50,11 @@ def build(case: Case, variant: str) -> Callable[[], object]:
             size = shape[2] + 2 * options[2] - options[1] + 1
             shape = (shape[0], options[0], size, size)
         elif kind == "max_pool":
-            window = (options[0], options[0])
-            applied.append(lambda h, window=window: max_pool(h, window, window[0]))
+
+            def pool(h: Any, size: int = options[0]) -> Any:
+                return max_pool(h, (size, size), size)
+
+            applied.append(pool)
             shape = (*shape[:2], shape[2] // options[0], shape[3] // options[0])
         elif kind == "flatten":
             applied.append(lambda h: h.reshape(h.shape[0], -1))
@@ -59,7 +63,11 @@ def build(case: Case, variant: str) -> Callable[[], object]:
             applied.append(relu)
         else:
             w, b = weight(options[0], shape[1])
-            applied.append(lambda h, w=w, b=b: mygrad.matmul(h, w.T) + b)
+
+            def connect(h: Any, w: Any = w, b: Any = b) -> Any:
+                return mygrad.matmul(h, w.T) + b
+
+            applied.append(connect)
             shape = (shape[0], options[0])
 
     def forward(h: Any) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+
+from benchmarks import catalogue, torch_layers
 from benchmarks.cases import Case, arrays
 
 NAME = "PyTorch"
@@ -46,6 +48,8 @@ def network(case: Case) -> Any:
 def build(case: Case, variant: str) -> Callable[[], object]:
     form, threads = variant.split(", ")
     torch.set_num_threads(int(threads.split()[0]))
+    if case.work == "layer":
+        return layer(catalogue.find(case.name), form == "channels_last")
     net = network(case)
     images, targets = arrays(case)
     x, labels = torch.from_numpy(images), torch.from_numpy(targets)
@@ -81,3 +85,35 @@ def build(case: Case, variant: str) -> Callable[[], object]:
         return loss
 
     return step
+
+
+def layer(entry: catalogue.Entry, channels_last: bool) -> Callable[[], object]:
+    """Forward and backward of one layer, in training."""
+    net = eval(entry.theirs, vars(torch_layers))
+    given = catalogue.inputs(entry)
+    xs = [torch.from_numpy(x) for x in (given if isinstance(given, tuple) else (given,))]
+    if entry.sequence:
+        xs = [x.transpose(1, 2).contiguous() for x in xs]
+    if channels_last:
+        if all(x.ndim < 4 for x in xs):
+            raise NotImplementedError("images alone have memory formats")
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        net = net.to(memory_format=formats[xs[0].ndim])
+        xs = [x.contiguous(memory_format=formats[x.ndim]) for x in xs]
+    for x in xs:
+        x.requires_grad_(x.is_floating_point())
+    with torch.no_grad():
+        douts = [out.clone() for out in several(net(*xs))]
+
+    def both_ways() -> object:
+        net.zero_grad(set_to_none=True)
+        for x in xs:
+            x.grad = None
+        torch.autograd.backward(several(net(*xs)), douts)
+        return xs
+
+    return both_ways
+
+
+def several(out: Any) -> list[Any]:
+    return list(out) if isinstance(out, tuple) else [out]
