@@ -13,6 +13,7 @@ from funcnn.testing._digests import assert_reproducible, digest
 from funcnn.testing._laws import Law
 from funcnn.testing._layer_laws import LAWS, check_layer
 from funcnn.testing._loss_laws import LOSS_LAWS, LossSubject, check_loss
+from funcnn.testing._portability import assert_portable, environments
 from funcnn.testing._subject import Subject
 
 __all__ = [
@@ -21,8 +22,10 @@ __all__ = [
     "Law",
     "LossSubject",
     "Subject",
+    "assert_portable",
     "assert_reproducible",
     "check_layer",
     "check_loss",
     "digest",
+    "environments",
 ]

@@ -70,8 +70,12 @@ def digest(tree: Any) -> str:
     >>> digest(np.zeros(2)) == digest(-np.zeros(2))
     False
     """
+    return _total(_leaf_digests(tree))
+
+
+def _total(leaves: dict[str, str]) -> str:
     total = sha256()
-    for path, leaf in _leaf_digests(tree).items():
+    for path, leaf in leaves.items():
         total.update(f"{path} {leaf}\n".encode())
     return total.hexdigest()
 
@@ -122,7 +126,7 @@ def assert_reproducible(fn: Callable[[], Any], runs: int = 2, processes: int = 1
     processes = integer(who, "processes", processes, 0)
     if runs + processes < 2:
         refuse(who, f"`runs` and `processes` must make at least 2 results, got {runs + processes}")
-    pickled = _importable(who, fn) if processes else b""
+    pickled = _importable(who, fn, ", or `processes` must be 0") if processes else b""
     first = _leaf_digests(fn())
     for run in range(2, runs + 1):
         _disturb(run)
@@ -141,14 +145,14 @@ def assert_reproducible(fn: Callable[[], Any], runs: int = 2, processes: int = 1
         _same(f"process {number}", first, found)
 
 
-def _importable(who: str, fn: Callable[[], Any]) -> bytes:
+def _importable(who: str, fn: Callable[[], Any], otherwise: str = "") -> bytes:
     try:
         return pickle.dumps(fn)
     except Exception as error:
         refuse(
             who,
-            "`fn` must be a function at the top of a module, for other processes to import it, or "
-            f"`processes` must be 0, got {error}",
+            "`fn` must be a function at the top of a module, for other processes to import it"
+            f"{otherwise}, got {error}",
         )
 
 

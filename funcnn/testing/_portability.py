@@ -1,0 +1,145 @@
+"""The proof that a function gives the same bits under other BLAS kernels, threads and vector units."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from funcnn import numerics
+from funcnn._checks import refuse
+from funcnn.testing._digests import _importable, _leaf_digests, _same, _total
+
+__all__ = ["assert_portable", "environments"]
+
+# What each of OpenBLAS's kernels needs of an x86 processor, as NumPy names the features.
+_CORES = {
+    "Prescott": {"SSE3"},
+    "Nehalem": {"SSE42"},
+    "Sandybridge": {"AVX"},
+    "Haswell": {"AVX2", "FMA3"},
+    "Zen": {"AVX2", "FMA3"},
+    "SkylakeX": {"AVX512_SKX"},
+    "Cooperlake": {"AVX512_SKX", "AVX512BF16"},
+    "SapphireRapids": {"AVX512_SPR"},
+}
+
+_CHILD = """
+import json, pickle, sys
+sys.path[:] = json.loads(sys.argv[1])
+from funcnn.testing._portability import _run_pickled
+print("\\n" + json.dumps(_run_pickled(sys.stdin.buffer.read())))
+"""
+
+
+def environments() -> dict[str, dict[str, str]]:
+    """Settings that change how this machine computes, as variables of the environment.
+
+    Returns
+    -------
+    dict of str to dict
+        A name for each, such as ``"OpenBLAS kernels for Haswell"``, and its variables: one and two
+        BLAS threads, every OpenBLAS kernel that this processor can run, and NumPy without each of
+        the vector instructions that it chooses at run time, and without any.
+
+    Examples
+    --------
+    >>> from funcnn.testing import environments
+    >>> environments()["2 BLAS threads"]
+    {'OPENBLAS_NUM_THREADS': '2', 'MKL_NUM_THREADS': '2', 'OMP_NUM_THREADS': '2'}
+    """
+    core: Any = import_module("numpy._core._multiarray_umath")  # where NumPy says what it can do
+    names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+    found = {
+        f"{count} BLAS thread{'s' * (count > 1)}": dict.fromkeys(names, str(count)) for count in (1, 2)
+    }
+    able = {feature for feature, there in core.__cpu_features__.items() if there}
+    for name, needed in _CORES.items():
+        if needed <= able:
+            found[f"OpenBLAS kernels for {name}"] = {"OPENBLAS_CORETYPE": name}
+    switchable = [feature for feature in core.__cpu_dispatch__ if feature in able]
+    for feature in switchable:
+        found[f"NumPy without {feature}"] = {"NPY_DISABLE_CPU_FEATURES": feature}
+    if switchable:
+        found["NumPy without any"] = {"NPY_DISABLE_CPU_FEATURES": " ".join(switchable)}
+    return found
+
+
+def assert_portable(
+    fn: Callable[[], Any],
+    digest: str | None = None,
+    settings: Mapping[str, Mapping[str, str]] | None = None,
+) -> None:
+    """Prove that a function, in portable mode, gives the same bits however this machine computes.
+
+    Parameters
+    ----------
+    fn : callable
+        ``() -> tree`` of arrays and plain data, at the top of a module: for instance trains a
+        network, and returns its parameters.
+    digest : str, optional
+        What `funcnn.testing.digest` gave of the result in portable mode, perhaps years ago on
+        another machine.
+    settings : mapping of str to mapping, optional
+        Names and variables of the environment for each further run; by default a short choice of
+        `environments`: one and two BLAS threads, and the oldest and plainest instructions.
+
+    Raises
+    ------
+    AssertionError
+        If two results differ; the message has the setting and the first leaf that does. If the
+        digest is another; the message has it.
+    ValueError
+        For a function that other processes cannot import, or that fails there.
+
+    Notes
+    -----
+    Each setting has a fresh process of its own. What they cannot show, other processors, follows
+    from how portable arithmetic is built, see `funcnn.numerics`; a digest on record shows it.
+
+    Examples
+    --------
+    >>> from funcnn.testing import assert_portable
+    >>> assert_portable(environments, settings={})
+    """
+    pickled = _importable("assert_portable", fn)
+    if settings is None:
+        known = environments()
+        cores = [name for name in known if name.startswith("OpenBLAS")]
+        wanted = ["1 BLAS thread", "2 BLAS threads", *cores[:1], "NumPy without any"]
+        settings = {name: known[name] for name in wanted if name in known}
+    expected = _run_pickled(pickled)
+    if digest is not None and _total(expected) != digest:
+        raise AssertionError(f"not reproducible: the digest is {_total(expected)}, expected {digest}")
+    for name, variables in settings.items():
+        _same(f"the run with {name}", expected, run_elsewhere(pickled, variables))
+
+
+def run_elsewhere(
+    pickled: bytes, variables: Mapping[str, str], python: str = sys.executable
+) -> dict[str, str]:
+    """Run a pickled function in portable mode in a fresh process; the digest of each leaf."""
+    entries = [entry or os.getcwd() for entry in sys.path]
+    code = _CHILD
+    if python != sys.executable:  # another interpreter has a library and packages of its own
+        entries = [entry for entry in entries if "lib/python" not in entry]
+        code = code.replace("sys.path[:] =", "sys.path[:0] =")
+    done = subprocess.run(
+        [python, "-c", code, json.dumps(entries)],
+        input=pickled, capture_output=True, check=False, env={**os.environ, **variables},
+    )  # fmt: skip
+    if done.returncode:
+        lines = done.stderr.decode().strip().splitlines()
+        refuse("assert_portable", f"`fn` must run in another process: {lines[-1] if lines else '?'}")
+    found: dict[str, str] = json.loads(done.stdout.decode().splitlines()[-1])
+    return found
+
+
+def _run_pickled(pickled: bytes) -> dict[str, str]:
+    with numerics.portable():
+        return _leaf_digests(pickle.loads(pickled)())
