@@ -17,155 +17,160 @@ Examples
 
 from __future__ import annotations
 
-from funcnn import (
-    checkpoints,
-    data,
-    initializers,
-    losses,
-    metrics,
-    numerics,
-    optimizers,
-    random,
-    schedules,
-    tree,
-)
-from funcnn._kernels.columns import col2im, im2col
-from funcnn.combinators import (
-    branch,
-    dense_connect,
-    freeze,
-    frozen_paths,
-    merge,
-    named,
-    parallel,
-    remat,
-    repeat,
-    residual,
-    serial,
-    share,
-    stop_gradient,
-    tied,
-)
-from funcnn.layers.activations import (
-    celu,
-    elu,
-    gelu,
-    glu,
-    hard_shrink,
-    hard_sigmoid,
-    hard_swish,
-    hard_tanh,
-    leaky_relu,
-    log_sigmoid,
-    log_softmax,
-    maxout,
-    mish,
-    prelu,
-    relu,
-    relu6,
-    selu,
-    sigmoid,
-    silu,
-    soft_shrink,
-    softmax,
-    softmin,
-    softplus,
-    softsign,
-    swiglu,
-    tanh,
-    tanh_shrink,
-    threshold,
-)
-from funcnn.layers.attention import attention, cross_attention, multi_head_attention
-from funcnn.layers.convolution import (
-    conv,
-    conv1d,
-    conv3d,
-    conv_transpose,
-    conv_transpose1d,
-    depthwise_conv,
-    separable_conv,
-)
-from funcnn.layers.embedding import embedding, learned_positions, positional_encoding, rotary
-from funcnn.layers.linear import bilinear, dense
-from funcnn.layers.normalization import (
-    batch_norm,
-    group_norm,
-    instance_norm,
-    layer_norm,
-    local_response_norm,
-    rms_norm,
-)
-from funcnn.layers.pooling import (
-    adaptive_avg_pool,
-    adaptive_max_pool,
-    avg_pool,
-    avg_pool1d,
-    avg_pool3d,
-    global_avg_pool,
-    global_max_pool,
-    lp_pool,
-    lp_pool1d,
-    lp_pool3d,
-    max_pool,
-    max_pool1d,
-    max_pool3d,
-)
-from funcnn.layers.recurrent import gru, lstm, rnn
-from funcnn.layers.regularization import drop_path, dropout, gaussian_noise, spatial_dropout
-from funcnn.layers.shape import (
-    concatenate,
-    crop,
-    flatten,
-    identity,
-    pad,
-    pixel_shuffle,
-    pixel_unshuffle,
-    reshape,
-    split,
-    transpose,
-    upsample,
-)
-from funcnn.losses import (
-    binary_cross_entropy_with_logits,
-    contrastive,
-    cosine_embedding,
-    ctc,
-    focal,
-    gaussian_nll,
-    hinge,
-    huber,
-    kl_divergence,
-    l1,
-    log_cosh,
-    mean_squared_error,
-    multi_margin,
-    nll,
-    one_hot,
-    poisson_nll,
-    smooth_l1,
-    softmax_cross_entropy,
-    triplet,
-)
-from funcnn.optimizers import Optimizer, adam, adamw, apply_updates, sgd, sgd_update
-from funcnn.reparametrization import spectral_norm, weight_norm
-from funcnn.sequences import (
-    bidirectional,
-    drop_context,
-    keep_context,
-    residual_with_context,
-    time_distributed,
-)
-from funcnn.training import (
-    TrainState,
-    evaluate,
-    fit,
-    predict,
-    train_state,
-    train_step,
-    value_and_grad,
-)
-from funcnn.types import Key, Layer, Loss, Params, Shape, Spec
+from typing import TYPE_CHECKING
+
+from funcnn._lazy import lazily
+
+if TYPE_CHECKING:
+    from funcnn import (
+        checkpoints,
+        data,
+        initializers,
+        losses,
+        metrics,
+        numerics,
+        optimizers,
+        random,
+        schedules,
+        tree,
+    )
+    from funcnn._kernels.columns import col2im, im2col
+    from funcnn.combinators import (
+        branch,
+        dense_connect,
+        freeze,
+        frozen_paths,
+        merge,
+        named,
+        parallel,
+        remat,
+        repeat,
+        residual,
+        serial,
+        share,
+        stop_gradient,
+        tied,
+    )
+    from funcnn.layers.activations import (
+        celu,
+        elu,
+        gelu,
+        glu,
+        hard_shrink,
+        hard_sigmoid,
+        hard_swish,
+        hard_tanh,
+        leaky_relu,
+        log_sigmoid,
+        log_softmax,
+        maxout,
+        mish,
+        prelu,
+        relu,
+        relu6,
+        selu,
+        sigmoid,
+        silu,
+        soft_shrink,
+        softmax,
+        softmin,
+        softplus,
+        softsign,
+        swiglu,
+        tanh,
+        tanh_shrink,
+        threshold,
+    )
+    from funcnn.layers.attention import attention, cross_attention, multi_head_attention
+    from funcnn.layers.convolution import (
+        conv,
+        conv1d,
+        conv3d,
+        conv_transpose,
+        conv_transpose1d,
+        depthwise_conv,
+        separable_conv,
+    )
+    from funcnn.layers.embedding import embedding, learned_positions, positional_encoding, rotary
+    from funcnn.layers.linear import bilinear, dense
+    from funcnn.layers.normalization import (
+        batch_norm,
+        group_norm,
+        instance_norm,
+        layer_norm,
+        local_response_norm,
+        rms_norm,
+    )
+    from funcnn.layers.pooling import (
+        adaptive_avg_pool,
+        adaptive_max_pool,
+        avg_pool,
+        avg_pool1d,
+        avg_pool3d,
+        global_avg_pool,
+        global_max_pool,
+        lp_pool,
+        lp_pool1d,
+        lp_pool3d,
+        max_pool,
+        max_pool1d,
+        max_pool3d,
+    )
+    from funcnn.layers.recurrent import gru, lstm, rnn
+    from funcnn.layers.regularization import drop_path, dropout, gaussian_noise, spatial_dropout
+    from funcnn.layers.shape import (
+        concatenate,
+        crop,
+        flatten,
+        identity,
+        pad,
+        pixel_shuffle,
+        pixel_unshuffle,
+        reshape,
+        split,
+        transpose,
+        upsample,
+    )
+    from funcnn.losses import (
+        binary_cross_entropy_with_logits,
+        contrastive,
+        cosine_embedding,
+        ctc,
+        focal,
+        gaussian_nll,
+        hinge,
+        huber,
+        kl_divergence,
+        l1,
+        log_cosh,
+        mean_squared_error,
+        multi_margin,
+        nll,
+        one_hot,
+        poisson_nll,
+        smooth_l1,
+        softmax_cross_entropy,
+        triplet,
+    )
+    from funcnn.optimizers import Optimizer, adam, adamw, apply_updates, sgd, sgd_update
+    from funcnn.reparametrization import spectral_norm, weight_norm
+    from funcnn.sequences import (
+        bidirectional,
+        drop_context,
+        keep_context,
+        residual_with_context,
+        time_distributed,
+    )
+    from funcnn.training import (
+        TrainState,
+        evaluate,
+        fit,
+        predict,
+        train_state,
+        train_step,
+        value_and_grad,
+    )
+    from funcnn.types import Key, Layer, Loss, Params, Shape, Spec
 
 __all__ = [
     "Key",
@@ -323,3 +328,54 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "": (
+            "checkpoints data initializers losses metrics numerics optimizers random schedules "
+            "tree"
+        ),
+        "_kernels.columns": "col2im im2col",
+        "combinators": (
+            "branch dense_connect freeze frozen_paths merge named parallel remat repeat residual "
+            "serial share stop_gradient tied"
+        ),
+        "layers.activations": (
+            "celu elu gelu glu hard_shrink hard_sigmoid hard_swish hard_tanh leaky_relu "
+            "log_sigmoid log_softmax maxout mish prelu relu relu6 selu sigmoid silu soft_shrink "
+            "softmax softmin softplus softsign swiglu tanh tanh_shrink threshold"
+        ),
+        "layers.attention": "attention cross_attention multi_head_attention",
+        "layers.convolution": (
+            "conv conv1d conv3d conv_transpose conv_transpose1d depthwise_conv separable_conv"
+        ),
+        "layers.embedding": "embedding learned_positions positional_encoding rotary",
+        "layers.linear": "bilinear dense",
+        "layers.normalization": (
+            "batch_norm group_norm instance_norm layer_norm local_response_norm rms_norm"
+        ),
+        "layers.pooling": (
+            "adaptive_avg_pool adaptive_max_pool avg_pool avg_pool1d avg_pool3d global_avg_pool "
+            "global_max_pool lp_pool lp_pool1d lp_pool3d max_pool max_pool1d max_pool3d"
+        ),
+        "layers.recurrent": "gru lstm rnn",
+        "layers.regularization": "drop_path dropout gaussian_noise spatial_dropout",
+        "layers.shape": (
+            "concatenate crop flatten identity pad pixel_shuffle pixel_unshuffle reshape split "
+            "transpose upsample"
+        ),
+        "losses": (
+            "binary_cross_entropy_with_logits contrastive cosine_embedding ctc focal gaussian_nll "
+            "hinge huber kl_divergence l1 log_cosh mean_squared_error multi_margin nll one_hot "
+            "poisson_nll smooth_l1 softmax_cross_entropy triplet"
+        ),
+        "optimizers": "Optimizer adam adamw apply_updates sgd sgd_update",
+        "reparametrization": "spectral_norm weight_norm",
+        "sequences": (
+            "bidirectional drop_context keep_context residual_with_context time_distributed"
+        ),
+        "training": "TrainState evaluate fit predict train_state train_step value_and_grad",
+        "types": "Key Layer Loss Params Shape Spec",
+    },
+)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from funcnn.combinators.chain import named, repeat, residual, serial, share
-from funcnn.combinators.flow import freeze, frozen_paths, remat, stop_gradient, tied
-from funcnn.combinators.joining import branch, dense_connect, merge, parallel
-from funcnn.combinators.running import statistics
+from typing import TYPE_CHECKING
+
+from funcnn._lazy import lazily
+
+if TYPE_CHECKING:
+    from funcnn.combinators.chain import named, repeat, residual, serial, share
+    from funcnn.combinators.flow import freeze, frozen_paths, remat, stop_gradient, tied
+    from funcnn.combinators.joining import branch, dense_connect, merge, parallel
+    from funcnn.combinators.running import statistics
 
 __all__ = [
     "branch",
@@ -24,3 +29,13 @@ __all__ = [
     "stop_gradient",
     "tied",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "chain": "named repeat residual serial share",
+        "flow": "freeze frozen_paths remat stop_gradient tied",
+        "joining": "branch dense_connect merge parallel",
+        "running": "statistics",
+    },
+)

@@ -10,22 +10,27 @@ Examples
 
 from __future__ import annotations
 
-from funcnn.data.augmentation import (
-    Augmentation,
-    augmentations,
-    cutout,
-    mixup,
-    random_affine,
-    random_crop,
-    random_flip,
-    random_shift,
-)
-from funcnn.data.batches import Batches, Dataset, prepared, split
-from funcnn.data.files import read_csv, read_npy, read_npz
-from funcnn.data.images import pixels, resize
-from funcnn.data.normalization import Normalization, normalization, normalize
-from funcnn.data.sets import cifar10, digits, mnist, read_idx
-from funcnn.data.toys import blobs, moons, spirals, xor
+from typing import TYPE_CHECKING
+
+from funcnn._lazy import lazily
+
+if TYPE_CHECKING:
+    from funcnn.data.augmentation import (
+        Augmentation,
+        augmentations,
+        cutout,
+        mixup,
+        random_affine,
+        random_crop,
+        random_flip,
+        random_shift,
+    )
+    from funcnn.data.batches import Batches, Dataset, prepared, split
+    from funcnn.data.files import read_csv, read_npy, read_npz
+    from funcnn.data.images import pixels, resize
+    from funcnn.data.normalization import Normalization, normalization, normalize
+    from funcnn.data.sets import cifar10, digits, mnist, read_idx
+    from funcnn.data.toys import blobs, moons, spirals, xor
 
 __all__ = [
     "Augmentation",
@@ -57,3 +62,19 @@ __all__ = [
     "split",
     "xor",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "augmentation": (
+            "Augmentation augmentations cutout mixup random_affine random_crop random_flip "
+            "random_shift"
+        ),
+        "batches": "Batches Dataset prepared split",
+        "files": "read_csv read_npy read_npz",
+        "images": "pixels resize",
+        "normalization": "Normalization normalization normalize",
+        "sets": "cifar10 digits mnist read_idx",
+        "toys": "blobs moons spirals xor",
+    },
+)

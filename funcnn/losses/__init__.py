@@ -15,19 +15,24 @@ Examples
 
 from __future__ import annotations
 
-from funcnn.losses.alignment import ctc
-from funcnn.losses.classification import (
-    binary_cross_entropy_with_logits,
-    focal,
-    hinge,
-    multi_margin,
-    nll,
-    softmax_cross_entropy,
-)
-from funcnn.losses.core import one_hot
-from funcnn.losses.distributions import gaussian_nll, kl_divergence, poisson_nll
-from funcnn.losses.embeddings import contrastive, cosine_embedding, triplet
-from funcnn.losses.regression import huber, l1, log_cosh, mean_squared_error, smooth_l1
+from typing import TYPE_CHECKING
+
+from funcnn._lazy import lazily
+
+if TYPE_CHECKING:
+    from funcnn.losses.alignment import ctc
+    from funcnn.losses.classification import (
+        binary_cross_entropy_with_logits,
+        focal,
+        hinge,
+        multi_margin,
+        nll,
+        softmax_cross_entropy,
+    )
+    from funcnn.losses.core import one_hot
+    from funcnn.losses.distributions import gaussian_nll, kl_divergence, poisson_nll
+    from funcnn.losses.embeddings import contrastive, cosine_embedding, triplet
+    from funcnn.losses.regression import huber, l1, log_cosh, mean_squared_error, smooth_l1
 
 __all__ = [
     "binary_cross_entropy_with_logits",
@@ -50,3 +55,17 @@ __all__ = [
     "softmax_cross_entropy",
     "triplet",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "alignment": "ctc",
+        "classification": (
+            "binary_cross_entropy_with_logits focal hinge multi_margin nll softmax_cross_entropy"
+        ),
+        "core": "one_hot",
+        "distributions": "gaussian_nll kl_divergence poisson_nll",
+        "embeddings": "contrastive cosine_embedding triplet",
+        "regression": "huber l1 log_cosh mean_squared_error smooth_l1",
+    },
+)

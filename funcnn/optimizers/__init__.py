@@ -20,71 +20,76 @@ True
 
 from __future__ import annotations
 
-from funcnn.optimizers.aliases import (
-    adabelief,
-    adadelta,
-    adafactor,
-    adagrad,
-    adam,
-    adamax,
-    adamw,
-    amsgrad,
-    lamb,
-    lars,
-    lion,
-    momentum,
-    muon,
-    nadam,
-    nesterov,
-    radam,
-    rmsprop,
-    sgd,
-)
-from funcnn.optimizers.core import (
-    Optimizer,
-    State,
-    apply_updates,
-    chain,
-    learning_rate,
-    sgd_update,
-)
-from funcnn.optimizers.limits import (
-    add_decayed_weights,
-    clip,
-    clip_by_global_norm,
-    clip_by_norm,
-    freeze,
-)
-from funcnn.optimizers.matrices import (
-    scale_by_factored_rms,
-    scale_by_muon,
-    scale_by_parameter_size,
-)
-from funcnn.optimizers.quasi_newton import lbfgs
-from funcnn.optimizers.scaling import (
-    scale,
-    scale_by_adadelta,
-    scale_by_adagrad,
-    scale_by_adam,
-    scale_by_adamax,
-    scale_by_amsgrad,
-    scale_by_belief,
-    scale_by_learning_rate,
-    scale_by_lion,
-    scale_by_nadam,
-    scale_by_radam,
-    scale_by_rms,
-    scale_by_trust_ratio,
-    trace,
-)
-from funcnn.optimizers.wrappers import (
-    accumulate,
-    ema,
-    ema_params,
-    lookahead,
-    per_path,
-    skip_nonfinite,
-)
+from typing import TYPE_CHECKING
+
+from funcnn._lazy import lazily
+
+if TYPE_CHECKING:
+    from funcnn.optimizers.aliases import (
+        adabelief,
+        adadelta,
+        adafactor,
+        adagrad,
+        adam,
+        adamax,
+        adamw,
+        amsgrad,
+        lamb,
+        lars,
+        lion,
+        momentum,
+        muon,
+        nadam,
+        nesterov,
+        radam,
+        rmsprop,
+        sgd,
+    )
+    from funcnn.optimizers.core import (
+        Optimizer,
+        State,
+        apply_updates,
+        chain,
+        learning_rate,
+        sgd_update,
+    )
+    from funcnn.optimizers.limits import (
+        add_decayed_weights,
+        clip,
+        clip_by_global_norm,
+        clip_by_norm,
+        freeze,
+    )
+    from funcnn.optimizers.matrices import (
+        scale_by_factored_rms,
+        scale_by_muon,
+        scale_by_parameter_size,
+    )
+    from funcnn.optimizers.quasi_newton import lbfgs
+    from funcnn.optimizers.scaling import (
+        scale,
+        scale_by_adadelta,
+        scale_by_adagrad,
+        scale_by_adam,
+        scale_by_adamax,
+        scale_by_amsgrad,
+        scale_by_belief,
+        scale_by_learning_rate,
+        scale_by_lion,
+        scale_by_nadam,
+        scale_by_radam,
+        scale_by_rms,
+        scale_by_trust_ratio,
+        trace,
+    )
+    from funcnn.optimizers.wrappers import (
+        accumulate,
+        ema,
+        ema_params,
+        lookahead,
+        per_path,
+        skip_nonfinite,
+    )
 
 __all__ = [
     "Optimizer",
@@ -141,3 +146,23 @@ __all__ = [
     "skip_nonfinite",
     "trace",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "aliases": (
+            "adabelief adadelta adafactor adagrad adam adamax adamw amsgrad lamb lars lion "
+            "momentum muon nadam nesterov radam rmsprop sgd"
+        ),
+        "core": "Optimizer State apply_updates chain learning_rate sgd_update",
+        "limits": "add_decayed_weights clip clip_by_global_norm clip_by_norm freeze",
+        "matrices": "scale_by_factored_rms scale_by_muon scale_by_parameter_size",
+        "quasi_newton": "lbfgs",
+        "scaling": (
+            "scale scale_by_adadelta scale_by_adagrad scale_by_adam scale_by_adamax "
+            "scale_by_amsgrad scale_by_belief scale_by_learning_rate scale_by_lion scale_by_nadam "
+            "scale_by_radam scale_by_rms scale_by_trust_ratio trace"
+        ),
+        "wrappers": "accumulate ema ema_params lookahead per_path skip_nonfinite",
+    },
+)

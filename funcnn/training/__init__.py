@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from funcnn.training.events import tensorboard
-from funcnn.training.gradients import value_and_grad
-from funcnn.training.loop import Epoch, FitResult, evaluate, fit, predict
-from funcnn.training.state import TrainState, train_state, train_step
+from typing import TYPE_CHECKING
+
+from funcnn._lazy import lazily
+
+if TYPE_CHECKING:
+    from funcnn.training.events import tensorboard
+    from funcnn.training.gradients import value_and_grad
+    from funcnn.training.loop import Epoch, FitResult, evaluate, fit, predict
+    from funcnn.training.state import TrainState, train_state, train_step
 
 __all__ = [
     "Epoch",
@@ -19,3 +24,13 @@ __all__ = [
     "train_step",
     "value_and_grad",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "events": "tensorboard",
+        "gradients": "value_and_grad",
+        "loop": "Epoch FitResult evaluate fit predict",
+        "state": "TrainState train_state train_step",
+    },
+)
