@@ -60,7 +60,7 @@ def save(path: str | PathLike[str], params: Params, meta: dict[str, Any] | None 
     leaves = [(name, _storable(name, leaf)) for name, leaf in tree.leaves(params)]
     _check_keys(params)
     try:
-        remembered = json.dumps(meta or {}, sort_keys=True, allow_nan=True)
+        remembered = json.dumps(meta or {})
     except (TypeError, ValueError) as problem:
         _checks.refuse_type("save", f"`meta` must be what JSON can hold: {problem}")
     header = {

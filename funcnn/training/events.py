@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
-from os import PathLike, fspath
+import os
+import time
+import weakref
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from funcnn.training.loop import Epoch
@@ -12,21 +16,27 @@ __all__ = ["tensorboard"]
 
 
 class _Callback:
-    """What `tensorboard` makes; the file is opened by the first epoch."""
+    """What `tensorboard` makes; the file is opened by the first epoch, and whole after each."""
 
-    def __init__(self, directory: str, writer: Any) -> None:
-        self._directory, self._make = directory, writer
+    def __init__(self, directory: Path, make_writer: Any, make_event: Any, scalar: Any) -> None:
+        self._directory, self._make_writer = directory, make_writer
+        self._make_event, self._scalar = make_event, scalar
         self._writer: Any = None
 
     def __call__(self, epoch: Epoch) -> None:
         if self._writer is None:
-            self._writer = self._make(self._directory)
-        step = int(epoch.record["step"])
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._writer = self._make_writer(os.fspath(self._directory / "events"))
+            weakref.finalize(self, self._writer.close)
         for name, value in epoch.record.items():
-            if name not in ("epoch", "step") and math.isfinite(value):
-                part, found, metric = name.partition("_")
-                tag = f"{metric}/validation" if found and part == "validation" else f"{name}/training"
-                self._writer.add_scalar(tag, value, step)
+            if name in ("epoch", "step") or not math.isfinite(value):
+                continue
+            metric = name.removeprefix("validation_")
+            tag = f"{metric}/{'training' if metric == name else 'validation'}"
+            step, summary = int(epoch.record["step"]), self._scalar(tag, value)
+            self._writer.write_event(
+                self._make_event(step=step, wall_time=time.time(), summary=summary)
+            )
         self._writer.flush()
 
 
@@ -41,7 +51,7 @@ def tensorboard(directory: str | PathLike[str]) -> Any:
     Returns
     -------
     callable
-        For ``callbacks`` of `funcnn.fit`. Training and validation share a chart.
+        For ``callbacks`` of `funcnn.fit`. Training and validation share a group of charts.
 
     Raises
     ------
@@ -54,7 +64,9 @@ def tensorboard(directory: str | PathLike[str]) -> Any:
     >>> callback = tensorboard(tempfile.mkdtemp())  # fit(..., callbacks=(callback,))
     """
     try:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter  # writes at once, unlike SummaryWriter
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
     except ImportError:
         raise ImportError("tensorboardX is needed: pip install funcnn[tensorboard]") from None
-    return _Callback(fspath(directory), SummaryWriter)
+    return _Callback(Path(directory), EventsWriter, Event, scalar)

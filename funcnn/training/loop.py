@@ -99,7 +99,7 @@ class _Run(NamedTuple):
             "best": [self.best_value, self.best_epoch],
             "loss": list(self.loss),
             "records": self.records,
-            **identity,
+            "training": identity,
         }
         checkpoints.save(path, {**self.state.tree(), "best": self.best_params}, meta)
 
@@ -309,6 +309,7 @@ def fit(
     step = train_step(net, loss, optimizer, workers=workers)
     with numerics.use(mode or numerics.mode()):
         identity = {
+            "key": list(key),
             "net": repr(net),
             "loss": repr(loss),
             "optimizer": repr(optimizer),
@@ -390,9 +391,9 @@ def _resumed(path: str | PathLike[str], fresh: _Run, identity: dict[str, Any]) -
     """The run that a checkpoint holds, if it is one of this training."""
     like = {**fresh.state.tree(), "best": fresh.best_params}
     stored, meta = checkpoints.load(path, like)
-    for name, wanted in {**identity, "key": list(fresh.state.key)}.items():
-        got = meta.get("cursor", {}).get("key") if name == "key" else meta.get(name)
-        if got != wanted:
+    known = meta.get("training", {})
+    for name, wanted in identity.items():
+        if (got := known.get(name)) != wanted:
             _checks.refuse(
                 "fit", f"{path} must be a checkpoint of this training: {name} was {got}, now {wanted}"
             )

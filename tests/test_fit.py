@@ -1,0 +1,440 @@
+"""The loop: the same bits however a training is cut up, and all that stands around the step."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from funcnn import (
+    adam,
+    batch_norm,
+    checkpoints,
+    conv,
+    data,
+    dense,
+    dropout,
+    evaluate,
+    fit,
+    flatten,
+    max_pool,
+    metrics,
+    numerics,
+    optimizers,
+    predict,
+    random,
+    relu,
+    serial,
+    sgd,
+    softmax_cross_entropy,
+    train_state,
+    train_step,
+    training,
+    tree,
+    value_and_grad,
+)
+from funcnn.data import Dataset
+from funcnn.training import Epoch, FitResult
+
+LOSS = softmax_cross_entropy()
+KEY = random.key(7)
+IMAGES = random.normal(random.key(1), (60, 1, 10, 10))
+LABELS = ((IMAGES[:, 0, :5].sum((1, 2)) > 0) + 2 * (IMAGES[:, 0, 5:].sum((1, 2)) > 0)).astype(np.int64)
+TRAIN, TEST = Dataset(IMAGES[:44], LABELS[:44]), Dataset(IMAGES[44:], LABELS[44:])
+PLAIN = serial(conv(4, 3), relu(), max_pool(2), flatten(), dense(4))
+RICH = serial(conv(4, 3), batch_norm(), relu(), max_pool(2), flatten(), dropout(0.3), dense(4))
+AUGMENT = data.augmentations(data.random_shift(1), data.random_flip(), data.mixup(4))
+OPTIMIZER = adam(0.02)
+
+
+def trained(net: Any = RICH, **options: Any) -> FitResult:
+    defaults: dict[str, Any] = {
+        "key": KEY,
+        "epochs": 4,
+        "batch_size": 16,
+        "validation": TEST,
+        "metrics": {"accuracy": metrics.accuracy},
+        "augment": AUGMENT,
+    }
+    return fit(net, LOSS, OPTIMIZER, TRAIN, **{**defaults, **options})
+
+
+def same(one: FitResult, other: FitResult) -> None:
+    assert tree.equal(one.params, other.params)
+    assert tree.equal(one.best_params, other.best_params)
+    assert tree.equal(one.state.tree(), other.state.tree())
+    assert one.state.cursor() == other.state.cursor()
+    assert one.best_epoch == other.best_epoch
+    assert list(one.history) == list(other.history)
+    assert all(np.array_equal(one.history[name], other.history[name]) for name in one.history)
+
+
+# --- what comes out -------------------------------------------------------------------------------
+
+
+def test_fit_learns() -> None:
+    result = trained(PLAIN, epochs=30, augment=None)
+    assert result.history["loss"][-1] < 0.3 * result.history["loss"][0]
+    assert evaluate(PLAIN, result.params, TRAIN, LOSS, {"a": metrics.accuracy})["a"] > 0.95
+    assert result.history["epoch"].tolist() == list(range(1, 31))
+    assert result.history["step"].tolist() == [3 * epoch for epoch in range(1, 31)]
+    assert np.allclose(result.history["learning_rate"], 0.02)
+    best = int(result.history["validation_loss"].argmin())
+    assert result.best_epoch == best + 1
+    found = evaluate(PLAIN, result.best_params, TEST, LOSS)["loss"]
+    assert found == result.history["validation_loss"][best]
+
+
+def test_fit_is_its_steps() -> None:
+    """The loop adds nothing to the pure step on the pure batches."""
+    result = trained(epochs=2)
+    state = train_state(RICH, OPTIMIZER, KEY, (16, 1, 10, 10))
+    step = train_step(RICH, LOSS, OPTIMIZER)
+    batches = data.Batches(TRAIN, 16, augment=AUGMENT)
+    for epoch in range(2):
+        for i in range(batches.steps):
+            state, measured = step(state, batches.batch(KEY, epoch, i))
+    assert tree.equal(state.params, result.params)
+    assert tree.equal(state.optimizer, result.state.optimizer)
+    assert state.step == result.state.step
+    assert np.isfinite(measured["loss"])
+
+
+def test_a_step_changes_nothing_that_it_was_given() -> None:
+    state = train_state(RICH, OPTIMIZER, KEY, (16, 1, 10, 10))
+    before = tree.map(np.copy, state.tree())
+    for _, leaf in tree.leaves(state.tree()):
+        leaf.flags.writeable = False
+    step = train_step(RICH, LOSS, OPTIMIZER)
+    batch = data.Batches(TRAIN, 16).batch(KEY, 0, 0)
+    one, other = step(state, batch), step(state, batch)
+    assert tree.equal(state.tree(), before)
+    assert tree.equal(one[0].params, other[0].params)
+    assert one[0].step == 1
+    assert not tree.equal(one[0].params, state.params)
+
+
+def test_running_statistics_are_carried_on_and_no_optimizer_touches_them() -> None:
+    state = train_state(RICH, OPTIMIZER, KEY, (16, 1, 10, 10))
+    batch = data.Batches(TRAIN, 16).batch(KEY, 0, 0)
+    after, _ = train_step(RICH, LOSS, OPTIMIZER)(state, batch)
+    key = random.fold_in(random.fold_in(KEY, "step"), 0)
+    wanted = value_and_grad(RICH, LOSS, statistics=True)(state.params, batch.x, batch.y, key)[2]
+    own = after.params["batch_norm1"]
+    for name, value in wanted["batch_norm1"].items():
+        assert np.array_equal(own[name], value)
+        assert not np.array_equal(own[name], state.params["batch_norm1"][name])
+
+
+def test_the_last_batch_counts_as_many_as_it_has() -> None:
+    still = optimizers.sgd(0.0)
+    result = fit(PLAIN, LOSS, still, TRAIN, key=KEY, epochs=1, batch_size=16)
+    _, params = PLAIN.init(random.fold_in(KEY, "init"), (1, 1, 10, 10))
+    wanted = evaluate(PLAIN, params, TRAIN, LOSS)["loss"]
+    assert result.history["loss"][0] == pytest.approx(wanted, rel=1e-6)
+    assert list(result.history) == ["epoch", "step", "loss", "learning_rate"]
+    assert result.best_epoch == 1
+
+
+def test_predictions_do_not_depend_on_the_workers() -> None:
+    _, params = PLAIN.init(KEY, (1, 1, 10, 10))
+    many = np.concatenate([IMAGES] * 5)
+    outs = [predict(PLAIN, params, many, workers=workers) for workers in (1, 2, 4)]
+    assert outs[0].shape == (300, 4)
+    assert np.array_equal(outs[0], outs[1])
+    assert np.array_equal(outs[0], outs[2])
+    assert predict(PLAIN, params, many[:0]).shape == (0, 4)
+
+
+# --- the same bits --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+def test_the_bits_do_not_depend_on_the_workers(mode: str) -> None:
+    epochs = 4 if mode == "fast" else 1
+    for net in (PLAIN, RICH):
+        one, two, four = (
+            trained(net, workers=workers, mode=mode, epochs=epochs) for workers in (1, 2, 4)
+        )
+        same(one, two)
+        same(one, four)
+
+
+@pytest.mark.parametrize("net", [PLAIN, RICH], ids=["plain", "rich"])
+@pytest.mark.parametrize("first", [0, 1, 3])
+def test_two_halves_make_the_whole(net: Any, first: int, tmp_path: Path) -> None:
+    file = tmp_path / "run.npz"
+    whole = trained(net)
+    trained(net, epochs=first, checkpoint=file)
+    same(trained(net, resume=file), whole)
+    same(trained(net, resume=file, checkpoint=file, workers=4), whole)
+    same(trained(net, resume=file), whole)  # nothing is left to do
+
+
+class Stop(Exception):
+    """Ends a training from inside."""
+
+
+def test_a_training_goes_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    file = tmp_path / "run.npz"
+    whole = trained()
+    for steps in (1, 2, 4, 7, 11):
+        count = 0
+
+        def augment_or_stop(key: Any, x: Any, steps: int = steps) -> Any:
+            nonlocal count
+            count += 1
+            if count > steps:
+                raise Stop
+            return x
+
+        plain = trained(augment=augment_or_stop, epochs=0)
+        assert plain.state.step == 0
+        with pytest.raises(Stop):
+            trained(augment=augment_or_stop, checkpoint=file, checkpoint_every=1)
+        stored, meta = checkpoints.load(file)
+        assert meta["cursor"]["step"] == steps
+        count = -100
+        resumed = trained(augment=augment_or_stop, resume=file)
+        count = -100
+        same(resumed, trained(augment=augment_or_stop))
+        assert stored["params"].keys() == whole.params.keys()
+
+
+SCRIPT = """
+import sys
+from tests.test_fit import trained
+file, resume, workers = sys.argv[1:]
+trained(epochs=12, checkpoint=file, checkpoint_every=1, resume=resume or None, workers=int(workers))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_twenty_times_and_resumed_the_bits_are_those_of_one_go(tmp_path: Path) -> None:
+    file = tmp_path / "run.npz"
+    moments = random.uniform(random.key(3), (20,), 0.0, 0.25)
+    root = Path(__file__).parents[1]
+    kills, tries = 0, 0
+    while kills < 20 and tries < 60:
+        workers = str((1, 2, 4)[tries % 3])
+        resume = str(file) if file.exists() else ""
+        before = file.stat().st_mtime_ns if file.exists() else 0
+        arguments = [sys.executable, "-c", SCRIPT, str(file), resume, workers]
+        process = subprocess.Popen(arguments, cwd=root)
+        tries += 1
+        while process.poll() is None and (not file.exists() or file.stat().st_mtime_ns == before):
+            time.sleep(0.002)  # until it trains
+        time.sleep(float(moments[kills]))
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == -signal.SIGKILL:
+            kills += 1
+            checkpoints.load(file)  # never broken
+        elif kills < 20:
+            file.unlink()  # it was too fast: once more from the start
+    assert kills == 20
+    same(trained(epochs=12, resume=file), trained(epochs=12))
+
+
+def test_killed_once_and_resumed_the_bits_are_those_of_one_go(tmp_path: Path) -> None:
+    file = tmp_path / "run.npz"
+    arguments = [sys.executable, "-c", SCRIPT.replace("epochs=12", "epochs=400"), str(file), "", "2"]
+    process = subprocess.Popen(arguments, cwd=Path(__file__).parents[1])
+    while process.poll() is None and not file.exists():
+        time.sleep(0.002)
+    time.sleep(0.2)
+    process.kill()
+    process.wait()
+    epoch = checkpoints.load(file)[1]["cursor"]["epoch"] + 1
+    same(trained(epochs=epoch, resume=file), trained(epochs=epoch))
+
+
+# --- a checkpoint of another training -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"key": random.key(8)}, "key was"),
+        ({"batch_size": 8}, "batch_size was 16, now 8"),
+        ({"augment": None}, r"augment was augmentations\(random_shift\(1\), .*, now None"),
+        ({"mode": "portable"}, "numerics was fast, now portable"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    file = tmp_path / "run.npz"
+    trained(epochs=1, checkpoint=file)
+    with pytest.raises(ValueError, match=f"must be a checkpoint of this training: ({message})"):
+        trained(resume=file, **change)
+
+
+def test_a_checkpoint_of_another_network_or_optimizer_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "run.npz"
+    trained(epochs=1, checkpoint=file)
+    with pytest.raises(ValueError, match="must fit the network"):
+        trained(PLAIN, resume=file)
+    with pytest.raises(ValueError, match="must be a checkpoint of this training: optimizer was adam"):
+        fit(
+            RICH, LOSS, adam(0.5), TRAIN, key=KEY, epochs=2, batch_size=16, augment=AUGMENT, resume=file
+        )
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="must be a checkpoint"):
+        trained(resume=file)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_known_before_the_first_step(tmp_path: Path) -> None:
+    def never(key: Any, x: Any) -> Any:
+        raise Stop
+
+    with pytest.raises(OSError, match="nowhere"):
+        trained(checkpoint=tmp_path / "nowhere" / "run.npz", augment=never)
+
+
+# --- validation, patience, callbacks, log ---------------------------------------------------------
+
+
+def test_patience_ends_a_training_that_gets_no_better() -> None:
+    still = fit(PLAIN, LOSS, sgd(0.0), TRAIN, key=KEY, epochs=50, validation=TEST, patience=3)
+    assert still.best_epoch == 1
+    assert len(still.history["epoch"]) == 4
+
+
+def test_the_best_epoch_is_that_of_the_monitored_value() -> None:
+    high = trained(monitor="accuracy", epochs=6)
+    values = high.history["validation_accuracy"]
+    assert high.best_epoch == int(values.argmax()) + 1
+    found = evaluate(RICH, high.best_params, TEST, LOSS, {"accuracy": metrics.accuracy})
+    assert found["accuracy"] == values.max()
+
+
+def test_a_first_validation_that_is_nan_does_not_stay_the_best() -> None:
+    seen: list[int] = []
+
+    def strange(prediction: Any, target: Any) -> float:
+        seen.append(1)
+        return float("nan") if len(seen) == 1 else float(len(seen))
+
+    result = trained(PLAIN, metrics={"strange": strange}, monitor="strange", epochs=3)
+    assert result.best_epoch == 3
+
+
+def test_callbacks_see_each_epoch_and_can_end_it() -> None:
+    seen: list[Epoch] = []
+
+    def watch(epoch: Epoch) -> bool:
+        seen.append(epoch)
+        return len(seen) == 2
+
+    result = trained(PLAIN, callbacks=(watch,))
+    assert len(result.history["loss"]) == 2
+    assert [epoch.record["loss"] for epoch in seen] == result.history["loss"].tolist()
+    assert tree.equal(seen[-1].state.params, result.params)
+
+
+def test_the_log_has_a_line_for_each_epoch_even_after_a_restart(tmp_path: Path) -> None:
+    log, file = tmp_path / "log.jsonl", tmp_path / "run.npz"
+    trained(epochs=2, log=log, checkpoint=file)
+    result = trained(epochs=4, log=log, resume=file)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert [line["loss"] for line in lines] == result.history["loss"].tolist()
+    assert lines[-1]["seconds"] > 0
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    trained(PLAIN, epochs=2, progress=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("epoch   1/2  loss ")
+    assert "validation accuracy 0." in lines[0]
+    trained(PLAIN, epochs=2)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_advice() -> None:
+    broken = Dataset(np.full((8, 1, 10, 10), np.inf, np.float32), LABELS[:8])
+    message = r"^fit: the loss is nan at step 1: funcnn\.diagnose\.trace_nan names the layer"
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=message):
+        fit(PLAIN, LOSS, OPTIMIZER, broken, key=KEY, epochs=1)
+
+
+def test_the_mode_holds_inside_fit_alone() -> None:
+    seen = []
+    trained(PLAIN, epochs=1, mode="portable", callbacks=(lambda _: seen.append(numerics.mode()),))
+    assert seen == ["portable"]
+    assert numerics.mode() == "fast"
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"epochs": -1}, ValueError, "`epochs` must be at least 0, got -1"),
+        ({"epochs": 1.5}, TypeError, "`epochs` must be an int, got 1.5"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be at least 1, got 0"),
+        ({"checkpoint_every": 0}, ValueError, "`checkpoint_every` must be at least 1, got 0"),
+        ({"patience": 0}, ValueError, "`patience` must be at least 1, got 0"),
+        ({"patience": 1, "validation": None}, ValueError, "`monitor` and `patience` need `validation`"),
+        ({"monitor": "beauty"}, ValueError, "`monitor` must be 'loss' or one of `metrics`"),
+    ],
+)
+def test_fit_refuses(options: dict[str, Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=f"^fit: {message}"):
+        trained(**options)
+    with pytest.raises(ValueError, match=r"^fit: `train` must have at least one example"):
+        fit(PLAIN, LOSS, OPTIMIZER, TRAIN.take(slice(0)), key=KEY, epochs=1)
+
+
+# --- extras ---------------------------------------------------------------------------------------
+
+
+def test_tensorboard_gets_the_history(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    result = trained(PLAIN, epochs=3, callbacks=(training.tensorboard(tmp_path),))
+    (file,) = tmp_path.iterdir()
+    found = scalars(file)
+    assert set(found) == {
+        "loss/training", "loss/validation", "accuracy/validation", "learning_rate/training"
+    }  # fmt: skip
+    assert [step for step, _ in found["loss/validation"]] == [3, 6, 9]
+    values = [value for _, value in found["loss/validation"]]
+    assert np.allclose(values, result.history["validation_loss"])
+
+
+def scalars(file: Path) -> dict[str, list[tuple[int, float]]]:
+    """Tag to steps and values, read from TensorBoard's records."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    content, found, start = file.read_bytes(), dict[str, list[tuple[int, float]]](), 0
+    while start < len(content):
+        length = int.from_bytes(content[start : start + 8], "little")
+        event = Event.FromString(content[start + 12 : start + 12 + length])
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, value.simple_value))
+        start += length + 16
+    return found
+
+
+def test_a_missing_tensorboard_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", None)
+    message = r"^tensorboardX is needed: pip install funcnn\[tensorboard\]$"
+    with pytest.raises(ImportError, match=message):
+        training.tensorboard(tmp_path)
+
+
+def test_without_tqdm_there_are_plain_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    trained(PLAIN, epochs=2, progress=True)
+    assert len(capsys.readouterr().out.splitlines()) == 2
