@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from funcnn.data.batches import Batches, Dataset, prepared, split
     from funcnn.data.files import read_csv, read_npy, read_npz
     from funcnn.data.images import pixels, resize
-    from funcnn.data.normalization import Normalization, normalization, normalize
+    from funcnn.data.scaling import Normalization, normalization, normalize
     from funcnn.data.sets import cifar10, digits, mnist, read_idx
     from funcnn.data.toys import blobs, moons, spirals, xor
 
@@ -73,7 +73,7 @@ __getattr__, __dir__ = lazily(
         "batches": "Batches Dataset prepared split",
         "files": "read_csv read_npy read_npz",
         "images": "pixels resize",
-        "normalization": "Normalization normalization normalize",
+        "scaling": "Normalization normalization normalize",
         "sets": "cifar10 digits mnist read_idx",
         "toys": "blobs moons spirals xor",
     },
