@@ -1,10 +1,10 @@
 """Measure funcnn side by side with PyTorch, JAX and MyGrad on this machine.
 
-    python scripts/bench.py                          # networks and processes, the README's table
-    python scripts/bench.py operations scaling       # single layers; cost against batch, width, depth
-    python scripts/bench.py layers                   # every layer against PyTorch
-    python scripts/bench.py portable                 # what portable arithmetic costs
-    python scripts/bench.py --json FILE --plot FILE
+    scripts/bench.py                          # networks and processes, the README's table
+    scripts/bench.py operations scaling       # single layers; cost against batch, width, depth
+    scripts/bench.py layers                   # every layer against PyTorch
+    scripts/bench.py portable                 # what portable arithmetic costs
+    scripts/bench.py --json FILE --plot FILE
 
 Each framework, and each of its variants, runs in a process of its own; the processes take turns, a
 block of calls each, for some rounds. A ratio compares the blocks of one round, so it holds when the

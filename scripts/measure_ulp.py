@@ -1,8 +1,8 @@
 """Measure the largest error of the portable functions, in units in the last place.
 
-    python scripts/measure_ulp.py              # every 4,099th of the 2**32 float32 values: about a million
-    python scripts/measure_ulp.py --stride 101 # more of them
-    python scripts/measure_ulp.py --all        # every one: hours
+    scripts/measure_ulp.py              # every 4,099th of the 2**32 float32 values: about a million
+    scripts/measure_ulp.py --stride 101 # more of them
+    scripts/measure_ulp.py --all        # every one: hours
 
 The reference for float32 is the platform's float64 function, whose own error is below 1e-8 of a
 float32 unit. For float64 it is decimal arithmetic with 50 digits, on random arguments.

@@ -1,7 +1,7 @@
 """How well LeNet learns MNIST's 10,000 test images: 8,000 to train, 2,000 to test, several seeds.
 
-    python scripts/mnist_study.py --data-dir DIR              # as it comes, and with augmentation
-    python scripts/mnist_study.py --data-dir DIR --torch      # PyTorch with the same hyperparameters, too
+    scripts/mnist_study.py --data-dir DIR              # as it comes, and with augmentation
+    scripts/mnist_study.py --data-dir DIR --torch      # PyTorch with the same hyperparameters, too
 
 The first 8,000 images train, the last 2,000 test. The plain runs have Adam at 0.001, batches of 64 and
 10 epochs; the others shift, turn and slant the images, and lower the learning rate along a cosine.

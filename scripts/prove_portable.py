@@ -1,8 +1,8 @@
 """Prove that portable mode gives the same bits however this machine computes.
 
-    python scripts/prove_portable.py            # BLAS threads and kernels, vector units, memory, workers
-    python scripts/prove_portable.py --full     # other versions of NumPy and Python too
-    python scripts/prove_portable.py --python /opt/python3.13/bin/python3.13 --blas BLIS=/usr/lib/libblis.so.4
+    scripts/prove_portable.py            # BLAS threads and kernels, vector units, memory, workers
+    scripts/prove_portable.py --full     # other versions of NumPy and Python too
+    scripts/prove_portable.py --python /opt/python3.13/bin/python3.13 --blas BLIS=/usr/lib/libblis.so.4
 
 Each row trains four small networks in a process of its own and compares the digests of their final
 parameters, losses, outputs and gradients with the ones on record in tests/golden_portable.json. For
