@@ -363,7 +363,7 @@ def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[st
 def test_a_loss_that_is_not_finite_ends_the_training_with_advice() -> None:
     broken = Dataset(np.full((8, 1, 10, 10), np.inf, np.float32), LABELS[:8])
     message = r"^fit: the loss is nan at step 1: funcnn\.diagnose\.trace_nan names the layer"
-    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=message):
+    with pytest.raises(FloatingPointError, match=message):
         fit(PLAIN, LOSS, OPTIMIZER, broken, key=KEY, epochs=1)
 
 

@@ -307,7 +307,8 @@ def fit(
         _checks.refuse("fit", f"`monitor` must be 'loss' or one of `metrics`, got {monitor!r}")
     batches = Batches(train, batch_size, augment=augment)
     step = train_step(net, loss, optimizer, workers=workers)
-    with numerics.use(mode or numerics.mode()):
+    quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is an error below
+    with numerics.use(mode or numerics.mode()), quiet:
         identity = {
             "key": list(key),
             "net": repr(net),
