@@ -76,13 +76,15 @@ def _arrays(x_shape: Shape, weight_shape: Shape, win: Window) -> tuple[Array, Ar
     return x, weight, bias, dout
 
 
-def _plans(win: Window) -> list[Plan]:
-    """Every plan that fits a window."""
+def _plans(win: Window, groups: int = 1) -> list[Plan]:
+    """Every plan that fits a window and as many groups."""
     rows = (True, False) if win.dilation[0] == 1 and len(win.kernel) > 1 else (False,)
     plans = [Plan(r, chunk) for r in rows for chunk in (1, 2, 1000)]
     pairs = zip(*win, strict=True)
     if all(s == 1 and max(pad) <= d * (k - 1) for k, s, pad, d in pairs):
         plans.append(Plan(rows[0], 1, correlate=True))
+    if groups == 1 and set(win.stride) == {1}:
+        plans.append(Plan(False, 1, flat=True))
     return plans
 
 
@@ -113,7 +115,7 @@ def test_every_plan_is_the_loops(
     x, weight, bias, dout = _arrays((batch, 4, *spatial), (6, 4 // groups, *kernel), win)
     out, dweight, dx = _looped(x, weight, bias, dout, win, groups)
     unbiased = out - bias.reshape(-1, *(1,) * len(kernel))
-    for forced in (None, *_plans(win)):
+    for forced in (None, *_plans(win, groups)):
         for dtype, close in ((np.float64, 1e-12), (np.float32, 2e-5)):
             a, w, b, d = (array.astype(dtype) for array in (x, weight, bias, dout))
             results = (
@@ -133,7 +135,7 @@ def test_as_many_groups_as_channels() -> None:
     win = window((3, 3), 1, 1)
     x, weight, bias, dout = _arrays((3, 4, 5, 6), (8, 1, 3, 3), win)
     out, dweight, dx = _looped(x, weight, bias, dout, win, 4)
-    for forced in _plans(win):
+    for forced in _plans(win, 4):
         np.testing.assert_allclose(convolve(x, weight, bias, win, 4, forced), out, atol=1e-12)
         found = weight_gradient(x, dout, weight.shape, win, 4, forced)
         np.testing.assert_allclose(found, dweight, atol=1e-12)
@@ -276,9 +278,13 @@ def test_lenet_slides_along_rows() -> None:
 
 
 def test_what_decides() -> None:
-    assert _chosen("convolve", 1, 12, 6, 16, 5, 0).rows  # few filters
+    assert _chosen("convolve", 1, 28, 3, 6, 5, 0).flat  # small
+    assert not _chosen("convolve", 2, 28, 3, 6, 5, 0).flat
+    assert not _chosen("weight", 1, 12, 6, 64, 5, 0).flat  # many products with few columns
+    assert not _chosen("input", 1, 7, 6, 16, 5, 0).flat  # most places of a row are no outputs
+    assert _chosen("convolve", 2, 28, 3, 6, 5, 0).rows
     assert not _chosen("convolve", 1, 8, 64, 64, 3, 1).rows  # rows of 8 numbers
-    assert not _chosen("weight", 1, 28, 3, 6, 5, 0).rows  # rows of 24
+    assert not _chosen("weight", 1, 40, 3, 6, 5, 0).rows  # rows of 36
     assert not _chosen("weight", 8, 16, 64, 64, 3, 1).rows  # many partial sums of few products
     assert _chosen("input", 16, 16, 64, 64, 3, 1).correlate  # nothing is computed in vain
     assert not _chosen("input", 16, 12, 32, 64, 5, 0).correlate  # 144 places from 64

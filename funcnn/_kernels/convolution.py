@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from funcnn import numerics
+from funcnn._kernels import flat_convolution
 from funcnn._kernels.matrices import add_columns, columns, heightened, image, layouts, matrices
 from funcnn._kernels.products import stacked_product, summed_outer_product
 from funcnn._kernels.windows import Window, output_size
@@ -26,6 +27,8 @@ _FULL_CHUNK = 1 << 19  # and of full columns, each of which is read once
 _SHORT = 48  # the shortest row that is worth a product of its own
 _LONG = 256  # and the shortest whose partial sum is worth keeping
 _FEW = 1200  # weights with which short rows cost little
+_SMALL = 1 << 16  # numbers of flat columns: above, they leave the cache that they are made in
+_PRODUCTS = 1 << 19  # multiplications by them: above, BLAS copies its matrices first
 
 
 class Plan(NamedTuple):
@@ -33,12 +36,14 @@ class Plan(NamedTuple):
 
     ``rows``: slide along the first spatial axis without copying. ``chunk``: how many places of the
     next axis to do at a time. ``correlate``: the input gradient is itself a convolution, with the
-    rotated filters, instead of a sum of columns.
+    rotated filters, instead of a sum of columns. ``flat``: as a single product of long rows, see
+    `flat_convolution`; then the others do not matter.
     """
 
     rows: bool
     chunk: int
     correlate: bool = False
+    flat: bool = False
 
 
 @lru_cache(maxsize=1024)
@@ -49,10 +54,12 @@ def plan(operation: Operation, x_shape: Shape, weight_shape: Shape, window: Wind
     --------
     >>> window = Window((5, 5), (1, 1), ((0, 0), (0, 0)), (1, 1))
     >>> plan("convolve", (32, 3, 28, 28), (6, 3, 5, 5), window)
-    Plan(rows=True, chunk=24, correlate=False)
+    Plan(rows=True, chunk=24, correlate=False, flat=False)
     """
     batch, channels, height = x_shape[:3]
     places = output_size(window, x_shape[2:])
+    if _fits_flat(x_shape, weight_shape, window):
+        return Plan(False, 1, flat=True)
     run, weights = math.prod(places[1:]) * batch, math.prod(weight_shape)
     rows = len(places) > 1 and window.kernel[0] > 1 and window.dilation[0] == 1
     if operation == "convolve":
@@ -71,6 +78,19 @@ def plan(operation: Operation, x_shape: Shape, weight_shape: Shape, window: Wind
     return Plan(rows, max(1, -(-places[axis] // pieces)))
 
 
+def _fits_flat(x_shape: Shape, weight_shape: Shape, window: Window) -> bool:
+    """Whether a convolution is small, has stride 1 and one group, and flat wastes half at most."""
+    framed = [n + low + high for n, (low, high) in zip(x_shape[2:], window.padding, strict=True)]
+    places = output_size(window, x_shape[2:])
+    columns = math.prod(weight_shape[1:]) * math.prod(framed) * x_shape[0]
+    return (
+        set(window.stride) == {1}
+        and weight_shape[1] == x_shape[1]
+        and 0 < columns <= min(_SMALL, _PRODUCTS // weight_shape[0])
+        and math.prod(framed[1:]) <= 1.5 * math.prod(places[1:])
+    )
+
+
 def batch_last(x: Array) -> Array:
     """The same array with the batch fastest in memory: itself if it is so already."""
     rank = x.ndim
@@ -87,7 +107,9 @@ def convolve(
     forced: Plan | None = None,
 ) -> Array:
     """``out[n, o, p] = bias[o] + sum_ck weight[o, c, k] x[n, c, p * stride + k * dilation]``."""
-    rows, chunk, _ = forced or plan("convolve", x.shape, weight.shape, window)
+    rows, chunk, _, flat = forced or plan("convolve", x.shape, weight.shape, window)
+    if flat:
+        return flat_convolution.convolve(x, weight, bias, window)
     outs, ins = weight.shape[:2]
     out = np.empty((outs, *output_size(window, x.shape[2:]), x.shape[0]), x.dtype)
     if out.size:
@@ -111,7 +133,9 @@ def weight_gradient(
     forced: Plan | None = None,
 ) -> Array:
     """``dweight[o, c, k] = sum_np dout[n, o, p] x[n, c, p * stride + k * dilation]``."""
-    rows, chunk, _ = forced or plan("weight", x.shape, weight_shape, window)
+    rows, chunk, _, flat = forced or plan("weight", x.shape, weight_shape, window)
+    if flat:
+        return flat_convolution.weight_gradient(x, dout, weight_shape, window)
     if not dout.size:
         return np.zeros(weight_shape, x.dtype)
     pixels, seen = image(numerics.prepare(x), window, rows)
@@ -137,7 +161,9 @@ def input_gradient(
     forced: Plan | None = None,
 ) -> Array:
     """``dx[n, c, p * stride + k * dilation] += sum_o weight[o, c, k] dout[n, o, p]``."""
-    rows, chunk, correlate = forced or plan("input", x_shape, weight.shape, window)
+    rows, chunk, correlate, flat = forced or plan("input", x_shape, weight.shape, window)
+    if flat:
+        return flat_convolution.input_gradient(dout, weight, x_shape, window)
     if correlate:
         return _correlate(dout, weight, window, groups)
     dx = np.zeros((x_shape[1], *x_shape[2:], x_shape[0]), dout.dtype)
