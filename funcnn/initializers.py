@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -104,7 +105,7 @@ class Initializer(NamedTuple):
         TypeError
             If an argument is of the wrong kind.
         ValueError
-            If `shape` has too few axes to have fans.
+            If `shape` has too few axes to have fans, or `draw` gives something else than asked for.
 
         Examples
         --------
@@ -121,10 +122,22 @@ class Initializer(NamedTuple):
             )
         if _checks.key(who, key) == random.NO_DRAW:
             return random.uniform(key, shape, dtype=kind)
-        return self.draw(key, shape, kind, *self.options)
+        drawn = _checks.array(who, self.draw(key, shape, kind, *self.options), "draw(...)")
+        if drawn.shape != shape or drawn.dtype != kind:
+            wanted, got = f"{kind} of shape {shape}", f"{drawn.dtype} of shape {drawn.shape}"
+            _checks.refuse(who, f"`draw(...)` must be {wanted}, got {got}")
+        return drawn
 
     def __repr__(self) -> str:
         return self.shown or f"{self.draw.__name__}({', '.join(map(repr, self.options))})"
+
+
+def initializer(who: str, name: str, value: object) -> Initializer:
+    """An initializer, and not the function that makes one."""
+    if not isinstance(value, Initializer):
+        hint = f": write {value.__name__}()" if isinstance(value, FunctionType) else ""
+        _checks.refuse_type(who, f"`{name}` must be an Initializer, got {value!r}{hint}")
+    return value
 
 
 # --- one value, or one distribution, whatever the shape -------------------------------------------

@@ -140,8 +140,8 @@ class Spec(NamedTuple):
         from inspect import signature  # deferred: printing is rare, `inspect` is slow to import
 
         defaults = {n: p.default for n, p in signature(self.build).parameters.items()}
-        shown = [repr(part) for part in (*self.args, *self.children)]
-        for option, value in self.options.items():
+        shown = [repr(_plain(part)) for part in self.args] + list(map(repr, self.children))
+        for option, value in _plain(dict(self.options)).items():
             default = defaults.get(option)
             if type(value) is not type(default) or value != default:
                 shown.append(f"{option}={value!r}")
@@ -149,6 +149,15 @@ class Spec(NamedTuple):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Spec, (self.build, self.args, dict(self.options), self.children, self.traits)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as they are written in code, where NumPy's own were given."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return tuple(map(_plain, value)) if type(value) is tuple else value
 
 
 def has_trait(spec: Spec, trait: Trait) -> bool:

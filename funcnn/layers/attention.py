@@ -10,7 +10,7 @@ import numpy as np
 from funcnn import _checks, random
 from funcnn._kernels import attention as kernels
 from funcnn._kernels import linear, positions
-from funcnn.initializers import Initializer, glorot_uniform, zeros
+from funcnn.initializers import Initializer, glorot_uniform, initializer, zeros
 from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, Spec, Trait
 
 __all__ = ["attention", "cross_attention", "multi_head_attention"]
@@ -222,7 +222,7 @@ def multi_head_attention(
         "weight_init": weight_init,
         "bias_init": bias_init,
     }
-    return _many_heads(Spec(multi_head_attention, (heads,), options, traits=_traits(rate)), False)
+    return _many_heads(Spec(multi_head_attention, (heads,), options), False)
 
 
 @overload
@@ -303,7 +303,7 @@ def cross_attention(
         "weight_init": weight_init,
         "bias_init": bias_init,
     }
-    return _many_heads(Spec(cross_attention, (heads,), options, traits=_traits(rate)), True)
+    return _many_heads(Spec(cross_attention, (heads,), options), True)
 
 
 def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
@@ -317,6 +317,10 @@ def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
     if given["features"] is not None:
         _checks.integer(who, "features", given["features"], 1)
     bias, masked = (_checks.boolean(who, name, given[name]) for name in ("bias", "masked"))
+    starts = {
+        leaf: initializer(who, name, given[name])
+        for leaf, name in (("weight", "weight_init"), ("bias", "bias_init"))
+    }
     causal = _checks.boolean(who, "causal", given.get("causal", False))
     rate = _checks.number(who, "rate", given["rate"], minimum=0.0, below=1.0)
     base = given.get("rotary_base")
@@ -362,8 +366,7 @@ def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
         for name, own in shapes(x[2], memory[2]).items():
             params[name] = {}
             for leaf, leaf_shape in own.items():
-                draw = given[f"{leaf}_init"]
-                params[name][leaf] = draw(random.fold_in(key, f"{name}/{leaf}"), leaf_shape)
+                params[name][leaf] = starts[leaf](random.fold_in(key, f"{name}/{leaf}"), leaf_shape)
         return (*x[:2], given["features"] or x[2]), params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
@@ -452,7 +455,7 @@ def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
             _checks.leaves(who, params.get(name, {}), wanted)
         return inputs, params["key"]["weight"].shape[1]
 
-    return Layer(init, apply, vjp, spec)
+    return Layer(init, apply, vjp, spec._replace(traits=_traits(rate)))
 
 
 def _rows(x: Array) -> Array:

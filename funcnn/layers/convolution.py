@@ -9,7 +9,7 @@ from funcnn import _checks, random
 from funcnn._kernels import convolution, depthwise_convolution, transposed_convolution
 from funcnn._kernels.axes import channels_second, channels_second_shape
 from funcnn._kernels.windows import Window, causal_padding, output_size, same_padding, window
-from funcnn.initializers import Initializer, he_normal, zeros
+from funcnn.initializers import Initializer, he_normal, initializer, zeros
 from funcnn.types import Array, Cache, Image, Key, Layer, Params, Sequence, Shape, Spec, Volume
 
 __all__ = [
@@ -675,6 +675,9 @@ def _layer(spec: Spec, axes: str, kernel: tuple[int, ...], rule: _Rule) -> Layer
     """The convolution that a spec describes and a rule computes."""
     who, given = spec.kind, spec.options
     bias = _checks.boolean(who, "bias", given["bias"])
+    weight_init, bias_init = (
+        initializer(who, name, given[name]) for name in ("weight_init", "bias_init")
+    )
     roughly = {"weight": (None, None, *kernel), "bias": (None,)}
     names = ("weight", "bias") if bias else ("weight",)
 
@@ -685,9 +688,9 @@ def _layer(spec: Spec, axes: str, kernel: tuple[int, ...], rule: _Rule) -> Layer
         _grouped(who, image, groups)
         _, places = rule.place(image)
         weight_key, bias_key = random.split(_checks.key(who, key))
-        params = {"weight": given["weight_init"](weight_key, filters)}
+        params = {"weight": weight_init(weight_key, filters)}
         if bias:
-            params["bias"] = given["bias_init"](bias_key, (outs,))
+            params["bias"] = bias_init(bias_key, (outs,))
         return channels_second_shape((image[0], outs, *places)), params
 
     def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:

@@ -10,7 +10,7 @@ import numpy as np
 from funcnn import _checks, numerics
 from funcnn._kernels import embedding as kernels
 from funcnn._kernels import positions
-from funcnn.initializers import Initializer, normal
+from funcnn.initializers import Initializer, initializer, normal
 from funcnn.types import Cache, Key, Layer, Params, Sequence, Shape, Spec, Tokens
 
 __all__ = ["embedding", "learned_positions", "positional_encoding", "rotary"]
@@ -78,6 +78,8 @@ def embedding(
                 "embedding",
                 f"`padding_index` must be below {vocabulary_size}, got {padding_index}",
             )
+
+    weight_init = initializer("embedding", "weight_init", weight_init)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         checked = _checks.any_shape("embedding", shape)
@@ -201,6 +203,8 @@ def learned_positions(
     ((2, 7, 4), (50, 4))
     """
     max_length = _checks.integer("learned_positions", "max_length", max_length, 1)
+
+    weight_init = initializer("learned_positions", "weight_init", weight_init)
 
     def fitting(shape: Shape) -> Shape:
         if shape[1] > max_length:

@@ -6,7 +6,7 @@ from typing import Any
 
 from funcnn import _checks, random
 from funcnn._kernels import linear
-from funcnn.initializers import Initializer, lecun_normal, variance_scaling, zeros
+from funcnn.initializers import Initializer, initializer, lecun_normal, variance_scaling, zeros
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Vector
 
 __all__ = ["bilinear", "dense"]
@@ -63,6 +63,8 @@ def dense(
     """
     out_features = _checks.integer("dense", "out_features", out_features, 1)
     bias = _checks.boolean("dense", "bias", bias)
+    weight_init = initializer("dense", "weight_init", weight_init)
+    bias_init = initializer("dense", "bias_init", bias_init)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         batch, features = _checks.shape("dense", shape, "N, F")
@@ -148,6 +150,8 @@ def bilinear(
     """
     out_features = _checks.integer("bilinear", "out_features", out_features, 1)
     bias = _checks.boolean("bilinear", "bias", bias)
+    weight_init = initializer("bilinear", "weight_init", weight_init)
+    bias_init = initializer("bilinear", "bias_init", bias_init)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         first, second = _checks.together("bilinear", shape, "x1, x2", "shape")

@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnn import _checks, random
 from funcnn._kernels import recurrent as kernels
-from funcnn.initializers import Initializer, uniform
+from funcnn.initializers import Initializer, initializer, uniform
 from funcnn.types import Array, Cache, Key, Labels, Layer, Params, Sequence, Shape, Spec
 
 __all__ = ["gru", "lstm", "rnn"]
@@ -357,7 +357,10 @@ def _recurrent(spec: Spec, cell: kernels.Cell) -> Layer[Any, Any]:
     if both and backward:
         _checks.refuse(who, "`reverse` must be False where `bidirectional` is True, got True")
     start = uniform(1 / sqrt(hidden))
-    weight_init, bias_init = given["weight_init"] or start, given["bias_init"] or start
+    weight_init, bias_init = (
+        start if given[name] is None else initializer(who, name, given[name])
+        for name in ("weight_init", "bias_init")
+    )
     words = ", ".join(["x", *["carry"] * carried, *["lengths"] * ragged])
     levels = [tuple(f"layer{k + 1}" for k in range(layers))] * (layers > 1)
     levels += [("forward", "backward")] * both
