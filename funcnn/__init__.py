@@ -153,6 +153,7 @@ if TYPE_CHECKING:
         triplet,
     )
     from funcnn.optimizers import Optimizer, adam, adamw, apply_updates, sgd, sgd_update
+    from funcnn.outline import summary
     from funcnn.reparametrization import spectral_norm, weight_norm
     from funcnn.sequences import (
         bidirectional,
@@ -311,6 +312,7 @@ __all__ = [
     "spectral_norm",
     "split",
     "stop_gradient",
+    "summary",
     "swiglu",
     "tanh",
     "tanh_shrink",
@@ -371,6 +373,7 @@ __getattr__, __dir__ = lazily(
             "poisson_nll smooth_l1 softmax_cross_entropy triplet"
         ),
         "optimizers": "Optimizer adam adamw apply_updates sgd sgd_update",
+        "outline": "summary",
         "reparametrization": "spectral_norm weight_norm",
         "sequences": (
             "bidirectional drop_context keep_context residual_with_context time_distributed"

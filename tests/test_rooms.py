@@ -22,7 +22,7 @@ FLOORS = (
     {"_kernels", "initializers", "schedules"},
     {"_children", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},
     {"combinators", "reparametrization", "sequences", "tracing", "checkpoints"},
-    {"training", "testing", "interop", "parallel", "summary", "looking", "diagnose"},
+    {"training", "testing", "interop", "parallel", "outline", "looking", "diagnose"},
     {"models"},
     {"__init__"},
 )
