@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,19 +22,24 @@ Winners = tuple[Array, ...]
 """For each spatial axis, the last one first: which tap along it won, as ``(C, ..., N)`` integers."""
 
 
+Taps = tuple[tuple[slice, ...], ...]
+"""For each tap along an axis, the elements that it meets."""
+
+
 def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
     """The largest element of each window, and where it was.
 
     The first of equals wins, and a NaN wins over everything, as in PyTorch. Padding never wins.
     """
-    image = x.transpose(*range(1, x.ndim), 0)
-    parts = [_max_pool(image[some], window) for some in _blocks(image.shape)]
-    if len(parts) == 1:
-        out, winners = parts[0]
+    route = _route(x.shape, window)
+    image = x.transpose(route.batch_last)
+    if len(route.blocks) == 1:
+        out, winners = _max_pool(image, window, route)
     else:
+        parts = [_max_pool(image[some], window, route) for some in route.blocks]
         out = np.concatenate([part for part, _ in parts])
         winners = tuple(map(np.concatenate, zip(*(taps for _, taps in parts), strict=True)))
-    return out.transpose(x.ndim - 1, *range(x.ndim - 1)), winners
+    return out.transpose(route.batch_first), winners
 
 
 def max_pool_gradient(dout: Array, winners: Winners, x_shape: tuple[int, ...], window: Window) -> Array:
@@ -66,24 +71,46 @@ def average_pool_gradient(
 # Below, images are (C, *spatial, N).
 
 
-def _blocks(shape: tuple[int, ...]) -> list[slice]:
-    """Channels, as many at a time as stay in the cache."""
-    step = max(1, _CHUNK // max(1, math.prod(shape[1:])))
-    return [slice(start, start + step) for start in range(0, shape[0], step)]
+class _Route(NamedTuple):
+    """What follows from the shapes: permutations of ``(N, C, *spatial)`` and ``(C, *spatial, N)``,
+    channels as many at a time as stay in the cache, and for each axis what its taps meet."""
+
+    batch_last: tuple[int, ...]
+    batch_first: tuple[int, ...]
+    blocks: tuple[slice, ...]
+    padded: bool
+    taps: tuple[Taps, ...]
 
 
-def _max_pool(image: Array, window: Window) -> tuple[Array, Winners]:
-    out, winners = _compared(image, window, nan=False)
-    if out.size and np.isnan(np.maximum.reduce(out, axis=None)):  # rare: asked once, not each time
-        return _compared(image, window, nan=True)
+@lru_cache(maxsize=1024)
+def _route(x_shape: tuple[int, ...], window: Window) -> _Route:
+    batch, channels, *spatial = x_shape
+    rank = len(spatial)
+    step = max(1, _CHUNK // max(1, math.prod(spatial) * batch))
+    pads = zip(spatial, window.padding, strict=True)
+    return _Route(
+        (*range(1, rank + 2), 0),
+        (rank + 1, *range(rank + 1)),
+        tuple(slice(start, start + step) for start in range(0, channels, step)),
+        any(map(any, window.padding)),
+        tuple(_taps(low + n + high, window, axis) for axis, (n, (low, high)) in enumerate(pads)),
+    )
+
+
+def _max_pool(image: Array, window: Window, route: _Route) -> tuple[Array, Winners]:
+    out, winners = _compared(image, window, route, nan=False)
+    if out.size:
+        largest = np.maximum.reduce(out, axis=None)
+        if largest != largest:  # NaN is rare: asked for once, not each time
+            return _compared(image, window, route, nan=True)
     return out, winners
 
 
-def _compared(image: Array, window: Window, nan: bool) -> tuple[Array, Winners]:
-    out = _padded(image, window, -np.inf)
+def _compared(image: Array, window: Window, route: _Route, nan: bool) -> tuple[Array, Winners]:
+    out = _padded(image, window, -np.inf) if route.padded else np.ascontiguousarray(image)
     winners: list[Array] = []
     for axis in reversed(range(len(window.kernel))):
-        first, *others = (out[where] for where in _taps(out.shape[1 + axis], window, axis))
+        first, *others = [out[where] for where in route.taps[axis]]
         best, taps = (first, None) if others else (first.copy(), np.zeros(first.shape, np.uint8))
         for tap, new in enumerate(others, 1):
             wins = new > best
@@ -112,27 +139,29 @@ def _spread_all(
 ) -> Array:
     """Give each output's gradient to the element that won, or (None) to all that its window saw."""
     rank = len(window.kernel)
-    share = np.ascontiguousarray(dout.transpose(*range(1, dout.ndim), 0))
-    dx = np.empty((x_shape[1], *x_shape[2:], x_shape[0]), dout.dtype)
-    padded = any(map(any, window.padding))
-    for some in _blocks(dx.shape):
+    route = _route(x_shape, window)
+    share = np.ascontiguousarray(dout.transpose(route.batch_last))
+    dx = np.empty((*x_shape[1:], x_shape[0]), dout.dtype)
+    for some in route.blocks:
         part = share[some]
         for axis in range(rank):
             taps = None if winners is None else winners[rank - 1 - axis][some]
             size = x_shape[2 + axis] + sum(window.padding[axis])
             shape = (*part.shape[: 1 + axis], size, *part.shape[2 + axis :])
-            if axis == rank - 1 and not padded:
+            if axis == rank - 1 and not route.padded:
                 image = dx[some]
             else:
                 image = scratch(f"share {axis}", shape, dout.dtype)
-            _spread(part, taps, window, axis, image)
+            _spread(part, taps, window, axis, image, route.taps[axis])
             part = image
-        if padded:
+        if route.padded:
             dx[some] = part[_inside(dx.shape, window)]
-    return dx.transpose(dout.ndim - 1, *range(dout.ndim - 1))
+    return dx.transpose(route.batch_first)
 
 
-def _spread(share: Array, taps: Array | None, window: Window, axis: int, image: Array) -> None:
+def _spread(
+    share: Array, taps: Array | None, window: Window, axis: int, image: Array, meetings: Taps
+) -> None:
     """Give each place's share along an axis to the tap that won, or (None) to all of them."""
     kernel, stride, size = window.kernel[axis], window.stride[axis], image.shape[1 + axis]
     # The first `stride` taps of all windows lie apart and leave no gap: they need no zeros to add to.
@@ -140,7 +169,7 @@ def _spread(share: Array, taps: Array | None, window: Window, axis: int, image: 
     covered = share.shape[1 + axis] * apart
     if covered < size:
         image[(slice(None),) * (1 + axis) + (slice(covered, None),)] = 0
-    targets = [image[where] for where in _taps(size, window, axis)]
+    targets = [image[where] for where in meetings]
     if taps is not None and kernel == apart == 2:
         np.multiply(share, taps, out=targets[1])
         np.subtract(share, targets[1], out=targets[0])
@@ -156,13 +185,13 @@ def _spread(share: Array, taps: Array | None, window: Window, axis: int, image: 
 
 
 @lru_cache(maxsize=1024)
-def _taps(size: int, window: Window, axis: int) -> list[tuple[slice, ...]]:
+def _taps(size: int, window: Window, axis: int) -> Taps:
     """For each tap along an axis of a padded ``(C, *spatial, N)``, the elements that it meets."""
     kernel, stride, dilation = window.kernel[axis], window.stride[axis], window.dilation[axis]
     places = (size - dilation * (kernel - 1) - 1) // stride + 1
     before = (slice(None),) * (1 + axis)
     starts = range(0, kernel * dilation, dilation)
-    return [(*before, slice(t, t + (places - 1) * stride + 1, stride)) for t in starts]
+    return tuple((*before, slice(t, t + (places - 1) * stride + 1, stride)) for t in starts)
 
 
 def _padded(image: Array, window: Window, value: float) -> Array:
