@@ -130,7 +130,7 @@ def trace(
     >>> [(visit.path, visit.out.shape) for visit in trace(net, params, np.ones((1, 4), np.float32))]
     [('dense1', (1, 8)), ('relu1', (1, 8)), ('dense2', (1, 2)), ('', (1, 2))]
     """
-    recorder = _Recorder()
+    recorder = Recorder()
     recorder.watch(_layer("trace", net)).apply(params, x, key=key)
     return tuple(recorder.visits)
 
@@ -178,7 +178,7 @@ def trace_backward(
     >>> [pull.path for pull in trace_backward(net, params, mean_squared_error(), x, y).pullbacks]
     ['dense2', 'dense1', '']
     """
-    recorder = _Recorder()
+    recorder = Recorder()
     watched = recorder.watch(_layer("trace_backward", net))
     prediction, cache = watched.apply(params, x, key=key)
     value, loss_cache = loss.apply(prediction, y)
@@ -195,13 +195,14 @@ def _layer(who: str, net: object) -> Layer[Any, Any]:
     return net
 
 
-class _Recorder:
+class Recorder:
     """Layers that report to one list, and where in the network the pass is right now."""
 
     def __init__(self) -> None:
         self.visits: list[Visit] = []
         self.pullbacks: list[Pullback] = []
         self._inside: list[tuple[str, Params]] = []  # path and params of the layers around
+        self._going_back = 0
 
     def watch(self, layer: Layer[Any, Any], name: str = "") -> Layer[Any, Any]:
         """The same layer, reporting."""
@@ -219,14 +220,20 @@ class _Recorder:
             self._inside.append((path, params))
             out, cache = real.apply(params, x, key=key)
             self._inside.pop()
-            if not stands_for_parent:
+            if not stands_for_parent and not self._going_back:
                 self.visits.append(Visit(path, spec, out))
-            return out, {"_path": path, "_hidden": stands_for_parent, "_own": cache}
+            shown = cache if isinstance(cache, dict) else {}  # where others look for statistics
+            return out, {**shown, "_traced": (cache, path, params, stands_for_parent)}
 
         def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-            dparams, dx = real.vjp(cache["_own"], dout)
-            if not cache["_hidden"]:
-                self.pullbacks.append(Pullback(cache["_path"], spec, dparams, dx))
+            own, path, params, stands_for_parent = cache["_traced"]
+            self._inside.append((path, params))
+            self._going_back += 1  # a layer may run forward once more, on the way back
+            dparams, dx = real.vjp(own, dout)
+            self._going_back -= 1
+            self._inside.pop()
+            if not stands_for_parent:
+                self.pullbacks.append(Pullback(path, spec, dparams, dx))
             return dparams, dx
 
         # `serial` would run a pooling before the rectifier in front of it, to save time

@@ -34,8 +34,10 @@ from funcnn.diagnose import (
     overfit_one_batch,
     trace_nan,
 )
-from funcnn.tracing import trace, trace_backward
+from funcnn.testing import digest
+from funcnn.tracing import Recorder, trace, trace_backward
 from funcnn.types import Cache, Image, Key, Layer, Params, Shape, Spec, Vector
+from tests import registry
 
 HEAD: Layer[Image, Vector] = named("head", serial(flatten(), dense(8), relu(), dense(3)))
 BLOCK = residual(conv(4, 3, padding=1), dropout(0.2))
@@ -90,6 +92,29 @@ def test_paths_are_those_of_the_parameters_in_the_order_written() -> None:
     own = [pull for pull in backward if not pull.spec.children]
     leaves = {f"{pull.path}/{leaf}" for pull in own for leaf in pull.dparams}
     assert leaves == {path for path, _ in tree.leaves(start())}
+
+
+COMBINED = [case for case in registry.layers() if case.layer.spec.children]
+
+
+@pytest.mark.parametrize("case", COMBINED, ids=lambda case: str(case.id))
+def test_every_combinator_is_traced_to_the_bit(case: registry.Case) -> None:
+    subject = registry.subject(case)
+    for key in (None, random.key(5)):
+        out, cache = case.layer.apply(subject.params, subject.x, key=key)
+        recorder = Recorder()
+        watched = recorder.watch(case.layer)
+        found, watched_cache = watched.apply(subject.params, subject.x, key=key)
+        assert digest(found) == digest(out)
+        assert digest(recorder.visits[-1].out) == digest(out)
+        assert recorder.visits[-1].path == ""
+        visited = len(recorder.visits)
+        dout = subject.dout(out)
+        assert digest(watched.vjp(watched_cache, dout)) == digest(case.layer.vjp(cache, dout))
+        assert len(recorder.visits) == visited
+        assert recorder.pullbacks[-1].path == ""
+        paths = {visit.path for visit in recorder.visits}
+        assert {pull.path for pull in recorder.pullbacks} <= paths
 
 
 def test_a_single_layer_is_traced() -> None:
