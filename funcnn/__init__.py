@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         initializers,
         losses,
         metrics,
+        models,
         numerics,
         optimizers,
         random,
@@ -266,6 +267,7 @@ __all__ = [
     "merge",
     "metrics",
     "mish",
+    "models",
     "multi_head_attention",
     "multi_margin",
     "named",
@@ -335,8 +337,8 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "": (
-            "checkpoints data initializers losses metrics numerics optimizers random schedules "
-            "tree"
+            "checkpoints data initializers losses metrics models numerics optimizers random "
+            "schedules tree"
         ),
         "_kernels.columns": "col2im im2col",
         "combinators": (

@@ -56,12 +56,14 @@ from funcnn import (
     sigmoid,
     softmax,
     spatial_dropout,
+    spectral_norm,
     summary,
     tanh,
     tied,
     time_distributed,
     transpose,
     tree,
+    weight_norm,
 )
 from funcnn.models import (
     autoencoder,
@@ -146,6 +148,8 @@ _LAYERS: list[tuple[Net, Shape]] = [
     (serial(dense(32), remat(serial(dense(64), batch_norm(), relu())), relu()), _VECTOR),
     (serial(freeze(serial(dense(8), relu())), dense(4)), _VECTOR),
     (bidirectional(gru(8)), _SEQUENCE),
+    (serial(weight_norm(dense(32)), relu(), spectral_norm(dense(32))), _VECTOR),
+    (serial(spectral_norm(conv(8, 3)), relu(), weight_norm(conv(8, 3))), _IMAGE),
     (tied(serial(dense(32), relu(), dense(32)), ties={"dense2": "dense1"}), _VECTOR),
 ]
 _MODELS: list[tuple[Net, Shape]] = [

@@ -267,6 +267,11 @@ def _keeping_out(operations: int) -> Cost:
     return Cost(_each(operations), "out")
 
 
+def _gate(call: Call) -> int:
+    """What the input is multiplied by."""
+    return ITEM * call.x
+
+
 def _masked(places: Count) -> Cost:
     """Two operations where something is dropped; one byte for each draw."""
     return Cost(
@@ -331,9 +336,9 @@ COSTS: dict[str, Cost] = {
     "elu": _keeping_x(3),
     "celu": _keeping_x(4),
     "selu": _keeping_x(4),
-    "gelu": Cost(lambda call: call.x * (5 if call.options["approximate"] == "none" else 8), "x"),
-    "silu": _keeping_x(5),
-    "mish": _keeping_x(5),
+    "gelu": Cost(lambda call: call.x * (5 if call.options["approximate"] == "none" else 8), "x", _gate),
+    "silu": Cost(_each(5), "x", _gate),
+    "mish": Cost(_each(5), "x", _gate),
     "softplus": _keeping_x(4),
     "softsign": _keeping_x(3),
     "log_sigmoid": _keeping_x(4),

@@ -260,6 +260,22 @@ def _residual_with_context(walk: _Walk, node: Node, x: Flow, shape: Shape) -> tu
     return (_memory(shape[0]), *x[1:]), shape
 
 
+def _computed_weight(walk: _Walk, node: Node, x: Flow, shape: Shape) -> tuple[Flow, Shape]:
+    """A layer and the weight made for it, which stays, in one row."""
+    child = node.children[0]
+    weight = child.params["weight"]
+    size, outs = int(weight.size), int(weight.shape[node.spec.options["axis"]])
+    if node.spec.kind == "weight_norm":
+        walk.enter(node, 3 * size, ITEM * (size + outs))
+    else:
+        each = 3 + 4 * int(node.spec.options["iterations"])
+        walk.enter(node, each * size, ITEM * (size + outs + size // outs))
+    out, out_shape = walk.run(child, x, shape)
+    own = walk.rows.pop(id(child))
+    walk.enter(node, own.flops, own.cache_bytes)
+    return out, out_shape
+
+
 def _unknown(walk: _Walk, node: Node, x: Flow, shape: Shape) -> tuple[Flow, Shape]:
     """What a combinator of somebody else does with its children, nobody knows."""
     for child in node.children:
@@ -285,4 +301,6 @@ _COMBINED: dict[str, _Run] = {
     "bidirectional": _bidirectional,
     "keep_context": _keep_context,
     "residual_with_context": _residual_with_context,
+    "weight_norm": _computed_weight,
+    "spectral_norm": _computed_weight,
 }
