@@ -357,11 +357,16 @@ COSTS: dict[str, Cost] = {
     "group_norm": Cost(
         _each(7), extra=_normalized(lambda call: int(call.shape[0]) * call.options["groups"])
     ),
+    "instance_norm": Cost(_each(7), extra=_normalized(lambda call: elements(call.shape[:2]))),
+    "local_response_norm": Cost(
+        lambda call: call.x * (int(call.options["size"]) + 5), "x", lambda call: 2 * ITEM * call.x
+    ),
     "dropout": _masked(lambda call: call.x),
     "spatial_dropout": _masked(lambda call: int(call.shape[0]) * _channels(call)),
     "drop_path": _masked(lambda call: int(call.shape[0])),
     "gaussian_noise": Cost(_each(2)),
     # sequences
+    "drop_context": _VIEW,
     "positional_encoding": _ADDED,
     "learned_positions": _ADDED,
     "rotary": Cost(_each(3), extra=lambda call: 2 * ITEM * elements(call.shape[1:])),

@@ -80,8 +80,10 @@ def _is_one(shape: Shape) -> bool:
     return all(isinstance(size, (int, np.integer)) for size in shape)
 
 
-def _memory(shape: Shape) -> Flow:
-    return _Memory(ITEM * elements(shape)) if _is_one(shape) else tuple(map(_memory, shape))
+def _memory(shape: Shape, root: _Memory | None = None, turned: bool = False) -> Flow:
+    if _is_one(shape):
+        return _Memory(ITEM * elements(shape), root, turned)
+    return tuple(_memory(one, root, turned) for one in shape)
 
 
 def _is_turned(flow: Flow) -> bool:
@@ -117,11 +119,9 @@ class _Walk:
             return _memory(out_shape), out_shape
         turned = _is_turned(x)
         call = Call(node.spec, shape, out_shape, node.params, turned)
-        out = _memory(out_shape)
-        if isinstance(out, _Memory):
-            viewed = cost.view(call) and isinstance(x, _Memory)
-            keeps_order = turned and shape == out_shape and "weight" not in node.params
-            out = _Memory(out.bytes, x.root if viewed else None, cost.turns or keeps_order)
+        keeps_order = turned and shape == out_shape and "weight" not in node.params
+        root = _leaves(x)[0].root if cost.view(call) else None
+        out = _memory(out_shape, root, cost.turns or keeps_order)
         new = cost.extra(call)
         keeps = cost.keeps(call) if callable(cost.keeps) else cost.keeps
         for name, flow in (("x", x), ("out", out)):
