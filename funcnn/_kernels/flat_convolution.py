@@ -16,6 +16,7 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels.matrices import frame
+from funcnn._kernels.products import outer_width
 from funcnn._kernels.scratch import scratch
 from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
@@ -85,9 +86,12 @@ def weight_gradient(x: Array, dout: Array, weight_shape: Shape, window: Window) 
     """`funcnn._kernels.convolution.weight_gradient`, for stride 1 and one group."""
     sizes = flat(x.shape, weight_shape[0], window)
     columns = _columns(x, window, sizes)
-    dweight = np.empty((weight_shape[0], columns.shape[0]), x.dtype)
-    numerics.matmul(_slopes(dout, sizes), columns.T, out=dweight)
-    return dweight.reshape(weight_shape)
+    width = outer_width(weight_shape[0], len(columns))
+    dweight = np.empty(weight_shape, x.dtype)
+    tiles = dweight.reshape(weight_shape[0], len(columns) // width, width).swapaxes(0, 1)
+    seen = columns.reshape(len(tiles), width, sizes.run).swapaxes(1, 2)
+    numerics.matmul(_slopes(dout, sizes), seen, out=tiles)
+    return dweight
 
 
 def input_gradient(dout: Array, weight: Array, x_shape: Shape, window: Window) -> Array:

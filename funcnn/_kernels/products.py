@@ -2,7 +2,8 @@
 
 Below a million multiplications OpenBLAS multiplies in place; above, it first copies both matrices
 into panels, which costs more than it saves when one of them has few rows. So a product of few
-filters and many columns is done a tile at a time. The cut depends on the sizes alone.
+filters and many columns is done a tile at a time. The cut depends on the sizes alone. Portable
+products are cut where they are made, and rounded once: the fewer, the better.
 """
 
 from __future__ import annotations
@@ -62,11 +63,22 @@ def outer_tile(rows: int, depth: int, columns: int) -> tuple[int, int]:
     return (height, width) if height * width >= 256 else (rows, columns)
 
 
+@lru_cache(maxsize=1024)
+def outer_width(rows: int, columns: int) -> int:
+    """The width of tiles for short sums, which pay for a cut in one direction only; a divisor.
+
+    >>> outer_width(6, 75), outer_width(16, 150), outer_width(16, 151)
+    (75, 75, 151)
+    """
+    width = next((n for n in _divisors(columns) if rows * n <= _OUTER), 1)
+    return width if width * rows >= 256 else columns
+
+
 def stacked_product(filters: Array, columns: Array, out: Array) -> None:
     """``out[...] = filters @ columns`` for stacks ``(..., M, K)`` and ``(..., K, N)``."""
     rows, count = out.shape[-2:]
     height, width = tile(rows, filters.shape[-1], count)
-    if (height, width) == (rows, count):
+    if (height, width) == (rows, count) or numerics.mode() == "portable":
         numerics.matmul(filters, columns, out=out)
         return
     left = _split(filters, -2, height)[..., None, :, :, :]  # (..., 1, M/m, m, K)
@@ -83,6 +95,8 @@ def stacked_product(filters: Array, columns: Array, out: Array) -> None:
 
 def summed_outer_product(left: Array, right: Array, dtype: np.dtype[Any]) -> Array:
     """``sum_p left[:, p] @ right[:, p].T`` for ``(G, P, M, D)`` and ``(G, P, N, D)``."""
+    if numerics.mode() == "portable":
+        return numerics.summed_matmul(left, right.swapaxes(2, 3), dtype)
     groups, places, rows, depth = left.shape
     count = right.shape[2]
     if depth <= _DEPTH and outer_tile(rows, depth, count) == (rows, count):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from funcnn import _checks, random
@@ -549,6 +550,15 @@ class _Rule(NamedTuple):
     kernels: Callable[[tuple[int, ...]], _Kernels]  # for a weight's shape
 
 
+class _Placed(NamedTuple):
+    """How a layer's filters stand on an input."""
+
+    at: Window
+    groups: int
+    out_shape: tuple[int, ...]
+    kernels: _Kernels
+
+
 def _convolution(spec: Spec, axes: str) -> Layer[Array, Array]:
     """The plain convolution that a spec describes, over the axes of space or time."""
     who = spec.kind
@@ -678,8 +688,27 @@ def _layer(spec: Spec, axes: str, kernel: tuple[int, ...], rule: _Rule) -> Layer
     weight_init, bias_init = (
         initializer(who, name, given[name]) for name in ("weight_init", "bias_init")
     )
-    roughly = {"weight": (None, None, *kernel), "bias": (None,)}
-    names = ("weight", "bias") if bias else ("weight",)
+
+    @lru_cache(maxsize=16)
+    def shapes(weight: tuple[int, ...]) -> dict[str, tuple[int | None, ...]]:
+        """Those of the parameters, as far as the weight's own says."""
+        found: dict[str, tuple[int | None, ...]] = {"weight": (None, None, *kernel), "bias": (None,)}
+        if len(weight) == 2 + len(kernel):
+            ins, outs, _ = rule.channels(weight)
+            found = {"weight": rule.filters(ins), "bias": (outs,)}
+        return found if bias else {"weight": found["weight"]}
+
+    @lru_cache(maxsize=64)
+    def placed(image: tuple[int, ...], weight: tuple[int, ...]) -> _Placed:
+        """What follows from the shapes alone, which are found to fit."""
+        ins, outs, groups = rule.channels(weight)
+        if image[1] != ins:
+            got = channels_second_shape(image)
+            _checks.refuse(who, f"`x` must have {ins} {_word(image)}, got shape {got}")
+        _grouped(who, image, groups)
+        at, places = rule.place(image)
+        out_shape = channels_second_shape((image[0], outs, *places))
+        return _Placed(at, groups, out_shape, rule.kernels(weight))
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         image = channels_second_shape(_checks.shape(who, shape, axes))
@@ -694,26 +723,20 @@ def _layer(spec: Spec, axes: str, kernel: tuple[int, ...], rule: _Rule) -> Layer
         return channels_second_shape((image[0], outs, *places)), params
 
     def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
-        _checks.leaves(who, params, {name: roughly[name] for name in names})
-        weight = params["weight"]
-        ins, outs, groups = rule.channels(weight.shape)
-        exactly = {"weight": rule.filters(ins), "bias": (outs,)}
-        _checks.leaves(who, params, {name: exactly[name] for name in names})
+        weight = params.get("weight") if isinstance(params, dict) else None
+        _checks.leaves(who, params, shapes(getattr(weight, "shape", ())))
+        assert weight is not None
         image = channels_second(_checks.ranked(who, x, axes))
-        _checks.sized(who, x, 2 if x.ndim == 3 else 1, ins, _word(x.shape))
+        at, groups, _, kernels = placed(image.shape, weight.shape)
         _checks.same_dtype(who, x, weight)
-        _grouped(who, image.shape, groups)
-        at, _ = rule.place(image.shape)
-        kernels = rule.kernels(weight.shape)
         out = kernels.convolve(image, weight, params.get("bias"), at, groups)
         return channels_second(out), {"x": image, "weight": weight}
 
     def params_vjp(cache: Cache, dout: Array) -> Params:
         x, weight = cache["x"], cache["weight"]
-        _, outs, groups = rule.channels(weight.shape)
-        at, places = rule.place(x.shape)
-        _checks.gradient(who, dout, channels_second_shape((x.shape[0], outs, *places)))
-        slope, kernels = channels_second(dout), rule.kernels(weight.shape)
+        at, groups, out_shape, kernels = placed(x.shape, weight.shape)
+        _checks.gradient(who, dout, out_shape)
+        slope = channels_second(dout)
         dparams = {"weight": kernels.weight_gradient(x, slope, weight.shape, at, groups)}
         if bias:
             dparams["bias"] = convolution.bias_gradient(slope)
@@ -721,9 +744,7 @@ def _layer(spec: Spec, axes: str, kernel: tuple[int, ...], rule: _Rule) -> Layer
 
     def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
         dparams, x, weight = params_vjp(cache, dout), cache["x"], cache["weight"]
-        _, _, groups = rule.channels(weight.shape)
-        at, _ = rule.place(x.shape)
-        kernels = rule.kernels(weight.shape)
+        at, groups, _, kernels = placed(x.shape, weight.shape)
         dx = kernels.input_gradient(channels_second(dout), weight, x.shape, at, groups)
         return dparams, channels_second(dx)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from funcnn import _checks
@@ -650,6 +651,7 @@ def _pooling(spec: Spec, axes: str, forward: Forward, gradient: Gradient) -> Lay
         _checks.refuse(who, f"`padding` must be at most half of the kernel {spans}, got {padding}")
     fixed = window(kernel, stride, padding, dilation)
 
+    @lru_cache(maxsize=64)
     def placed(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
         """The window over ``(N, C, *spatial)``, and the shape that comes out."""
         at = overhanging(fixed, shape[2:]) if ceil_mode else fixed
