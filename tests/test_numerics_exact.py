@@ -309,3 +309,42 @@ def test_windows_that_overlap_are_products_like_their_copies(step: int, turned: 
     out = np.empty((5, 3, windows.shape[2]), np.float32)
     np.testing.assert_array_equal(_exact.matmul(a, windows, out), _exact.matmul(a, copied))
     np.testing.assert_array_equal(out, _exact.matmul(a, seen, np.empty_like(out)))
+
+
+@pytest.mark.parametrize("kind", ["plain", "cancelling", "zeros", "ties", "infinite", "nan", "huge"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_summed_products_are_one_product(kind: str, dtype: Any) -> None:
+    rng = np.random.default_rng(5)
+    a = rng.standard_normal((2, 7, 4, 300)).astype(dtype)
+    b = rng.standard_normal((2, 7, 300, 5)).astype(dtype)
+    if kind == "cancelling":
+        a[:, 3], b[:, 3] = a[:, 2], -b[:, 2]
+        b[:, 0] *= dtype(1e-8)
+    elif kind == "zeros":
+        a[a < 1], b[b < 1] = 0, 0
+        a[0, :, 1], b[:, :, :, 2] = 0, 0
+    elif kind == "ties":
+        a, b = np.round(a * 1000), np.round(b * 1000)
+    elif kind == "infinite":
+        a[0, 1, 2, 3] = np.inf
+    elif kind == "nan":
+        b[1, 1, 2, 3] = np.nan
+    elif kind == "huge":
+        a *= np.finfo(dtype).max / 4
+    found = _exact.summed_matmul(a, b, dtype)
+    beside = a.swapaxes(1, 2).reshape(2, 4, -1)
+    np.testing.assert_array_equal(found, _exact.matmul(beside, b.reshape(2, -1, 5)))
+    if dtype == np.float32:
+        wide = _exact.summed_matmul(_exact.prepare(a), _exact.prepare(b), dtype)
+        np.testing.assert_array_equal(found, wide)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 3, 2), (2, 0, 3, 2), (2, 4, 0, 2), (2, 4, 3, 0)])
+def test_summed_products_of_nothing(shape: tuple[int, ...]) -> None:
+    stack, rows, terms, columns = shape
+    a, b = np.ones((stack, rows, terms), np.float32), np.ones((stack, terms, columns), np.float32)
+    for mode in (numerics.fast, numerics.portable):
+        with mode():
+            found = numerics.summed_matmul(a, b, np.float32)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, np.full((rows, columns), stack * terms))

@@ -34,6 +34,7 @@ from contextvars import ContextVar
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from funcnn import _checks
 from funcnn.numerics import _fast
@@ -58,6 +59,7 @@ __all__ = [
     "sin",
     "softplus",
     "sum",
+    "summed_matmul",
     "tanh",
     "use",
 ]
@@ -229,6 +231,42 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
            [2.]])
     """
     return _get().matmul(a, b, out)
+
+
+def summed_matmul(a: Array, b: Array, dtype: DTypeLike) -> Array:
+    """Sum of products of matrices along the axis before theirs.
+
+    Parameters
+    ----------
+    a : Array (..., P, M, K)
+        Left matrices.
+    b : Array (..., P, K, N)
+        Right matrices.
+    dtype : dtype
+        Of the result: float32 or float64.
+
+    Returns
+    -------
+    Array (..., M, N)
+        A new array.
+
+    Notes
+    -----
+    In portable mode this is one product, of the matrices of `a` side by side and those of `b` below
+    one another: every entry is rounded once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.summed_matmul(np.ones((3, 1, 2)), np.ones((3, 2, 1)), np.float64)
+    array([[6.]])
+    """
+    if _get() is _fast:
+        return np.asarray(_fast.sum(_fast.matmul(a, b), -3), dtype)
+    from funcnn.numerics import _portable  # deferred, as in `_arithmetic`
+
+    return _portable.summed_matmul(a, b, dtype)
 
 
 def prepare(x: Array) -> Array:

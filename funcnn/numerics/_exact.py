@@ -95,6 +95,35 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     return out
 
 
+def summed_matmul(a: Array, b: Array, dtype: Any) -> Array:
+    """Sum of products along a third axis from the end, ``(..., P, M, K) @ (..., P, K, N)``.
+
+    It is one product of matrices, those of `a` side by side and those of `b` below one another: so
+    every entry is rounded once, and a handful in doubt is all that is ever put side by side.
+    """
+    *stack, count, rows, terms = a.shape
+    columns = b.shape[-1]
+    out = np.empty((*stack, rows, columns), dtype)
+    if out.size and count * terms:
+        if out.dtype == np.float32:
+            with np.errstate(all="ignore"):
+                places = _places(_bracket_sum32(a, b, out))
+                few = 2 * len(places[0]) <= out.size
+                if few and np.isfinite(out[places]).all():
+                    left, right = a.swapaxes(-3, -2), np.moveaxis(b, -1, -3)
+                    step = max(1, _TILE // (count * terms))
+                    for i in range(0, len(places[0]), step):
+                        *where, row, column = place = tuple(index[i : i + step] for index in places)
+                        pairs = np.multiply(left[(*where, row)], right[(*where, column)], dtype="d")
+                        out[place] = _sums(pairs.reshape(-1, count * terms))
+                    return out
+        beside = a.swapaxes(-3, -2).reshape(*stack, rows, count * terms)
+        matmul(beside, b.reshape(*stack, count * terms, columns), out)
+    else:
+        out[...] = 0
+    return out
+
+
 def prepare(x: Array) -> Array:
     """`x` widened to float64, which changes no value."""
     return x.astype(np.float64) if x.dtype == np.float32 else x
@@ -158,6 +187,27 @@ def _product(a: Array, b: Array, out: Array) -> None:
     _settle(a, b, out, unsure)
 
 
+def _bracket_sum32(a: Array, b: Array, out: Array) -> Array:
+    """As `_bracket32`, for `summed_matmul`."""
+    *stack, count, m, terms = a.shape
+    n = b.shape[-1]
+    total = np.zeros(out.shape)
+    rows, columns = np.zeros(out.shape[:-1]), np.zeros((*stack, n))
+    block = max(1, 2 * _TILE // (math.prod(stack) * max(m * terms, terms * n, m * n)))
+    step = -(-terms // -(-terms // _DEPTH))
+    for p in range(0, count, block):
+        left, right = (np.asarray(x[..., p : p + block, :, :], np.float64) for x in (a, b))
+        rows += np.vecdot(left, left).sum(-2)
+        columns += _squares(right).sum(-2)
+        more = _scratch("more", (*left.shape[:-1], n))
+        for k in range(0, terms, step):
+            np.matmul(left[..., k : k + step], right[..., k : k + step, :], out=more)
+            total += np.add.reduce(more, -3)
+    # Of a product, of a block, of the blocks; and two to spare, as in `_bracket32`.
+    depth = step + block + -(-count // block) * -(-terms // step) + 2
+    return _doubtful(total, rows, columns, depth, terms * count, out)
+
+
 def _bracket32(a: Array, b: Array, out: Array) -> Array:
     """Round products of float32 values; True where this is uncertain or not finite."""
     terms = a.shape[-1]
@@ -178,12 +228,18 @@ def _bracket32(a: Array, b: Array, out: Array) -> Array:
                 np.matmul(*part, out=total)
     # K terms need K - 1 additions; two to spare for the rounding of total - error and total + error.
     depth = min(terms, _DEPTH) + terms // _DEPTH + 1
+    return _doubtful(total, rows, columns, depth, terms, out)
+
+
+def _doubtful(
+    total: Array, rows: Array, columns: Array, depth: int, terms: int, out: Array
+) -> Array:
+    """Round sums of so many products, given the squares of the norms, and the depth of the sums."""
     rows, columns = np.sqrt(rows) * (1.0001 * depth * _UNIT), np.sqrt(columns)
     # One bound for all entries is the quickest; each its own where that leaves too many in doubt.
-    error = rows.max() * columns.max()
-    unsure = _round_between(total, error, out)
+    unsure = _round_between(total, rows.max() * columns.max(), out)
     if 2 * terms * np.count_nonzero(unsure) > unsure.size:
-        each = np.multiply(rows[..., :, None], columns[..., None, :], out=more)
+        each = np.multiply(rows[..., :, None], columns[..., None, :], out=_scratch("more", out.shape))
         unsure = _round_between(total, each, out)
     return unsure
 

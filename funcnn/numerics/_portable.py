@@ -15,7 +15,7 @@ from funcnn.numerics._elementary import (
     sin,
     tanh,
 )
-from funcnn.numerics._exact import matmul, prepare
+from funcnn.numerics._exact import matmul, prepare, summed_matmul
 from funcnn.numerics._sums import sum
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "sigmoid",
     "sin",
     "sum",
+    "summed_matmul",
     "tanh",
 ]
