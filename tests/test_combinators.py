@@ -130,6 +130,8 @@ def test_every_combinator_names_the_child(net: Net, message: str) -> None:
 
 
 _named: Any = named
+_parallel: Any = parallel
+_branch: Any = branch
 _NO_LAYER = "there must be at least one layer"
 
 
@@ -139,8 +141,8 @@ _NO_LAYER = "there must be at least one layer"
         (lambda: serial(), ValueError, f"serial: {_NO_LAYER}"),
         (lambda: residual(), ValueError, f"residual: {_NO_LAYER}"),
         (lambda: residual(shortcut=dense(2)), ValueError, f"residual: {_NO_LAYER}"),
-        (lambda: parallel(), ValueError, f"parallel: {_NO_LAYER}"),
-        (lambda: branch(), ValueError, f"branch: {_NO_LAYER}"),
+        (lambda: _parallel(), ValueError, f"parallel: {_NO_LAYER}"),
+        (lambda: _branch(), ValueError, f"branch: {_NO_LAYER}"),
         (lambda: dense_connect(), ValueError, f"dense_connect: {_NO_LAYER}"),
         (
             lambda: serial(named("a", relu()), named("a", dense(2))),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, cast, overload
 
 import numpy as np
 
@@ -25,11 +25,15 @@ B = TypeVar("B")
 C = TypeVar("C")
 
 
-@overload
-def parallel(*layers: At1[X, X], merge: str = "sum", axis: int = 1) -> Layer[X, X]: ...
-@overload
-def parallel(*layers: Layer[X, Y], merge: str = "sum", axis: int = 1) -> Layer[X, Y]: ...
-def parallel(*layers: Any, merge: str = "sum", axis: int = 1) -> Layer[Any, Any]:
+class Parallel(Protocol):
+    """The type of `funcnn.parallel`: what the first layer takes and gives, the others do, too."""
+
+    def __call__(
+        self, first: Layer[X, Y], /, *layers: At1[X, Y], merge: str = "sum", axis: int = 1
+    ) -> Layer[X, Y]: ...
+
+
+def _parallel(*layers: Any, merge: str = "sum", axis: int = 1) -> Layer[Any, Any]:
     """Give one input to several layers, and merge what they make of it.
 
     Parameters
@@ -91,6 +95,10 @@ def parallel(*layers: Any, merge: str = "sum", axis: int = 1) -> Layer[Any, Any]
 
     spec = Spec(parallel, (), {"merge": merge, "axis": axis}, fan.spec.children)
     return Layer(init, apply, vjp, spec, params_vjp)
+
+
+_parallel.__name__ = _parallel.__qualname__ = "parallel"
+parallel = cast(Parallel, _parallel)
 
 
 @overload

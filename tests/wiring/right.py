@@ -150,3 +150,6 @@ assert_type(remat(freeze(serial(conv(2, 1), flatten()))), Layer[Image, Vector])
 assert_type(
     tied(serial(dense(3), dense(3)), ties={"dense2": "dense1"}), Layer[Vector, Vector]
 )
+assert_type(parallel(conv(2, 1), relu(), merge="product"), Layer[Image, Image])
+assert_type(freeze(parallel(conv(2, 1), relu())), Layer[Image, Image])
+named("either", parallel(relu(), conv(2, 1)))
