@@ -6,13 +6,17 @@ the way out, so inside a network it reads ``lenet/conv2: `x` must ...``.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from types import FunctionType
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from funcnn.types import Array, Key, Shape
 
+T = TypeVar("T")
 Window = int | tuple[int, ...]
 
 
@@ -51,13 +55,21 @@ def refuse_type(who: str, text: str) -> NoReturn:
     raise RefusedType(who, text)
 
 
+def shown(value: object) -> str:
+    """What somebody gave, on one line of a message."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return f"an array of shape {value.shape}"
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    return text if len(text) <= 100 and "\n" not in text else f"a {type(value).__name__}"
+
+
 # --- options, checked once, when a layer is built -------------------------------------------------
 
 
 def integer(who: str, name: str, value: object, minimum: int | None = None) -> int:
     """An int (never a bool), at least `minimum`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        refuse_type(who, f"`{name}` must be an int, got {value!r}")
+        refuse_type(who, f"`{name}` must be an int, got {shown(value)}")
     if minimum is not None and value < minimum:
         refuse(who, f"`{name}` must be at least {minimum}, got {value}")
     return int(value)
@@ -67,7 +79,7 @@ def integers(who: str, name: str, value: object, count: int, minimum: int = 0) -
     """One int for each of `count` axes; a single int stands for all of them."""
     if isinstance(value, (tuple, list)):
         if len(value) != count:
-            refuse(who, f"`{name}` must be an int or {count} of them, got {value!r}")
+            refuse(who, f"`{name}` must be an int or {count} of them, got {shown(value)}")
         return tuple(integer(who, name, part, minimum) for part in value)
     return (integer(who, name, value, minimum),) * count
 
@@ -86,18 +98,19 @@ def number(
     if isinstance(value, (bool, np.bool_)) or not isinstance(
         value, (int, float, np.integer, np.floating)
     ):
-        refuse_type(who, f"`{name}` must be a number, got {value!r}")
+        refuse_type(who, f"`{name}` must be a number, got {shown(value)}")
     real = float(value)
-    bounds = [
-        (minimum is None or real >= minimum, f"at least {minimum}"),
-        (above is None or real > above, f"above {above}"),
-        (maximum is None or real <= maximum, f"at most {maximum}"),
-        (below is None or real < below, f"below {below}"),
-        (np.isfinite(real), "finite"),
-    ]
-    for holds, wanted in bounds:
-        if not holds:
-            refuse(who, f"`{name}` must be {wanted}, got {value!r}")
+    bounds = (
+        (minimum, operator.ge, "at least"),
+        (above, operator.gt, "above"),
+        (maximum, operator.le, "at most"),
+        (below, operator.lt, "below"),
+    )
+    for bound, holds, word in bounds:
+        if bound is not None and not holds(real, bound):
+            refuse(who, f"`{name}` must be {word} {bound}, got {shown(value)}")
+    if not math.isfinite(real):
+        refuse(who, f"`{name}` must be finite, got {shown(value)}")
     return real
 
 
@@ -105,15 +118,23 @@ def choice(who: str, name: str, value: object, options: tuple[str, ...]) -> str:
     """One of a few words."""
     if not isinstance(value, str) or value not in options:
         words = ", ".join(map(repr, options))
-        refuse(who, f"`{name}` must be one of {words}, got {value!r}")
+        refuse(who, f"`{name}` must be one of {words}, got {shown(value)}")
     return value
 
 
 def boolean(who: str, name: str, value: object) -> bool:
     """True or False, nothing that merely looks like it."""
     if not isinstance(value, (bool, np.bool_)):
-        refuse_type(who, f"`{name}` must be True or False, got {value!r}")
+        refuse_type(who, f"`{name}` must be True or False, got {shown(value)}")
     return bool(value)
+
+
+def instance(who: str, name: str, value: object, kind: type[T], words: str) -> T:
+    """A thing of some kind, and not the function that makes one."""
+    if not isinstance(value, kind):
+        hint = f": write {value.__name__}()" if isinstance(value, FunctionType) else ""
+        refuse_type(who, f"`{name}` must be {words}, got {shown(value)}{hint}")
+    return value
 
 
 def key(who: str, value: object) -> Key:
@@ -121,7 +142,7 @@ def key(who: str, value: object) -> Key:
     if not isinstance(value, Key):
         refuse_type(
             who,
-            f"`key` must be a funcnn Key, got {value!r}: write funcnn.random.key(0)",
+            f"`key` must be a funcnn Key, got {shown(value)}: write funcnn.random.key(0)",
         )
     return value
 
@@ -135,7 +156,7 @@ def shape(who: str, value: object, axes: str) -> tuple[int, ...]:
     if not isinstance(value, tuple) or not all(
         isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in value
     ):
-        refuse_type(who, f"`shape` must be a tuple of ints ({axes}), got {value!r}")
+        refuse_type(who, f"`shape` must be a tuple of ints ({axes}), got {shown(value)}")
     if len(value) != rank:
         refuse(who, f"`shape` must have {rank} axes ({axes}), got {value}")
     if any(n < (-1 if axis == 0 else 1) for axis, n in enumerate(value)):
@@ -154,7 +175,7 @@ def sizes(who: str, value: object) -> tuple[int, ...]:
     if not isinstance(value, tuple) or not all(
         isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in value
     ):
-        refuse_type(who, f"`shape` must be a tuple of ints, got {value!r}")
+        refuse_type(who, f"`shape` must be a tuple of ints, got {shown(value)}")
     if any(n < 0 for n in value):
         refuse(who, f"`shape` must not be negative, got {value}")
     return tuple(map(int, value))
@@ -167,7 +188,7 @@ def float_dtype(who: str, value: object) -> np.dtype[Any]:
     except TypeError:
         found = None
     if found is None or value is None or found not in (np.float32, np.float64):
-        refuse_type(who, f"`dtype` must be float32 or float64, got {value!r}")
+        refuse_type(who, f"`dtype` must be float32 or float64, got {shown(value)}")
     return found.newbyteorder("=")  # in the machine's own byte order
 
 
@@ -178,7 +199,7 @@ def integer_dtype(who: str, value: object) -> np.dtype[Any]:
     except TypeError:
         found = None
     if found is None or found.kind not in "iu":
-        refuse_type(who, f"`dtype` must be an integer dtype, got {value!r}")
+        refuse_type(who, f"`dtype` must be an integer dtype, got {shown(value)}")
     return found.newbyteorder("=")
 
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -134,10 +133,7 @@ class Initializer(NamedTuple):
 
 def initializer(who: str, name: str, value: object) -> Initializer:
     """An initializer, and not the function that makes one."""
-    if not isinstance(value, Initializer):
-        hint = f": write {value.__name__}()" if isinstance(value, FunctionType) else ""
-        _checks.refuse_type(who, f"`{name}` must be an Initializer, got {value!r}{hint}")
-    return value
+    return _checks.instance(who, name, value, Initializer, "an Initializer")
 
 
 # --- one value, or one distribution, whatever the shape -------------------------------------------

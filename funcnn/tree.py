@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from funcnn import numerics
-from funcnn._checks import refuse, refuse_type
+from funcnn._checks import array, float_dtype, number, refuse, refuse_type, shown
 from funcnn.types import Array, Params
 
 __all__ = [
@@ -143,10 +143,11 @@ def _map(fn: Callable[..., Any], node: Params, others: tuple[Any, ...]) -> Param
         parts = [other[key] for other in others]
         if isinstance(value, dict):
             mapped[key] = _map(fn, value, tuple(parts))
-        elif any(isinstance(part, dict) for part in parts):
-            raise _Mismatch
-        else:
-            mapped[key] = fn(value, *parts)
+            continue
+        for part in parts:
+            if isinstance(part, dict):
+                raise _Mismatch
+        mapped[key] = fn(value, *parts)
     return mapped
 
 
@@ -354,7 +355,8 @@ def scale(tree: Params, factor: float) -> Params:
     >>> tree.scale({"w": np.ones(2)}, 3)
     {'w': array([3., 3.])}
     """
-    return map(lambda leaf: leaf * leaf.dtype.type(factor), tree)
+    times = number("scale", "factor", factor)
+    return map(lambda leaf: leaf * leaf.dtype.type(times), tree)
 
 
 def cast(tree: Params, dtype: Any) -> Params:
@@ -378,8 +380,10 @@ def cast(tree: Params, dtype: Any) -> Params:
     {'w': array([1.], dtype=float32), 'step': array(3)}
     """
 
+    wanted = float_dtype("cast", dtype)
+
     def convert(leaf: Array) -> Array:
-        return leaf.astype(dtype) if leaf.dtype.kind == "f" else leaf
+        return leaf.astype(wanted) if leaf.dtype.kind == "f" else leaf
 
     return map(convert, tree)
 
@@ -453,6 +457,8 @@ def select(tree: Params, pattern: str | Callable[[str], bool]) -> Params:
     >>> tree.select({"conv1": {"weight": 1, "bias": 2}, "dense1": {"bias": 3}}, "*/bias")
     {'conv1': {'bias': 2}, 'dense1': {'bias': 3}}
     """
+    if not callable(pattern) and not isinstance(pattern, str):
+        refuse_type("select", f"`pattern` must be a str or a function, got {shown(pattern)}")
     fits = pattern if callable(pattern) else lambda path: fnmatchcase(path, pattern)
 
     def visit(path: str, node: Params) -> Params:
@@ -554,6 +560,7 @@ def unflatten(vector: Array, like: Params) -> Params:
     {'w': array([[1.],
            [2.]]), 'b': array([0.])}
     """
+    array("unflatten", vector, "vector")
     if np.shape(vector) != (count(like),):
         refuse("tree", f"`vector` must have shape ({count(like)},), got {np.shape(vector)}")
     cut: dict[str, Array] = {}

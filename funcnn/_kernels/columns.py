@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 
+from funcnn import _checks
 from funcnn._kernels.windows import Padding, Sizes, Window, output_size, window
 from funcnn.types import Array
 
@@ -62,12 +63,12 @@ def im2col(
            [3., 4., 6., 7.],
            [4., 5., 7., 8.]])
     """
+    _checks.any_ranked("im2col", x, 3)
     rank = x.ndim - 2
-    kernel = (kernel_size,) * rank if isinstance(kernel_size, int) else tuple(kernel_size)
-    win = window(kernel, stride, padding, dilation)
+    win = _window("im2col", x.shape, kernel_size, stride, padding, dilation)
     taps = patches(x, win)
     columns = np.array(taps, order="C")
-    return columns.reshape(x.shape[1] * math.prod(kernel), math.prod(columns.shape[1 + rank :]))
+    return columns.reshape(x.shape[1] * math.prod(win.kernel), math.prod(columns.shape[1 + rank :]))
 
 
 def col2im(
@@ -108,11 +109,36 @@ def col2im(
              [2., 4., 2.],
              [1., 2., 1.]]]])
     """
-    rank = len(shape) - 2
-    kernel = (kernel_size,) * rank if isinstance(kernel_size, int) else tuple(kernel_size)
-    win = window(kernel, stride, padding, dilation)
+    _checks.any_shape("col2im", shape, 3)
+    win = _window("col2im", shape, kernel_size, stride, padding, dilation)
     places = output_size(win, shape[2:])
-    return fold(columns.reshape(shape[1], *kernel, *places, shape[0]), shape[2:], win)
+    wanted = (shape[1] * math.prod(win.kernel), math.prod(places) * shape[0])
+    _checks.floating("col2im", columns, "columns")
+    _checks.exact_shape("col2im", columns.shape, wanted, "columns")
+    return fold(columns.reshape(shape[1], *win.kernel, *places, shape[0]), shape[2:], win)
+
+
+def _window(
+    who: str,
+    shape: tuple[int, ...],
+    kernel_size: Sizes,
+    stride: Sizes,
+    padding: Padding,
+    dilation: Sizes,
+) -> Window:
+    """A window with sizes that make sense, which fits into images of a shape."""
+    rank = len(shape) - 2
+    kernel = _checks.integers(who, "kernel_size", kernel_size, rank, 1)
+    strides = _checks.integers(who, "stride", stride, rank, 1)
+    steps = _checks.integers(who, "dilation", dilation, rank, 1)
+    pads = (padding,) * rank if isinstance(padding, int) else tuple(padding)
+    if len(pads) != rank:
+        _checks.refuse(who, f"`padding` must be an int or {rank} of them, got {padding!r}")
+    pairs = [_checks.integers(who, "padding", pad, 2) for pad in pads]
+    win = window(kernel, strides, tuple((low, high) for low, high in pairs), steps)
+    if min(output_size(win, shape[2:])) < 1:
+        _checks.refuse(who, f"`x` must not be smaller than the kernel {kernel}, got shape {shape}")
+    return win
 
 
 def padded(x: Array, window: Window, value: float = 0.0) -> Array:

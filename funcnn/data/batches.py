@@ -95,16 +95,25 @@ def is_on_disk(x: Any) -> bool:
     return isinstance(x, (np.memmap, _Prepared))
 
 
-def checked(who: str, dataset: object) -> Dataset:
+def checked(who: str, dataset: object, name: str = "dataset") -> Dataset:
     """A data set whose arrays have one length."""
     if not isinstance(dataset, Dataset):
-        _checks.refuse_type(who, f"`dataset` must be a Dataset, got {type(dataset).__name__}")
+        hint = ": write data.Dataset(x, y)" if isinstance(dataset, tuple) else ""
+        _checks.refuse_type(who, f"`{name}` must be a Dataset, got {type(dataset).__name__}{hint}")
+    examples(who, dataset.x, "x")
+    examples(who, dataset.y, "y")
     if len(dataset.x) != len(dataset.y):
         _checks.refuse(
             who,
             f"`x` and `y` must have one length, got {len(dataset.x)} and {len(dataset.y)}",
         )
     return dataset
+
+
+def examples(who: str, x: object, name: str) -> None:
+    """An array, or what stands in for one that is larger than the memory."""
+    if not isinstance(x, _Prepared) and not _checks.array(who, x, name).ndim:
+        _checks.refuse(who, f"`{name}` must have a batch axis, got shape ()")
 
 
 def split(key: Key, dataset: Dataset, fraction: float) -> tuple[Dataset, Dataset]:

@@ -126,6 +126,8 @@ def softmax_cross_entropy(
             return of_labels(logits, known)
         classes = logits.shape[-1]
         if known.dtype.kind == "f":
+            if known.shape == logits.shape[:-1]:
+                _checks.labels(who, known, classes)  # floats are none
             _checks.same_dtype(who, known, logits, "target", "the prediction is")
             shaped(who, known, logits.shape)
             of_class = class_weights(who, "class_weight", given, classes, logits.dtype)

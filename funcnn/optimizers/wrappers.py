@@ -25,9 +25,7 @@ __all__ = [
 
 def _optimizer(who: str, value: object) -> Optimizer:
     """An optimizer, and not the function that makes one."""
-    if not isinstance(value, Optimizer):
-        _checks.refuse_type(who, f"`optimizer` must be an Optimizer, got {value!r}")
-    return value
+    return _checks.instance(who, "optimizer", value, Optimizer, "an Optimizer")
 
 
 def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:

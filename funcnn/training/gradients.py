@@ -99,10 +99,8 @@ def value_and_grad(
     >>> list(grads)
     ['weight', 'bias']
     """
-    if not isinstance(net, Layer):
-        _checks.refuse_type("value_and_grad", f"`net` must be a layer, got {net!r}")
-    if not isinstance(loss, Loss):
-        _checks.refuse_type("value_and_grad", f"`loss` must be a loss, got {loss!r}")
+    _checks.instance("value_and_grad", "net", net, Layer, "a layer")
+    _checks.instance("value_and_grad", "loss", loss, Loss, "a loss")
     if workers is not None:
         _checks.integer("value_and_grad", "workers", workers, 1)
     keep_freed_memory()
@@ -128,19 +126,29 @@ def value_and_grad(
             return params_vjp(caches[i], _cut(dprediction, slices[i]))
 
         with single_blas_thread:
-            predictions, caches = zip(*run_tasks(forward, len(slices), workers), strict=True)
-            value, loss_cache = loss.apply(_join(predictions), y)
-            if np.ndim(value):
-                _checks.refuse(
-                    "value_and_grad",
-                    f"`loss` must give one number, got an array of shape {np.shape(value)}: "
-                    "take the mean or the sum",
-                )
-            dprediction = loss.vjp(loss_cache)
-            grads = _add_up(run_tasks(backward, len(slices), workers))
+            if len(slices) == 1:
+                prediction, cache = net.apply(params, x, key=key)
+                value, dprediction = _slope(loss, prediction, y)
+                grads, caches = params_vjp(cache, dprediction), (cache,)
+            else:
+                predictions, caches = zip(*run_tasks(forward, len(slices), workers), strict=True)
+                value, dprediction = _slope(loss, _join(predictions), y)
+                grads = _add_up(run_tasks(backward, len(slices), workers))
         return (value, grads, new_statistics(caches[0])) if statistics else (value, grads)
 
     return step
+
+
+def _slope(loss: Loss, prediction: Any, y: Any) -> tuple[Any, Any]:
+    """A loss that is one number, and its gradient."""
+    value, cache = loss.apply(prediction, y)
+    if np.ndim(value):
+        _checks.refuse(
+            "value_and_grad",
+            f"`loss` must give one number, got an array of shape {np.shape(value)}: "
+            "take the mean or the sum",
+        )
+    return value, loss.vjp(cache)
 
 
 def shards(examples: int) -> list[slice]:
@@ -169,7 +177,10 @@ def _examples(x: Any, y: Any) -> int:
     target = y
     while isinstance(target, tuple):
         target = target[0]
-    lengths = [np.shape(array)[0] if np.ndim(array) else 0 for array in (first, target)]
+    for name, array in (("x", first), ("y", target)):
+        if not _checks.array("value_and_grad", array, name).ndim:
+            _checks.refuse("value_and_grad", f"`{name}` must have a batch axis, got shape ()")
+    lengths = [len(first), len(target)]
     if lengths[0] != lengths[1]:
         _checks.refuse(
             "value_and_grad", f"`x` and `y` must have one length, got {lengths[0]} and {lengths[1]}"
@@ -186,17 +197,13 @@ def _cut(x: Any, part: slice) -> Any:
 
 def _join(parts: tuple[Any, ...]) -> Any:
     """The arrays of all parts behind one another."""
-    if len(parts) == 1:
-        return parts[0]
     if isinstance(parts[0], tuple):
         return tuple(_join(arrays) for arrays in zip(*parts, strict=True))
     return np.concatenate(parts)
 
 
 def _add_up(grads: list[Params]) -> Params:
-    """The sum of some trees, first to last."""
-    if len(grads) == 1:
-        return grads[0]
+    """The sum of two or more trees, first to last."""
     total = tree.add(grads[0], grads[1])  # a new tree: the rest may be added in place
 
     def accumulate(leaf: Array, other: Array) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 
 from funcnn import _checks, checkpoints, numerics
 from funcnn.data import Augmentation, Batches, Dataset
+from funcnn.data.batches import checked, examples
 from funcnn.metrics import Mean
 from funcnn.numerics._blas import single_blas_thread
 from funcnn.optimizers import Optimizer, learning_rate
@@ -140,6 +141,8 @@ def predict(
     >>> predict(dense(2), params, np.ones((1000, 3), np.float32)).shape
     (1000, 2)
     """
+    _checks.instance("predict", "net", net, Layer, "a layer")
+    examples("predict", x, "x")
     starts = range(0, max(len(x), 1), _PREDICTION_SHARD)
 
     def part(i: int) -> Array:
@@ -195,12 +198,25 @@ def evaluate(
     >>> evaluate(dense(1), params, zeros, mean_squared_error())
     {'loss': 0.0}
     """
+    _checks.instance("evaluate", "net", net, Layer, "a layer")
+    _checks.instance("evaluate", "loss", loss, Loss, "a loss")
+    checked("evaluate", dataset)
+    _metrics("evaluate", metrics)
     prediction = predict(net, params, dataset.x, workers=workers)
     target = np.asarray(dataset.y)
     record = {"loss": float(loss.apply(prediction, target)[0])}
     for name, metric in (metrics or {}).items():
         record[name] = float(metric(prediction, target))
     return record
+
+
+def _metrics(who: str, metrics: Mapping[str, Metric] | None) -> None:
+    """Refuse metrics without a name."""
+    if metrics is not None and not (
+        isinstance(metrics, Mapping) and all(map(callable, metrics.values()))
+    ):
+        got = _checks.shown(metrics)
+        _checks.refuse_type(who, f"`metrics` must be a dict of functions by name, got {got}")
 
 
 def fit(
@@ -293,8 +309,16 @@ def fit(
     >>> bool(result.history["loss"][-1] < result.history["loss"][0])
     True
     """
+    _checks.instance("fit", "net", net, Layer, "a layer")
+    _checks.instance("fit", "loss", loss, Loss, "a loss")
+    _checks.instance("fit", "optimizer", optimizer, Optimizer, "an Optimizer")
+    checked("fit", train, "train")
+    if validation is not None and not len(checked("fit", validation, "validation")):
+        _checks.refuse("fit", "`validation` must have at least one example")
+    _checks.key("fit", key)
     _checks.integer("fit", "epochs", epochs, 0)
     _checks.integer("fit", "batch_size", batch_size, 1)
+    _metrics("fit", metrics)
     if not len(train):
         _checks.refuse("fit", "`train` must have at least one example")
     if checkpoint_every is not None:

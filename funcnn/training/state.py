@@ -91,6 +91,8 @@ def train_state(
     >>> train_state(dense(2), optimizers.sgd(0.1), random.key(0), (8, 3)).params["weight"].shape
     (2, 3)
     """
+    _checks.instance("train_state", "net", net, Layer, "a layer")
+    _checks.instance("train_state", "optimizer", optimizer, Optimizer, "an Optimizer")
     if params is None:
         _, params = net.init(random.fold_in(_checks.key("train_state", key), "init"), shape)
     return TrainState(params, optimizer.init(params), key)
@@ -138,6 +140,7 @@ def train_step(
     >>> state.step, list(metrics)
     (1, ['loss'])
     """
+    _checks.instance("train_step", "optimizer", optimizer, Optimizer, "an Optimizer")
     gradients = value_and_grad(net, loss, statistics=True, workers=workers)
     keeps_statistics = has_trait(net.spec, "statistics")
 
