@@ -52,7 +52,7 @@ def test_each_runs_short(script: Path, tmp_path: Path) -> None:
         ("digits", lambda found: found >= 0.98),
         ("language_model", lambda found: found < 8.0),
         ("autoencoder", lambda found: found < 0.35),
-        ("optimizer_study", lambda found: found["Adam"] < 0.1),
+        ("optimizer_study", lambda found: found["Adam"] < 0.01),
     ],
 )
 def test_each_learns_what_it_should(
