@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,16 +26,51 @@ def prepare(x: Array) -> Array:
     return x
 
 
+_LARGE = 1 << 14  # numbers from which looking for a faster way pays
+_TERMS = range(16, 1 << 14)  # of one sum; adding more of them up in a row would cost digits
+
+
 def sum(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
     """Sum over one axis, several or all."""
+    if axis is not None and x.size >= _LARGE and x.dtype.kind == "f":
+        axes = {k % x.ndim for k in (axis if isinstance(axis, tuple) else (axis,))}
+        total = _sum_of_blocks(x, axes)
+        if total is not None:
+            return total if keepdims else total.squeeze(tuple(axes))
     return np.asarray(_reduce(x, axis, None, None, keepdims))
+
+
+def _sum_of_blocks(x: Array, axes: set[int]) -> Array | None:
+    """The sum, axes kept, where those summed over are neighbours in memory; else None.
+
+    A reduction walks short runs at half to a quarter of the speed of these two.
+    """
+    order = sorted(range(x.ndim), key=lambda k: (-x.strides[k], k))
+    lined = x.transpose(order)
+    summed = [place for place, k in enumerate(order) if k in axes]
+    if not lined.flags.c_contiguous or len(summed) != len(axes):
+        return None
+    first, after = summed[0], summed[-1] + 1
+    terms, inner = prod(lined.shape[first:after]), prod(lined.shape[after:])
+    if after - first != len(summed) or terms not in _TERMS or inner >= _LARGE:
+        return None
+    if inner == 1:
+        total = np.einsum("ij->i", lined.reshape(-1, terms))
+    else:
+        total = np.matmul(np.ones(terms, x.dtype), lined.reshape(-1, terms, inner))
+    kept = [1 if k in axes else x.shape[k] for k in order]
+    return np.asarray(total).reshape(kept).transpose(np.argsort(order))
 
 
 def sigmoid(x: Array) -> Array:
     """``1 / (1 + exp(-x))``, without overflow."""
     x = np.asarray(x)
     least = -88.0 if x.dtype == np.float32 else -709.0
-    return np.asarray(1 / (1 + np.exp(-np.maximum(x, least))))
+    out = np.asarray(x.clip(least, np.inf))  # much faster than the maximum of both
+    np.negative(out, out=out)
+    np.exp(out, out=out)
+    out += 1
+    return np.asarray(np.divide(1, out, out=out))
 
 
 def rsqrt(x: Array) -> Array:
@@ -76,4 +112,6 @@ def erf(x: Array) -> Array:
         above += p
         below *= square
         below += q
-    return np.asarray(np.clip(size * above / below, -1, 1))
+    above *= size
+    above /= below
+    return np.asarray(np.clip(above, -1, 1, out=above))
