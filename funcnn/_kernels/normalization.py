@@ -8,26 +8,39 @@ from typing import NamedTuple
 import numpy as np
 
 from funcnn import numerics
+from funcnn._kernels.broadcasting import stretched
 from funcnn.types import Array
 
 
-class Normalized(NamedTuple):
-    """What `normalize` gives; all but the values with size 1 along the axes that it averaged over."""
+class Centred(NamedTuple):
+    """What `centre` gives; all but the offsets with size 1 along the axes that it averaged over."""
 
-    values: Array
+    offset: Array
     rstd: Array
     mean: Array
     variance: Array
 
 
-def normalize(x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = True) -> Normalized:
-    """``(x - mean) / sqrt(variance + epsilon)``; if not `centred`, the mean counts as 0."""
+def centre(x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = True) -> Centred:
+    """``x - mean`` and ``1 / sqrt(variance + epsilon)``; if not `centred`, the mean counts as 0."""
     mean = numerics.mean(x, axes, keepdims=True) if centred else np.zeros((1,) * x.ndim, x.dtype)
-    offset = x - mean if centred else x
-    square = offset * offset
-    variance = numerics.mean(square, axes, keepdims=True)
-    rstd = numerics.rsqrt(variance + epsilon)
-    return Normalized(np.multiply(offset, rstd, out=square), rstd, mean, variance)
+    offset = x - stretched(mean, x) if centred else x
+    variance = numerics.mean(offset * offset, axes, keepdims=True)
+    return Centred(offset, numerics.rsqrt(variance + epsilon), mean, variance)
+
+
+def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) -> Array:
+    """``scale * offset * rstd + bias``, in one pass less where scale and rstd are both small."""
+    if scale is None:
+        out: Array = offset * stretched(rstd, offset)
+    elif rstd.size * scale.size < offset.size:
+        out = offset * stretched(rstd * scale, offset)
+    else:
+        out = offset * stretched(rstd, offset)
+        out *= scale
+    if bias is not None:
+        out += bias
+    return out
 
 
 def scale_gradients(dout: Array, values: Array, scale: Array) -> tuple[Array, Array]:
@@ -36,9 +49,9 @@ def scale_gradients(dout: Array, values: Array, scale: Array) -> tuple[Array, Ar
     return _sums(dout * values, others), _sums(dout, others)
 
 
-def normalize_gradients(
+def centre_gradients(
     dout: Array,
-    values: Array,
+    offset: Array,
     rstd: Array,
     scale: Array,
     axes: tuple[int, ...],
@@ -46,21 +59,24 @@ def normalize_gradients(
 ) -> tuple[Array, Array, Array]:
     """``dx``, ``dscale`` and ``dbias`` of ``scale * values + bias``; the scale broadcasts.
 
-    With ``dvalues = scale * dout``,
+    With ``values = offset * rstd`` and ``dvalues = scale * dout``,
     ``dx = rstd * (dvalues - mean(dvalues) - values * mean(dvalues * values))``.
     """
-    product = dout * values
+    product = dout * offset
     # Where one scale serves several elements it comes out of their sum, which is small.
     alike = tuple(axis for axis in axes if scale.shape[axis] == 1)
     weighted, total = _sums(product, alike), _sums(dout, alike)
+    if dout.size:  # over nothing the rstd is NaN, but the sums are 0
+        weighted *= stretched(rstd, weighted)
     others = tuple(axis for axis, size in enumerate(scale.shape) if size == 1)
     dscale, dbias = _sums(weighted, others), _sums(total, others)
     factor = rstd / rstd.dtype.type(prod(dout.shape[axis] for axis in axes))
-    share = _scaled_sums(weighted, scale, axes) * factor
-    dx = dout * (scale * rstd)
-    dx -= np.multiply(values, share, out=product)
+    share = _scaled_sums(weighted, scale, axes) * (factor * rstd)
+    dx = dout * stretched(scale * rstd, dout)
+    np.multiply(offset, stretched(share, offset), out=product)
+    dx -= product
     if centred:
-        dx -= _scaled_sums(total, scale, axes) * factor
+        dx -= stretched(_scaled_sums(total, scale, axes) * factor, dx)
     return dx, dscale, dbias
 
 

@@ -125,16 +125,14 @@ def batch_norm(
             out = x * (scale * rstd)
             out += (spread(params["bias"], rank) if affine else 0) - mean * (scale * rstd)
             return out, {"x": x, "mean": mean, "rstd": rstd, "scale": scale}
-        values, rstd, mean, variance = kernels.normalize(x, other_axes(rank), epsilon)
-        cache: dict[str, Any] = {"normalized": values, "rstd": rstd, "scale": scale}
+        offset, rstd, mean, variance = kernels.centre(x, other_axes(rank), epsilon)
+        cache: dict[str, Any] = {"offset": offset, "rstd": rstd, "scale": scale}
         if track_running:
             count = x.size // mean.size
             new = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
             cache["running"] = {name: moved(params[name], new[name]) for name in new}
-        if affine:
-            values = values * scale
-            values += spread(params["bias"], rank)
-        return values, cache
+        weights = (scale, spread(params["bias"], rank)) if affine else (None, None)
+        return kernels.scaled(offset, rstd, *weights), cache
 
     def moved(old: Array, new: Array) -> Array:
         """A running statistic that has taken a step towards the batch's."""
@@ -142,13 +140,13 @@ def batch_norm(
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         rstd, scale = cache["rstd"], cache["scale"]
-        _checks.gradient("batch_norm", dout, cache["x" if "x" in cache else "normalized"].shape)
+        _checks.gradient("batch_norm", dout, cache["x" if "x" in cache else "offset"].shape)
         if "x" in cache:  # the statistics were constants
             dscale, dbias = kernels.scale_gradients(dout, cache["x"] - cache["mean"], scale)
             dscale, dx = dscale * rstd, dout * (scale * rstd)
         else:
-            values, axes = cache["normalized"], other_axes(dout.ndim)
-            dx, dscale, dbias = kernels.normalize_gradients(dout, values, rstd, scale, axes)
+            offset, axes = cache["offset"], other_axes(dout.ndim)
+            dx, dscale, dbias = kernels.centre_gradients(dout, offset, rstd, scale, axes)
         dparams = {"scale": dscale.reshape(-1), "bias": dbias.reshape(-1)} if affine else {}
         for name in starts.keys() - dparams.keys():
             dparams[name] = np.zeros(rstd.size, rstd.dtype)
@@ -442,19 +440,18 @@ def _within_examples(
             for axis, size in zip(along, leaf.shape, strict=True):
                 _checks.sized(who, x, axis, size, f"elements along axis {axis}")
             _checks.same_dtype(who, x, leaf)
-        values, rstd, _, _ = kernels.normalize(x.reshape(view), axes, epsilon, centred)
-        factor = params["scale"].reshape(beside) if scale else np.ones((1,) * len(view), x.dtype)
-        out = values * factor if scale else values
-        if bias:
-            out += params["bias"].reshape(beside)
-        cache = {"normalized": values, "rstd": rstd, "scale": factor, "shape": x.shape}
+        offset, rstd, _, _ = kernels.centre(x.reshape(view), axes, epsilon, centred)
+        leaves = {name: leaf.reshape(beside) for name, leaf in params.items()}
+        out = kernels.scaled(offset, rstd, leaves.get("scale"), leaves.get("bias"))
+        factor = leaves.get("scale", np.ones((1,) * len(view), x.dtype))
+        cache = {"offset": offset, "rstd": rstd, "scale": factor, "shape": x.shape}
         return out.reshape(x.shape), cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         _checks.gradient(who, dout, cache["shape"])
         view, axes, along, _ = layout(dout.shape)
-        dx, dscale, dbias = kernels.normalize_gradients(
-            dout.reshape(view), cache["normalized"], cache["rstd"], cache["scale"], axes, centred
+        dx, dscale, dbias = kernels.centre_gradients(
+            dout.reshape(view), cache["offset"], cache["rstd"], cache["scale"], axes, centred
         )
         slopes, sizes = {"scale": dscale, "bias": dbias}, [dout.shape[axis] for axis in along]
         return {name: slopes[name].reshape(sizes) for name in starts}, dx.reshape(dout.shape)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import _checks, random
+from funcnn._kernels.broadcasting import stretched
 from funcnn._kernels.channels import channel_axis
 from funcnn.types import Array, Cache, Key, Params, Preserving, Shape, Spec
 
@@ -169,7 +170,7 @@ def _dropping(spec: Spec, min_rank: int, mask_shape: Callable[[Shape], Shape]) -
 
     def dropped(x: Array, mask: Array) -> Array:
         """``x`` times ``mask / (1 - rate)``, its own linear pullback."""
-        return np.asarray(x * (mask * x.dtype.type(scale)))
+        return np.asarray(x * stretched(mask * x.dtype.type(scale), x))
 
     return Preserving(init, apply, vjp, spec)
 
