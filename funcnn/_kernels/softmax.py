@@ -10,25 +10,36 @@ from funcnn.types import Array
 
 def softmax(x: Array, axis: int = -1) -> Array:
     """``exp(x) / sum(exp(x))``; an empty axis is the caller's to refuse."""
-    out: Array = numerics.exp(x - np.max(x, axis, keepdims=True))
+    out: Array = numerics.exp(x - _largest(x, axis))
     out /= numerics.sum(out, axis, keepdims=True)
     return out
 
 
 def log_softmax(x: Array, axis: int = -1) -> Array:
     """``x - log(sum(exp(x)))``."""
-    out: Array = x - np.max(x, axis, keepdims=True)
+    out: Array = x - _largest(x, axis)
     out -= numerics.log(numerics.sum(numerics.exp(out), axis, keepdims=True))
     return out
 
 
 def softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Array:
     """``dx = y * (dy - sum(dy * y))``."""
-    dx: Array = out * (dout - numerics.sum(dout * out, axis, keepdims=True))
+    dx: Array = dout * out
+    total = numerics.sum(dx, axis, keepdims=True)
+    np.subtract(dout, total, out=dx)
+    dx *= out
     return dx
 
 
 def log_softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Array:
     """``dx = dy - softmax(x) * sum(dy)``."""
-    dx: Array = dout - numerics.exp(out) * numerics.sum(dout, axis, keepdims=True)
-    return dx
+    dx: Array = numerics.exp(out)
+    dx *= numerics.sum(dout, axis, keepdims=True)
+    return np.subtract(dout, dx, out=dx)
+
+
+def _largest(x: Array, axis: int) -> Array:
+    """The maximum, axis kept. Along neighbours in memory `argmax` is two to three times faster."""
+    if x.strides[axis] != x.itemsize:
+        return np.asarray(np.max(x, axis, keepdims=True))
+    return np.take_along_axis(x, np.argmax(x, axis, keepdims=True), axis)

@@ -84,9 +84,32 @@ def _elementwise(
     """One function for every element; `slope` is its derivative, computed from ``x`` or ``out``."""
 
     def pullback(kept: Array, dout: Array) -> Any:
-        return np.multiply(dout, slope(kept))
+        d = slope(kept)  # fresh memory, so what comes out may lie in it
+        return np.multiply(dout, d, out=d if d.dtype == dout.dtype else None)
 
     return _activation(spec, forward, pullback, of, lambda shape: shape)
+
+
+def _gated(
+    spec: Spec, gate: Callable[[Array], Array], slope: Callable[[Array, Array], Array]
+) -> Preserving:
+    """``x`` times its `gate`, which is kept, as it costs most; `slope` takes ``x`` and the gate."""
+    who = spec.kind
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return _checks.any_shape(who, shape), {}
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _checks.leaves(who, params, {})
+        g = gate(_checks.floating(who, x))
+        return x * g, {"x": x, "gate": g}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        x, g = cache["x"], cache["gate"]
+        _checks.gradient(who, dout, x.shape)
+        return {}, dout * slope(x, g)
+
+    return Preserving(init, apply, vjp, spec)
 
 
 def _along_axis(
@@ -130,7 +153,10 @@ def _negative(x: Array) -> Array:
 
 def _choose(condition: Array, yes: float, no: Array | float, dtype: np.dtype[Any]) -> Array:
     """``where(condition, yes, no)`` for finite `yes` and `no`."""
-    chosen = np.asarray(condition * dtype.type(yes))
+    chosen = condition.astype(dtype)
+    if yes == 1 and not isinstance(no, np.ndarray) and 0 <= no <= 1:
+        return chosen.clip(no, 1, out=chosen)
+    chosen *= dtype.type(yes)
     chosen += ~condition * (no if isinstance(no, np.ndarray) else dtype.type(no))
     return chosen
 
@@ -297,8 +323,13 @@ def threshold(threshold: float, value: float) -> Preserving:
     value = _checks.number("threshold", "value", value)
 
     def forward(x: Array) -> Any:
-        kept = x > level  # clipped before it is chosen: minus infinity times 0 is NaN
-        return x.clip(level, np.inf) * kept + _choose(kept, 0, value, x.dtype)
+        kept = (x > level).astype(x.dtype)
+        out = x.clip(level, np.inf)  # before it is chosen: minus infinity times 0 is NaN
+        out *= kept
+        np.subtract(1, kept, out=kept)
+        kept *= x.dtype.type(value)
+        out += kept
+        return out
 
     def slope(x: Array) -> Any:
         return x > level
@@ -347,6 +378,8 @@ def leaky_relu(negative_slope: float = 0.01) -> Preserving:
     negative_slope = _checks.number("leaky_relu", "negative_slope", negative_slope)
 
     def forward(x: Array) -> Any:
+        if 0 < negative_slope <= 1:
+            return np.maximum(x, x * negative_slope)
         return _positive(x) + negative_slope * _negative(x)
 
     def slope(x: Array) -> Any:
@@ -598,27 +631,47 @@ def gelu(approximate: str = "none") -> Preserving:
     spec = Spec(gelu, options={"approximate": approximate})
 
     def probability(x: Array) -> Any:
-        return 0.5 + 0.5 * numerics.erf(x * math.sqrt(0.5))
+        p = np.asarray(numerics.erf(x * math.sqrt(0.5)))
+        p += 1
+        p *= 0.5
+        return p
 
-    def forward(x: Array) -> Any:
-        return x * probability(x)
+    def slope(x: Array, p: Array) -> Any:
+        d = x * x
+        d *= -0.5
+        d = np.asarray(numerics.exp(d))
+        d *= 1 / math.sqrt(2 * math.pi)
+        d *= x
+        d += p
+        return d
 
-    def slope(x: Array) -> Any:
-        return probability(x) + x * numerics.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    def gate(x: Array) -> Any:
+        """``(1 + t) / 2``."""
+        u = x * x
+        u *= 0.044715
+        u += 1
+        u *= x
+        u *= math.sqrt(2 / math.pi)
+        g = np.asarray(numerics.tanh(u))
+        g += 1
+        g *= 0.5
+        return g
 
-    def bend(x: Array) -> Any:
-        return numerics.tanh(math.sqrt(2 / math.pi) * x * (1 + 0.044715 * x * x))
-
-    def forward_tanh(x: Array) -> Any:
-        return 0.5 * x * (1 + bend(x))
-
-    def slope_tanh(x: Array) -> Any:
-        t, du = bend(x), math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
-        return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * du
+    def slope_tanh(x: Array, g: Array) -> Any:
+        """``g (1 + 2 x (1 - g) du/dx)``, as ``1 - t^2 = 4 g (1 - g)``."""
+        d = x * x
+        d *= 3 * 0.044715
+        d += 1
+        d *= 2 * math.sqrt(2 / math.pi)
+        d *= x
+        d *= 1 - g
+        d += 1
+        d *= g
+        return d
 
     if approximate == "tanh":
-        return _elementwise(spec, forward_tanh, slope_tanh)
-    return _elementwise(spec, forward, slope)
+        return _gated(spec, gate, slope_tanh)
+    return _gated(spec, probability, slope)
 
 
 def silu() -> Preserving:
@@ -651,14 +704,14 @@ def silu() -> Preserving:
     array([-0.2689,  1.7616])
     """
 
-    def forward(x: Array) -> Any:
-        return x * numerics.sigmoid(x)
+    def slope(x: Array, s: Array) -> Any:
+        d = 1 - s
+        d *= x
+        d += 1
+        d *= s
+        return d
 
-    def slope(x: Array) -> Any:
-        s = numerics.sigmoid(x)
-        return s * (1 + x * (1 - s))
-
-    return _elementwise(Spec(silu), forward, slope)
+    return _gated(Spec(silu), numerics.sigmoid, slope)
 
 
 def mish() -> Preserving:
@@ -691,14 +744,13 @@ def mish() -> Preserving:
     array([-0.3034,  1.944 ])
     """
 
-    def forward(x: Array) -> Any:
-        return x * numerics.tanh(numerics.softplus(x))
+    def gate(x: Array) -> Any:
+        return numerics.tanh(numerics.softplus(x))
 
-    def slope(x: Array) -> Any:
-        t = numerics.tanh(numerics.softplus(x))
+    def slope(x: Array, t: Array) -> Any:
         return t + x * (1 - t * t) * numerics.sigmoid(x)
 
-    return _elementwise(Spec(mish), forward, slope)
+    return _gated(Spec(mish), gate, slope)
 
 
 def softplus(beta: float = 1.0) -> Preserving:
@@ -777,7 +829,9 @@ def sigmoid() -> Preserving:
     """
 
     def slope(out: Array) -> Any:
-        return out * (1 - out)
+        d = np.subtract(1, out)
+        d *= out
+        return d
 
     return _elementwise(Spec(sigmoid), numerics.sigmoid, slope, "out")
 
@@ -808,7 +862,8 @@ def log_sigmoid() -> Preserving:
     """
 
     def forward(x: Array) -> Any:
-        return -numerics.softplus(-x)
+        out = np.asarray(numerics.softplus(-x))
+        return np.negative(out, out=out)
 
     def slope(x: Array) -> Any:
         return numerics.sigmoid(-x)
@@ -848,10 +903,15 @@ def hard_sigmoid() -> Preserving:
     """
 
     def forward(x: Array) -> Any:
-        return np.clip(x + 3, 0, 6) / 6
+        out = x + 3
+        np.clip(out, 0, 6, out=out)
+        out /= 6
+        return out
 
     def slope(x: Array) -> Any:
-        return np.multiply(np.abs(x) < 3, x.dtype.type(1 / 6))
+        d = (np.abs(x) < 3).astype(x.dtype)
+        d /= 6
+        return d
 
     return _elementwise(Spec(hard_sigmoid), forward, slope)
 
@@ -887,10 +947,17 @@ def hard_swish() -> Preserving:
     """
 
     def forward(x: Array) -> Any:
-        return x * np.clip(x + 3, 0, 6) / 6
+        out = x + 3
+        np.clip(out, 0, 6, out=out)
+        out *= x
+        out /= 6
+        return out
 
     def slope(x: Array) -> Any:
-        return (np.abs(x) < 3) * (np.clip(x, -3, 3) / 3 + 0.5) + (x >= 3)
+        d = x / 3
+        d += 0.5
+        np.copyto(d, d.clip(0, 1), where=np.abs(x) >= 3)  # there it is 0 or 1
+        return d
 
     return _elementwise(Spec(hard_swish), forward, slope)
 
@@ -1218,7 +1285,8 @@ def softmin(axis: int = -1) -> Preserving:
         return kernels.softmax(-x, axis)
 
     def pullback(out: Array, dout: Array) -> Any:
-        return -kernels.softmax_gradient(out, dout, axis)
+        dx = kernels.softmax_gradient(out, dout, axis)
+        return np.negative(dx, out=dx)
 
     return _along_axis(Spec(softmin, options={"axis": axis}), forward, pullback, "out", axis)
 
