@@ -66,7 +66,9 @@ def build(case: Case, variant: str) -> Callable[[], object]:
 def layer(entry: catalogue.Entry) -> Callable[[], object]:
     """Forward and backward of one layer, in training, as `value_and_grad` would run it."""
     keep_freed_memory()
-    net: funcnn.Layer[Any, Any] = eval(entry.ours, {**vars(models), **vars(funcnn)})
+    kind = entry.ours.partition("(")[0]
+    home = funcnn if hasattr(funcnn, kind) else models
+    net: funcnn.Layer[Any, Any] = eval(entry.ours, {kind: getattr(home, kind)})
     _, params = net.init(funcnn.random.key(0), entry.shape)
     x = natural(catalogue.inputs(entry), entry.sequence)
     key = funcnn.random.key(1) if net.spec.traits & {"stochastic", "statistics"} else None
