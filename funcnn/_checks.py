@@ -300,8 +300,11 @@ def labels(who: str, target: Array, classes: int, name: str = "target") -> Array
     array(who, target, name)
     if target.dtype.kind not in "iu":
         refuse_type(who, f"`{name}` must be integers, got {target.dtype}")
-    if target.size and (target.min() < 0 or target.max() >= classes):
-        worst = target.min() if target.min() < 0 else target.max()
+    if not target.size:
+        return target
+    least, most = np.minimum.reduce(target, None), np.maximum.reduce(target, None)
+    if least < 0 or most >= classes:
+        worst = least if least < 0 else most
         refuse(who, f"`{name}` must lie in 0..{classes - 1}, got {worst}")
     return target
 

@@ -29,8 +29,9 @@ class Flat(NamedTuple):
 
     ``total`` numbers has a channel with its padding; a tap sees ``run`` of them, from its offset, at
     most ``total - run``. ``offsets`` are those of one step of a tap along each axis. The output is
-    the part ``inside`` of ``wide``, whose rows are as long as the image's. ``image`` is the part of
-    a ``framed`` image that is not padding. ``batch_last`` and ``batch_first`` permute axes.
+    the part ``inside`` of ``wide``, whose rows are as long as the image's; ``biases`` is the shape
+    that adds to it. ``image`` is the part of a ``framed`` image that is not padding. ``batch_last``
+    and ``batch_first`` permute axes.
     """
 
     total: int
@@ -40,6 +41,7 @@ class Flat(NamedTuple):
     inside: tuple[slice, ...]
     framed: Shape
     image: tuple[slice, ...]
+    biases: Shape
     batch_last: Shape
     batch_first: Shape
 
@@ -66,6 +68,7 @@ def flat(x_shape: Shape, outs: int, window: Window) -> Flat:
         (slice(None), *(slice(p) for p in places)),
         (channels, *framed, batch),
         (slice(None), *(slice(low, low + n) for n, (low, _) in pads)),
+        (outs, *(1,) * (rank + 1)),
         (*range(1, rank + 2), 0),
         (rank + 1, *range(rank + 1)),
     )
@@ -78,7 +81,7 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Arr
     wide = scratch("wide", sizes.wide, x.dtype)
     numerics.matmul(_rows(np.ascontiguousarray(weight)), columns, out=_rows(wide)[:, : sizes.run])
     out = wide[sizes.inside]
-    out = out.copy() if bias is None else out + bias.reshape(-1, *(1,) * (x.ndim - 1))
+    out = out.copy() if bias is None else out + bias.reshape(sizes.biases)
     return out.transpose(sizes.batch_first)
 
 

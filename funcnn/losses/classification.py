@@ -181,7 +181,8 @@ def softmax_cross_entropy(
 
 def _entries(labels: Array, classes: int) -> Array:
     """Where each label's entry lies among all entries."""
-    at: Array = np.arange(0, labels.size * classes, classes) + labels.reshape(-1).astype(np.intp)
+    at: Array = np.arange(0, labels.size * classes, classes)
+    at += labels.reshape(-1).astype(np.intp, copy=False)
     return at
 
 

@@ -20,15 +20,17 @@ class _SingleThread(AbstractContextManager[None]):
         self._lock = Lock()
         self._inside = 0
         self._libraries: list[Any] | None = None
-        self._before: list[int] = []
+        self._before: list[tuple[Any, int]] = []
 
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
                 if self._libraries is None:
                     self._libraries = _blas_libraries()
-                self._before = [library.get_num_threads() for library in self._libraries]
-                self._set([1] * len(self._before))
+                found = [(library, library.get_num_threads()) for library in self._libraries]
+                self._before = [(library, count) for library, count in found if count != 1]
+                for library, _ in self._before:
+                    library.set_num_threads(1)
             self._inside += 1
 
     def __exit__(
@@ -40,12 +42,8 @@ class _SingleThread(AbstractContextManager[None]):
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._set(self._before)
-
-    def _set(self, counts: list[int]) -> None:
-        for library, count in zip(self._libraries or [], counts, strict=True):
-            if library.get_num_threads() != count:
-                library.set_num_threads(count)
+                for library, count in self._before:
+                    library.set_num_threads(count)
 
 
 def _blas_libraries() -> list[Any]:

@@ -372,7 +372,10 @@ def sgd_update(params: Params, grads: Params, lr: float) -> Params:
                 "sgd_update",
                 f"`grads` must have the shapes of `params`, got {gradient.shape} for {leaf.shape}",
             )
-        moved = np.multiply(gradient, leaf.dtype.type(rate))
-        return np.asarray(np.subtract(leaf, moved, out=moved if moved.ndim else None))
+        moved: Array = np.multiply(gradient, leaf.dtype.type(rate))
+        if not moved.ndim:
+            return np.asarray(leaf - moved)
+        np.subtract(leaf, moved, out=moved)
+        return moved
 
     return tree.map(step, params, grads)
