@@ -21,7 +21,7 @@ def name_children(who: str, layers: tuple[Any, ...]) -> list[Child]:
     for layer in layers:
         if not isinstance(layer, Layer):
             hint = f": write {layer.__name__}()" if callable(layer) else ""
-            if isinstance(layer, (list, tuple)):
+            if type(layer) in (list, tuple):
                 hint = f": write {who}(*layers)"
             _checks.refuse_type(who, f"every child must be a layer, got {layer!r}{hint}")
         spec = named_after(layer.spec)
