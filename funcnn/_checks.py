@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
+from functools import lru_cache
 from types import FunctionType
 from typing import Any, NoReturn, TypeVar
 
@@ -331,13 +332,16 @@ def leaves(who: str, params: object, shapes: Mapping[str, tuple[int | None, ...]
                     f"`params[{name!r}]` must be {dtype} as `params[{other!r}]` is, got {leaf.dtype}",
                 )
             dtype = leaf.dtype
-        if leaf.shape == wanted_shape:
-            continue
-        pairs = zip(wanted_shape, leaf.shape, strict=False)
-        if leaf.ndim != len(wanted_shape) or not all(want in (None, got) for want, got in pairs):
+        if leaf.shape != wanted_shape and not _fits(leaf.shape, wanted_shape):
             shown = "(" + ", ".join("*" if n is None else str(n) for n in wanted_shape)
             shown += ",)" if len(wanted_shape) == 1 else ")"
             refuse(who, f"`params[{name!r}]` must have shape {shown}, got {leaf.shape}")
+
+
+@lru_cache(maxsize=1024)
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    pairs = zip(wanted, shape, strict=False)
+    return len(shape) == len(wanted) and all(want in (None, got) for want, got in pairs)
 
 
 def children(who: str, params: object, names: Shape) -> dict[str, Any]:

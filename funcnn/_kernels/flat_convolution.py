@@ -30,8 +30,9 @@ class Flat(NamedTuple):
     ``total`` numbers has a channel with its padding; a tap sees ``run`` of them, from its offset, at
     most ``total - run``. ``offsets`` are those of one step of a tap along each axis. The output is
     the part ``inside`` of ``wide``, whose rows are as long as the image's; ``biases`` is the shape
-    that adds to it. ``image`` is the part of a ``framed`` image that is not padding. ``batch_last``
-    and ``batch_first`` permute axes.
+    that adds to it. In `input_gradient`, ``back`` are the steps from channel to channel, from tap to
+    tap along the axes ``taps``, and from number to number. ``image`` is the part of a ``framed``
+    image that is not padding. ``batch_last`` and ``batch_first`` permute axes.
     """
 
     total: int
@@ -42,6 +43,8 @@ class Flat(NamedTuple):
     framed: Shape
     image: tuple[slice, ...]
     biases: Shape
+    back: Shape
+    taps: Shape
     batch_last: Shape
     batch_first: Shape
 
@@ -60,15 +63,24 @@ def flat(x_shape: Shape, outs: int, window: Window) -> Flat:
     places = output_size(window, tuple(spatial))
     steps = [math.prod(framed[axis + 1 :]) * batch for axis in range(rank)]
     pads = zip(spatial, window.padding, strict=True)
+    total = math.prod(framed) * batch
+    offsets = tuple(d * step for d, step in zip(window.dilation, steps, strict=True))
+    runs = [math.prod(window.kernel[axis + 1 :]) * total for axis in range(rank)]
     return Flat(
-        math.prod(framed) * batch,
+        total,
         batch + sum((p - 1) * step for p, step in zip(places, steps, strict=True)),
-        tuple(d * step for d, step in zip(window.dilation, steps, strict=True)),
+        offsets,
         (outs, places[0], *framed[1:], batch),
         (slice(None), *(slice(p) for p in places)),
         (channels, *framed, batch),
         (slice(None), *(slice(low, low + n) for n, (low, _) in pads)),
         (outs, *(1,) * (rank + 1)),
+        (
+            math.prod(window.kernel) * total,
+            *(run - offset for run, offset in zip(runs, offsets, strict=True)),
+            1,
+        ),
+        tuple(range(1, rank + 1)),
         (*range(1, rank + 2), 0),
         (rank + 1, *range(rank + 1)),
     )
@@ -112,13 +124,9 @@ def input_gradient(dout: Array, weight: Array, x_shape: Shape, window: Window) -
     made.fill(0)
     runs = made[total - run :].reshape(taps, total)[:, :run]
     numerics.matmul(filters.T, _slopes(dout, sizes), out=runs)
-    strides, step = [size], total * size
-    for kernel, offset in zip(window.kernel[::-1], sizes.offsets[::-1], strict=True):
-        strides.insert(0, step - offset * size)
-        step *= kernel
-    shape = (*weight.shape[1:], total)
-    seen = np.ndarray(shape, dout.dtype, made, (total - run) * size, (step, *strides))
-    dx = numerics.sum(seen, tuple(range(1, len(shape) - 1))).reshape(sizes.framed)
+    shape, strides = (*weight.shape[1:], total), tuple([step * size for step in sizes.back])
+    seen = np.ndarray(shape, dout.dtype, made, (total - run) * size, strides)
+    dx = numerics.sum(seen, sizes.taps).reshape(sizes.framed)
     return np.ascontiguousarray(dx[sizes.image]).transpose(sizes.batch_first)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from funcnn import _checks, random
 from funcnn._kernels import linear
 from funcnn.initializers import Initializer, initializer, lecun_normal, variance_scaling, zeros
-from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Vector
+from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, Vector
 
 __all__ = ["bilinear", "dense"]
 
@@ -65,6 +65,9 @@ def dense(
     bias = _checks.boolean("dense", "bias", bias)
     weight_init = initializer("dense", "weight_init", weight_init)
     bias_init = initializer("dense", "bias_init", bias_init)
+    shapes: dict[str, tuple[int | None, ...]] = {"weight": (out_features, None)}
+    if bias:
+        shapes["bias"] = (out_features,)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         batch, features = _checks.shape("dense", shape, "N, F")
@@ -75,7 +78,8 @@ def dense(
         return (batch, out_features), params
 
     def apply(params: Params, x: Vector, *, key: Key | None = None) -> tuple[Vector, Cache]:
-        weight = _weight(params)
+        _checks.leaves("dense", params, shapes)
+        weight = params["weight"]
         _checks.ranked("dense", x, "N, F")
         _checks.sized("dense", x, 1, weight.shape[1], "features")
         _checks.same_dtype("dense", x, weight)
@@ -90,14 +94,6 @@ def dense(
     def vjp(cache: Cache, dout: Vector) -> tuple[Params, Vector]:
         dparams = params_vjp(cache, dout)
         return dparams, linear.affine_input_gradient(cache["x"], cache["weight"], dout)
-
-    def _weight(params: Params) -> Array:
-        shapes = {"weight": (out_features, None), "bias": (out_features,)}
-        if not bias:
-            del shapes["bias"]
-        _checks.leaves("dense", params, shapes)
-        weight: Array = params["weight"]
-        return weight
 
     options = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
     return Layer(init, apply, vjp, Spec(dense, (out_features,), options), params_vjp)
