@@ -1,0 +1,114 @@
+"""The package: light to import, whole without its extras, each named where it is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import tomllib
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+
+import funcnn
+from funcnn import checkpoints, looking
+from funcnn.training.events import tensorboard
+
+ROOT = Path(__file__).parent.parent
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = {"matplotlib", "tqdm", "safetensors", "tensorboardX", "torch", "jax"}
+
+
+def _loaded(program: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded for a program, beyond NumPy's own."""
+    shown = f"import sys, numpy; a = set(sys.modules); {program}; print(*(set(sys.modules) - a))"
+    run = subprocess.run(
+        [sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(run.stdout.split())
+
+
+def test_importing_takes_few_modules() -> None:
+    loaded = _loaded("import funcnn")
+    assert "funcnn" in loaded
+    assert len(loaded) <= 5
+    assert not {name.split(".")[0] for name in loaded} & EXTRAS
+    assert not any(name.startswith("numpy.random") for name in loaded)
+
+
+def test_training_takes_no_extra() -> None:
+    program = """
+from funcnn import data, dense, fit, flatten, optimizers, random, serial, softmax_cross_entropy
+small = data.digits().take(slice(64))
+net = serial(flatten(), dense(10))
+adam = optimizers.adam(0.1)
+fit(net, softmax_cross_entropy(), adam, small, key=random.key(0), epochs=1, progress=False)
+"""
+    loaded = _loaded(f"exec({program!r})")
+    assert "funcnn.training.loop" in loaded
+    assert not {name.split(".")[0] for name in loaded} & EXTRAS
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "use"),
+    [
+        ("matplotlib", "plot", lambda path: looking.curves({"loss": np.ones(1)})),
+        ("safetensors", "safetensors", lambda path: checkpoints.save_safetensors(path, {})),
+        ("safetensors", "safetensors", lambda path: checkpoints.load_safetensors(path)),
+        ("tensorboardX", "tensorboard", tensorboard),
+    ],
+)
+def test_a_missing_extra_is_named_in_one_line(
+    module: str, extra: str, use: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    with pytest.raises(ImportError) as caught:
+        use(tmp_path / "file")
+    assert str(caught.value) == f"{module} is needed: pip install funcnn[{extra}]"
+    wanted = PROJECT["project"]["optional-dependencies"][extra]
+    assert [text.partition(">")[0] for text in wanted] == [module]
+
+
+def test_what_is_shipped() -> None:
+    here = Path(funcnn.__file__).parent
+    assert (here / "py.typed").is_file()
+    assert (here / "data" / "digits_8x8.npz").is_file()
+    assert (ROOT / "LICENSE").is_file()
+    assert PROJECT["project"]["license-files"] == ["LICENSE"]
+    assert PROJECT["project"]["version"] == funcnn.__version__
+    shipped = PROJECT["tool"]["setuptools"]["package-data"]["funcnn"]
+    other = {path for path in here.rglob("*") if path.suffix not in {".py", ".pyc"} and path.is_file()}
+    assert other == {path for pattern in shipped for path in here.glob(pattern)}
+
+
+@pytest.mark.slow
+def test_wheel_and_archive(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", minversion="77", reason="setuptools 77 is not installed")
+    copy = tmp_path / "copy"
+    copied = "pyproject.toml MANIFEST.in LICENSE README.md funcnn tests"
+    program = f"""
+import os, shutil
+from pathlib import Path
+copy = Path({str(copy)!r}); copy.mkdir()
+for name in {copied.split()!r}:
+    at = Path({str(ROOT)!r}, name)
+    skip = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(at, copy / name, ignore=skip) if at.is_dir() else shutil.copy(at, copy)
+os.chdir(copy)
+from setuptools import build_meta
+build_meta.build_wheel("dist"); build_meta.build_sdist("dist")
+"""
+    subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    with ZipFile(next(copy.glob("dist/*.whl"))) as wheel:
+        packed = [(set(wheel.namelist()), "")]
+    with tarfile.open(next(copy.glob("dist/*.tar.gz"))) as archive:
+        packed.append((set(archive.getnames()), f"funcnn-{funcnn.__version__}/"))
+    for names, root in packed:
+        assert {f"{root}funcnn/py.typed", f"{root}funcnn/data/digits_8x8.npz"} <= names
+        assert any(name.endswith("/LICENSE") for name in names)
+        assert not [name for name in names if "tests" in name.split("/")]
