@@ -14,6 +14,13 @@ class Progress:
 
     On a terminal with ``tqdm`` installed each epoch has a bar; a line for each epoch stays.
 
+    Parameters
+    ----------
+    epochs, steps : int
+        Of the whole training, and in each epoch.
+    shown : bool, optional
+        Whether to say anything; by default on a terminal only.
+
     Examples
     --------
     >>> with Progress(epochs=2, steps=10, shown=True) as progress:
