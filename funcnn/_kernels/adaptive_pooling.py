@@ -7,8 +7,6 @@ with, ``ceil((i + 1) n / o)``. Where all bins are equal and small, they are an o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,20 +16,36 @@ from funcnn._kernels import pooling
 from funcnn._kernels.windows import Window, window
 from funcnn.types import Array
 
+_FEW = 8  # slices
+
 
 def average(x: Array, places: tuple[int, ...]) -> Array:
     """The mean of each bin: ``(N, C, *spatial) -> (N, C, *places)``."""
     at = _window(x.shape[2:], places)
     if at is not None:
         return pooling.average_pool(x, at)
-    last = np.moveaxis(x, 0, -1)
-    out = np.empty((x.shape[1], *places, x.shape[0]), x.dtype)
-    for place, where in _bins(x.shape[2:], places):
-        seen = _flat(last[where])
-        taps = seen.shape[1]
-        out[place] = numerics.matmul(np.ones(taps, x.dtype), seen)  # faster than a sum of rows
-        out[place] /= x.dtype.type(taps)
-    return np.moveaxis(out, -1, 0)
+    mean = np.moveaxis(x, 0, -1)
+    if math.prod(places) == 1:  # everything: in one go
+        spatial = tuple(range(1, x.ndim - 1))
+        total = numerics.sum(mean, spatial, keepdims=True)
+        total = total / x.dtype.type(math.prod(x.shape[2:]))
+        return np.moveaxis(total, -1, 0)
+    for axis, o in _last_first(places):
+        parts = [_mean(mean[_along(axis, seen)], axis) for seen in _bins(mean.shape[axis], o)]
+        mean = np.concatenate(parts, axis)
+    return np.moveaxis(mean, -1, 0)
+
+
+def _mean(part: Array, axis: int) -> Array:
+    """The mean along an axis, which stays; of a few slices as their sum one by one."""
+    count = part.shape[axis]
+    if not 1 <= count <= _FEW:
+        return np.asarray(numerics.sum(part, axis, keepdims=True) / part.dtype.type(count))
+    total: Array = part[_along(axis, slice(0, 1))].copy(order="K")
+    for tap in range(1, count):
+        total += part[_along(axis, slice(tap, tap + 1))]
+    total /= total.dtype.type(count)
+    return total
 
 
 def average_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
@@ -41,12 +55,14 @@ def average_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
     if at is not None:
         return pooling.average_pool_gradient(dout, x_shape, at)
     slope = np.moveaxis(dout, 0, -1)
-    dx = np.zeros((*x_shape[1:], x_shape[0]), dout.dtype)
-    for place, where in _bins(x_shape[2:], places):
-        seen = dx[where]
-        count = math.prod(seen.shape[1:-1])
-        seen += (slope[place] / dout.dtype.type(count)).reshape(_spread(seen.shape))
-    return np.moveaxis(dx, -1, 0)
+    for axis, o in reversed(_last_first(places)):
+        n = x_shape[axis + 1]
+        dx = np.zeros((*slope.shape[:axis], n, *slope.shape[axis + 1 :]), dout.dtype)
+        for i, seen in enumerate(_bins(n, o)):
+            share = slope[_along(axis, slice(i, i + 1))] / dout.dtype.type(seen.stop - seen.start)
+            dx[_along(axis, seen)] += share
+        slope = dx
+    return np.moveaxis(slope, -1, 0)
 
 
 def maximum(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
@@ -54,14 +70,31 @@ def maximum(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
     at = _window(x.shape[2:], places)
     if at is not None:
         return pooling.max_pool(x, at)
-    last = np.moveaxis(x, 0, -1)
-    out = np.empty((x.shape[1], *places, x.shape[0]), x.dtype)
-    winners = np.empty(out.shape, np.intp)
-    for place, where in _bins(x.shape[2:], places):
-        seen = _flat(last[where])
-        first = winners[place] = seen.argmax(1)
-        out[place] = np.take_along_axis(seen, first[:, None], 1)[:, 0]
-    return np.moveaxis(out, -1, 0), winners
+    largest, winners = np.moveaxis(x, 0, -1), []
+    for axis, o in _last_first(places):
+        bins = _bins(largest.shape[axis], o)
+        found = [_first_largest(largest[_along(axis, seen)], axis) for seen in bins]
+        largest = np.concatenate([values for values, _ in found], axis)
+        winners.append(np.concatenate([taps for _, taps in found], axis))
+    return np.moveaxis(largest, -1, 0), tuple(winners)
+
+
+def _first_largest(part: Array, axis: int) -> tuple[Array, Array]:
+    """The largest element along an axis and the first place where it is, or the first NaN's."""
+    largest, *others = slices = [
+        part[_along(axis, slice(tap, tap + 1))] for tap in range(part.shape[axis])
+    ]
+    for other in others:
+        largest = np.maximum(largest, other)
+    if np.isnan(largest).any():
+        taps = np.argmax(part, axis, keepdims=True)
+        return np.take_along_axis(part, taps, axis), taps
+    taps = np.zeros(largest.shape, np.min_scalar_type(len(slices)))
+    undecided = np.ones(largest.shape, np.bool_)
+    for each in slices[:-1]:
+        undecided &= each != largest
+        taps += undecided
+    return largest, taps
 
 
 def maximum_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Array:
@@ -71,36 +104,35 @@ def maximum_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Arr
     if at is not None:
         return pooling.max_pool_gradient(dout, winners, x_shape, at)
     slope = np.moveaxis(dout, 0, -1)
-    dx = np.zeros((*x_shape[1:], x_shape[0]), dout.dtype)
-    for place, where in _bins(x_shape[2:], places):
-        seen = dx[where]
-        taps = np.arange(math.prod(seen.shape[1:-1])).reshape(1, *seen.shape[1:-1], 1)
-        spread = _spread(seen.shape)
-        seen += slope[place].reshape(spread) * (winners[place].reshape(spread) == taps)
-    return np.moveaxis(dx, -1, 0)
+    for (axis, o), taps in zip(reversed(_last_first(places)), reversed(winners), strict=True):
+        n = x_shape[axis + 1]
+        dx = np.zeros((*slope.shape[:axis], n, *slope.shape[axis + 1 :]), dout.dtype)
+        for i, seen in enumerate(_bins(n, o)):
+            place = _along(axis, slice(i, i + 1))
+            for tap in range(seen.stop - seen.start):
+                here = _along(axis, slice(seen.start + tap, seen.start + tap + 1))
+                dx[here] += slope[place] * (taps[place] == tap)
+        slope = dx
+    return np.moveaxis(slope, -1, 0)
 
 
-def _bins(
-    spatial: tuple[int, ...], places: tuple[int, ...]
-) -> Iterator[tuple[tuple[slice | int, ...], tuple[slice, ...]]]:
-    """Where each place lies in ``(C, *places, N)``, and its bin in ``(C, *spatial, N)``."""
-    everything = slice(None)
-    axes = [
-        [(i, slice(i * n // o, -(-(i + 1) * n // o))) for i in range(o)]
-        for n, o in zip(spatial, places, strict=True)
-    ]
-    for pairs in product(*axes):
-        yield (everything, *(i for i, _ in pairs)), (everything, *(seen for _, seen in pairs))
+def _last_first(places: tuple[int, ...]) -> list[tuple[int, int]]:
+    """The spatial axes of ``(C, *spatial, N)``, each with its number of places.
+
+    Bins are products of intervals, so both kinds go axis by axis. The last axis first: then the
+    first of equals in a row, and the first row, is the first of equals in the bin.
+    """
+    return list(enumerate(places, 1))[::-1]
 
 
-def _flat(block: Array) -> Array:
-    """A bin ``(C, *bin, N)`` as ``(C, taps, N)``."""
-    return block.reshape(block.shape[0], math.prod(block.shape[1:-1]), block.shape[-1])
+def _bins(n: int, o: int) -> list[slice]:
+    """What each of `o` places along an axis of `n` elements sees."""
+    return [slice(i * n // o, -(-(i + 1) * n // o)) for i in range(o)]
 
 
-def _spread(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape in which ``(C, N)`` broadcasts over a bin ``(C, *bin, N)``."""
-    return (shape[0], *(1,) * (len(shape) - 2), shape[-1])
+def _along(axis: int, seen: slice) -> tuple[slice, ...]:
+    """The index of an interval along one axis."""
+    return (*(slice(None),) * axis, seen)
 
 
 def _window(spatial: tuple[int, ...], places: tuple[int, ...]) -> Window | None:
