@@ -252,14 +252,14 @@ def main() -> None:
 
 
 def portable_table(rounds: int, seconds: float) -> list[Row]:
-    """Steps in portable mode against the same steps in fast mode."""
+    """Steps in portable mode against the same steps in fast mode, in processor time."""
     pair = [Worker("funcnn", "fast"), Worker("funcnn", "portable")]
     rows: list[Row] = []
     print("\n| portable | fast, ms | portable, ms | portable / fast |\n|---|---|---|---|")
     try:
         for case in cases.NETWORKS:
             if case.work == "step":
-                times = measure(case, pair, rounds, seconds)
+                times = measure(case, pair, rounds, seconds, "processor")
                 fast, slow = times["funcnn: fast"], times["funcnn: portable"]
                 ratios = [s / f for s, f in zip(slow, fast, strict=True)]
                 medians = [statistics.median(values) for values in (fast, slow, ratios)]

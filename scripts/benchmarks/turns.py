@@ -36,7 +36,7 @@ def serve(framework: str, variant: str) -> None:
                 work(), work()
             else:
                 assert work is not None
-                answer["seconds"] = _block(work, order["seconds"])
+                answer["seconds"], answer["processor"] = _block(work, order["seconds"])
         except Exception as problem:
             answer["error"] = f"{type(problem).__name__}: {problem}"
         print(json.dumps(answer), flush=True)
@@ -46,15 +46,17 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _block(work: Any, seconds: float) -> float:
-    """The median time of a call, over a block of calls."""
+def _block(work: Any, seconds: float) -> tuple[float, float]:
+    """The median time of a call, over a block of calls: elapsed, and of all its processors."""
     times: list[float] = []
+    busy: list[float] = []
     until = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < until:
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         work()
         times.append(time.perf_counter() - began)
-    return statistics.median(times)
+        busy.append(time.process_time() - spent)
+    return statistics.median(times), statistics.median(busy)
 
 
 class Worker:
@@ -100,16 +102,19 @@ def probe(framework: str) -> dict[str, Any] | None:
 
 
 def measure(
-    case: Case, workers: list[Worker], rounds: int, seconds: float
+    case: Case, workers: list[Worker], rounds: int, seconds: float, clock: str = "seconds"
 ) -> dict[str, list[float]]:
-    """Seconds a call for each worker, round by round; workers that cannot do it are left out."""
+    """Seconds a call for each worker, round by round; workers that cannot do it are left out.
+
+    The clock may be ``"processor"``: what other processes do then shows less.
+    """
     order = {"case": case._replace(most=None)}
     able = [w for w in workers if "error" not in w.ask(order)]
     times: dict[str, list[float]] = {f"{w.framework}: {w.variant}": [] for w in able}
     for _ in range(rounds):
         for worker in able:
             answer = worker.ask({"seconds": seconds})
-            times[f"{worker.framework}: {worker.variant}"].append(answer.get("seconds", math.nan))
+            times[f"{worker.framework}: {worker.variant}"].append(answer.get(clock, math.nan))
     return times
 
 
