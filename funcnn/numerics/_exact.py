@@ -26,6 +26,11 @@ The few entries that fail the test are computed exactly. Which ones fail may dif
 their values do not. The scheme asks one thing of a BLAS: that a product is a sum of products, each
 operation rounded as IEEE 754 says (no Strassen, no reduced precision).
 
+What made it cheaper, in processor time of a training step: one bound for a whole tile, and windows
+that overlap squared once, 10 to 25 %; sums of products rounded once (`summed_matmul`), 30 % of a
+stack of convolutions. What did not: tiles of other sizes (2**15 to 2**19; up to 60 % slower). What
+was left: widening a weight once for both passes would save 2 % of an MLP, and double every cache.
+
 References
 ----------
 .. [1] A. Ziv, "Fast evaluation of elementary mathematical functions with correctly rounded last
