@@ -155,7 +155,7 @@ _plain_array = _checks.array
 @contextmanager
 def caught() -> Iterator[None]:
     """Portable mode, in which whatever slips past it raises `Slip`."""
-    arithmetic = set(_portable.__all__) - {"prepare", "summed_matmul"}  # fast mode guards what is inside
+    arithmetic = set(_portable.__all__) - {"prepare", "summed_matmul"}  # its parts are guarded
     replaced: list[tuple[Any, dict[str, Any]]] = [
         (_portable, {name: _admitted(getattr(_portable, name)) for name in _portable.__all__}),
         (_fast, _guards(_fast, "fast ", arithmetic)),
