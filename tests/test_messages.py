@@ -152,7 +152,8 @@ WRONG: list[tuple[Wrong, str]] = [
     (lambda: _step(y=Y[:3]), "value_and_grad: `x` and `y` must have one length, got 4 and 3"),
     (
         lambda: _step(y=Y.astype(np.float64)),
-        "softmax_cross_entropy: `target` must be integers, got float64",
+        "softmax_cross_entropy: `target` must be integers, or probabilities (4, 3), "
+        "got float64 of shape (4,)",
     ),
     (lambda: _step(y=Y > 0), "softmax_cross_entropy: `target` must be integers, got bool"),
     (lambda: _step(y=Y + 1), "softmax_cross_entropy: `target` must lie in 0..2, got 3"),
@@ -339,7 +340,8 @@ WRONG: list[tuple[Wrong, str]] = [
     (lambda: _fit(metrics=[1]), "fit: `metrics` must be a dict of functions by name, got [1]"),
     (
         lambda: _fit(train=data.Dataset(X, Y.astype(np.float64))),
-        "softmax_cross_entropy: `target` must be integers, got float64",
+        "softmax_cross_entropy: `target` must be integers, or probabilities (4, 3), "
+        "got float64 of shape (4,)",
     ),
     (lambda: predict(NET, PARAMS, X.tolist()), "predict: `x` must be a NumPy array, got list"),
     (

@@ -127,7 +127,8 @@ def softmax_cross_entropy(
         classes = logits.shape[-1]
         if known.dtype.kind == "f":
             if known.shape == logits.shape[:-1]:
-                _checks.labels(who, known, classes)  # floats are none
+                text = f"`target` must be integers, or probabilities {logits.shape}"
+                _checks.refuse(who, f"{text}, got {known.dtype} of shape {known.shape}")
             _checks.same_dtype(who, known, logits, "target", "the prediction is")
             shaped(who, known, logits.shape)
             of_class = class_weights(who, "class_weight", given, classes, logits.dtype)
