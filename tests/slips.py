@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -165,8 +166,10 @@ def caught() -> Iterator[None]:
         (math, _guards(math, "math.", MATH & set(dir(math)))),
         (np, {name: _watching(getattr(np, name)) for name in _MAKERS}),
         (numerics, {name: _watching(getattr(numerics, name)) for name in ("mean", "softplus")}),
-        (_checks, {"array": _array}),
     ]
+    for module in [m for name, m in sys.modules.items() if name.partition(".")[0] == "funcnn"]:
+        if vars(module).get("array") is _plain_array:  # under its own name, or imported by name
+            replaced.append((module, {"array": _array}))
     with ExitStack() as stack:
         for owner, attributes in replaced:
             stack.enter_context(mock.patch.multiple(owner, **attributes))
