@@ -167,9 +167,8 @@ def caught() -> Iterator[None]:
         (np, {name: _watching(getattr(np, name)) for name in _MAKERS}),
         (numerics, {name: _watching(getattr(numerics, name)) for name in ("mean", "softplus")}),
     ]
-    for module in [m for name, m in sys.modules.items() if name.partition(".")[0] == "funcnn"]:
-        if vars(module).get("array") is _plain_array:  # under its own name, or imported by name
-            replaced.append((module, {"array": _array}))
+    checking = [m for m in sys.modules.values() if vars(m).get("array") is _plain_array]
+    replaced += [(module, {"array": _array}) for module in checking]
     with ExitStack() as stack:
         for owner, attributes in replaced:
             stack.enter_context(mock.patch.multiple(owner, **attributes))
