@@ -167,7 +167,8 @@ def caught() -> Iterator[None]:
         (np, {name: _watching(getattr(np, name)) for name in _MAKERS}),
         (numerics, {name: _watching(getattr(numerics, name)) for name in ("mean", "softplus")}),
     ]
-    checking = [m for m in sys.modules.values() if vars(m).get("array") is _plain_array]
+    ours = [module for name, module in sys.modules.items() if name.partition(".")[0] == "funcnn"]
+    checking = [module for module in ours if vars(module).get("array") is _plain_array]
     replaced += [(module, {"array": _array}) for module in checking]
     with ExitStack() as stack:
         for owner, attributes in replaced:
