@@ -81,16 +81,15 @@ def test_what_is_shipped() -> None:
     assert (ROOT / "LICENSE").is_file()
     assert PROJECT["project"]["license-files"] == ["LICENSE"]
     assert PROJECT["project"]["version"] == funcnn.__version__
-    shipped = PROJECT["tool"]["setuptools"]["package-data"]["funcnn"]
     other = {path for path in here.rglob("*") if path.suffix not in {".py", ".pyc"} and path.is_file()}
-    assert other == {path for pattern in shipped for path in here.glob(pattern)}
+    assert other == {here / "py.typed", here / "data" / "digits_8x8.npz"}
 
 
 @pytest.mark.slow
 def test_wheel_and_archive(tmp_path: Path) -> None:
-    pytest.importorskip("setuptools", minversion="77", reason="setuptools 77 is not installed")
+    pytest.importorskip("hatchling", reason="hatchling is not installed")
     copy = tmp_path / "copy"
-    copied = "pyproject.toml MANIFEST.in LICENSE README.md funcnn tests"
+    copied = "pyproject.toml LICENSE README.md funcnn tests"
     program = f"""
 import os, shutil
 from pathlib import Path
@@ -100,8 +99,8 @@ for name in {copied.split()!r}:
     skip = shutil.ignore_patterns("__pycache__")
     shutil.copytree(at, copy / name, ignore=skip) if at.is_dir() else shutil.copy(at, copy)
 os.chdir(copy)
-from setuptools import build_meta
-build_meta.build_wheel("dist"); build_meta.build_sdist("dist")
+from hatchling import build
+build.build_wheel("dist"); build.build_sdist("dist")
 """
     subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     with ZipFile(next(copy.glob("dist/*.whl"))) as wheel:
