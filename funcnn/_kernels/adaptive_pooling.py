@@ -71,6 +71,11 @@ def maximum(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
     if at is not None:
         return pooling.max_pool(x, at)
     largest, winners = np.moveaxis(x, 0, -1), []
+    if math.prod(places) == 1:  # everything: in one go
+        flat = largest.reshape(x.shape[1], math.prod(x.shape[2:]), x.shape[0])
+        taps = np.argmax(flat, 1, keepdims=True).astype(np.int32)
+        largest = np.take_along_axis(flat, taps, 1)[:, 0]
+        return largest.T.reshape(*x.shape[:2], *places), (taps,)
     for axis, o in _last_first(places):
         bins = _bins(largest.shape[axis], o)
         found = [_first_largest(largest[_along(axis, seen)], axis) for seen in bins]
@@ -104,6 +109,10 @@ def maximum_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Arr
     if at is not None:
         return pooling.max_pool_gradient(dout, winners, x_shape, at)
     slope = np.moveaxis(dout, 0, -1)
+    if math.prod(places) == 1:
+        every = np.arange(math.prod(x_shape[2:]), dtype=np.int32)[:, None]
+        flat = slope.reshape(x_shape[1], 1, x_shape[0]) * (winners[0] == every)
+        return np.moveaxis(flat.reshape(*x_shape[1:], x_shape[0]), -1, 0)
     for (axis, o), taps in zip(reversed(_last_first(places)), reversed(winners), strict=True):
         n = x_shape[axis + 1]
         dx = np.zeros((*slope.shape[:axis], n, *slope.shape[axis + 1 :]), dout.dtype)
