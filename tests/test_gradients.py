@@ -40,6 +40,12 @@ KEY = random.key(0)
 Net = Layer[Any, Any]
 
 
+@pytest.fixture(autouse=True)
+def small_batches_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small problems stand for large ones."""
+    monkeypatch.setattr("funcnn.training.gradients._SMALL", 1 << 5)
+
+
 def _lenet() -> Net:
     return serial(conv(4, 3), relu(), max_pool(2), dropout(0.2), flatten(), dense(5))
 
@@ -89,11 +95,21 @@ def test_it_is_the_gradient_of_the_whole_batch(batch: int) -> None:
     assert tree.allclose(grads, slopes, rtol=1e-10, atol=1e-12)
 
 
-def test_shards_depend_on_the_batch_alone() -> None:
-    for batch in (0, 1, 15, 16, 17, 64):
-        cut = shards(batch)
-        covered = [i for part in cut for i in range(part.start, part.stop)]
-        assert covered == list(range(batch))
+def test_shards_depend_on_the_sizes_alone() -> None:
+    for batch in (0, 1, 15, 16, 17, 64, 600):
+        for width in (1, 100, 3000, 100_000):
+            cut = shards(batch, np.broadcast_to(np.float32(0), (batch, width)), {})
+            covered = [i for part in cut for i in range(part.start, part.stop)]
+            assert covered == list(range(batch))
+            assert all(part.stop - part.start >= 8 for part in cut) or len(cut) == 1
+
+
+def test_small_steps_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    x = np.broadcast_to(np.float32(0), (32, 3, 28, 28))
+    assert len(shards(32, x, {})) == 1
+    assert len(shards(32, x, {"weight": np.broadcast_to(np.float32(0), (1000, 1000))})) == 2
+    assert len(shards(256, np.broadcast_to(np.float32(0), (256, 3, 28, 28)), {})) == 2
 
 
 def test_the_number_of_blas_threads_does_not_show() -> None:
@@ -244,7 +260,7 @@ def test_a_coupled_network_runs_as_one_shard(traits: frozenset[Trait]) -> None:
     x, y = random.normal(random.key(1), (40, 4)), np.zeros(40, int)
     step = value_and_grad(net._replace(apply=apply, spec=spec), softmax_cross_entropy(), workers=1)
     step(net.init(KEY, x.shape)[1], x, y)
-    assert seen == ([40] if traits else [20, 20])
+    assert seen == ([40] if traits else [10] * 4)
 
 
 # --- threads --------------------------------------------------------------------------------------

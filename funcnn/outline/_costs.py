@@ -304,7 +304,7 @@ COSTS: dict[str, Cost] = {
     "lp_pool1d": _NORM,
     "lp_pool3d": _NORM,
     "global_avg_pool": _ADDED,
-    "global_max_pool": Cost(_each(1), extra=lambda call: 8 * call.out),
+    "global_max_pool": Cost(_each(1), extra=lambda call: 4 * call.out),
     "adaptive_avg_pool": _ADDED,
     "adaptive_max_pool": Cost(_each(1), extra=lambda call: 8 * call.out),
     # shape
