@@ -71,9 +71,9 @@ def lenet() -> Any:
         conv(6, 5), relu(), max_pool(2), conv(16, 5), relu(), max_pool(2),
         flatten(), dense(120), relu(), dense(10),
     )  # fmt: skip
-    x = random.normal(random.key(1), (32, 3, 28, 28))
-    y = random.randint(random.key(2), (32,), 0, 10)
-    return train(net, optimizers.momentum(0.01), x, y, 8)
+    x = random.normal(random.key(1), (128, 3, 28, 28))
+    y = random.randint(random.key(2), (128,), 0, 10)
+    return train(net, optimizers.momentum(0.01), x, y, 5)
 
 
 def recurrent() -> Any:
