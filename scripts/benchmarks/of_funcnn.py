@@ -13,8 +13,6 @@ from benchmarks.cases import Case, arrays
 from funcnn import models, numerics
 from funcnn.numerics._memory import keep_freed_memory
 
-NAME = "funcnn"
-
 
 def variants() -> list[str]:
     return ["fast"]

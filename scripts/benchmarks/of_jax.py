@@ -11,8 +11,6 @@ from jax.example_libraries import stax
 
 from benchmarks.cases import Case, arrays
 
-NAME = "JAX"
-
 
 def variants() -> list[str]:
     return ["stax, jit"]

@@ -13,8 +13,6 @@ from mygrad.nnet.losses import softmax_crossentropy
 
 from benchmarks.cases import Case, arrays
 
-NAME = "MyGrad"
-
 
 def variants() -> list[str]:
     return ["NumPy"]

@@ -11,8 +11,6 @@ import torch
 from benchmarks import catalogue, torch_layers
 from benchmarks.cases import Case, arrays
 
-NAME = "PyTorch"
-
 
 def variants() -> list[str]:
     counts = sorted({1, len(os.sched_getaffinity(0))})
