@@ -111,15 +111,18 @@ def image(x: Array, window: Window, rows: bool) -> tuple[Array, Window]:
     return frame(x, window.padding)[:, None], heightened(unpadded)
 
 
-def frame(x: Array, padding: tuple[tuple[int, int], ...]) -> Array:
-    """``(N, C, *spatial)`` as a contiguous ``(C, *spatial, N)``, with zeros around it."""
+def frame(x: Array, padding: tuple[tuple[int, int], ...], name: str = "image") -> Array:
+    """``(N, C, *spatial)`` as a contiguous ``(C, *spatial, N)``, with zeros around it.
+
+    The name is that of the memory that it borrows, if it has to.
+    """
     last = x.transpose(*range(1, x.ndim), 0)
     if last.flags.c_contiguous and not any(map(any, padding)):
         return last
     spatial = last.shape[1:-1]
     inside = [slice(low, low + n) for n, (low, _) in zip(spatial, padding, strict=True)]
     sizes = [at.stop + high for at, (_, high) in zip(inside, padding, strict=True)]
-    framed = scratch("image", (last.shape[0], *sizes, last.shape[-1]), x.dtype)
+    framed = scratch(name, (last.shape[0], *sizes, last.shape[-1]), x.dtype)
     for axis, at in enumerate(inside, 1):
         before = (slice(None),) * axis
         framed[(*before, slice(0, at.start))] = 0
