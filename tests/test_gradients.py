@@ -33,7 +33,9 @@ from funcnn import (
     value_and_grad,
 )
 from funcnn.combinators import statistics
-from funcnn.training.gradients import run_tasks, shards
+from funcnn.numerics import _threads
+from funcnn.numerics._threads import _team, run_tasks, team
+from funcnn.training.gradients import shards
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait
 
 KEY = random.key(0)
@@ -110,6 +112,50 @@ def test_small_steps_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(shards(32, x, {})) == 1
     assert len(shards(32, x, {"weight": np.broadcast_to(np.float32(0), (1000, 1000))})) == 2
     assert len(shards(256, np.broadcast_to(np.float32(0), (256, 3, 28, 28)), {})) == 2
+
+
+def test_vectors_are_not_cut_where_the_weights_are_more() -> None:
+    x = np.broadcast_to(np.float32(0), (128, 784))
+    weights = {"weight": np.broadcast_to(np.float32(0), (512, 784))}
+    assert len(shards(128, x, weights)) == 1
+    assert len(shards(128, x, {"weight": weights["weight"][:100]})) > 1
+    assert len(shards(128, x.reshape(128, 1, 28, 28), weights)) > 1
+
+
+@pytest.mark.parametrize("portable", [False, True], ids=["fast", "portable"])
+def test_large_products_of_one_shard_are_shared_out(
+    portable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("funcnn._kernels.linear._LARGE", 1)
+    met: list[set[str]] = []
+
+    def share(task: Any, count: int) -> list[Any]:
+        met.append(set())
+        here = met[-1]
+        meeting = threading.Barrier(2 if _team.get() != 1 else 1, timeout=10)
+
+        def noted(i: int) -> Any:
+            here.add(threading.current_thread().name)
+            meeting.wait()
+            return task(i)
+
+        return _threads.share(noted, count)
+
+    monkeypatch.setattr("funcnn._kernels.linear.share", share)
+    net = serial(dense(24), relu(), dense(20), relu(), dense(3))
+    x, y = random.normal(random.key(1), (10, 30)), random.randint(random.key(2), (10,), 0, 3)
+    _, params = net.init(KEY, x.shape)
+    with numerics.portable() if portable else nullcontext():
+        runs = []
+        for workers in (1, 2):
+            met.clear()
+            runs.append(value_and_grad(net, softmax_cross_entropy(), workers=workers)(params, x, y))
+            assert max(map(len, met)) == workers
+    _same(runs[1], runs[0])
+    monkeypatch.undo()
+    value, grads = value_and_grad(net, softmax_cross_entropy())(params, x, y)
+    assert value == pytest.approx(runs[0][0], rel=1e-6)
+    assert tree.allclose(grads, runs[0][1], rtol=1e-4, atol=1e-6)
 
 
 def test_the_number_of_blas_threads_does_not_show() -> None:
@@ -331,6 +377,33 @@ def test_tasks_come_back_in_order() -> None:
     for workers in (1, 2, 4, None):
         assert run_tasks(task, 5, workers) == [0, 1, 2, 3, 4]
     assert run_tasks(task, 0, 2) == []
+
+
+def test_a_task_has_no_team_of_its_own() -> None:
+    assert _threads.share(lambda i: threading.current_thread().name, 2) == ["MainThread"] * 2
+    meeting = threading.Barrier(2, timeout=10)
+
+    def task(i: int) -> int | None:
+        meeting.wait()  # both at once
+        return _team.get()
+
+    with team(2):
+        assert _threads.share(task, 2) == [1, 1]
+        assert _team.get() == 2
+
+
+def test_after_an_error_the_rest_is_not_begun() -> None:
+    begun: list[int] = []
+
+    def task(i: int) -> None:
+        begun.append(i)
+        time.sleep(0.01)
+        if i == 1:
+            raise KeyError(i)
+
+    with pytest.raises(KeyError):
+        run_tasks(task, 50, 2)
+    assert len(begun) <= 4
 
 
 def test_calls_inside_calls_and_from_several_threads() -> None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from funcnn import numerics
+from funcnn.numerics._threads import share
 from funcnn.types import Array
+
+_FEW_ROWS = 128  # up to here `W xᵀ` is faster than `x Wᵀ`, by a third at 64 rows: W is read in order
+_LARGE = 1 << 24  # multiplications of a product that is done sooner with another thread's help
 
 
 def _batch_last(x: Array) -> bool:
@@ -11,17 +19,30 @@ def _batch_last(x: Array) -> bool:
     return x.ndim == 2 and x.strides[0] < x.strides[1]
 
 
-_FEW_ROWS = 128  # up to here `W xᵀ` is faster than `x Wᵀ`, by a third at 64 rows: W is read in order
+def _product(a: Array, b: Array) -> Array:
+    """``a @ b``; a large one in 2, 4 or 8 parts of its rows, by its size alone, on the team's threads."""
+    size = a.size * b.shape[1]
+    if size < _LARGE or len(a) < 8:
+        return numerics.matmul(a, b)
+    count = 2 if size < 8 * _LARGE else 4 if size < 32 * _LARGE else 8
+    out = np.empty((len(a), b.shape[1]), a.dtype)
+
+    def multiply(i: int) -> None:
+        part = slice(len(a) * i // count, len(a) * (i + 1) // count)
+        numerics.matmul(a[part], b, out=out[part])
+
+    share(multiply, count)
+    return out
 
 
 def affine(x: Array, weight: Array, bias: Array | None) -> Array:
     """``x Wᵀ + b``: ``(N, F), (O, F), (O,) -> (N, O)``, batch-last in memory for small batches."""
     if _batch_last(x) or len(x) <= _FEW_ROWS:
-        turned = numerics.matmul(weight, x.T)
+        turned = _product(weight, x.T)
         if bias is not None:
             turned += bias[:, None]
         return turned.T
-    out = numerics.matmul(x, weight.T)
+    out = _product(x, weight.T)
     if bias is not None:
         out += bias
     return out
@@ -31,14 +52,27 @@ def affine_gradients(x: Array, weight: Array, dout: Array) -> tuple[Array, Array
     """Gradients of `affine` for the weight and the bias."""
     if len(x) == 1:  # one example has an outer product and no sums: BLAS takes four times as long
         return dout.T * x, dout[0].copy()
-    return numerics.matmul(dout.T, x), numerics.sum(dout, 0)
+    return _product(dout.T, x), numerics.sum(dout, 0)
 
 
 def affine_input_gradient(x: Array, weight: Array, dout: Array) -> Array:
     """Gradient of `affine` for the input, in the memory order that the input has."""
     if _batch_last(x):
-        return numerics.matmul(weight.T, dout.T).T
-    return numerics.matmul(dout, weight)
+        return _product(weight.T, dout.T).T
+    return _product(dout, weight)
+
+
+def affine_vjp(x: Array, weight: Array, dout: Array) -> tuple[Array, Array, Array]:
+    """Gradients of `affine` for the weight, the bias and the input.
+
+    They take two products of one size: if large, one on each of two threads.
+    """
+    if weight.size * len(x) < _LARGE:
+        return *affine_gradients(x, weight, dout), affine_input_gradient(x, weight, dout)
+    found: list[Any] = share(
+        lambda i: (affine_gradients, affine_input_gradient)[i](x, weight, dout), 2
+    )
+    return *found[0], found[1]
 
 
 def _products(x1: Array, x2: Array) -> Array:

@@ -85,15 +85,17 @@ def dense(
         _checks.same_dtype("dense", x, weight)
         return linear.affine(x, weight, params.get("bias")), {"x": x, "weight": weight}
 
+    def vjp(cache: Cache, dout: Vector) -> tuple[Params, Vector]:
+        x, weight = cache["x"], cache["weight"]
+        _checks.gradient("dense", dout, (x.shape[0], out_features))
+        dweight, dbias, dx = linear.affine_vjp(x, weight, dout)
+        return {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}, dx
+
     def params_vjp(cache: Cache, dout: Vector) -> Params:
         x, weight = cache["x"], cache["weight"]
         _checks.gradient("dense", dout, (x.shape[0], out_features))
         dweight, dbias = linear.affine_gradients(x, weight, dout)
         return {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}
-
-    def vjp(cache: Cache, dout: Vector) -> tuple[Params, Vector]:
-        dparams = params_vjp(cache, dout)
-        return dparams, linear.affine_input_gradient(cache["x"], cache["weight"], dout)
 
     options = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
     return Layer(init, apply, vjp, Spec(dense, (out_features,), options), params_vjp)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from contextvars import copy_context
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -14,10 +10,8 @@ from funcnn import _checks, random, tree
 from funcnn.combinators import statistics as new_statistics
 from funcnn.numerics._blas import single_blas_thread
 from funcnn.numerics._memory import keep_freed_memory
+from funcnn.numerics._threads import run_tasks, team
 from funcnn.types import Array, Key, Layer, Loss, Params, has_trait
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["value_and_grad"]
 
@@ -26,7 +20,6 @@ _SMALL = 1 << 18  # numbers in a batch and in the parameters together that are n
 X = TypeVar("X")
 Y = TypeVar("Y")
 X_contra = TypeVar("X_contra", contravariant=True)
-T = TypeVar("T")
 
 
 class Step(Protocol[X_contra]):
@@ -89,7 +82,9 @@ def value_and_grad(
     Notes
     -----
     Predictions of all shards meet in the loss, so a loss may couple the examples of a batch. A
-    network that couples them, such as one with batch normalisation, runs as one shard.
+    network that couples them, such as one with batch normalisation, runs as one shard; so does a
+    batch of vectors that has fewer numbers than the parameters. In one shard, large products of
+    `dense` are cut instead, by their sizes alone.
 
     Examples
     --------
@@ -129,9 +124,10 @@ def value_and_grad(
 
         with single_blas_thread:
             if len(slices) == 1:
-                prediction, cache = net.apply(params, x, key=key)
-                value, dprediction = _slope(loss, prediction, y)
-                grads, caches = params_vjp(cache, dprediction), (cache,)
+                with team(workers):
+                    prediction, cache = net.apply(params, x, key=key)
+                    value, dprediction = _slope(loss, prediction, y)
+                    grads, caches = params_vjp(cache, dprediction), (cache,)
             else:
                 predictions, caches = zip(*run_tasks(forward, len(slices), workers), strict=True)
                 value, dprediction = _slope(loss, _join(predictions), y)
@@ -157,10 +153,13 @@ def shards(examples: int, x: Any, params: Params) -> list[slice]:
     """Cut a batch by the sizes of its arrays alone, never by the machine: into 1, 2, 4 or 8 parts.
 
     A small step is done before a second thread has woken up (measured: LeNet at batch 32 takes 1.7 ms
-    alone and 3 ms on two threads), and every part costs a gradient of all parameters.
+    alone and 3 ms on two threads), and every part costs a gradient of all parameters: where vectors
+    have fewer numbers than those, `dense` cuts its products instead.
     """
-    numbers = _numbers(x)
-    if examples < 16 or (numbers < _SMALL and numbers + tree.count(params) < _SMALL):
+    numbers, weights = _numbers(x), tree.count(params)
+    vectors = not isinstance(x, tuple) and x.ndim == 2 and x.dtype.kind == "f"
+    small = numbers < _SMALL and numbers + weights < _SMALL
+    if examples < 16 or small or (vectors and numbers < weights):
         count = 1
     else:
         count = min(2 if numbers < 4 * _SMALL else 4 if numbers < 16 * _SMALL else 8, examples // 8)
@@ -226,39 +225,3 @@ def _add_up(grads: list[Params]) -> Params:
     for other in grads[2:]:
         tree.map(accumulate, total, other)
     return total
-
-
-def run_tasks(task: Callable[[int], T], count: int, workers: int | None) -> list[T]:
-    """``[task(0), ..., task(count - 1)]``, on this thread and up to ``workers - 1`` others."""
-    threads = workers or _processors()
-    if count == 1 or threads == 1:
-        return [task(i) for i in range(count)]
-    pool = _pool(threads - 1)
-    futures = [pool.submit(copy_context().run, task, i) for i in range(count)]
-    try:  # what no other thread has begun is done here
-        done = {i: task(i) for i, future in enumerate(futures) if future.cancel()}
-        return [done[i] if i in done else futures[i].result() for i in range(count)]
-    except BaseException:
-        for future in futures:  # no task outlives the call
-            if not future.cancel():
-                future.exception()
-        raise
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    from concurrent.futures import ThreadPoolExecutor  # deferred: not needed for small batches
-
-    return ThreadPoolExecutor(threads, "funcnn")
-
-
-if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
-    os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
-@cache
-def _processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

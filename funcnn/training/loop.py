@@ -17,8 +17,8 @@ from funcnn.data import Augmentation, Batches, Dataset
 from funcnn.data.batches import checked, examples
 from funcnn.metrics import Mean
 from funcnn.numerics._blas import single_blas_thread
+from funcnn.numerics._threads import run_tasks
 from funcnn.optimizers import Optimizer, learning_rate
-from funcnn.training.gradients import run_tasks
 from funcnn.training.progress import Progress
 from funcnn.training.state import TrainState, train_state, train_step
 from funcnn.types import Array, Key, Layer, Loss, Params
