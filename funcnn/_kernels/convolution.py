@@ -17,6 +17,7 @@ from funcnn._kernels import flat_convolution, winograd_convolution
 from funcnn._kernels.matrices import add_columns, columns, heightened, image, layouts, matrices
 from funcnn._kernels.products import stacked_product, summed_outer_product
 from funcnn._kernels.windows import Window, output_size
+from funcnn.numerics._threads import share
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
@@ -149,9 +150,13 @@ def convolve(
         pixels, seen = image(numerics.prepare(x), window, rows)
         taps = weight.reshape(outs, ins, window.kernel[0] if rows else 1, -1)
         filters = np.ascontiguousarray(taps.swapaxes(1, 2)).reshape(groups, 1, outs // groups, -1)
-        for layout in layouts(pixels.shape, seen, groups, pixels.itemsize, chunk):
-            target = matrices(out, layout, out.shape[1] if rows else 1)
-            stacked_product(filters, columns(pixels, layout), target)
+        parts = layouts(pixels.shape, seen, groups, pixels.itemsize, chunk)
+
+        def convolve_some(i: int) -> None:
+            target = matrices(out, parts[i], out.shape[1] if rows else 1)
+            stacked_product(filters, columns(pixels, parts[i]), target)
+
+        share(convolve_some, len(parts))
     if bias is not None:
         out += bias.reshape(-1, *(1,) * (x.ndim - 1))
     return out.transpose(x.ndim - 1, *range(x.ndim - 1))
@@ -178,13 +183,15 @@ def weight_gradient(
     pixels, seen = image(numerics.prepare(x), window, rows)
     slopes = numerics.prepare(batch_last(dout)).transpose(*range(1, x.ndim), 0)
     height = slopes.shape[1] if rows else 1
-    parts = [
-        summed_outer_product(matrices(slopes, layout, height), columns(pixels, layout), x.dtype)
-        for layout in layouts(pixels.shape, seen, groups, pixels.itemsize, chunk)
-    ]
-    total = parts[0]
-    for part in parts[1:]:
-        total += part
+    parts = layouts(pixels.shape, seen, groups, pixels.itemsize, chunk)
+
+    def multiply_some(i: int) -> Array:
+        left, right = matrices(slopes, parts[i], height), columns(pixels, parts[i])
+        return summed_outer_product(left, right, x.dtype)
+
+    total, *others = share(multiply_some, len(parts))
+    for other in others:
+        total += other
     taps = total.reshape(weight_shape[0], window.kernel[0] if rows else 1, weight_shape[1], -1)
     return np.ascontiguousarray(taps.swapaxes(1, 2)).reshape(weight_shape)
 

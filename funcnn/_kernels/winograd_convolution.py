@@ -28,6 +28,7 @@ from funcnn._kernels.matrices import frame, pitch
 from funcnn._kernels.products import stacked_product, summed_outer_product
 from funcnn._kernels.scratch import scratch
 from funcnn._kernels.windows import Window, output_size
+from funcnn.numerics._threads import share
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
@@ -81,7 +82,10 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Arr
     out = np.empty((outs, *places, len(x)), x.dtype)
     lines = out.reshape(outs, places[0], count)
     image = _framed(x, window, step)
-    for some in _blocks(places[0], step, filters.shape[-1] * count):
+    blocks = _blocks(places[0], step, filters.shape[-1] * count)
+
+    def convolve_some(i: int) -> None:
+        some = blocks[i]
         points = scratch("points", (6, some.stop - some.start, outs, count), x.dtype)
         stacked_product(filters, _columns(image, some, window, places, by), points)
         if bias is not None:
@@ -93,6 +97,8 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Arr
         if whole < some.stop:
             left = lines[:, whole * step :].swapaxes(0, 1)
             numerics.matmul(by.output[: len(left)], points[-1], out=left.swapaxes(0, 1))
+
+    share(convolve_some, len(blocks))
     return out.transpose(x.ndim - 1, *range(x.ndim - 1))
 
 
@@ -107,10 +113,16 @@ def weight_gradient(x: Array, dout: Array, weight_shape: Shape, window: Window) 
     slopes = frame(dout, missing, "slopes").reshape(tiles).swapaxes(0, 1)
     image = _framed(x, window, step)
     total = np.zeros((6, outs, ins * math.prod(window.kernel[1:])), x.dtype)
-    for some in _blocks(places[0], step, total.shape[-1] * count):
+    blocks = _blocks(places[0], step, total.shape[-1] * count)
+
+    def multiply_some(i: int) -> Array:
+        some = blocks[i]
         points = scratch("points", (6, some.stop - some.start, outs, count), x.dtype)
         numerics.matmul(by.output.T, slopes[some], out=points.transpose(1, 2, 0, 3))
-        total += summed_outer_product(points, _columns(image, some, window, places, by), x.dtype)
+        return summed_outer_product(points, _columns(image, some, window, places, by), x.dtype)
+
+    for part in share(multiply_some, len(blocks)):
+        total += part
     taps = numerics.matmul(by.filter.T, total.reshape(6, -1))
     taps = taps.reshape(rows, outs, ins, *window.kernel[1:])
     return np.ascontiguousarray(np.moveaxis(taps, 0, 2))
