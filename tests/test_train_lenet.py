@@ -6,15 +6,25 @@ import gzip
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from funcnn import checkpoints
+from funcnn import (
+    checkpoints,
+    optimizers,
+    random,
+    sgd_update,
+    softmax_cross_entropy,
+    train_state,
+    value_and_grad,
+)
 from tests.test_data import idx
 
 ROOT = Path(__file__).parents[1]
@@ -59,8 +69,26 @@ def test_random_images_are_learnt_by_heart(tmp_path: Path) -> None:
     assert lines[0].startswith("step    1/200  loss ")
     losses = [float(line.split()[-1]) for line in lines if line.startswith("step")]
     assert len(losses) == 11
-    assert losses[-1] < 0.2 * losses[0]
+    assert 2.2 < losses[0] < 2.8
+    assert losses[-1] < 0.5
     assert (tmp_path / "lenet.png").stat().st_size > 10_000
+
+
+def test_random_images_start_near_log_10_and_end_below_a_half_for_any_seed() -> None:
+    script, loss = runpy.run_path(str(SCRIPT)), softmax_cross_entropy()
+    net, step = script["lenet"], value_and_grad(script["lenet"], loss)
+    # 1815, 8897: with labels drawn one by one these started at 2.13 and 2.16; 1826 at 2.796
+    for seed in (*range(100), 1815, 1826, 8897):
+        train, _ = script["datasets"](Namespace(data="random", seed=seed))
+        counts = np.bincount(train.y, minlength=10)
+        assert counts.min() == 3
+        assert counts.max() == 4
+        params = train_state(net, optimizers.sgd(0.01), random.key(seed), train.x.shape).params
+        assert 2.2 < loss.apply(net.apply(params, train.x)[0], train.y)[0] < 2.8
+        if seed < 3:
+            for _ in range(200):
+                params = sgd_update(params, step(params, train.x, train.y)[1], 0.01)
+            assert loss.apply(net.apply(params, train.x)[0], train.y)[0] < 0.5
 
 
 def test_piped_output_is_plain_lines(tmp_path: Path) -> None:
