@@ -158,6 +158,15 @@ def test_functions_at_the_edges(mode: numerics.Mode) -> None:
                 np.testing.assert_array_equal(found, wanted, err_msg=name)
 
 
+def test_what_lay_in_memory_makes_no_product_warn() -> None:
+    for size in (100, 128, 200, 256, 400):  # signalling NaN, left on the stack by a product of them
+        nan = np.full(2 * size, 0x7FA00001, np.uint32).view(np.float32)[::2]
+        with np.errstate(invalid="ignore"):
+            np.matmul(np.ones((3, size), np.float32), nan[:, None])
+        found = numerics.matmul(np.ones((3, 5), np.float32), np.ones((5, 1), np.float32))
+        np.testing.assert_array_equal(found, np.full((3, 1), 5))
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_means(mode: numerics.Mode) -> None:
     x = np.arange(12, dtype=np.float32).reshape(3, 4)
