@@ -20,7 +20,7 @@ def _batch_last(x: Array) -> bool:
 
 
 def _product(a: Array, b: Array) -> Array:
-    """``a @ b``; a large one in 2, 4 or 8 parts of its rows, by its size alone, on the team's threads."""
+    """``a @ b``; a large one in 2, 4 or 8 parts of its rows, by its size, on the team's threads."""
     size = a.size * b.shape[1]
     if size < _LARGE or len(a) < 8:
         return numerics.matmul(a, b)
