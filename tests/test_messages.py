@@ -16,6 +16,7 @@ import pytest
 
 from funcnn import (
     batch_norm,
+    bilinear,
     col2im,
     conv,
     data,
@@ -59,6 +60,8 @@ SHAPE = (4, 1, 6, 6)
 _, PARAMS = NET.init(KEY, SHAPE)
 X: Any = random.normal(KEY, SHAPE)
 Y = np.array([0, 1, 2, 0])
+PAIR: Any = bilinear(2)
+_, PAIR_PARAMS = PAIR.init(KEY, ((4, 6), (4, 3)))
 LOSS: Any = softmax_cross_entropy()
 TRAIN = data.Dataset(X, Y)
 LOOSE: Any = {"fit": fit, "sgd_update": sgd_update, "dense": dense, "conv": conv, "serial": serial}
@@ -147,6 +150,10 @@ WRONG: list[tuple[Wrong, str]] = [
         lambda: relu().apply({}, np.array(1.0)),
         "relu: `x` must have at least 1 axes, got shape ()",
     ),
+    (
+        lambda: value_and_grad(PAIR, mean_squared_error())(PAIR_PARAMS, (X[:, 0, 0], [1.0]), Y),
+        "bilinear: `x2` must be a NumPy array, got list",
+    ),
     # y
     (lambda: _step(y=Y.tolist()), "value_and_grad: `y` must be a NumPy array, got list"),
     (lambda: _step(y=Y[:3]), "value_and_grad: `x` and `y` must have one length, got 4 and 3"),
@@ -192,6 +199,10 @@ WRONG: list[tuple[Wrong, str]] = [
     (
         lambda: _step(params=NET.init(KEY, SHAPE)),
         "lenet: `params` must be a dict, got tuple",
+    ),
+    (
+        lambda: _step(params={"conv1": {"weight": [[0.0], [0.0, 0.0]], "bias": X}}),
+        _CONV1 + "`params['weight']` must be a NumPy array, got list",
     ),
     (
         lambda: _step(params={**PARAMS, "conv2": {}}),

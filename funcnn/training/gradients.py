@@ -156,7 +156,8 @@ def shards(examples: int, x: Any, params: Params) -> list[slice]:
     alone and 3 ms on two threads), and every part costs a gradient of all parameters: where vectors
     have fewer numbers than those, `dense` cuts its products instead.
     """
-    numbers, weights = _numbers(x), tree.count(params)
+    leaves = (leaf for _, leaf in tree.leaves(params))  # what is no array, the network refuses
+    numbers, weights = _numbers(x), sum(leaf.size for leaf in leaves if isinstance(leaf, np.ndarray))
     vectors = not isinstance(x, tuple) and x.ndim == 2 and x.dtype.kind == "f"
     small = numbers < _SMALL and numbers + weights < _SMALL
     if examples < 16 or small or (vectors and numbers < weights):
@@ -171,6 +172,8 @@ def _numbers(x: Any) -> int:
     """How many numbers a network works on; an index stands for a vector of them."""
     if isinstance(x, tuple):
         return sum(map(_numbers, x))
+    if not isinstance(x, np.ndarray):  # the network refuses it
+        return 0
     return int(x.size) * (1 if x.dtype.kind == "f" else 64)
 
 
