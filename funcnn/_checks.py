@@ -361,9 +361,18 @@ def children(who: str, params: object, names: Shape) -> dict[str, Any]:
 # --- gradients, checked in `vjp` --------------------------------------------------------------------
 
 
-def gradient(who: str, dout: Array, shape: tuple[int, ...]) -> None:
-    """A `dout` of the output's shape: anything else could broadcast into a wrong number."""
+def gradient(who: str, dout: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """A `dout` of the output's shape and dtype.
+
+    Another shape could broadcast into a wrong number; another dtype, give a gradient that does not fit
+    its parameter.
+    """
     floating(who, dout, "dout")
+    if dout.dtype != dtype:
+        refuse_type(
+            who,
+            f"`dout` must be {dtype} as the output is, got {dout.dtype}: write dout.astype(np.{dtype})",
+        )
     if dout.shape != shape:
         refuse(who, f"`dout` must have the output's shape {shape}, got {dout.shape}")
 

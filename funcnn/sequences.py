@@ -78,12 +78,12 @@ def time_distributed(layer: Layer[Vector, Vector]) -> Layer[Sequence, Sequence]:
         _checks.ranked(who, x, "N, T, F")
         out, cache = layer.apply(params, merged(x), key=key)
         shape = split(x.shape, out.shape)
-        return out.reshape(shape), _marked(cache, "_shape", shape)
+        return out.reshape(shape), _marked(cache, "_out", (shape, out.dtype))
 
     def inner(cache: Cache, dout: Array) -> tuple[Cache, Any]:
         """What the layer pulls back."""
-        _checks.gradient(who, dout, cache["_shape"])
-        return _unmarked(cache, "_shape"), merged(dout)
+        _checks.gradient(who, dout, *cache["_out"])
+        return _unmarked(cache, "_out"), merged(dout)
 
     def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Any]:
         dparams, dx = layer.vjp(*inner(cache, dout))
@@ -158,7 +158,7 @@ def bidirectional(
         a, cache["forward"] = apply_child(children[0], params, x, key)
         b, cache["backward"] = apply_child(children[1], params, x[:, ::-1], key)
         b = b[:, ::-1]
-        cache["_shape"] = merged(x.shape, a.shape)
+        cache["_out"] = (merged(x.shape, a.shape), a.dtype)
         if merge == "concatenate":
             return np.concatenate((a, b), 2), cache
         if merge == "product":
@@ -168,7 +168,7 @@ def bidirectional(
 
     def parts(cache: Cache, dout: Array) -> tuple[Array, Array]:
         """The gradients of both outputs, each in the order in which its copy ran."""
-        _checks.gradient(who, dout, cache["_shape"])
+        _checks.gradient(who, dout, *cache["_out"])
         if merge == "concatenate":
             half = dout.shape[2] // 2
             return dout[:, :, :half], dout[:, ::-1, half:]
@@ -375,10 +375,11 @@ def drop_context(context: str) -> Layer[Any, Any]:
         _checks.leaves(who, params, {})
         first, *rest = _inputs(who, x, words)
         _checks.ranked(who, first, "N, T, F")
-        return first, {"shape": first.shape, "context": tuple(one.shape for one in rest)}
+        out = (first.shape, first.dtype)
+        return first, {"out": out, "context": tuple(one.shape for one in rest)}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient(who, dout, cache["shape"])
+        _checks.gradient(who, dout, *cache["out"])
         return {}, (dout, *(np.zeros(shape, dout.dtype) for shape in cache["context"]))
 
     return Layer(init, apply, vjp, Spec(drop_context, (context,)))
@@ -421,20 +422,25 @@ def _arrays(who: str, x: object) -> tuple[Any, ...]:
     return tuple(_checks.array(who, one) for one in _several(who, x, "x"))
 
 
-def _outlines(context: list[Array], like: Array) -> tuple[tuple[Shape, str | None], ...]:
-    """The shape of each context; and of one without a gradient, the dtype of the zeros it gets."""
-    return tuple((one.shape, None if one.dtype.kind == "f" else like.dtype.str) for one in context)
+def _outlines(context: list[Array], like: Array) -> tuple[tuple[Shape, np.dtype[Any], bool], ...]:
+    """The shape of each context, the dtype of its gradient, and whether that is more than zeros."""
+    floats = [one.dtype.kind == "f" for one in context]
+    return tuple(
+        (one.shape, one.dtype if has else like.dtype, has)
+        for one, has in zip(context, floats, strict=True)
+    )
 
 
 def _passed(who: str, outlines: Any, dcontext: list[Array]) -> list[Array]:
     """The gradients of the context that come from behind."""
     if len(outlines) != len(dcontext):
         _checks.refuse(who, f"`dout` must have {len(outlines) + 1} parts, got {len(dcontext) + 1}")
-    for one, (shape, _) in zip(dcontext, outlines, strict=True):
-        _checks.gradient(who, one, shape)
+    for one, (shape, dtype, has) in zip(dcontext, outlines, strict=True):
+        zeros = _checks.floating(who, one, "dout").dtype  # of any kind, where there is no gradient
+        _checks.gradient(who, one, shape, dtype if has else zeros)
     return [
-        one if zeros is None else np.zeros(shape, zeros)
-        for one, (shape, zeros) in zip(dcontext, outlines, strict=True)
+        one if has else np.zeros(shape, dtype)
+        for one, (shape, dtype, has) in zip(dcontext, outlines, strict=True)
     ]
 
 

@@ -511,7 +511,7 @@ def _plain(node: Any) -> bool:
         return all(isinstance(name, str) and _plain(part) for name, part in node.items())
     if isinstance(node, (tuple, list)):
         return all(map(_plain, node))
-    return node is None or isinstance(node, (np.ndarray, np.generic, bool, int, float, str))
+    return node is None or isinstance(node, (np.ndarray, np.generic, np.dtype, bool, int, float, str))
 
 
 def test_caches_are_plain_data() -> None:

@@ -96,6 +96,13 @@ def test_a_wrong_gradient_is_refused(case: Case) -> None:
         for dout in (run.dout[1:], run.dout[None], run.dout[..., None]):
             with pytest.raises(ValueError, match=r"^[\w/]+: `dout` must have "):
                 case.layer.vjp(run.cache, dout)
+        wanted = r"^[\w/]+: `dout` must be float64 as the output is, got float32: write dout.astype"
+        with pytest.raises(TypeError, match=wanted):
+            case.layer.vjp(run.cache, run.dout.astype(np.float32))
+        frozen = case.layer.spec.kind == "freeze"  # which pulls nothing back to its parameters
+        if case.layer.params_vjp is not None and run.dparams and not frozen:
+            with pytest.raises(TypeError, match=wanted):
+                case.layer.params_vjp(run.cache, run.dout.astype(np.float32))
 
 
 @pytest.mark.parametrize("case", _each(tuple(c for c in registry.layers() if c.refused)))

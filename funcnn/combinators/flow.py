@@ -108,10 +108,10 @@ def stop_gradient() -> Preserving:
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.leaves(who, params, {})
-        return _checks.any_ranked(who, x), {"shape": x.shape}
+        return _checks.any_ranked(who, x), {"shape": x.shape, "dtype": x.dtype}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient(who, dout, cache["shape"])
+        _checks.gradient(who, dout, cache["shape"], cache["dtype"])
         return {}, np.zeros_like(dout)
 
     return Preserving(init, apply, vjp, Spec(stop_gradient))

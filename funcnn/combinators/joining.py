@@ -243,10 +243,10 @@ def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]:
             longer(x.shape, out.shape)
             sizes.append(x.shape[axis])
             x = np.concatenate((x, out), axis)
-        return x, {**cache, "_sizes": tuple(sizes), "_shape": x.shape}
+        return x, {**cache, "_sizes": tuple(sizes), "_shape": x.shape, "_dtype": x.dtype}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient(who, dout, cache["_shape"])
+        _checks.gradient(who, dout, cache["_shape"], cache["_dtype"])
         dparams: Params = {}
         for child, size in zip(reversed(children), reversed(cache["_sizes"]), strict=True):
             before, new = np.split(dout, [size], axis)
@@ -324,10 +324,10 @@ def _fan_in(spec: Spec, how: str, option: str, axis: int, words: str) -> Layer[A
             _checks.refuse_type(who, f"{words} must have one dtype, got {' and '.join(dtypes)}")
         out_shape = _joined_shape(who, how, axis, tuple(array.shape for array in arrays), words)
         out, kept = joining.join(how, axis, arrays)
-        return out, {"kept": kept, "shape": out_shape}
+        return out, {"kept": kept, "shape": out_shape, "dtype": out.dtype}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient(who, dout, cache["shape"])
+        _checks.gradient(who, dout, cache["shape"], cache["dtype"])
         return {}, tuple(joining.parts(how, axis, cache["kept"], dout))
 
     return Layer(init, apply, vjp, spec)

@@ -72,7 +72,7 @@ def _activation(
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         kept = cache[keeps]
-        _checks.gradient(who, dout, out_shape(kept.shape))
+        _checks.gradient(who, dout, out_shape(kept.shape), kept.dtype)
         return {}, pullback(kept, dout)
 
     return Preserving(init, apply, vjp, spec)
@@ -106,7 +106,7 @@ def _gated(
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         x, g = cache["x"], cache["gate"]
-        _checks.gradient(who, dout, x.shape)
+        _checks.gradient(who, dout, x.shape, x.dtype)
         return {}, dout * slope(x, g)
 
     return Preserving(init, apply, vjp, spec)
@@ -446,7 +446,7 @@ def prelu(*, per_channel: bool = False, initial_slope: float = 0.25) -> Preservi
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         x, slope = cache["x"], cache["slope"]
-        _checks.gradient("prelu", dout, x.shape)
+        _checks.gradient("prelu", dout, x.shape, x.dtype)
         slopes, parts = channels.spread(slope, x.ndim), dout * _negative(x)
         dslope = channels.collect(parts) if per_channel else numerics.sum(parts).reshape(1)
         return {"slope": dslope}, dout * _choose(x > 0, 1, slopes, x.dtype)

@@ -124,7 +124,7 @@ def attention(*, masked: bool = False, causal: bool = False, rate: float = 0.0) 
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         (q, k, v), p, out = cache["heads"], cache["p"], cache["out"]
-        _checks.gradient(who, dout, out[:, 0].shape)
+        _checks.gradient(who, dout, out[:, 0].shape, out.dtype)
         scale, kept = 1 / sqrt(q.shape[3]), cache["kept"]
         dheads = kernels.attend_gradients(q, k, v, p, out, dout[:, None], scale, kept)
         return {}, (*(dhead[:, 0] for dhead in dheads), *cache["mask"])
@@ -415,7 +415,7 @@ def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         rows, weights, (q, k, v) = cache["rows"], cache["weights"], cache["heads"]
         batch, _, steps, size = q.shape
-        _checks.gradient(who, dout, (batch, steps, heads * size))
+        _checks.gradient(who, dout, (batch, steps, heads * size), q.dtype)
         dparams: Params = {}
 
         def pulled(name: str, drows: Array) -> Array:

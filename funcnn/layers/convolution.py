@@ -735,7 +735,7 @@ def _layer(spec: Spec, axes: str, kernel: tuple[int, ...], rule: _Rule) -> Layer
     def params_vjp(cache: Cache, dout: Array) -> Params:
         x, weight = cache["x"], cache["weight"]
         at, groups, out_shape, kernels = placed(x.shape, weight.shape)
-        _checks.gradient(who, dout, out_shape)
+        _checks.gradient(who, dout, out_shape, x.dtype)
         slope = channels_second(dout)
         dparams = {"weight": kernels.weight_gradient(x, slope, weight.shape, at, groups)}
         if bias:

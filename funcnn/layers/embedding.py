@@ -97,11 +97,11 @@ def embedding(
         out = np.take(params["weight"], x, 0)
         if padding_index is not None:  # whatever the weight says there: the gradient is exact
             out[x == padding_index] = 0
-        return out, {"tokens": x}
+        return out, {"tokens": x, "dtype": out.dtype}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         tokens = cache["tokens"]
-        _checks.gradient("embedding", dout, (*tokens.shape, features))
+        _checks.gradient("embedding", dout, (*tokens.shape, features), cache["dtype"])
         rows = dout.reshape(prod(tokens.shape), features)
         dweight = kernels.add_rows(tokens.reshape(-1), rows, vocabulary_size)
         if padding_index is not None:
@@ -155,10 +155,11 @@ def positional_encoding(*, base: float = 10000.0) -> Layer[Sequence, Sequence]:
     def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.leaves("positional_encoding", params, {})
         _checks.ranked("positional_encoding", x, "N, T, F")
-        return x + positions.sinusoids(*x.shape[1:], base, x.dtype), {"shape": x.shape}
+        cache = {"shape": x.shape, "dtype": x.dtype}
+        return x + positions.sinusoids(*x.shape[1:], base, x.dtype), cache
 
     def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Sequence]:
-        _checks.gradient("positional_encoding", dout, cache["shape"])
+        _checks.gradient("positional_encoding", dout, cache["shape"], cache["dtype"])
         return {}, dout
 
     return Layer(init, apply, vjp, Spec(positional_encoding, (), {"base": base}))
@@ -225,11 +226,11 @@ def learned_positions(
         _checks.ranked("learned_positions", x, "N, T, F")
         _checks.sized("learned_positions", x, 2, weight.shape[1], "features")
         _checks.same_dtype("learned_positions", x, weight)
-        return x + weight[: fitting(x.shape)[1]], {"shape": x.shape}
+        return x + weight[: fitting(x.shape)[1]], {"shape": x.shape, "dtype": x.dtype}
 
     def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Sequence]:
         _, steps, features = cache["shape"]
-        _checks.gradient("learned_positions", dout, cache["shape"])
+        _checks.gradient("learned_positions", dout, cache["shape"], cache["dtype"])
         dweight = np.zeros((max_length, features), dout.dtype)
         dweight[:steps] = numerics.sum(dout, 0)
         return {"weight": dweight}, dout
@@ -296,7 +297,7 @@ def rotary(*, base: float = 10000.0, interleaved: bool = True) -> Layer[Sequence
         return positions.rotate(x, cos, sin, interleaved), cache
 
     def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Any]:
-        _checks.gradient("rotary", dout, cache["shape"])
+        _checks.gradient("rotary", dout, cache["shape"], cache["cos"].dtype)
         return {}, positions.rotate(dout, cache["cos"], -cache["sin"], interleaved)
 
     options = {"base": base, "interleaved": interleaved}

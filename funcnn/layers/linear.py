@@ -87,13 +87,13 @@ def dense(
 
     def vjp(cache: Cache, dout: Vector) -> tuple[Params, Vector]:
         x, weight = cache["x"], cache["weight"]
-        _checks.gradient("dense", dout, (x.shape[0], out_features))
+        _checks.gradient("dense", dout, (x.shape[0], out_features), x.dtype)
         dweight, dbias, dx = linear.affine_vjp(x, weight, dout)
         return {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}, dx
 
     def params_vjp(cache: Cache, dout: Vector) -> Params:
         x, weight = cache["x"], cache["weight"]
-        _checks.gradient("dense", dout, (x.shape[0], out_features))
+        _checks.gradient("dense", dout, (x.shape[0], out_features), x.dtype)
         dweight, dbias = linear.affine_gradients(x, weight, dout)
         return {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}
 
@@ -182,7 +182,7 @@ def bilinear(
 
     def vjp(cache: Cache, dout: Vector) -> tuple[Params, Any]:
         x1, x2, weight = cache["x1"], cache["x2"], cache["weight"]
-        _checks.gradient("bilinear", dout, (len(x1), out_features))
+        _checks.gradient("bilinear", dout, (len(x1), out_features), x1.dtype)
         dweight, dbias, *dx = linear.bilinear_gradients(x1, x2, weight, dout)
         return {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}, tuple(dx)
 

@@ -140,7 +140,8 @@ def batch_norm(
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         rstd, scale = cache["rstd"], cache["scale"]
-        _checks.gradient("batch_norm", dout, cache["x" if "x" in cache else "offset"].shape)
+        x = cache["x" if "x" in cache else "offset"]
+        _checks.gradient("batch_norm", dout, x.shape, x.dtype)
         if "x" in cache:  # the statistics were constants
             dscale, dbias = kernels.scale_gradients(dout, cache["x"] - cache["mean"], scale)
             dscale, dx = dscale * rstd, dout * (scale * rstd)
@@ -448,7 +449,7 @@ def _within_examples(
         return out.reshape(x.shape), cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient(who, dout, cache["shape"])
+        _checks.gradient(who, dout, cache["shape"], cache["offset"].dtype)
         view, axes, along, _ = layout(dout.shape)
         dx, dscale, dbias = kernels.centre_gradients(
             dout.reshape(view), cache["offset"], cache["rstd"], cache["scale"], axes, centred
@@ -526,7 +527,7 @@ def local_response_norm(
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         x, d, factor = cache["x"], cache["d"], cache["factor"]
-        _checks.gradient("local_response_norm", dout, x.shape)
+        _checks.gradient("local_response_norm", dout, x.shape, x.dtype)
         scaled = dout * factor  # after and before change places: the sums go the other way
         sums = kernels.window_sums(scaled * x / d, after, before, channel_axis(x.ndim))
         return {}, scaled - (2 * weight * beta) * x * sums

@@ -668,12 +668,12 @@ def _pooling(spec: Spec, axes: str, forward: Forward, gradient: Gradient) -> Lay
         _checks.leaves(who, params, {})
         image = channels_second(_checks.ranked(who, x, axes))
         out, record = forward(image, placed(image.shape)[0])
-        return channels_second(out), {"record": record, "shape": image.shape}
+        return channels_second(out), {"record": record, "shape": image.shape, "dtype": x.dtype}
 
     def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
         shape = cache["shape"]
         at, out_shape = placed(shape)
-        _checks.gradient(who, dout, out_shape)
+        _checks.gradient(who, dout, out_shape, cache["dtype"])
         dx = gradient(channels_second(dout), cache["record"], shape, at)
         return {}, channels_second(dx)
 
@@ -700,11 +700,11 @@ def _adaptive_pool(spec: Spec, forward: BinForward, gradient: BinGradient) -> La
         _checks.leaves(who, params, {})
         image = _checks.ranked(who, x, axes)
         out, record = forward(image, places)
-        return out, {"record": record, "shape": image.shape}
+        return out, {"record": record, "shape": image.shape, "dtype": x.dtype}
 
     def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
         shape = cache["shape"]
-        _checks.gradient(who, dout, (*shape[:2], *places))
+        _checks.gradient(who, dout, (*shape[:2], *places), cache["dtype"])
         return {}, gradient(dout, cache["record"], shape)
 
     return Layer(init, apply, vjp, spec)
@@ -721,11 +721,11 @@ def _global_pool(spec: Spec, forward: BinForward, gradient: BinGradient) -> Laye
         _checks.leaves(who, params, {})
         image = channels_second(_checks.any_ranked(who, x, 3))
         out, record = forward(image, (1,) * (x.ndim - 2))
-        return out.reshape(out.shape[:2]), {"record": record, "shape": image.shape}
+        return out.reshape(out.shape[:2]), {"record": record, "shape": image.shape, "dtype": x.dtype}
 
     def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
         shape = cache["shape"]
-        _checks.gradient(who, dout, shape[:2])
+        _checks.gradient(who, dout, shape[:2], cache["dtype"])
         ones = (1,) * (len(shape) - 2)
         dx = gradient(dout.reshape(*dout.shape, *ones), cache["record"], shape)
         return {}, channels_second(dx)

@@ -447,9 +447,9 @@ def _recurrent(spec: Spec, cell: kernels.Cell) -> Layer[Any, Any]:
         if carried:
             dout, dcarry = _checks.together(who, dout, "out, carry", "dout")
             dcarry = states(dcarry)
-        _checks.gradient(who, dout, cache["shape"])
+        _checks.gradient(who, dout, cache["shape"], dtype)
         for state in dcarry:
-            _checks.gradient(who, state, (batch, len(walks), hidden))
+            _checks.gradient(who, state, (batch, len(walks), hidden), dtype)
         dfirst, downs, dxs = tuple(map(np.empty_like, dcarry)), [], []
         for k in reversed(range(len(walks))):
             place, reverse = k % directions * hidden, backward or k % directions == 1

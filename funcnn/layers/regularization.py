@@ -159,13 +159,14 @@ def _dropping(spec: Spec, min_rank: int, mask_shape: Callable[[Shape], Shape]) -
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.leaves(who, params, {})
         shape = _checks.any_ranked(who, x, min_rank).shape
+        cache: dict[str, Any] = {"shape": shape, "dtype": x.dtype, "mask": None}
         if key is None or rate == 0:
-            return x, {"shape": shape, "mask": None}
+            return x, cache
         mask = random.bernoulli(_checks.key(who, key), 1 - rate, mask_shape(shape))
-        return dropped(x, mask), {"shape": shape, "mask": mask}
+        return dropped(x, mask), {**cache, "mask": mask}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient(who, dout, cache["shape"])
+        _checks.gradient(who, dout, cache["shape"], cache["dtype"])
         return {}, dout if cache["mask"] is None else dropped(dout, cache["mask"])
 
     def dropped(x: Array, mask: Array) -> Array:
@@ -218,13 +219,14 @@ def gaussian_noise(std: float) -> Preserving:
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.leaves("gaussian_noise", params, {})
         shape = _checks.any_ranked("gaussian_noise", x).shape
+        cache = {"shape": shape, "dtype": x.dtype}
         if key is None or std == 0:
-            return x, {"shape": shape}
+            return x, cache
         key = _checks.key("gaussian_noise", key)
-        return x + random.normal(key, shape, std=std, dtype=np.dtype(x.dtype)), {"shape": shape}
+        return x + random.normal(key, shape, std=std, dtype=np.dtype(x.dtype)), cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient("gaussian_noise", dout, cache["shape"])
+        _checks.gradient("gaussian_noise", dout, cache["shape"], cache["dtype"])
         return {}, dout
 
     return Preserving(init, apply, vjp, Spec(gaussian_noise, (std,), traits=frozenset({"stochastic"})))

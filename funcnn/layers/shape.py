@@ -536,11 +536,12 @@ def concatenate(axis: int = 1) -> Layer[Any, Any]:
             _checks.refuse_type(who, f"`x` must have one dtype, got {' and '.join(sorted(dtypes))}")
         shapes = tuple(part.shape for part in arrays)
         out_shape(shapes)
-        return np.concatenate(arrays, axis), {"shapes": shapes}
+        out = np.concatenate(arrays, axis)
+        return out, {"shapes": shapes, "dtype": out.dtype}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         shapes = cache["shapes"]
-        _checks.gradient(who, dout, out_shape(shapes))
+        _checks.gradient(who, dout, out_shape(shapes), cache["dtype"])
         return {}, _parts(dout, [shape[axis] for shape in shapes], axis)
 
     return Layer(init, apply, vjp, Spec(concatenate, options={"axis": axis}))
@@ -605,14 +606,15 @@ def split(sections: int | tuple[int, ...], *, axis: int = 1) -> Layer[Any, Any]:
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.leaves(who, params, {})
         found = _checks.any_ranked(who, x)
-        return _parts(found, sizes(found.shape), axis), {"shape": found.shape}
+        cache = {"shape": found.shape, "dtype": found.dtype}
+        return _parts(found, sizes(found.shape), axis), cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         shapes, parts = out_shapes(cache["shape"]), _several(who, dout, "dout")
         if len(parts) != len(shapes):
             _checks.refuse(who, f"`dout` must have {len(shapes)} parts, got {len(parts)}")
         for part, shape in zip(parts, shapes, strict=True):
-            _checks.gradient(who, part, shape)
+            _checks.gradient(who, part, shape, cache["dtype"])
         return {}, np.concatenate(parts, axis)
 
     return Layer(init, apply, vjp, Spec(split, (sections,), {"axis": axis}))
@@ -634,11 +636,11 @@ def _moving(
         _checks.leaves(who, params, {})
         found = _checks.any_ranked(who, x)
         out_shape(found.shape)
-        return forward(found), {"shape": found.shape}
+        return forward(found), {"shape": found.shape, "dtype": found.dtype}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         shape = cache["shape"]
-        _checks.gradient(who, dout, out_shape(shape))
+        _checks.gradient(who, dout, out_shape(shape), cache["dtype"])
         return {}, backward(dout, shape)
 
     return Layer(init, apply, vjp, spec)
