@@ -377,6 +377,15 @@ def gradient(who: str, dout: Array, shape: tuple[int, ...], dtype: np.dtype[Any]
         refuse(who, f"`dout` must have the output's shape {shape}, got {dout.shape}")
 
 
+def kept(who: str, cache: Any, name: str) -> Any:
+    """What a combinator keeps under a name, which the cache of another network does not hold."""
+    try:
+        return cache[name]
+    except (KeyError, IndexError, TypeError):  # also for what is no dict at all
+        got = f"one without {name!r}" if isinstance(cache, dict) else type(cache).__name__
+        refuse_type(who, f"`cache` must be what `apply` of this network has returned, got {got}")
+
+
 def feature_axis(who: str, axis: int, rank: int) -> None:
     """An axis that exists and is not the batch's."""
     if not -rank < axis < rank or axis == 0:

@@ -72,7 +72,7 @@ def vjp_child(child: Child, cache: Cache, dout: Any, dparams: Params) -> Any:
     """Pull back through one child, and enter its gradient into `dparams`."""
     name, layer = child
     try:
-        own, dx = layer.vjp(cache[name], dout)
+        own, dx = layer.vjp(_checks.kept(name, cache, name), dout)
     except _checks.Refusal as refusal:
         raise _outer(child, refusal)
     if own:
@@ -85,5 +85,10 @@ def params_vjp_child(child: Child, cache: Cache, dout: Any, dparams: Params) -> 
     name, layer = child
     if layer.params_vjp is None:
         vjp_child(child, cache, dout, dparams)
-    elif own := layer.params_vjp(cache[name], dout):
+        return
+    try:
+        own = layer.params_vjp(_checks.kept(name, cache, name), dout)
+    except _checks.Refusal as refusal:
+        raise _outer(child, refusal)
+    if own:
         dparams[name] = own

@@ -60,6 +60,7 @@ SHAPE = (4, 1, 6, 6)
 _, PARAMS = NET.init(KEY, SHAPE)
 X: Any = random.normal(KEY, SHAPE)
 Y = np.array([0, 1, 2, 0])
+_, HEAD = serial(dense(3)).init(KEY, (4, 6))
 PAIR: Any = bilinear(2)
 _, PAIR_PARAMS = PAIR.init(KEY, ((4, 6), (4, 3)))
 LOSS: Any = softmax_cross_entropy()
@@ -86,11 +87,12 @@ class _Subclass(np.ndarray[Any, Any]):
     """An array that could do anything."""
 
 
-def _dout(dout: Any) -> Any:
-    return NET.vjp(NET.apply(PARAMS, X)[1], dout)
+def _dout(dout: Any, cache: Any = None, vjp: Any = NET.vjp) -> Any:
+    return vjp(NET.apply(PARAMS, X)[1] if cache is None else cache, dout)
 
 
 _CONV1, _DENSE1 = "lenet/conv1: ", "lenet/head/dense1: "
+_CACHE = "`cache` must be what `apply` of this network has returned, got "
 _SGD = "sgd_update: "
 _KEY = "must be a funcnn Key, got {}: write funcnn.random.key(0)"
 
@@ -255,6 +257,24 @@ WRONG: list[tuple[Wrong, str]] = [
         lambda: _dout(np.ones((4, 3), int)),
         _DENSE1 + "`dout` must be float32 or float64, got int64: write dout.astype(np.float32)",
     ),
+    (
+        lambda: _dout(np.ones((4, 3))),
+        _DENSE1 + "`dout` must be float32 as the output is, got float64: write dout.astype(np.float32)",
+    ),
+    (
+        lambda: serial(dense(3)).params_vjp(serial(dense(3)).apply(HEAD, X[:, 0, 0])[1], X),  # type: ignore[misc]
+        "dense1: `dout` must have the output's shape (4, 3), got (4, 1, 6, 6)",
+    ),
+    # cache
+    (
+        lambda: _dout(np.ones((4, 3), np.float32), serial(dense(3)).apply(HEAD, X[:, 0, 0])[1]),
+        "lenet/head: " + _CACHE + "one without 'head'",
+    ),
+    (
+        lambda: _dout(np.ones((4, 3), np.float32), X, NET.params_vjp),
+        "lenet: " + _CACHE + "ndarray",
+    ),
+    (lambda: _dout({}, np.ones((4, 3), np.float32)), "lenet/head: " + _CACHE + "ndarray"),
     # init
     (lambda: NET.init(0, SHAPE), "lenet: `key` " + _KEY.format("0")),
     (lambda: NET.init(None, SHAPE), "lenet: `key` " + _KEY.format("None")),

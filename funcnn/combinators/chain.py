@@ -353,7 +353,7 @@ def _series(spec: Spec, children: list[Child], others: tuple[str, ...] = ()) -> 
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
         dparams: Params = {}
-        with_params = cache["_with_params"]
+        with_params = _checks.kept(who, cache, "_with_params")
         first = next((i for i, (name, _) in enumerate(order) if name in with_params), None)
         if first is not None:  # what lies in front of the first parameters needs no gradient
             for child in reversed(order[first + 1 :]):
