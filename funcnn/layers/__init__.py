@@ -15,7 +15,8 @@ linear
 normalization
     batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 pooling
-    adaptive_avg_pool, adaptive_max_pool, avg_pool, avg_pool1d, avg_pool3d, global_avg_pool,
+    adaptive_avg_pool, adaptive_avg_pool1d, adaptive_avg_pool3d, adaptive_max_pool,
+    adaptive_max_pool1d, adaptive_max_pool3d, avg_pool, avg_pool1d, avg_pool3d, global_avg_pool,
     global_max_pool, lp_pool, lp_pool1d, lp_pool3d, max_pool, max_pool1d, max_pool3d
 recurrent
     gru, lstm, rnn

@@ -27,7 +27,11 @@ from funcnn.types import (
 
 __all__ = [
     "adaptive_avg_pool",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool3d",
     "adaptive_max_pool",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool3d",
     "avg_pool",
     "avg_pool1d",
     "avg_pool3d",
@@ -553,8 +557,71 @@ def adaptive_avg_pool(output_size: int | tuple[int, int]) -> Layer[Image, Image]
     >>> adaptive_avg_pool(5).init(random.key(0), (32, 16, 14, 13))[0]
     (32, 16, 5, 5)
     """
-    spec = Spec(adaptive_avg_pool, (output_size,))
-    return _adaptive_pool(spec, _mean_of_bins, _mean_of_bins_gradient)
+    return _adaptive_avg_pool(Spec(adaptive_avg_pool, (output_size,)), "N, C, H, W")
+
+
+def adaptive_avg_pool1d(output_size: int) -> Layer[Sequence, Sequence]:
+    """Mean of each of so many bins of time steps, ``(N, T, F) -> (N, output_size, F)``.
+
+    Parameters
+    ----------
+    output_size : int
+        Time steps that come out, whatever goes in.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of sequences.
+
+    Notes
+    -----
+    Bins and pullback are those of `adaptive_avg_pool`, over one axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import adaptive_avg_pool1d
+    >>> adaptive_avg_pool1d(2).apply({}, np.array([[[1.0], [3.0], [2.0]]]))[0]
+    array([[[2. ],
+            [2.5]]])
+    """
+    return _adaptive_avg_pool(Spec(adaptive_avg_pool1d, (output_size,)), "N, T, F")
+
+
+def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer[Volume, Volume]:
+    """Mean of each of so many bins, ``(N, C, D, H, W) -> (N, C, *output_size)``.
+
+    Parameters
+    ----------
+    output_size : int or (int, int, int)
+        Depth, height and width of what comes out, whatever goes in.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of volumes.
+
+    Notes
+    -----
+    Bins and pullback are those of `adaptive_avg_pool`, over three axes.
+
+    Examples
+    --------
+    >>> from funcnn import adaptive_avg_pool3d, random
+    >>> adaptive_avg_pool3d((2, 5, 5)).init(random.key(0), (32, 16, 7, 14, 13))[0]
+    (32, 16, 2, 5, 5)
+    """
+    return _adaptive_avg_pool(Spec(adaptive_avg_pool3d, (output_size,)), "N, C, D, H, W")
 
 
 def adaptive_max_pool(output_size: int | tuple[int, int]) -> Layer[Image, Image]:
@@ -586,8 +653,71 @@ def adaptive_max_pool(output_size: int | tuple[int, int]) -> Layer[Image, Image]
     >>> adaptive_max_pool(5).init(random.key(0), (32, 16, 14, 13))[0]
     (32, 16, 5, 5)
     """
-    spec = Spec(adaptive_max_pool, (output_size,), traits=frozenset({"maximum"}))
-    return _adaptive_pool(spec, adaptive_pooling.maximum, adaptive_pooling.maximum_gradient)
+    return _adaptive_max_pool(Spec(adaptive_max_pool, (output_size,)), "N, C, H, W")
+
+
+def adaptive_max_pool1d(output_size: int) -> Layer[Sequence, Sequence]:
+    """Largest element of each of so many bins of time steps, ``(N, T, F) -> (N, output_size, F)``.
+
+    Parameters
+    ----------
+    output_size : int
+        Time steps that come out, whatever goes in.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of sequences.
+
+    Notes
+    -----
+    Bins and pullback are those of `adaptive_max_pool`, over one axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import adaptive_max_pool1d
+    >>> adaptive_max_pool1d(2).apply({}, np.array([[[1.0], [3.0], [2.0]]]))[0]
+    array([[[3.],
+            [3.]]])
+    """
+    return _adaptive_max_pool(Spec(adaptive_max_pool1d, (output_size,)), "N, T, F")
+
+
+def adaptive_max_pool3d(output_size: int | tuple[int, int, int]) -> Layer[Volume, Volume]:
+    """Largest element of each of so many bins, ``(N, C, D, H, W) -> (N, C, *output_size)``.
+
+    Parameters
+    ----------
+    output_size : int or (int, int, int)
+        Depth, height and width of what comes out, whatever goes in.
+
+    Returns
+    -------
+    Layer
+        Without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of volumes.
+
+    Notes
+    -----
+    Bins and pullback are those of `adaptive_max_pool`, over three axes.
+
+    Examples
+    --------
+    >>> from funcnn import adaptive_max_pool3d, random
+    >>> adaptive_max_pool3d((2, 5, 5)).init(random.key(0), (32, 16, 7, 14, 13))[0]
+    (32, 16, 2, 5, 5)
+    """
+    return _adaptive_max_pool(Spec(adaptive_max_pool3d, (output_size,)), "N, C, D, H, W")
 
 
 Forward = Callable[[Array, Window], tuple[Array, Any]]
@@ -688,24 +818,40 @@ def _mean_of_bins_gradient(dout: Array, record: None, shape: tuple[int, ...]) ->
     return adaptive_pooling.average_gradient(dout, shape)
 
 
-def _adaptive_pool(spec: Spec, forward: BinForward, gradient: BinGradient) -> Layer[Any, Any]:
-    """The pooling of images into a given number of places that a spec describes."""
-    who, axes = spec.kind, "N, C, H, W"
-    places = _checks.integers(who, "output_size", spec.args[0], 2, 1)
+def _adaptive_avg_pool(spec: Spec, axes: str) -> Layer[Any, Any]:
+    """The average pooling into bins that a spec describes."""
+    return _adaptive_pool(spec, axes, _mean_of_bins, _mean_of_bins_gradient)
+
+
+def _adaptive_max_pool(spec: Spec, axes: str) -> Layer[Any, Any]:
+    """The maximum pooling into bins that a spec describes."""
+    spec = spec._replace(traits=frozenset({"maximum"}))
+    return _adaptive_pool(spec, axes, adaptive_pooling.maximum, adaptive_pooling.maximum_gradient)
+
+
+def _adaptive_pool(
+    spec: Spec, axes: str, forward: BinForward, gradient: BinGradient
+) -> Layer[Any, Any]:
+    """The pooling into a given number of places that a spec describes."""
+    who = spec.kind
+    places = _checks.integers(who, "output_size", spec.args[0], axes.count(",") - 1, 1)
+
+    def out_shape(image: tuple[int, ...]) -> tuple[int, ...]:
+        return channels_second_shape((*image[:2], *places))
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return (*_checks.shape(who, shape, axes)[:2], *places), {}
+        return out_shape(channels_second_shape(_checks.shape(who, shape, axes))), {}
 
     def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
         _checks.leaves(who, params, {})
-        image = _checks.ranked(who, x, axes)
+        image = channels_second(_checks.ranked(who, x, axes))
         out, record = forward(image, places)
-        return out, {"record": record, "shape": image.shape, "dtype": x.dtype}
+        return channels_second(out), {"record": record, "shape": image.shape, "dtype": x.dtype}
 
     def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
         shape = cache["shape"]
-        _checks.gradient(who, dout, (*shape[:2], *places), cache["dtype"])
-        return {}, gradient(dout, cache["record"], shape)
+        _checks.gradient(who, dout, out_shape(shape), cache["dtype"])
+        return {}, channels_second(gradient(channels_second(dout), cache["record"], shape))
 
     return Layer(init, apply, vjp, spec)
 

@@ -257,6 +257,7 @@ _MAXIMUM = Cost(lambda call: call.out * (call.window() - 1), extra=_winners)
 _MEAN = Cost(lambda call: call.out * call.window())
 _NORM = Cost(lambda call: call.out * 3 * call.window(), "x out")
 _ADDED = Cost(_each(1))
+_LARGEST = Cost(_each(1), extra=lambda call: 8 * call.out)
 
 
 def _keeping_x(operations: int) -> Cost:
@@ -306,7 +307,11 @@ COSTS: dict[str, Cost] = {
     "global_avg_pool": _ADDED,
     "global_max_pool": Cost(_each(1), extra=lambda call: 4 * call.out),
     "adaptive_avg_pool": _ADDED,
-    "adaptive_max_pool": Cost(_each(1), extra=lambda call: 8 * call.out),
+    "adaptive_avg_pool1d": _ADDED,
+    "adaptive_avg_pool3d": _ADDED,
+    "adaptive_max_pool": _LARGEST,
+    "adaptive_max_pool1d": _LARGEST,
+    "adaptive_max_pool3d": _LARGEST,
     # shape
     "flatten": _VIEW,
     "identity": _VIEW,

@@ -141,7 +141,11 @@ _POOLS = (
     Entry("global_avg_pool()", "nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())", IMAGE),
     Entry("global_max_pool()", "nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())", IMAGE),
     Entry("adaptive_avg_pool(7)", "nn.AdaptiveAvgPool2d(7)", IMAGE),
+    Entry("adaptive_avg_pool1d(7)", "nn.AdaptiveAvgPool1d(7)", STEPS, True),
+    Entry("adaptive_avg_pool3d(3)", "nn.AdaptiveAvgPool3d(3)", VOLUME),
     Entry("adaptive_max_pool(7)", "nn.AdaptiveMaxPool2d(7)", IMAGE),
+    Entry("adaptive_max_pool1d(7)", "nn.AdaptiveMaxPool1d(7)", STEPS, True),
+    Entry("adaptive_max_pool3d(3)", "nn.AdaptiveMaxPool3d(3)", VOLUME),
 )
 
 _SHAPES = (

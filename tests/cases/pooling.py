@@ -9,7 +9,11 @@ import numpy as np
 
 from funcnn import (
     adaptive_avg_pool,
+    adaptive_avg_pool1d,
+    adaptive_avg_pool3d,
     adaptive_max_pool,
+    adaptive_max_pool1d,
+    adaptive_max_pool3d,
     avg_pool,
     avg_pool1d,
     avg_pool3d,
@@ -153,6 +157,29 @@ _ADAPTIVE = [
         for pool, size in product(
             (adaptive_avg_pool, adaptive_max_pool), (1, 2, (5, 3), (5, 2), (4, 5), (1, 6), (7, 2))
         )
+    ),
+    *(
+        Case(pool(size), (2, 6, 3))
+        for pool, size in product((adaptive_avg_pool1d, adaptive_max_pool1d), (1, 2, 4, 7))
+    ),
+    *(
+        Case(pool(size), (2, 2, 3, 4, 2))
+        for pool, size in product((adaptive_avg_pool3d, adaptive_max_pool3d), (1, 2, (2, 3, 4)))
+    ),
+    Case(
+        adaptive_avg_pool1d(3),
+        (2, 6, 2),
+        note="refusals",
+        refused=(
+            (
+                _zeros(2, 6),
+                "adaptive_avg_pool1d: `x` must have 3 axes (N, T, F), got shape (2, 6)",
+            ),
+            (
+                _zeros(2, 0, 2),
+                "adaptive_avg_pool1d: `x` must not be empty beyond the batch, got shape (2, 0, 2)",
+            ),
+        ),
     ),
     Case(adaptive_max_pool((2, 3)), (2, 1, 4, 6), note="equal bins"),
     Case(adaptive_avg_pool((2, 3)), (2, 1, 4, 6), note="equal bins"),

@@ -10,7 +10,11 @@ import pytest
 
 from funcnn import (
     adaptive_avg_pool,
+    adaptive_avg_pool1d,
+    adaptive_avg_pool3d,
     adaptive_max_pool,
+    adaptive_max_pool1d,
+    adaptive_max_pool3d,
     avg_pool,
     avg_pool1d,
     avg_pool3d,
@@ -156,6 +160,23 @@ def test_adaptive_pools(size: Any) -> None:
         agrees(adaptive_avg_pool(size), shape, lambda x: F.adaptive_avg_pool2d(x, size))
         for x in (None, _ties(shape)):
             agrees(adaptive_max_pool(size), shape, lambda x: F.adaptive_max_pool2d(x, size), x=x)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 11])
+def test_adaptive_pools_over_time(size: int) -> None:
+    for shape in ((2, 8, 3), (1, 5, 2), (2, 24, 2)):
+        means, largest = adaptive_avg_pool1d(size), adaptive_max_pool1d(size)
+        agrees(means, shape, lambda x: _over_time(F.adaptive_avg_pool1d, x, size))
+        for x in (None, _ties(shape)):
+            agrees(largest, shape, lambda x: _over_time(F.adaptive_max_pool1d, x, size), x=x)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, (1, 2, 3), (4, 5, 2), (5, 7, 9)])
+def test_adaptive_pools_over_volumes(size: Any) -> None:
+    for shape in ((2, 2, 3, 5, 6), (1, 2, 4, 4, 6)):
+        agrees(adaptive_avg_pool3d(size), shape, lambda x: F.adaptive_avg_pool3d(x, size))
+        for x in (None, _ties(shape)):
+            agrees(adaptive_max_pool3d(size), shape, lambda x: F.adaptive_max_pool3d(x, size), x=x)
 
 
 @pytest.mark.parametrize("layer", [max_pool(2), adaptive_max_pool(2), global_max_pool()])
