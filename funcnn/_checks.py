@@ -78,7 +78,10 @@ def integer(who: str, name: str, value: object, minimum: int | None = None) -> i
 
 def integers(who: str, name: str, value: object, count: int, minimum: int = 0) -> tuple[int, ...]:
     """One int for each of `count` axes; a single int stands for all of them."""
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, list):  # a spec that holds it would change with it
+        text = f"`{name}` must be an int or a tuple of {count}, got {shown(value)}"
+        refuse_type(who, f"{text}: write {tuple(value)}")
+    if isinstance(value, tuple):
         if len(value) != count:
             refuse(who, f"`{name}` must be an int or {count} of them, got {shown(value)}")
         return tuple(integer(who, name, part, minimum) for part in value)

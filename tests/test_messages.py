@@ -66,6 +66,7 @@ _, PAIR_PARAMS = PAIR.init(KEY, ((4, 6), (4, 3)))
 LOSS: Any = softmax_cross_entropy()
 TRAIN = data.Dataset(X, Y)
 LOOSE: Any = {"fit": fit, "sgd_update": sgd_update, "dense": dense, "conv": conv, "serial": serial}
+LOOSE |= {"one": np.int64(1)}
 
 
 def _step(x: Any = X, y: Any = Y, params: Any = PARAMS, key: Any = None) -> Any:
@@ -319,6 +320,19 @@ WRONG: list[tuple[Wrong, str]] = [
         "softmax_cross_entropy: `class_weight` must be at least 0, got -1",
     ),
     (
+        lambda: softmax_cross_entropy(class_weight=np.array(2.0)),  # type: ignore[arg-type]
+        "softmax_cross_entropy: `class_weight` must be a number for each class, got array(2.)",
+    ),
+    (
+        lambda: softmax_cross_entropy(class_weight=np.ones((2, 3))),  # type: ignore[arg-type]
+        "softmax_cross_entropy: `class_weight` must be a number for each class, "
+        "got an array of shape (2, 3)",
+    ),
+    (
+        lambda: LOOSE["conv"](4, [3, 3]),
+        "conv: `kernel_size` must be an int or a tuple of 2, got [3, 3]: write (3, 3)",
+    ),
+    (
         lambda: LOOSE["serial"]([conv(4, 3), relu()]),
         "serial: every child must be a layer, got [conv(4, 3), relu()]: write serial(*layers)",
     ),
@@ -389,6 +403,10 @@ WRONG: list[tuple[Wrong, str]] = [
     (
         lambda: im2col(X, 3, padding=(1, 1, 1)),
         "im2col: `padding` must be an int or 2 of them, got (1, 1, 1)",
+    ),
+    (
+        lambda: im2col(X, 3, padding=1.5),  # type: ignore[arg-type]
+        "im2col: `padding` must be an int, got 1.5",
     ),
     (
         lambda: col2im(np.ones((4, 5)), (1, 1, 3, 3), 2),
@@ -485,6 +503,7 @@ def test_numbers_of_numpy_serve_as_options() -> None:
     layer: Any = LOOSE["conv"](three, (three, three), stride=np.int32(1), bias=np.True_)
     assert repr(layer) == "conv(3, (3, 3))"
     assert layer.init(KEY, (np.int64(2), 1, 6, 6))[0] == (2, 3, 4, 4)
+    assert im2col(X, 3, padding=LOOSE["one"]).shape == im2col(X, 3, padding=1).shape
     step = {name: leaf - leaf for name, leaf in PARAMS["conv1"].items()}
     after = sgd_update(PARAMS["conv1"], step, lr=float(one))
     assert after["weight"].dtype == np.float32

@@ -131,7 +131,7 @@ def _window(
     kernel = _checks.integers(who, "kernel_size", kernel_size, rank, 1)
     strides = _checks.integers(who, "stride", stride, rank, 1)
     steps = _checks.integers(who, "dilation", dilation, rank, 1)
-    pads = (padding,) * rank if isinstance(padding, int) else tuple(padding)
+    pads = padding if isinstance(padding, tuple) else (padding,) * rank
     if len(pads) != rank:
         _checks.refuse(who, f"`padding` must be an int or {rank} of them, got {padding!r}")
     pairs = [_checks.integers(who, "padding", pad, 2) for pad in pads]

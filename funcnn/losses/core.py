@@ -157,8 +157,11 @@ def weights(who: str, name: str, value: object) -> tuple[float, ...] | None:
     """One number of at least 0 for each class, as a tuple."""
     if value is None:
         return None
-    if not isinstance(value, (tuple, list, np.ndarray)) or not len(value):
-        _checks.refuse_type(who, f"`{name}` must be a number for each class, got {value!r}")
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = tuple(value)
+    if not isinstance(value, (tuple, list)) or not value:
+        got = _checks.shown(value)
+        _checks.refuse_type(who, f"`{name}` must be a number for each class, got {got}")
     return tuple(_checks.number(who, name, part, minimum=0) for part in value)
 
 
