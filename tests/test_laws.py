@@ -61,6 +61,20 @@ def test_shapes_are_known_without_drawing(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", _each(registry.layers()))
+def test_every_leaf_is_drawn_from_a_key_of_its_own(case: Case) -> None:
+    subject = registry.subject(case)
+    params = dict(tree.leaves(subject.started[1]))
+    others = dict(tree.leaves(case.layer.init(random.fold_in(subject.key, "other"), case.shape)[1]))
+    seen: set[float] = set()
+    for path, leaf in params.items():
+        numbers = set(np.abs(leaf).ravel().tolist())
+        if len(numbers) > 1:  # drawn: zeros and ones are the same for every key
+            assert not np.array_equal(leaf, others[path])
+            assert not numbers & seen - {0.0}
+            seen |= numbers
+
+
+@pytest.mark.parametrize("case", _each(registry.layers()))
 def test_foreign_params_are_refused(case: Case) -> None:
     subject = registry.subject(case)
     good = subject.params

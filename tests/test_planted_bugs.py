@@ -410,6 +410,13 @@ def changes_with_the_key(_: Params, x: Array, key: Key | None, out: Array, cache
     return (out if key is None else out + 1), cache
 
 
+@breaks("traits tell the truth", in_apply)
+def draws_from_a_key_of_its_own(
+    params: Params, x: Array, key: Key | None, out: Array, cache: Cache
+) -> Any:
+    return out if key is None else scale().apply(params, x, key=random.key(0))[0], cache
+
+
 @breaks("traits tell the truth", in_spec, plain)
 def claims_to_be_a_maximum(spec: Spec) -> Any:
     return spec._replace(traits=frozenset({"maximum"}))

@@ -10,7 +10,7 @@ import numpy as np
 from funcnn import _checks, random
 from funcnn._kernels.broadcasting import stretched
 from funcnn._kernels.channels import channel_axis
-from funcnn.types import Array, Cache, Key, Params, Preserving, Shape, Spec
+from funcnn.types import Array, Cache, Key, Params, Preserving, Shape, Spec, Trait
 
 __all__ = ["drop_path", "dropout", "gaussian_noise", "spatial_dropout"]
 
@@ -53,7 +53,7 @@ def dropout(rate: float) -> Preserving:
     >>> dropout(0.5).apply({}, x)[0] is x
     True
     """
-    return _dropping(Spec(dropout, (rate,), traits=frozenset({"stochastic"})), 1, lambda shape: shape)
+    return _dropping(Spec(dropout, (rate,)), 1, lambda shape: shape)
 
 
 def spatial_dropout(rate: float) -> Preserving:
@@ -97,8 +97,7 @@ def spatial_dropout(rate: float) -> Preserving:
         axis = channel_axis(len(shape))
         return (shape[0], *(n if place == axis else 1 for place, n in enumerate(shape) if place))
 
-    spec = Spec(spatial_dropout, (rate,), traits=frozenset({"stochastic"}))
-    return _dropping(spec, 3, mask_shape)
+    return _dropping(Spec(spatial_dropout, (rate,)), 3, mask_shape)
 
 
 def drop_path(rate: float) -> Preserving:
@@ -143,8 +142,7 @@ def drop_path(rate: float) -> Preserving:
     def mask_shape(shape: Shape) -> Shape:
         return (shape[0], *(1 for _ in shape[1:]))
 
-    spec = Spec(drop_path, (rate,), traits=frozenset({"stochastic"}))
-    return _dropping(spec, 1, mask_shape)
+    return _dropping(Spec(drop_path, (rate,)), 1, mask_shape)
 
 
 def _dropping(spec: Spec, min_rank: int, mask_shape: Callable[[Shape], Shape]) -> Preserving:
@@ -152,6 +150,7 @@ def _dropping(spec: Spec, min_rank: int, mask_shape: Callable[[Shape], Shape]) -
     who = spec.kind
     rate = _checks.number(who, "rate", *spec.args, minimum=0, below=1)
     scale = 1 / (1 - rate)
+    spec = spec._replace(traits=_traits(rate))
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         return _checks.any_shape(who, shape, min_rank), {}
@@ -229,4 +228,9 @@ def gaussian_noise(std: float) -> Preserving:
         _checks.gradient("gaussian_noise", dout, cache["shape"], cache["dtype"])
         return {}, dout
 
-    return Preserving(init, apply, vjp, Spec(gaussian_noise, (std,), traits=frozenset({"stochastic"})))
+    return Preserving(init, apply, vjp, Spec(gaussian_noise, (std,), traits=_traits(std)))
+
+
+def _traits(amount: float) -> frozenset[Trait]:
+    """What dropping, or noise, makes of a layer: where there is none, nothing is drawn."""
+    return frozenset({"stochastic"}) if amount else frozenset()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnn import random
 from funcnn.combinators import statistics
 from funcnn.testing import _values
 from funcnn.testing._laws import (
@@ -28,6 +29,7 @@ from funcnn.types import Array, Key, Layer, Shape, Trait, rebuild
 
 _STEP = 1e-6  # of the central differences: small, so that no kink lies within it
 _DIRECTIONS = 3
+_DRAWS = 64  # among which some must differ, even of a layer that rarely drops something
 _ROUNDING = 1e-9  # of float64, in sums that may be taken in another order
 
 
@@ -241,10 +243,25 @@ def _traits(subject: Subject) -> None:
     if not (subject.has("stochastic") or subject.has("statistics")):
         quiet, loud = (subject.run(mode).out for mode in ("inference", "training"))
         agree("out, with a key,", quiet, loud)
+    if subject.has("stochastic"):
+        _draws_from_its_key(subject)
     if "monotone" in subject.own_traits:
         _is_monotone(subject)
     if "maximum" in subject.own_traits:
         _is_maximum(subject)
+
+
+def _draws_from_its_key(subject: Subject) -> None:
+    first, key = list(_values.leaves(subject.run("training").out)), subject.modes["training"]
+    assert key is not None
+    for draw in range(_DRAWS):
+        again, _ = subject.layer.apply(subject.params, subject.x, key=random.fold_in(key, draw))
+        if any(
+            not np.array_equal(one, other)
+            for (_, one), (_, other) in zip(first, _values.leaves(again), strict=True)
+        ):
+            return
+    breach("out (training)", "another draw from another key", f"the same from {_DRAWS} keys")
 
 
 def _is_monotone(subject: Subject) -> None:
