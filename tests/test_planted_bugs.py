@@ -410,6 +410,11 @@ def changes_with_the_key(_: Params, x: Array, key: Key | None, out: Array, cache
     return (out if key is None else out + 1), cache
 
 
+@breaks("float32 says what float64 says", in_vjp, plain)
+def is_wrong_in_float32_alone(cache: Cache, dout: Array, dparams: Params, dx: Array) -> Any:
+    return dparams, dx * dx.dtype.type(1 if dx.dtype == np.float64 else 1.01)
+
+
 @breaks("traits tell the truth", in_apply)
 def draws_from_a_key_of_its_own(
     params: Params, x: Array, key: Key | None, out: Array, cache: Cache

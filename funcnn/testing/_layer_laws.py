@@ -30,6 +30,7 @@ from funcnn.types import Array, Key, Layer, Shape, Trait, rebuild
 _STEP = 1e-6  # of the central differences: small, so that no kink lies within it
 _DIRECTIONS = 3
 _DRAWS = 64  # among which some must differ, even of a layer that rarely drops something
+_NARROW = 1e-3  # of float32, in a gradient of many sums
 _ROUNDING = 1e-9  # of float64, in sums that may be taken in another order
 
 
@@ -204,6 +205,20 @@ def _linear(subject: Subject) -> None:
 
 def _blend(a: Array, b: Array) -> Array:
     return a * 2.5 - b * 0.75 if _values.is_float(a) else a
+
+
+@law("float32 says what float64 says")
+def _precision(subject: Subject) -> None:
+    # The calculus is proven in float64, and kernels may have ways of their own for float32.
+    narrow = _values.frozen((subject.started[1], _values.cast(subject.x, np.float32)))
+    wide = _values.frozen(_values.cast(narrow, np.float64))
+    for mode in subject.modes:
+        if mode == "training" and subject.has("stochastic"):  # normals of other bits
+            continue
+        expected, found = (subject.fresh(mode, *given) for given in (wide, narrow))
+        for name in ("out", "dparams", "dx"):
+            same = _values.cast(getattr(found, name), np.float64)
+            agree(f"{name} ({mode})", getattr(expected, name), same, _NARROW)
 
 
 @law("params_vjp is the part of vjp that it says")
@@ -493,6 +508,7 @@ LAWS: tuple[Law, ...] = (
     _dtype,
     _calculus,
     _linear,
+    _precision,
     _params_vjp,
     _running,
     _traits,
