@@ -95,13 +95,35 @@ def cosine_embedding(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
     )
 
 
-def triplet(*, margin: float = 1.0, epsilon: float = 1e-6, reduction: str = "mean") -> Loss:
+def _lengths(difference: Array, power: float) -> tuple[Array, Array]:
+    """The length of each row, ``(N, 1)``, and its slope."""
+    if power == 2:
+        length = np.sqrt(_dots(difference, difference))
+        return length, difference / length
+    size = np.abs(difference)
+    length = numerics.power(numerics.sum(numerics.power(size, power), -1, keepdims=True), 1 / power)
+    return length, np.sign(difference) * numerics.power(size / length, power - 1)
+
+
+def triplet(
+    *,
+    margin: float = 1.0,
+    norm_type: float = 2.0,
+    swap: bool = False,
+    epsilon: float = 1e-6,
+    reduction: str = "mean",
+) -> Loss:
     """How much closer, by a margin, an anchor should lie to its like than to another.
 
     Parameters
     ----------
     margin : float, default 1.0
         The margin.
+    norm_type : float, default 2.0
+        The exponent ``p`` of the lengths, at least 1.
+    swap : bool, default False
+        Whether the other counts as close as it lies to the anchor or to the anchor's like, whichever
+        is closer.
     epsilon : float, default 1e-6
         Added to each difference, so that a distance of 0 has a gradient.
     reduction : "mean", "sum" or "none", default "mean"
@@ -121,13 +143,16 @@ def triplet(*, margin: float = 1.0, epsilon: float = 1e-6, reduction: str = "mea
     Notes
     -----
     Forward: ``max(0, margin + |a - p + epsilon| - |a - n + epsilon|)``. Gradient, where it is
-    positive: ``dp = -u``, ``dn = v`` and ``da = u - v``, with ``u`` and ``v`` the two differences
-    over their lengths. As `torch.nn.TripletMarginLoss` with ``p=2``.
+    positive: ``dp = -u``, ``dn = v`` and ``da = u - v``, with ``u`` and ``v`` the slopes of the two
+    lengths: ``d|x| = sign(x) (abs(x) / |x|)^(p - 1)``, which is ``x / |x|`` for ``p = 2``. With
+    `swap`, ``|p - n + epsilon|`` stands for the second length where it is smaller, and ``p`` for
+    ``a``. As `torch.nn.TripletMarginLoss`.
 
     References
     ----------
     F. Schroff, D. Kalenichenko and J. Philbin, "FaceNet: a unified embedding for face recognition
-    and clustering", 2015.
+    and clustering", 2015; for the swap, V. Balntas et al., "Learning local feature descriptors with
+    triplets and shallow convolutional neural networks", 2016.
 
     Examples
     --------
@@ -138,6 +163,8 @@ def triplet(*, margin: float = 1.0, epsilon: float = 1e-6, reduction: str = "mea
     0.5
     """
     margin = _checks.number("triplet", "margin", margin, above=0)
+    power = _checks.number("triplet", "norm_type", norm_type, minimum=1)
+    swap = _checks.boolean("triplet", "swap", swap)
     epsilon = _checks.number("triplet", "epsilon", epsilon, above=0)
     _checks.choice("triplet", "reduction", reduction, REDUCTIONS)
 
@@ -145,19 +172,30 @@ def triplet(*, margin: float = 1.0, epsilon: float = 1e-6, reduction: str = "mea
         anchor, positive, negative = _vectors("triplet", prediction, ("anchor", "positive", "negative"))
         if not (target is None or (isinstance(target, tuple) and not target)):
             _checks.refuse_type("triplet", f"`target` must be () or None, got {type(target).__name__}")
-        u, v = anchor - positive + epsilon, anchor - negative + epsilon
-        near, far = np.sqrt(_dots(u, u)), np.sqrt(_dots(v, v))
+        near, u = _lengths(anchor - positive + epsilon, power)
+        far, v = _lengths(anchor - negative + epsilon, power)
+        swapped = np.zeros(far.shape, bool)
+        if swap:
+            other, w = _lengths(positive - negative + epsilon, power)
+            swapped = other < far
+            far, v = np.where(swapped, other, far), np.where(swapped, w, v)
         missing = np.maximum(margin + near - far, 0)
-        cache = {"u": u / near, "v": v / far, "active": missing > 0}
+        cache = {"u": u, "v": v, "swapped": swapped, "active": missing > 0}
         return reduced(missing[:, 0], reduction), cache
 
     def vjp(cache: Cache) -> tuple[Array, Array, Array]:
-        u, v = cache["u"], cache["v"]
+        u, v, swapped = cache["u"], cache["v"], cache["swapped"]
         part = cache["active"] * share(len(u), reduction, u.dtype)
         u, v = u * part, v * part
-        return u - v, -u, v
+        return u - v * ~swapped, -u - v * swapped, v
 
-    options = {"margin": margin, "epsilon": epsilon, "reduction": reduction}
+    options = {
+        "margin": margin,
+        "norm_type": power,
+        "swap": swap,
+        "epsilon": epsilon,
+        "reduction": reduction,
+    }
     return Loss(apply, vjp, Spec(triplet, options=options))
 
 

@@ -221,7 +221,7 @@ _EMBEDDINGS = (
     ]
     + [
         LossCase(loss, (_X, _Y, _FAR), ())
-        for options in ({}, {"margin": 0.2, "epsilon": 1e-3})
+        for options in ({}, {"margin": 0.2, "epsilon": 1e-3}, {"norm_type": 3, "swap": True})
         for loss in _each_reduction(losses.triplet, **options)
     ]
     + [

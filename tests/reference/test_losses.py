@@ -235,14 +235,28 @@ def test_cosine_embedding(margin: float, reduction: str) -> None:
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("norm", [1, 1.5, 2, 3, 4.5])
 @pytest.mark.parametrize(("margin", "epsilon"), [(1.0, 1e-6), (0.2, 1e-2)])
-def test_triplet(margin: float, epsilon: float, reduction: str) -> None:
-    _agrees(
-        losses.triplet(margin=margin, epsilon=epsilon, reduction=reduction),
-        (X, Y, 2 * X - Y),
-        (),
-        lambda a, p, n, _: F.triplet_margin_loss(a, p, n, margin, eps=epsilon, reduction=reduction),
+def test_triplet(margin: float, epsilon: float, norm: float, swap: bool, reduction: str) -> None:
+    options: dict[str, Any] = {"margin": margin, "swap": swap, "reduction": reduction}
+    for other in (2 * X - Y, X + Y):
+        _agrees(
+            losses.triplet(norm_type=norm, epsilon=epsilon, **options),
+            (X, Y, other),
+            (),
+            lambda a, p, n, _: F.triplet_margin_loss(a, p, n, p=norm, eps=epsilon, **options),
+        )
+
+
+def test_triplet_swaps_where_the_other_is_closer_to_the_like() -> None:
+    plain, swapped = (
+        losses.triplet(swap=swap, reduction="none").apply((X, Y, X + Y), ())[0]
+        for swap in (False, True)
     )
+    assert (swapped >= plain).all()
+    assert (swapped > plain).any()
+    assert (swapped == plain).any()
 
 
 @pytest.mark.parametrize("temperature", [0.5, 0.05])
