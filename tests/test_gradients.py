@@ -34,6 +34,7 @@ from funcnn import (
 )
 from funcnn.combinators import statistics
 from funcnn.numerics import _threads
+from funcnn.numerics._blas import single_blas_thread
 from funcnn.numerics._threads import _team, run_tasks, team
 from funcnn.training.gradients import shards
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait
@@ -366,7 +367,33 @@ def test_blas_gets_its_threads_back() -> None:
         before = _threads_of_blas()
         step(params, x, y)
         assert _threads_of_blas() == before
+        with ThreadPoolExecutor(1) as pool:  # where the main thread has set a limit before
+            pool.submit(step, params, x, y).result()
+            assert _threads_of_blas() == before
+    assert during
     assert all(count == 1 for counts in during for count in counts)
+
+
+def test_the_last_thread_to_leave_gives_blas_its_threads_back() -> None:
+    left = threading.Event()
+
+    def other() -> None:
+        with single_blas_thread:
+            entered.wait(30)
+            left.wait(30)
+
+    entered = threading.Barrier(2)
+    with threadpool_limits(2):
+        before = _threads_of_blas()
+        thread = threading.Thread(target=other)
+        with single_blas_thread:
+            thread.start()
+            entered.wait(30)
+        left.set()
+        thread.join()
+        assert _threads_of_blas() == before
+    with threadpool_limits(1):  # and whoever comes next may set them
+        assert set(_threads_of_blas()) == {1}
 
 
 def test_tasks_come_back_in_order() -> None:

@@ -30,7 +30,7 @@ class _SingleThread(AbstractContextManager[None]):
                 found = [(library, library.get_num_threads()) for library in self._libraries]
                 self._before = [(library, count) for library, count in found if count != 1]
                 for library, _ in self._before:
-                    library.set_num_threads(1)
+                    _set_threads(library, 1)
             self._inside += 1
 
     def __exit__(
@@ -43,7 +43,21 @@ class _SingleThread(AbstractContextManager[None]):
             self._inside -= 1
             if self._inside == 0:
                 for library, count in self._before:
-                    library.set_num_threads(count)
+                    _set_threads(library, count)
+
+
+def _set_threads(library: Any, count: int) -> None:
+    """Set the number for the process, from whatever thread.
+
+    Newer versions of threadpoolctl silently ignore all threads but the first that ever set it, until
+    that one is cleared; cleared it must be afterwards, too, or the caller's own limits are ignored.
+    """
+    clear = getattr(library, "clear_controlling_thread", None)
+    if clear is not None:
+        clear(force=True)
+    library.set_num_threads(count)
+    if clear is not None:
+        clear(force=True)
 
 
 def _blas_libraries() -> list[Any]:
