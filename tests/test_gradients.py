@@ -484,16 +484,66 @@ def test_a_forked_process_computes_the_same() -> None:
             os._exit(0 if same else 1)
         finally:
             os._exit(2)
+    assert _exit_code(child) == 0
+
+
+def _exit_code(child: int) -> int:
+    """Of a forked process, which must not hang."""
     for _ in range(1000):
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
-            break
+            return os.waitstatus_to_exitcode(status)
         time.sleep(0.01)
-    else:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-        pytest.fail("the child hangs")
-    assert os.waitstatus_to_exitcode(status) == 0
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    pytest.fail("the child hangs")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore")  # of forking with threads
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
+def test_a_process_forked_during_a_step_of_another_thread_gets_its_threads_back(inside: bool) -> None:
+    """The other thread is not in the child, and so can never leave there."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with single_blas_thread:
+            entered.set()
+            leave.wait(30)
+
+    def fork() -> int:
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert entered.wait(30)
+        with single_blas_thread if inside else nullcontext():
+            child = os.fork()
+            if child == 0:
+                os._exit(_seen_in_child(before, inside))
+        leave.set()
+        thread.join()
+        return _exit_code(child)
+
+    with threadpool_limits(2, user_api="blas"):
+        before = _threads_of_blas()
+        assert fork() == 0
+        assert _threads_of_blas() == before
+
+
+def _seen_in_child(before: list[int], inside: bool) -> int:
+    """0 if all is well in a child forked outside or inside of the context."""
+    try:
+        if inside:
+            if set(_threads_of_blas()) != {1}:
+                return 1
+            single_blas_thread.__exit__(None, None, None)
+        if _threads_of_blas() != before:
+            return 2
+        with single_blas_thread:
+            if set(_threads_of_blas()) != {1}:
+                return 3
+        return 0 if _threads_of_blas() == before else 4
+    except BaseException:
+        return 5
 
 
 # --- refusals -------------------------------------------------------------------------------------

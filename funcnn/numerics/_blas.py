@@ -7,8 +7,9 @@ its work over threads of its own asks for single BLAS threads meanwhile.
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
-from threading import Lock
+from threading import Lock, get_ident
 from types import TracebackType
 from typing import Any
 
@@ -18,20 +19,20 @@ class _SingleThread(AbstractContextManager[None]):
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._inside = 0
+        self._inside: list[int] = []  # which threads
         self._libraries: list[Any] | None = None
         self._before: list[tuple[Any, int]] = []
 
     def __enter__(self) -> None:
         with self._lock:
-            if self._inside == 0:
+            if not self._inside:
                 if self._libraries is None:
                     self._libraries = _blas_libraries()
                 found = [(library, library.get_num_threads()) for library in self._libraries]
                 self._before = [(library, count) for library, count in found if count != 1]
                 for library, _ in self._before:
                     _set_threads(library, 1)
-            self._inside += 1
+            self._inside.append(get_ident())
 
     def __exit__(
         self,
@@ -40,10 +41,28 @@ class _SingleThread(AbstractContextManager[None]):
         trace: TracebackType | None,
     ) -> None:
         with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                for library, count in self._before:
-                    _set_threads(library, count)
+            self._inside.remove(get_ident())
+            if not self._inside:
+                self._restore()
+
+    def _restore(self) -> None:
+        for library, count in self._before:
+            _set_threads(library, count)
+
+    def before_fork(self) -> None:
+        """Wait until no thread is halfway in or out."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Let them go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """A forked child has none of its parent's threads but one: the others will never leave."""
+        self._lock.release()
+        before, self._inside = self._inside, [own for own in self._inside if own == get_ident()]
+        if before and not self._inside:
+            self._restore()
 
 
 def _set_threads(library: Any, count: int) -> None:
@@ -69,3 +88,10 @@ def _blas_libraries() -> list[Any]:
 
 single_blas_thread = _SingleThread()
 """``with single_blas_thread:`` products inside are computed by one BLAS thread each."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=single_blas_thread.before_fork,
+        after_in_parent=single_blas_thread.after_fork_in_parent,
+        after_in_child=single_blas_thread.after_fork_in_child,
+    )
