@@ -437,6 +437,15 @@ def test_what_never_varies_is_not_divided() -> None:
     assert np.array_equal(train.x, np.zeros((4, 2)))
 
 
+@pytest.mark.parametrize("value", [0.1, 1e6 + 0.1, -1e-30])
+@pytest.mark.parametrize("shape", [(1000, 2), (777, 2, 3, 3)])
+def test_what_never_varies_is_not_divided_by_rounding(value: float, shape: tuple[int, ...]) -> None:
+    """The mean of many equal numbers may be off by a bit; nobody divides by that bit."""
+    change = data.normalization(Dataset(np.full(shape, value), np.zeros(shape[0])))
+    assert change.centre == (value, value)
+    assert change.deviation == (1.0, 1.0)
+
+
 def test_a_set_on_the_disk_is_normalised_as_it_is_read(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", IMAGES)
     np.save(tmp_path / "y.npy", LABELS)
@@ -451,6 +460,13 @@ def test_normalize_refuses() -> None:
         data.normalize(Dataset(np.zeros((0, 2)), np.zeros(0)))
     with pytest.raises(TypeError, match=r"^normalize: `x` must be float32 or float64, got uint8"):
         data.normalize(Dataset(np.zeros((3, 2), np.uint8), np.zeros(3)))
+    for bad in (np.nan, np.inf):
+        x = np.ones((4, 2))
+        x[2, 1] = bad
+        with pytest.raises(ValueError, match=r"^normalize: `train` must be finite, got .* at 1 of"):
+            data.normalization(Dataset(x, np.zeros(4)))
+    with pytest.raises(TypeError, match=r"^normalize: `train` must be a Dataset, got tuple"):
+        data.normalization((np.ones((4, 2)), np.zeros(4)))  # type: ignore[arg-type]
     change = data.normalization(Dataset(np.ones((4, 2)), np.zeros(4)))
     with pytest.raises(ValueError, match=r"`x` must have 2 channels or features, got shape \(4, 3\)"):
         change(np.ones((4, 3)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from funcnn import _checks, numerics
-from funcnn.data.batches import Dataset, is_on_disk, prepared
+from funcnn.data.batches import Dataset, checked, is_on_disk, prepared
 from funcnn.types import Array
 
 __all__ = ["Normalization", "normalization", "normalize"]
@@ -62,7 +62,8 @@ def normalization(train: Dataset) -> Normalization:
     Raises
     ------
     ValueError, TypeError
-        For no examples, or examples that are not floats with at least 2 axes.
+        For no examples, examples that are not floats with at least 2 axes, or numbers in them that
+        are not finite.
 
     Examples
     --------
@@ -70,6 +71,7 @@ def normalization(train: Dataset) -> Normalization:
     >>> normalization(Dataset(np.array([[1.0, 5.0], [3.0, 5.0]]), np.zeros(2)))
     Normalization(centre=(2.0, 5.0), deviation=(1.0, 1.0))
     """
+    checked("normalize", train, "train")
     first = _checks.any_ranked("normalize", train.x[:1], 2)
     if not first.size:
         _checks.refuse("normalize", "`train` must have at least one example")
@@ -82,9 +84,18 @@ def normalization(train: Dataset) -> Normalization:
             total += numerics.sum(of(train.x[start : start + _CHUNK].astype(np.float64)), axes)
         return np.asarray(total / terms)
 
-    mean = averaged(lambda x: x)
-    centre = mean.reshape(1, -1, *[1] * (first.ndim - 2))
-    variance = averaged(lambda x: (x - centre) * (x - centre))
+    shape = (1, -1, *[1] * (first.ndim - 2))
+    own = first[0].reshape(first.shape[1], -1)[:, 0].astype(np.float64)
+    # Relative to the first values, for which what never varies has a mean and a variance of exactly 0.
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+        mean = own + averaged(lambda x: x - own.reshape(shape))
+        variance = averaged(lambda x: (x - mean.reshape(shape)) * (x - mean.reshape(shape)))
+    if not np.isfinite(variance).all():
+        wrong = int(np.flatnonzero(~np.isfinite(variance))[0])
+        _checks.refuse(
+            "normalize",
+            f"`train` must be finite, got a variance of {variance[wrong]} at {wrong} of axis 1",
+        )
     deviation = np.where(variance > 0, np.sqrt(variance), 1.0)
     return Normalization(tuple(mean.tolist()), tuple(deviation.tolist()))
 
