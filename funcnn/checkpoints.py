@@ -8,6 +8,7 @@ and a SHA-256 digest of everything.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -15,6 +16,7 @@ import os
 import zipfile
 from os import PathLike
 from pathlib import Path
+from threading import get_ident
 from typing import Any, NoReturn
 
 import numpy as np
@@ -226,7 +228,7 @@ def write_whole(path: str | PathLike[str], content: bytes | memoryview) -> None:
     Notes
     -----
     It is written beside the file, forced to the disk, and renamed. A process that is killed on the
-    way leaves ``.name.<process>.partial`` behind, which nobody reads.
+    way leaves ``.name.<process>.<thread>.partial`` behind, which nobody reads.
 
     Examples
     --------
@@ -236,8 +238,11 @@ def write_whole(path: str | PathLike[str], content: bytes | memoryview) -> None:
     >>> file.read_text()
     'whole'
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    wanted = os.fspath(path)
+    path = Path(os.path.realpath(wanted))  # a link stays one, to the new file
+    if not wanted or path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), wanted)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.partial")
     try:
         with open(partial, "wb") as file:
             file.write(content)
@@ -248,7 +253,7 @@ def write_whole(path: str | PathLike[str], content: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             partial.unlink()
         if isinstance(problem, OSError):  # of the file that was asked for
-            raise OSError(problem.errno, problem.strerror, os.fspath(path)) from None
+            raise OSError(problem.errno, problem.strerror, wanted) from None
         raise
     if os.name == "posix":  # the rename, too, must reach the disk
         directory = os.open(path.parent, os.O_RDONLY)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -323,9 +324,40 @@ def test_a_crash_before_the_rename_leaves_the_old_file_readable(
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=str(tmp_path)):
-        checkpoints.save(tmp_path, {"w": np.ones(2)})
+    for folder in (str(tmp_path), ".", ""):
+        with pytest.raises(IsADirectoryError, match=f"'{folder}'$"):
+            checkpoints.save(folder, {"w": np.ones(2)})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "large_disk").mkdir()
+    file, link = tmp_path / "large_disk" / "net.npz", tmp_path / "net.npz"
+    link.symlink_to(file)
+    for value in (1.0, 2.0):  # to a file that is not there yet, and to one that is
+        checkpoints.save(link, {"w": np.full(2, value)})
+        assert link.is_symlink()
+        assert tree.equal(checkpoints.load(file)[0], {"w": np.full(2, value)})
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_threads_that_write_one_file_leave_that_of_one_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins while the first has written but not yet renamed."""
+    file, real = tmp_path / "net.npz", os.fsync
+    second = threading.Thread(target=checkpoints.save, args=(file, {"w": np.zeros(200)}))
+
+    def slow(handle: int) -> None:
+        real(handle)
+        if threading.current_thread() is not second and second.ident is None:
+            second.start()
+            second.join()
+
+    monkeypatch.setattr(os, "fsync", slow)
+    checkpoints.save(file, {"w": np.ones(2)})
+    assert tree.equal(checkpoints.load(file)[0], {"w": np.ones(2)})
+    assert [path.name for path in tmp_path.iterdir()] == ["net.npz"]
 
 
 # --- safetensors --------------------------------------------------------------------------------------
