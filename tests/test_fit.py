@@ -152,6 +152,8 @@ def test_predictions_do_not_depend_on_the_workers() -> None:
     assert np.array_equal(outs[0], outs[1])
     assert np.array_equal(outs[0], outs[2])
     assert predict(PLAIN, params, many[:0]).shape == (0, 4)
+    with pytest.raises(ValueError, match=r"^predict: `workers` must be at least 1, got 0"):
+        predict(PLAIN, params, many, workers=0)
 
 
 # --- the same bits --------------------------------------------------------------------------------
@@ -321,6 +323,16 @@ def test_a_first_validation_that_is_nan_does_not_stay_the_best() -> None:
     assert result.best_epoch == 3
 
 
+def test_a_validation_that_is_always_nan_is_no_better_each_time() -> None:
+    def nothing(prediction: Any, target: Any) -> float:
+        return float("nan")
+
+    options: dict[str, Any] = {"metrics": {"nothing": nothing}, "monitor": "nothing"}
+    result = trained(PLAIN, epochs=9, patience=2, **options)
+    assert result.history["epoch"].tolist() == [1, 2]
+    assert tree.equal(result.best_params, result.params)
+
+
 def test_callbacks_see_each_epoch_and_can_end_it() -> None:
     seen: list[Epoch] = []
 
@@ -342,6 +354,23 @@ def test_the_log_has_a_line_for_each_epoch_even_after_a_restart(tmp_path: Path) 
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
     assert [line["loss"] for line in lines] == result.history["loss"].tolist()
     assert lines[-1]["seconds"] > 0
+
+
+def test_the_log_is_json_whatever_the_metrics_are(tmp_path: Path) -> None:
+    """Which knows neither NaN nor infinity."""
+    values = {name: _constant(float(name)) for name in ("nan", "inf", "1.5")}
+    trained(PLAIN, epochs=1, metrics=values, log=tmp_path / "log.jsonl")
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    line = json.loads((tmp_path / "log.jsonl").read_text(), parse_constant=refuse)
+    found = [line[f"validation_{name}"] for name in values]
+    assert found == [None, None, 1.5]
+
+
+def _constant(value: float) -> Any:
+    return lambda prediction, target: value
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -378,6 +407,11 @@ def test_the_mode_holds_inside_fit_alone() -> None:
         ({"patience": 0}, ValueError, "`patience` must be at least 1, got 0"),
         ({"patience": 1, "validation": None}, ValueError, "`monitor` and `patience` need `validation`"),
         ({"monitor": "beauty"}, ValueError, "`monitor` must be 'loss' or one of `metrics`"),
+        ({"metrics": {"loss": metrics.accuracy}}, ValueError, "`metrics` must have other names than"),
+        ({"callbacks": print}, TypeError, "`callbacks` must be a tuple of functions, got <built-in"),
+        ({"callbacks": (3,)}, TypeError, r"`callbacks` must be a tuple of functions, got \(3,\)"),
+        ({"augment": 3}, TypeError, "`augment` must be a function, got 3"),
+        ({"progress": "yes"}, TypeError, "`progress` must be True or False, got 'yes'"),
     ],
 )
 def test_fit_refuses(options: dict[str, Any], kind: type[Exception], message: str) -> None:
@@ -385,6 +419,12 @@ def test_fit_refuses(options: dict[str, Any], kind: type[Exception], message: st
         trained(**options)
     with pytest.raises(ValueError, match=r"^fit: `train` must have at least one example"):
         fit(PLAIN, LOSS, OPTIMIZER, TRAIN.take(slice(0)), key=KEY, epochs=1)
+
+
+def test_a_metric_that_is_no_number_is_refused() -> None:
+    message = r"^evaluate: `metrics` must give numbers, 'm' gave an array of shape \(4, 4\)$"
+    with pytest.raises(TypeError, match=message):
+        trained(PLAIN, metrics={"m": metrics.confusion_matrix}, epochs=1)
 
 
 # --- extras ---------------------------------------------------------------------------------------

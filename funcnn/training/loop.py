@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -143,6 +144,8 @@ def predict(
     """
     _checks.instance("predict", "net", net, Layer, "a layer")
     examples("predict", x, "x")
+    if workers is not None:
+        _checks.integer("predict", "workers", workers, 1)
     starts = range(0, max(len(x), 1), _PREDICTION_SHARD)
 
     def part(i: int) -> Array:
@@ -206,17 +209,23 @@ def evaluate(
     target = np.asarray(dataset.y)
     record = {"loss": float(loss.apply(prediction, target)[0])}
     for name, metric in (metrics or {}).items():
-        record[name] = float(metric(prediction, target))
+        value = metric(prediction, target)
+        if np.ndim(value):
+            got = f"an array of shape {np.shape(value)}"
+            _checks.refuse_type("evaluate", f"`metrics` must give numbers, {name!r} gave {got}")
+        record[name] = float(value)
     return record
 
 
 def _metrics(who: str, metrics: Mapping[str, Metric] | None) -> None:
-    """Refuse metrics without a name."""
+    """Refuse metrics without a name of their own."""
     if metrics is not None and not (
         isinstance(metrics, Mapping) and all(map(callable, metrics.values()))
     ):
         got = _checks.shown(metrics)
         _checks.refuse_type(who, f"`metrics` must be a dict of functions by name, got {got}")
+    if metrics is not None and "loss" in metrics:
+        _checks.refuse(who, "`metrics` must have other names than 'loss', which is the loss")
 
 
 def fit(
@@ -327,6 +336,13 @@ def fit(
         _checks.integer("fit", "patience", 1 if patience is None else patience, 1)
         if validation is None:
             _checks.refuse("fit", "`monitor` and `patience` need `validation`")
+    if augment is not None and not callable(augment):
+        _checks.refuse_type("fit", f"`augment` must be a function, got {_checks.shown(augment)}")
+    if not (isinstance(callbacks, (tuple, list)) and all(map(callable, callbacks))):
+        got = _checks.shown(callbacks)
+        _checks.refuse_type("fit", f"`callbacks` must be a tuple of functions, got {got}")
+    if progress is not None:
+        _checks.boolean("fit", "progress", progress)
     if monitor not in {"loss", *(metrics or {})}:
         _checks.refuse("fit", f"`monitor` must be 'loss' or one of `metrics`, got {monitor!r}")
     batches = Batches(train, batch_size, augment=augment)
@@ -400,8 +416,8 @@ def _ended_epoch(
         found = evaluate(net, state.params, validation, loss, metrics, workers=workers)
         record.update({f"validation_{name}": value for name, value in found.items()})
         sign = 1 if monitor in ("loss", "perplexity") else -1
-        better = np.isnan(run.best_value) or sign * found[monitor] < sign * run.best_value
-        if better:
+        first = np.isnan(run.best_value) and not np.isnan(found[monitor])
+        if first or sign * found[monitor] < sign * run.best_value:
             run = run._replace(
                 best_params=state.params, best_value=found[monitor], best_epoch=state.epoch
             )
@@ -449,4 +465,7 @@ def _write_log(path: str | PathLike[str] | None, records: tuple[Record, ...], ho
     if path is not None:
         with open(Path(path), how, encoding="utf-8") as file:
             for record in records:
-                file.write(json.dumps(record) + "\n")
+                finite = {  # JSON knows neither NaN nor infinity
+                    name: value if math.isfinite(value) else None for name, value in record.items()
+                }
+                file.write(json.dumps(finite) + "\n")
