@@ -55,7 +55,9 @@ AUGMENT = data.augmentations(data.random_shift(1), data.random_flip(), data.mixu
 OPTIMIZER = adam(0.02)
 
 
-def trained(net: Any = RICH, **options: Any) -> FitResult:
+def trained(
+    net: Any = RICH, train: Dataset = TRAIN, optimizer: Any = OPTIMIZER, **options: Any
+) -> FitResult:
     defaults: dict[str, Any] = {
         "key": KEY,
         "epochs": 4,
@@ -64,7 +66,7 @@ def trained(net: Any = RICH, **options: Any) -> FitResult:
         "metrics": {"accuracy": metrics.accuracy},
         "augment": AUGMENT,
     }
-    return fit(net, LOSS, OPTIMIZER, TRAIN, **{**defaults, **options})
+    return fit(net, LOSS, optimizer, train, **{**defaults, **options})
 
 
 def same(one: FitResult, other: FitResult) -> None:
@@ -262,6 +264,16 @@ def test_killed_once_and_resumed_the_bits_are_those_of_one_go(tmp_path: Path) ->
         ({"batch_size": 8}, "batch_size was 16, now 8"),
         ({"augment": None}, r"augment was augmentations\(random_shift\(1\), .*, now None"),
         ({"mode": "portable"}, "numerics was fast, now portable"),
+        ({"validation": None, "metrics": None}, r"validation was \(16, 1, 10, 10\) with .*, now None"),
+        ({"validation": TRAIN}, r"validation was \(16, 1, 10, 10\) with .*, now \(44, 1, 10, 10\)"),
+        ({"metrics": None}, r"metrics was \['accuracy'\], now \[\]"),
+        ({"metrics": {"a": metrics.accuracy}}, r"metrics was \['accuracy'\], now \['a'\]"),
+        ({"monitor": "accuracy"}, "monitor was loss, now accuracy"),
+        ({"net": PLAIN}, r"net was serial\(conv\(4, 3\), batch_norm.*, now serial\(conv\(4, 3\), relu"),
+        ({"train": TRAIN.take(slice(None, None, -1))}, "train was .* targets .*, now .* targets"),
+        ({"train": TRAIN.take(slice(0, 43))}, r"train was \(44, .*, now \(43, "),
+        ({"optimizer": adam(0.5)}, r"optimizer was adam\(0\.02\), now adam\(0\.5\)"),
+        ({"optimizer": sgd(0.5)}, r"optimizer was adam\(0\.02\), now sgd\(0\.5"),
     ],
 )
 def test_a_checkpoint_of_another_training_is_refused(
@@ -269,19 +281,21 @@ def test_a_checkpoint_of_another_training_is_refused(
 ) -> None:
     file = tmp_path / "run.npz"
     trained(epochs=1, checkpoint=file)
-    with pytest.raises(ValueError, match=f"must be a checkpoint of this training: ({message})"):
+    advice = "; a new one can begin with its weights, given as `params`$"
+    wanted = f"^fit: .*run.npz must be a checkpoint of this training: ({message}).*{advice}"
+    with pytest.raises(ValueError, match=wanted):
         trained(resume=file, **change)
+    weights = checkpoints.load(file)[0]["params"]
+    if "net" not in change:
+        trained(**{"params": weights, "epochs": 1, **change})
 
 
-def test_a_checkpoint_of_another_network_or_optimizer_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_that_fit_did_not_write_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "run.npz"
+    checkpoints.save(file, train_state(RICH, OPTIMIZER, KEY, (16, 1, 10, 10)).tree())
+    with pytest.raises(ValueError, match="must be a checkpoint that `fit` wrote: give other"):
+        trained(resume=file)
     trained(epochs=1, checkpoint=file)
-    with pytest.raises(ValueError, match="must fit the network"):
-        trained(PLAIN, resume=file)
-    with pytest.raises(ValueError, match="must be a checkpoint of this training: optimizer was adam"):
-        fit(
-            RICH, LOSS, adam(0.5), TRAIN, key=KEY, epochs=2, batch_size=16, augment=AUGMENT, resume=file
-        )
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(ValueError, match="must be a checkpoint"):
         trained(resume=file)
@@ -291,8 +305,9 @@ def test_a_checkpoint_that_cannot_be_written_is_known_before_the_first_step(tmp_
     def never(key: Any, x: Any) -> Any:
         raise Stop
 
-    with pytest.raises(OSError, match="nowhere"):
-        trained(checkpoint=tmp_path / "nowhere" / "run.npz", augment=never)
+    for path, message in ((tmp_path / "nowhere" / "run.npz", "nowhere"), ("", "[Dd]irectory: '.?'$")):
+        with pytest.raises(OSError, match=message):
+            trained(checkpoint=path, augment=never)
 
 
 # --- validation, patience, callbacks, log ---------------------------------------------------------

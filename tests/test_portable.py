@@ -360,7 +360,7 @@ def test_checkpoints_remember_the_mode(tmp_path: Path) -> None:
     file = tmp_path / "run.npz"
     _fit("portable", epochs=1, checkpoint=file)
     assert checkpoints.load(file)[1]["training"]["numerics"] == "portable"
-    with pytest.raises(ValueError, match=r"^fit: .* numerics was portable, now fast$"):
+    with pytest.raises(ValueError, match=r"^fit: .* numerics was portable, now fast; a new one can"):
         _fit("fast", resume=file)
     assert digest(_fit("portable", resume=file).params) == digest(_fit("portable").params)
 

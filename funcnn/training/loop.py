@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import time
@@ -271,7 +272,8 @@ def fit(
     metrics : mapping of str to callable, optional
         What to say of `validation` beside the loss, see `funcnn.metrics`.
     params : dict, optional
-        Parameters to start from.
+        Parameters to start from, such as those of a checkpoint of another training:
+        ``checkpoints.load(path)[0]["params"]``.
     augment : Augmentation or callable, optional
         ``(key, x) -> x`` on each batch; an `Augmentation` of `funcnn.data` may change the targets,
         too.
@@ -285,7 +287,8 @@ def fit(
     checkpoint_every : int, optional
         Steps after which to write it within an epoch, too.
     resume : path, optional
-        A checkpoint to go on from. The final bits are those of an uninterrupted run.
+        A checkpoint to go on from, of the same training: all but `epochs`, `patience` and what
+        only looks on must be as it was. The final bits are those of an uninterrupted run.
     log : path, optional
         A file that gets a line of JSON for each epoch.
     callbacks : tuple of callable, optional
@@ -355,7 +358,10 @@ def fit(
             "loss": repr(loss),
             "optimizer": repr(optimizer),
             "batch_size": batch_size,
-            "examples": len(train),
+            "train": _fingerprint(train),
+            "validation": None if validation is None else _fingerprint(validation),
+            "metrics": list(metrics or {}),
+            "monitor": monitor,
             "augment": _described(augment),
             "numerics": numerics.mode(),
         }
@@ -365,7 +371,7 @@ def fit(
             run = _resumed(resume, run, identity)
         with Progress(epochs, batches.steps, progress) as shown:
             _write_log(log, run.records, "w")
-            if checkpoint:  # a file that cannot be written is better known now
+            if checkpoint is not None:  # a file that cannot be written is better known now
                 run.save(checkpoint, identity)
             while run.state.epoch < epochs and not _patience_ended(run, patience):
                 began = time.perf_counter()
@@ -385,7 +391,7 @@ def fit(
                 record = run.records[-1]
                 _write_log(log, ({**record, "seconds": time.perf_counter() - began},), "a")
                 shown.epoch(record)
-                if checkpoint:
+                if checkpoint is not None:
                     run.save(checkpoint, identity)
                 answers = [callback(Epoch(run.state, record)) for callback in callbacks]
                 if True in answers:
@@ -430,14 +436,19 @@ def _patience_ended(run: _Run, patience: int | None) -> bool:
 
 def _resumed(path: str | PathLike[str], fresh: _Run, identity: dict[str, Any]) -> _Run:
     """The run that a checkpoint holds, if it is one of this training."""
-    like = {**fresh.state.tree(), "best": fresh.best_params}
-    stored, meta = checkpoints.load(path, like)
-    known = meta.get("training", {})
+    _, meta = checkpoints.load(path)
+    if "training" not in meta:
+        _checks.refuse(
+            "fit", f"{path} must be a checkpoint that `fit` wrote: give other weights as `params`"
+        )
     for name, wanted in identity.items():
-        if (got := known.get(name)) != wanted:
+        if (got := meta["training"].get(name)) != wanted:
             _checks.refuse(
-                "fit", f"{path} must be a checkpoint of this training: {name} was {got}, now {wanted}"
+                "fit",
+                f"{path} must be a checkpoint of this training: {name} was {got}, now {wanted}; "
+                "a new one can begin with its weights, given as `params`",
             )
+    stored, _ = checkpoints.load(path, {**fresh.state.tree(), "best": fresh.best_params})
     cursor = meta["cursor"]
     state = TrainState(
         stored["params"], stored["optimizer"], fresh.state.key,
@@ -454,6 +465,14 @@ def _described(augment: Callable[[Key, Array], Array] | None) -> str | None:
     if isinstance(augment, Augmentation):
         return repr(augment)
     return str(getattr(augment, "__qualname__", type(augment).__qualname__))
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    """What shows that a data set is another: its shape, and up to 2,048 targets from all over it."""
+    some = np.asarray(dataset.y[:: max(1, len(dataset) // 1024)])
+    some = np.ascontiguousarray(some, some.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(f"{some.dtype.str} {some.shape}".encode() + some.tobytes())
+    return f"{tuple(dataset.x.shape)} with targets {digest.hexdigest()[:8]}"
 
 
 def _names(records: tuple[Record, ...]) -> list[str]:
