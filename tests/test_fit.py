@@ -405,6 +405,24 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_advice() -> None:
         fit(PLAIN, LOSS, OPTIMIZER, broken, key=KEY, epochs=1)
 
 
+def test_steps_that_are_skipped_do_not_end_the_training() -> None:
+    """One example is NaN: its batches are left out, and do not spoil the running statistics."""
+    images = TRAIN.x.copy()
+    images[3, 0, 2, 2] = np.nan
+    careful = optimizers.skip_nonfinite(OPTIMIZER)
+    train = Dataset(images, TRAIN.y)
+    result = trained(train=train, optimizer=careful, augment=None, epochs=2)
+    assert int(result.state.optimizer["skipped"]) == 2
+    assert all(np.isfinite(leaf).all() for _, leaf in tree.leaves(result.params))
+    assert np.isfinite(result.history["loss"]).all()
+    with pytest.raises(FloatingPointError, match=r"^fit: the loss is nan at step"):
+        trained(train=train, augment=None)
+    images[:] = np.nan
+    message = r"^fit: the loss is not finite in all steps of epoch 1: funcnn\.diagnose\.trace_nan"
+    with pytest.raises(FloatingPointError, match=message):
+        trained(train=train, optimizer=careful, augment=None)
+
+
 def test_the_mode_holds_inside_fit_alone() -> None:
     seen = []
     trained(PLAIN, epochs=1, mode="portable", callbacks=(lambda _: seen.append(numerics.mode()),))

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from funcnn import _checks, checkpoints, numerics
+from funcnn import _checks, checkpoints, numerics, tree
 from funcnn.data import Augmentation, Batches, Dataset
 from funcnn.data.batches import checked, examples
 from funcnn.metrics import Mean
@@ -309,7 +309,8 @@ def fit(
     ValueError, TypeError
         For what any of the parts refuses, or a checkpoint of another training.
     FloatingPointError
-        When the loss is no longer finite.
+        When the loss is no longer finite; with `optimizers.skip_nonfinite`, which leaves out such
+        steps, when it was so throughout an epoch.
 
     Examples
     --------
@@ -378,15 +379,18 @@ def fit(
                 while run.state.batch < batches.steps:
                     batch = batches.batch(key, run.state.epoch, run.state.batch)
                     state, measured = step(run.state, batch)
-                    if not np.isfinite(measured["loss"]):
-                        raise FloatingPointError(
-                            f"fit: the loss is {measured['loss']} at step {state.step}: "
-                            "funcnn.diagnose.trace_nan names the layer"
-                        )
-                    run = run._replace(state=state, loss=run.loss.add(measured["loss"], len(batch)))
+                    mean = run.loss
+                    if np.isfinite(measured["loss"]):
+                        mean = mean.add(measured["loss"], len(batch))
+                    elif _skipped(state) == _skipped(run.state):
+                        _end_with_advice(f"{measured['loss']} at step {state.step}")
+                    run = run._replace(state=state, loss=mean)
                     shown.step(run.loss.value)
-                    if checkpoint and checkpoint_every and state.step % checkpoint_every == 0:
+                    now = checkpoint_every is not None and state.step % checkpoint_every == 0
+                    if checkpoint is not None and now:
                         run.save(checkpoint, identity)
+                if not run.loss.weight:
+                    _end_with_advice(f"not finite in all steps of epoch {run.state.epoch + 1}")
                 run = _ended_epoch(run, net, loss, validation, metrics, monitor, workers)
                 record = run.records[-1]
                 _write_log(log, ({**record, "seconds": time.perf_counter() - began},), "a")
@@ -473,6 +477,22 @@ def _fingerprint(dataset: Dataset) -> str:
     some = np.ascontiguousarray(some, some.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{some.dtype.str} {some.shape}".encode() + some.tobytes())
     return f"{tuple(dataset.x.shape)} with targets {digest.hexdigest()[:8]}"
+
+
+def _skipped(state: TrainState) -> int:
+    """How many steps `skip_nonfinite` has left out."""
+    found = tree.leaves(tree.select(state.optimizer, _is_skip_count))
+    return sum(int(leaf) for _, leaf in found)
+
+
+def _is_skip_count(path: str) -> bool:
+    return path.split("/")[-1] == "skipped"
+
+
+def _end_with_advice(loss: str) -> NoReturn:
+    raise FloatingPointError(
+        f"fit: the loss is {loss}: funcnn.diagnose.trace_nan names the layer"
+    )
 
 
 def _names(records: tuple[Record, ...]) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from funcnn import _checks, random, tree
 from funcnn.data import Dataset
 from funcnn.optimizers import Optimizer, apply_updates
@@ -121,8 +123,8 @@ def train_step(
     Returns
     -------
     callable
-        ``(state, batch) -> (state, metrics)``: running statistics are carried on, and ``metrics``
-        holds the loss before the step.
+        ``(state, batch) -> (state, metrics)``: running statistics are carried on where they are
+        finite, and ``metrics`` holds the loss before the step.
 
     Raises
     ------
@@ -149,7 +151,7 @@ def train_step(
         value, grads, new = gradients(state.params, batch.x, batch.y, key)
         updates, memory = optimizer.update(grads, state.optimizer, state.params)
         params = apply_updates(state.params, updates)
-        if keeps_statistics:
+        if keeps_statistics and _is_finite(new):  # one NaN would stay in them for good
             params = tree.replace(params, new)
         after = state._replace(
             params=params, optimizer=memory, step=state.step + 1, batch=state.batch + 1
@@ -157,3 +159,7 @@ def train_step(
         return after, {"loss": float(value)}
 
     return step
+
+
+def _is_finite(statistics: Params) -> bool:
+    return all(np.isfinite(leaf).all() for _, leaf in tree.leaves(statistics))
