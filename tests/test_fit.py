@@ -42,6 +42,7 @@ from funcnn import (
 )
 from funcnn.data import Dataset
 from funcnn.training import Epoch, FitResult
+from funcnn.training.gradients import shards
 from funcnn.types import Array
 
 LOSS = softmax_cross_entropy()
@@ -53,6 +54,17 @@ PLAIN = serial(conv(4, 3), relu(), max_pool(2), flatten(), dense(4))
 RICH = serial(conv(4, 3), batch_norm(), relu(), max_pool(2), flatten(), dropout(0.3), dense(4))
 AUGMENT = data.augmentations(data.random_shift(1), data.random_flip(), data.mixup(4))
 OPTIMIZER = adam(0.02)
+
+
+def cut_finely(patch: pytest.MonkeyPatch) -> None:
+    """Batches and predictions as small as these would run on one thread, whatever the workers."""
+    patch.setattr("funcnn.training.gradients._SMALL", 1 << 9)
+    patch.setattr("funcnn.training.loop._PREDICTION_SHARD", 8)
+
+
+@pytest.fixture(autouse=True)
+def small_batches_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_finely(monkeypatch)
 
 
 def trained(
@@ -164,6 +176,8 @@ def test_predictions_do_not_depend_on_the_workers() -> None:
 @pytest.mark.parametrize("mode", ["fast", "portable"])
 def test_the_bits_do_not_depend_on_the_workers(mode: str) -> None:
     epochs = 4 if mode == "fast" else 1
+    params = PLAIN.init(KEY, (1, 1, 10, 10))[1]
+    assert len(shards(16, TRAIN.x[:16], params)) > 1  # so that there is something to share out
     for net in (PLAIN, RICH):
         one, two, four = (
             trained(net, workers=workers, mode=mode, epochs=epochs) for workers in (1, 2, 4)
@@ -215,8 +229,10 @@ def test_a_training_goes_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
 
 SCRIPT = """
 import sys
-from tests.test_fit import trained
+import pytest
+from tests.test_fit import cut_finely, trained
 file, resume, workers = sys.argv[1:]
+cut_finely(pytest.MonkeyPatch())
 often = {"checkpoint": file, "checkpoint_every": 1}
 trained(epochs=1_000_000, resume=resume or None, workers=int(workers), **often)
 """
