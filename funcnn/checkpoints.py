@@ -339,7 +339,7 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> Array:
 
 def _compare(path: str | PathLike[str], params: Params, like: Params) -> None:
     found, wanted = dict(tree.leaves(params)), dict(tree.leaves(like))
-    for name in wanted.keys() ^ found.keys():
+    for name in sorted(wanted.keys() ^ found.keys()):
         _refuse(path, f"must fit the network: only one of them has {name!r}")
     for name, leaf in wanted.items():
         got = found[name]

@@ -3,6 +3,9 @@
     python scripts/train_lenet.py                                   # 1,797 real digits
     python scripts/train_lenet.py --data mnist --data-dir DIR       # IDX files, gzipped or not
     python scripts/train_lenet.py --data random                     # 32 random images, 200 steps
+
+The learning rate falls over all epochs: a run that was stopped goes on by ``--resume``, with the same
+``--epochs``; one that has ended has no steps left, but ``--params`` begins a new one with its weights.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from funcnn import (
+    checkpoints,
     conv,
     data,
     dense,
@@ -50,6 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save", type=Path, metavar="FILE", help="write a checkpoint each epoch")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="go on from a checkpoint")
+    parser.add_argument("--params", type=Path, metavar="FILE", help="begin with a checkpoint's weights")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw curves and confusions")
     parser.add_argument("--log", type=Path, metavar="FILE", help="write a line of JSON an epoch")
     return parser.parse_args()
@@ -112,6 +117,7 @@ def main() -> None:
         batch_size=options.batch_size,
         validation=None if by_chance else test,
         metrics={"accuracy": metrics.accuracy},
+        params=checkpoints.load(options.params)[0].get("params", {}) if options.params else None,
         augment=None if by_chance else data.random_shift(2),
         checkpoint=options.save,
         resume=options.resume,

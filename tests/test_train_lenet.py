@@ -23,6 +23,7 @@ from funcnn import (
     sgd_update,
     softmax_cross_entropy,
     train_state,
+    tree,
     value_and_grad,
 )
 from tests.test_data import idx
@@ -117,6 +118,22 @@ def test_resumed_equals_one_go(tmp_path: Path) -> None:
     assert rest.read_bytes() == whole.read_bytes()
 
 
+def test_a_training_that_has_ended_is_followed_by_one_that_begins_with_its_weights(
+    tmp_path: Path,
+) -> None:
+    """More epochs are another schedule of the learning rate: the refusal names the way."""
+    ended, more = tmp_path / "ended.npz", tmp_path / "more.npz"
+    assert run("--epochs", 1, "--save", ended).returncode == 0
+    refused(
+        r"optimizer was adam\(cosine\(0\.002, 45\)\), now adam\(cosine\(0\.002, 90\)\); "
+        "a new one can begin with its weights, given as `params`",
+        "--epochs", 2, "--resume", ended,
+    )  # fmt: skip
+    assert run("--epochs", 0, "--params", ended, "--save", more).returncode == 0
+    weights = [checkpoints.load(file)[0]["params"] for file in (ended, more)]
+    assert tree.equal(*weights)
+
+
 def test_a_seed_is_another_training(tmp_path: Path) -> None:
     files = [tmp_path / f"{seed}.npz" for seed in (0, 1)]
     for seed, file in enumerate(files):
@@ -190,12 +207,16 @@ def test_bad_checkpoints_are_refused(tmp_path: Path) -> None:
     file.write_bytes(b"nothing")
     refused("must be a checkpoint", "--resume", file)
     checkpoints.save(file, {"w": np.ones(2)})
-    refused("must fit the network", "--resume", file)
+    refused("must be a checkpoint that `fit` wrote: give other weights as `params`", "--resume", file)
     assert run("--data", "random", "--epochs", 1, "--save", file).returncode == 0
     refused("must be a checkpoint of this training: key was", "--data", "random", "--seed", 0,
             "--resume", file)  # fmt: skip
     refused("must ", "--resume", file)
     refused("Is a directory", "--resume", tmp_path)
+    refused("conv1: `x` must have 3 channels", "--params", file)  # of random images in colour
+    checkpoints.save(file, {"w": np.ones(2)})
+    refused("`params` must hold", "--params", file)
+    refused("No such file or directory", "--params", tmp_path / "nowhere.npz")
 
 
 @pytest.mark.parametrize("option", ["--save", "--plot", "--log"])
