@@ -47,7 +47,8 @@ def save(path: str | PathLike[str], params: Params, meta: dict[str, Any] | None 
     Raises
     ------
     TypeError
-        For leaves that are not numeric arrays, keys with a ``/``, or `meta` that JSON cannot hold.
+        For leaves that are not numeric arrays, keys with a ``/`` or ``.`` or that are no text, or
+        `meta` that JSON cannot hold.
     OSError
         Where the file cannot be written; what was there before is untouched.
 
@@ -59,8 +60,8 @@ def save(path: str | PathLike[str], params: Params, meta: dict[str, Any] | None 
     >>> load(file)
     ({'dense1': {'bias': array([0., 0.])}}, {'epoch': 3})
     """
-    leaves = [(name, _storable(name, leaf)) for name, leaf in tree.leaves(params)]
     _check_keys(params)
+    leaves = [(name, _storable(name, leaf)) for name, leaf in tree.leaves(params)]
     try:
         remembered = json.dumps(meta or {})
     except (TypeError, ValueError) as problem:
@@ -283,9 +284,13 @@ def _storable(name: str, leaf: Any) -> Array:
 
 
 def _check_keys(node: Params) -> None:
+    if not isinstance(node, dict):
+        _checks.refuse_type("save", f"`params` must be a dict, got {type(node).__name__}")
     for key, value in node.items():
         if not isinstance(key, str) or "/" in key or "." in key or not key:
             _checks.refuse_type("save", f"every key must be a str without '/' and '.', got {key!r}")
+        if "\0" in key or key != key.encode(errors="replace").decode():  # an archive would change it
+            _checks.refuse_type("save", f"every key must be text, got {key!r}")
         if isinstance(value, dict):
             _check_keys(value)
 

@@ -87,6 +87,9 @@ def test_numpy_reads_the_leaves(tmp_path: Path) -> None:
         ({"w": np.array(["a"])}, None, "every leaf must be an array of numbers"),
         ({"a/b": np.ones(1)}, None, "every key must be a str without '/' and '.', got 'a/b'"),
         ({"a": {"b.c": np.ones(1)}}, None, "every key must be a str without '/' and '.', got 'b.c'"),
+        ({"a\0b": np.ones(1)}, None, r"every key must be text, got 'a\\x00b'"),
+        ({"a": {"\ud800": np.ones(1)}}, None, r"every key must be text, got '\\ud800'"),
+        (np.ones(2), None, "`params` must be a dict, got ndarray"),
         ({"w": np.ones(1)}, {"f": print}, "`meta` must be what JSON can hold"),
     ],
 )
