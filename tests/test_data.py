@@ -68,6 +68,8 @@ def test_idx_files_are_read_back(tmp_path: Path, code: int, dtype: str, shape: t
         (bytes([0, 0, 7, 1, 0, 0, 0, 1, 5]), "must be an IDX file, got 00000701"),
         (bytes([0, 0, 8, 3, 0, 0]), "must have a header of 16 bytes, got 6"),
         (idx(np.zeros((2, 3), np.uint8))[:-1], r"must have 18 bytes for shape \(2, 3\), got 17"),
+        (bytes([0, 0, 8, 65]) + b"\0\0\0\1" * 65 + b"x", "must have a shape that NumPy can hold: "),
+        (bytes([0, 0, 8, 3]) + bytes(4) + b"\xff" * 8, "must have a shape that NumPy can hold: "),
         (idx(np.zeros((2, 3), np.uint8)) + b"x", r"must have 18 bytes for shape \(2, 3\), got 19"),
     ],
 )
@@ -202,6 +204,11 @@ def test_csv_is_read(tmp_path: Path) -> None:
         ("a,b\n1,0\n", {"target": "c"}, "must have a column 'c', got a, b"),
         ("a,b\n1,0\n", {"target": 2}, "must have a column 2, got 2 columns"),
         ('a,b\n"1,0\n', {}, "must be a table in UTF-8"),
+        ("a,b\n1e39,0\n", {}, "must have a number in line 2, column 1, got '1e39'"),
+        ("a,b\n1,-1e39\n", {"kind": "number"}, "must have a number in line 2, column 2, got '-1e39'"),
+        ("a,b\n1,9007199254740993\n", {}, "must have whole numbers from 0 as classes"),
+        ("a,a\n1,0\n", {"target": "a"}, "must have one column 'a': write its place"),
+        ("b\n1\n", {}, "must have a column beside the one to be predicted"),
     ],
 )
 def test_broken_csv_is_refused(
@@ -209,6 +216,13 @@ def test_broken_csv_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f"^read_csv: .*table.csv {message}"):
         data.read_csv(csv_file(tmp_path, text), **options)
+
+
+@pytest.mark.parametrize("delimiter", ["", ";;", 3])
+def test_delimiters_that_are_none_are_refused(tmp_path: Path, delimiter: Any) -> None:
+    message = f"^read_csv: `delimiter` must be one character, got {delimiter!r}$"
+    with pytest.raises(TypeError, match=message):
+        data.read_csv(csv_file(tmp_path, "a,b\n1,0\n"), delimiter=delimiter)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:

@@ -48,8 +48,9 @@ def read_csv(
     Raises
     ------
     ValueError
-        For cells that are empty, no numbers, or not finite, lines of another length, labels that
-        are not whole or below 0, a column that is not there, an empty table; with the line's number.
+        For cells that are empty, no numbers, or not finite in float32, lines of another length,
+        labels that are not whole or below 0, a column that is not there or there twice, an empty
+        table; with the line's number.
     OSError
         For a file that cannot be opened.
 
@@ -65,6 +66,8 @@ def read_csv(
     """
     _checks.choice("read_csv", "kind", kind, ("class", "number"))
     _checks.boolean("read_csv", "header", header)
+    if not isinstance(delimiter, str) or len(delimiter) != 1:
+        _checks.refuse_type("read_csv", f"`delimiter` must be one character, got {delimiter!r}")
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
@@ -78,12 +81,14 @@ def read_csv(
     if not lines:
         _checks.refuse("read_csv", f"{path} must have at least one line of numbers")
     column = _column(path, target, names, len(names or lines[0][1]))
+    if len(names or lines[0][1]) < 2:
+        _checks.refuse("read_csv", f"{path} must have a column beside the one to be predicted")
     values = _numbers(path, lines, len(names or lines[0][1]))
     y = values[:, column]
     x = np.delete(values, column, 1).astype(np.float32)
     if kind == "number":
         return Dataset(x, y.astype(np.float32))
-    wrong = np.flatnonzero((y != np.floor(y)) | (y < 0) | (y > 2.0**53))
+    wrong = np.flatnonzero((y != np.floor(y)) | (y < 0) | (y >= 2.0**53))
     if wrong.size:
         _checks.refuse(
             "read_csv",
@@ -91,6 +96,9 @@ def read_csv(
             f"in line {lines[wrong[0]][0]}: or write kind='number'",
         )
     return Dataset(x, y.astype(np.int64))
+
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def _is_number(cell: str) -> bool:
@@ -106,6 +114,8 @@ def _column(path: str | PathLike[str], target: int | str, names: list[str], coun
         if target not in names:
             known = f"{', '.join(names)}" if names else "no names"
             _checks.refuse("read_csv", f"{path} must have a column {target!r}, got {known}")
+        if names.count(target) > 1:
+            _checks.refuse("read_csv", f"{path} must have one column {target!r}: write its place")
         return names.index(target)
     place = _checks.integer("read_csv", "target", target)
     if not -count <= place < count:
@@ -121,7 +131,7 @@ def _numbers(path: str | PathLike[str], lines: list[tuple[int, list[str]]], coun
                 "read_csv", f"{path} must have {count} columns in line {line}, got {len(cells)}"
             )
         for column, cell in enumerate(cells):
-            if not _is_number(cell) or not np.isfinite(float(cell)):
+            if not _is_number(cell) or not abs(float(cell)) <= _LARGEST:
                 _checks.refuse(
                     "read_csv",
                     f"{path} must have a number in line {line}, column {column + 1}, got {cell!r}",

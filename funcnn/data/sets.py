@@ -101,7 +101,10 @@ def read_idx(path: str | PathLike[str], *, memory_map: bool = False) -> Array:
         _checks.refuse(
             "read_idx", f"{path} must have {wanted} bytes for shape {shape}, got {len(stored)}"
         )
-    found = stored[header:].view(dtype).reshape(shape)
+    try:
+        found = stored[header:].view(dtype).reshape(shape)
+    except ValueError as problem:  # too many axes, or an empty array with a giant one
+        _checks.refuse("read_idx", f"{path} must have a shape that NumPy can hold: {problem}")
     return found if memory_map else found.astype(dtype.newbyteorder("="))
 
 
