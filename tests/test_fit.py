@@ -270,6 +270,21 @@ def test_killed_once_and_resumed_the_bits_are_those_of_one_go(tmp_path: Path) ->
     killed_and_resumed(tmp_path / "run.npz", random.uniform(random.key(4), (1,), 0.1, 0.3))
 
 
+def test_a_schedule_of_ones_own_is_taken_up_again(tmp_path: Path) -> None:
+    """In another process the function lies elsewhere in memory."""
+
+    def optimizer() -> Any:
+        def halved(step: int) -> float:
+            return 0.02 / (1 + step)
+
+        return adam(halved)
+
+    file, first, second = tmp_path / "run.npz", optimizer(), optimizer()
+    assert repr(first) != repr(second)
+    trained(optimizer=first, epochs=1, checkpoint=file)
+    same(trained(optimizer=second, resume=file), trained(optimizer=first))
+
+
 # --- a checkpoint of another training -------------------------------------------------------------
 
 

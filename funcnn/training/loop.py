@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -355,9 +356,9 @@ def fit(
     with numerics.use(mode or numerics.mode()), quiet:
         identity = {
             "key": list(key),
-            "net": repr(net),
-            "loss": repr(loss),
-            "optimizer": repr(optimizer),
+            "net": _shown(net),
+            "loss": _shown(loss),
+            "optimizer": _shown(optimizer),
             "batch_size": batch_size,
             "train": _fingerprint(train),
             "validation": None if validation is None else _fingerprint(validation),
@@ -469,6 +470,11 @@ def _described(augment: Callable[[Key, Array], Array] | None) -> str | None:
     if isinstance(augment, Augmentation):
         return repr(augment)
     return str(getattr(augment, "__qualname__", type(augment).__qualname__))
+
+
+def _shown(part: Any) -> str:
+    """As it prints; a function in it without its place in memory, which is another in each process."""
+    return re.sub(" at 0x[0-9a-fA-F]+", "", repr(part))
 
 
 def _fingerprint(dataset: Dataset) -> str:
