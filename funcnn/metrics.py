@@ -35,6 +35,8 @@ def _classes(who: str, prediction: object, target: object) -> tuple[Array, Array
             "`prediction` must be (N, ..., C) and `target` (N, ...), "
             f"got {logits.shape} and {known.shape}",
         )
+    if np.isnan(logits).any():
+        _checks.refuse(who, "`prediction` must hold no NaN")
     return logits, _checks.labels(who, known, logits.shape[-1])
 
 
@@ -56,7 +58,7 @@ def accuracy(prediction: Array, target: Array) -> float:
     Raises
     ------
     ValueError, TypeError
-        For shapes that do not fit, or classes out of range.
+        For shapes that do not fit, classes out of range, or predictions that are NaN.
 
     Examples
     --------
@@ -71,6 +73,8 @@ def accuracy(prediction: Array, target: Array) -> float:
 
 def top_k(k: int) -> Callable[[Array, Array], float]:
     """Make a metric: the fraction of examples whose class is among the k largest logits.
+
+    Of equal logits the first counts as larger, as in `accuracy`, which is ``top_k(1)``.
 
     Parameters
     ----------
@@ -98,8 +102,10 @@ def top_k(k: int) -> Callable[[Array, Array], float]:
         logits, known = _classes("top_k", prediction, target)
         if not known.size:
             return float("nan")
-        own = np.take_along_axis(logits, known[..., None].astype(np.int64), -1)
-        above = np.count_nonzero(logits > own, -1)
+        place = known[..., None].astype(np.int64)
+        own = np.take_along_axis(logits, place, -1)
+        before = np.arange(logits.shape[-1]) < place
+        above = np.count_nonzero((logits > own) | ((logits == own) & before), -1)
         return int(np.count_nonzero(above < k)) / known.size
 
     return metric
@@ -153,7 +159,8 @@ def precision(prediction: Array, target: Array) -> float:
     Returns
     -------
     float
-        Macro average; a class that was never predicted counts as 0, as in scikit-learn.
+        Macro average over all C classes; one that was never predicted counts as 0, as in
+        scikit-learn with ``labels=range(C)``.
 
     Examples
     --------
@@ -175,7 +182,8 @@ def recall(prediction: Array, target: Array) -> float:
     Returns
     -------
     float
-        Macro average; a class that does not occur counts as 0, as in scikit-learn.
+        Macro average over all C classes; one that does not occur counts as 0, as in scikit-learn
+        with ``labels=range(C)``.
 
     Examples
     --------
@@ -197,7 +205,7 @@ def f1(prediction: Array, target: Array) -> float:
     Returns
     -------
     float
-        Macro average, as in scikit-learn.
+        Macro average over all C classes, as in scikit-learn with ``labels=range(C)``.
 
     Examples
     --------

@@ -48,6 +48,22 @@ def test_top_k() -> None:
         metrics.top_k(0)
 
 
+def test_equal_logits_do_not_all_count_as_found() -> None:
+    """A network that says the same of everything knows nothing."""
+    logits, target = np.zeros((6, 3)), np.array([0, 0, 1, 1, 2, 2])
+    assert [metrics.top_k(k)(logits, target) for k in (1, 2, 3)] == [2 / 6, 4 / 6, 1.0]
+    assert metrics.top_k(1)(logits, target) == metrics.accuracy(logits, target)
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_nan_is_no_prediction(metric: Callable[[Array, Array], object]) -> None:
+    """It would be the largest logit to NumPy, and beaten by none."""
+    logits = LOGITS.copy()
+    logits[3, 1] = np.nan
+    with pytest.raises(ValueError, match="`prediction` must hold no NaN"):
+        metric(logits, TARGET)
+
+
 def test_confusion_matrix() -> None:
     found = metrics.confusion_matrix(LOGITS, TARGET)
     assert np.array_equal(found, COUNTS)
