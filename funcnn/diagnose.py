@@ -12,6 +12,7 @@ import numpy as np
 
 from funcnn import _checks, random, schedules, tree
 from funcnn.combinators import statistics
+from funcnn.data.batches import Dataset, checked
 from funcnn.optimizers import Optimizer, apply_updates
 from funcnn.tracing import trace, trace_backward
 from funcnn.types import Array, Key, Layer, Loss, Params
@@ -351,13 +352,21 @@ def learning_rate_finder(
     True
     """
     who = "learning_rate_finder"
+    _checks.instance(who, "net", net, Layer, "a layer")
+    _checks.instance(who, "loss", loss, Loss, "a loss")
+    if not callable(optimizer):
+        hint = "must make an optimizer of a learning rate, such as `funcnn.adam`"
+        _checks.refuse_type(who, f"`optimizer` {hint}, got {_checks.shown(optimizer)}")
+    checked(who, Dataset(x, y))
+    if not len(x):
+        _checks.refuse(who, "`x` must have at least one example")
     lowest = _checks.number(who, "lowest", lowest, above=0)
     highest = _checks.number(who, "highest", highest, above=lowest)
     steps = _checks.integer(who, "steps", steps, 10)
     batch_size = _checks.integer(who, "batch_size", batch_size, 1)
     _checks.key(who, key)
     rate = schedules.exponential(lowest, highest / lowest, steps - 1)
-    trained: Optimizer = optimizer(rate)
+    trained = _checks.instance(who, "optimizer(rate)", optimizer(rate), Optimizer, "an Optimizer")
     state, rates, losses = trained.init(params), list[float](), list[float]()
     smooth, weight = 0.0, 0.0
     with np.errstate(all="ignore"):  # it is meant to explode
@@ -474,6 +483,9 @@ def overfit_one_batch(
     >>> bool(overfit_one_batch(net, params, softmax_cross_entropy(), adam(0.01), x, y))
     True
     """
+    _checks.instance("overfit_one_batch", "net", net, Layer, "a layer")
+    _checks.instance("overfit_one_batch", "loss", loss, Loss, "a loss")
+    _checks.instance("overfit_one_batch", "optimizer", optimizer, Optimizer, "an Optimizer")
     steps = _checks.integer("overfit_one_batch", "steps", steps, 1)
     wanted = _checks.number("overfit_one_batch", "wanted", wanted, above=0)
     state, losses = optimizer.init(params), list[float]()

@@ -261,3 +261,35 @@ def test_a_network_that_can_learn_does_and_one_that_cannot_does_not() -> None:
     stuck = overfit_one_batch(NET, params, LOSS, frozen, X, Y, steps=5)
     assert not stuck
     assert len(set(stuck.losses.tolist())) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"net": conv}, TypeError, "`net` must be a layer, got <function conv"),
+        ({"loss": softmax_cross_entropy}, TypeError, "`loss` must be a loss, got <function"),
+        ({"optimizer": "adam"}, TypeError, "`optimizer` must "),
+    ],
+)
+def test_parts_that_are_none_are_refused_by_name(
+    change: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    parts = {"net": NET, "params": start(), "loss": LOSS, "x": X, "y": Y, **change}
+    with pytest.raises(kind, match=f"^learning_rate_finder: {message}"):
+        learning_rate_finder(**{"optimizer": adam, "key": random.key(0), **parts})
+    with pytest.raises(kind, match=f"^overfit_one_batch: {message}"):
+        overfit_one_batch(**{"optimizer": adam(0.1), **parts})
+
+
+def test_an_optimizer_instead_of_what_makes_one_is_refused_and_the_other_way_round() -> None:
+    loose: Any = learning_rate_finder
+    with pytest.raises(TypeError, match=r"must make an optimizer of a .*, got adam\(0\.1\)"):
+        loose(NET, start(), LOSS, adam(0.1), X, Y, key=random.key(0))
+    with pytest.raises(TypeError, match=r"`optimizer` must be an Optimizer, got <function adam"):
+        overfit_one_batch(NET, start(), LOSS, adam, X, Y)  # type: ignore[arg-type]
+
+
+def test_learning_rate_finder_needs_examples_with_targets() -> None:
+    for x, y, message in ((X[:0], Y[:0], "`x` must have at least"), (X, Y[:3], "must have one length")):
+        with pytest.raises(ValueError, match=f"^learning_rate_finder: .*{message}"):
+            learning_rate_finder(NET, start(), LOSS, adam, x, y, key=random.key(0))
