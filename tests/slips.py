@@ -9,6 +9,7 @@ seen by the walk through the code in `tests.test_rooms`.)
 
 from __future__ import annotations
 
+import builtins
 import functools
 import math
 import sys
@@ -141,6 +142,17 @@ class _Reducing:
         return _guarded(f"{self._ufunc.__name__}.{name}", found) if "reduce" in name else found
 
 
+def _plain_sum(*args: Any, **options: Any) -> Any:
+    """Python's own `sum`, which adds floats with a correction since Python 3.12, and without before."""
+    total = _SUM(*args, **options)
+    if isinstance(total, (float, np.floating)):
+        _slip("sum() of floats")
+    return total
+
+
+_SUM = sum
+
+
 def _guards(owner: Any, who: str, names: Iterable[str]) -> dict[str, Any]:
     return {name: _guarded(f"{who}{name}", getattr(owner, name)) for name in names}
 
@@ -165,6 +177,7 @@ def caught() -> Iterator[None]:
         (np.linalg, _guards(np.linalg, "np.linalg.", _LINALG)),
         (math, _guards(math, "math.", MATH & set(dir(math)))),
         (np, {name: _watching(getattr(np, name)) for name in _MAKERS}),
+        (builtins, {"sum": _plain_sum}),
         (numerics, {name: _watching(getattr(numerics, name)) for name in ("mean", "softplus")}),
     ]
     ours = [module for name, module in sys.modules.items() if name.partition(".")[0] == "funcnn"]

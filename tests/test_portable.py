@@ -22,21 +22,26 @@ import numpy as np
 import pytest
 
 from funcnn import (
+    batch_norm,
     checkpoints,
     data,
     dense,
+    dropout,
     fit,
     looking,
+    metrics,
     numerics,
     optimizers,
     random,
+    relu,
     schedules,
+    serial,
     softmax_cross_entropy,
     value_and_grad,
 )
 from funcnn.testing import assert_portable, digest, environments
 from funcnn.types import Array
-from tests import registry, test_optimizers, test_schedules
+from tests import registry, test_data, test_metrics, test_optimizers, test_schedules
 from tests.portable_samples import fails_if_told_to, product, product_in_fast_mode
 from tests.registry import Case, InitializerCase, LossCase
 from tests.slips import Slip, Watched, caught, watched
@@ -49,6 +54,10 @@ GOLDEN = json.loads((ROOT / "tests" / "golden_portable.json").read_text())
 
 def _each(cases: tuple[Any, ...]) -> list[Any]:
     return [pytest.param(case, id=case.id) for case in cases]
+
+
+def _each_shown(parts: list[Any]) -> list[Any]:
+    return [pytest.param(part, id=repr(part)) for part in parts]
 
 
 # --- nothing slips past it ------------------------------------------------------------------------
@@ -112,6 +121,43 @@ def test_no_random_stream_slips_past() -> None:
         random.randint(key, (40,), 0, 7)
 
 
+@pytest.mark.parametrize("change", _each_shown(test_data.CHANGES))
+def test_no_augmentation_slips_past(change: data.Augmentation) -> None:
+    with caught():
+        change(random.key(0), watched(test_data.IMAGES))
+
+
+def test_nothing_that_makes_or_scales_data_slips_past() -> None:
+    images, labels = watched(test_data.IMAGES), test_data.LABELS
+    with caught():
+        for make, _ in test_data.TOYS:
+            make(random.key(0), 30)
+        data.mixup(3).pair(random.key(0), images, labels)
+        data.normalize(data.Dataset(images, labels))
+        data.resize(images, (5, 9))
+        data.Batches(data.Dataset(images, labels), 4).batch(random.key(0), 0, 0)
+
+
+def test_no_metric_slips_past() -> None:
+    with caught():
+        for metric in test_metrics.ALL:
+            metric(watched(test_metrics.LOGITS), test_metrics.TARGET)
+
+
+def test_no_training_slips_past(tmp_path: Path) -> None:
+    """The whole loop, with all that stands in it beside the parts."""
+    with caught():
+        x = random.normal(random.key(0), (40, 3))
+        train = data.Dataset(x, (x[:, 0] > 0).astype(np.int64))
+        decayed = optimizers.adamw(schedules.warmup(schedules.cosine(0.1, 9), 3))
+        fit(
+            serial(dense(4), batch_norm(), relu(), dropout(0.2), dense(2)), softmax_cross_entropy(),
+            optimizers.chain(optimizers.clip_by_global_norm(1.0), decayed, optimizers.ema(0.9)), train,
+            key=random.key(1), epochs=2, validation=train, metrics={"top": metrics.top_k(1)},
+            checkpoint=tmp_path / "run.npz", log=tmp_path / "log", progress=False, workers=1,
+        )  # fmt: skip
+
+
 _tanh, _dot = np.tanh, np.dot
 
 SLIPS: dict[str, Callable[[Array], Any]] = {
@@ -132,6 +178,7 @@ SLIPS: dict[str, Callable[[Array], Any]] = {
     "a result of numerics": lambda x: numerics.exp(x).sum(),
     "an array made on the way": lambda x: np.zeros_like(np.asarray(x)).mean(),
     "math": lambda x: math.exp(x[0, 0]),
+    "sum() of floats": lambda x: sum([0.5, float(x[0, 0])]),
     "fast mode": lambda x: numerics.use("fast")(numerics.exp)(x),
 }
 
