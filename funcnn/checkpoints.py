@@ -268,7 +268,7 @@ def _safetensors() -> Any:
     try:
         import safetensors.numpy
     except ImportError:
-        raise ImportError("safetensors is needed: pip install funcnn[safetensors]") from None
+        raise ImportError("safetensors is needed: pip install safetensors") from None
     return safetensors.numpy
 
 

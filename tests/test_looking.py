@@ -325,5 +325,5 @@ def test_a_missing_matplotlib_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"^matplotlib is needed: pip install funcnn\[plot\]$"):
+    with pytest.raises(ImportError, match=r"^matplotlib is needed: pip install matplotlib$"):
         call()

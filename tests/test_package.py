@@ -69,7 +69,7 @@ def test_a_missing_extra_is_named_in_one_line(
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     with pytest.raises(ImportError) as caught:
         use(tmp_path / "file")
-    assert str(caught.value) == f"{module} is needed: pip install funcnn[{extra}]"
+    assert str(caught.value) == f"{module} is needed: pip install {module}"
     wanted = PROJECT["project"]["optional-dependencies"][extra]
     assert [text.partition(">")[0] for text in wanted] == [module]
 

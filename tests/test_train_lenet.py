@@ -254,5 +254,5 @@ def test_without_matplotlib_a_plot_is_refused_before_the_training(tmp_path: Path
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 2
-    assert done.stderr == "train_lenet: matplotlib is needed: pip install funcnn[plot]\n"
+    assert done.stderr == "train_lenet: matplotlib is needed: pip install matplotlib\n"
     assert done.stdout == ""

@@ -1,7 +1,7 @@
 """Looking: pictures of a training and of a network, and a report of both in one file.
 
 Every function returns a `matplotlib.figure.Figure`, to be saved or shown; none touches pyplot's
-global state. Matplotlib is an extra: ``pip install funcnn[plot]``.
+global state. Matplotlib is an extra: ``pip install matplotlib``.
 
 Examples
 --------

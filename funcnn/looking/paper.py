@@ -40,5 +40,5 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError("matplotlib is needed: pip install funcnn[plot]") from None
+        raise ImportError("matplotlib is needed: pip install matplotlib") from None
     return Figure((width, height), dpi=120, layout="constrained")

@@ -68,5 +68,5 @@ def tensorboard(directory: str | PathLike[str]) -> Any:
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
     except ImportError:
-        raise ImportError("tensorboardX is needed: pip install funcnn[tensorboard]") from None
+        raise ImportError("tensorboardX is needed: pip install tensorboardX") from None
     return _Callback(Path(directory), EventsWriter, Event, scalar)
