@@ -2,8 +2,8 @@
 
 ``+ - * /``, ``sqrt``, comparisons, `maximum` and moving data give the same bits everywhere: any
 room may use NumPy for them. (Two things are the processor's choice, in either mode: the sign of the
-larger of 0.0 and -0.0, and which of its many bit patterns a NaN has.) Products of matrices, sums and transcendental functions do not: they
-are called here. There are two modes.
+larger of 0.0 and -0.0, and which of its many bit patterns a NaN has.) Products of matrices, sums and
+transcendental functions do not: they are called here. There are two modes.
 
 *fast* (the default)
     NumPy and its BLAS. The same bits again on the same machine with the same NumPy.
