@@ -341,6 +341,13 @@ def test_clipping_bounds_the_norm() -> None:
     assert max(np.abs(leaf).max() for _, leaf in tree.leaves(element)) == 0.5
 
 
+def test_nothing_passes_unclipped_because_another_leaf_is_nan() -> None:
+    """As in PyTorch, all of them become NaN."""
+    grads = {"a": np.array([np.nan]), "b": np.array([1e3])}
+    updates, _ = optimizers.clip_by_global_norm(1.0).update(grads, {}, grads)
+    assert np.isnan(updates["b"]).all()
+
+
 def test_accumulation_waits() -> None:
     """Three parts of a batch make the step of the whole batch."""
     inner = optimizers.adam(0.1)

@@ -107,8 +107,11 @@ def clip(limit: float) -> Optimizer:
 
 
 def _shrinking(norm: float, limit: float) -> float:
-    """The factor that brings a norm down to a limit, as PyTorch has it: 1e-6 saves a division by 0."""
-    return min(1.0, limit / (norm + 1e-6))
+    """The factor that brings a norm down to a limit, as PyTorch has it: 1e-6 saves a division by 0.
+
+    For a norm that is NaN, it is NaN, too (which `min` would hide): nothing passes unclipped.
+    """
+    return 1.0 if norm + 1e-6 <= limit else limit / (norm + 1e-6)
 
 
 def clip_by_norm(limit: float) -> Optimizer:
