@@ -162,7 +162,7 @@ def save_safetensors(path: str | PathLike[str], params: Params) -> None:
     library = _safetensors()
     _check_keys(params)
     named = {
-        name.replace("/", "."): np.ascontiguousarray(_storable(name, leaf))
+        name.replace("/", "."): np.array(_storable(name, leaf), order="C")  # of the same shape
         for name, leaf in tree.leaves(params)
     }
     write_whole(path, library.save(named))
@@ -185,7 +185,7 @@ def load_safetensors(path: str | PathLike[str]) -> Params:
     ImportError
         Without the package ``safetensors``.
     ValueError
-        For a file that is not safetensors.
+        For a file that is not safetensors, or whose names make no tree.
 
     Examples
     --------
@@ -207,6 +207,10 @@ def load_safetensors(path: str | PathLike[str]) -> Params:
         node = params
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                _refuse(path, f"must hold a tree: {name!r} lies inside another array")
+        if last in node:
+            _refuse(path, f"must hold a tree: another array lies inside {name!r}")
         node[last] = leaf
     return params
 

@@ -379,6 +379,26 @@ def test_safetensors_come_back(tmp_path: Path) -> None:
             checkpoints.load_safetensors(file)
 
 
+def test_safetensors_keep_every_shape(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    params = {"none": np.array(2.5), "turned": np.ones((2, 3)).T, "empty": np.zeros((0, 3))}
+    checkpoints.save_safetensors(tmp_path / "x", params)
+    found = checkpoints.load_safetensors(tmp_path / "x")
+    assert {name: leaf.shape for name, leaf in found.items()} == {
+        "none": (), "turned": (3, 2), "empty": (0, 3)
+    }  # fmt: skip
+    assert all(np.array_equal(found[name], leaf) for name, leaf in params.items())
+
+
+@pytest.mark.parametrize("deep", ["a.b", "a.b.c"])
+def test_safetensors_whose_names_make_no_tree_are_refused(tmp_path: Path, deep: str) -> None:
+    """One of the two arrays would be lost."""
+    library = pytest.importorskip("safetensors.numpy")
+    (tmp_path / "x").write_bytes(library.save({"a": np.ones(1), deep: np.ones(2)}))
+    with pytest.raises(ValueError, match=r"^load: .*x must hold a tree: .* lies inside "):
+        checkpoints.load_safetensors(tmp_path / "x")
+
+
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
