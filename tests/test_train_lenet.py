@@ -78,15 +78,16 @@ def test_random_images_are_learnt_by_heart(tmp_path: Path) -> None:
 def test_random_images_start_near_log_10_for_any_seed_and_end_below_a_half() -> None:
     script, loss = runpy.run_path(str(SCRIPT)), softmax_cross_entropy()
     net, step = script["lenet"], value_and_grad(script["lenet"], loss)
-    # 1815, 8897: with labels drawn one by one these started at 2.13 and 2.16; 1826 at 2.796
-    for seed in (*range(100), 1815, 1826, 8897):
+    # 1815, 8897: with labels drawn one by one these started at 2.13 and 2.16; 1826 at 2.796. The
+    # slowest of 500, 375 and 393, end at 0.54 and 0.63 with three quarters of the variance in `dense`.
+    for seed in (*range(100), 375, 393, 1815, 1826, 8897):
         train, _ = script["datasets"](Namespace(data="random", seed=seed))
         counts = np.bincount(train.y, minlength=10)
         assert counts.min() == 3
         assert counts.max() == 4
         params = train_state(net, optimizers.sgd(0.01), random.key(seed), train.x.shape).params
         assert 2.2 < loss.apply(net.apply(params, train.x)[0], train.y)[0] < 2.8
-        if seed < 3:
+        if seed in (0, 1, 375, 393):
             for _ in range(200):
                 params = sgd_update(params, step(params, train.x, train.y)[1], 0.01)
             assert loss.apply(net.apply(params, train.x)[0], train.y)[0] < 0.5

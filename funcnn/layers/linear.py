@@ -12,7 +12,7 @@ from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, Vector
 __all__ = ["bilinear", "dense"]
 
 # Behind convolutions that keep the signal's size, a classifier starts with small logits: unsure of all.
-_SMALL = variance_scaling(1 / 6, "fan_in", "uniform")
+_SMALL = variance_scaling(2 / 9, "fan_in", "uniform")
 _LECUN = lecun_normal()
 _ZEROS = zeros()
 
@@ -33,7 +33,7 @@ def dense(
     bias : bool, default True
         Whether to add a bias.
     weight_init, bias_init : Initializer
-        Where the parameters start; by default the weight has variance ``1 / (6 F)``,
+        Where the parameters start; by default the weight has variance ``2 / (9 F)``,
         half of PyTorch's, so that a classifier begins unsure of everything.
 
     Returns
