@@ -6,6 +6,7 @@ A child that refuses is named on the way out, so that the message has its path.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from funcnn import _checks, random
@@ -58,33 +59,41 @@ def init_child(child: Child, key: Key, shape: Shape, params: Params) -> Shape:
     return shape
 
 
-def apply_child(child: Child, params: Params, x: Any, key: Key | None) -> tuple[Any, Cache]:
-    """Run one child with its own part of the parameters and its own key."""
-    name, layer = child
+def apply_in_turn(
+    children: Iterable[Child], params: Params, x: Any, key: Key | None, cache: dict[str, Cache]
+) -> Any:
+    """Run children one behind the other, each with its own part of the parameters and its own key.
+
+    What they keep is entered into `cache`.
+    """
     try:
-        own = None if key is None else random.fold_in(key, name)
-        return layer.apply(params.get(name, {}), x, key=own)
+        for child in children:
+            name, layer = child
+            own = None if key is None else random.fold_in(key, name)
+            x, cache[name] = layer.apply(params.get(name, {}), x, key=own)
     except _checks.Refusal as refusal:
         raise _outer(child, refusal)
+    return x
 
 
-def vjp_child(child: Child, cache: Cache, dout: Any, dparams: Params) -> Any:
-    """Pull back through one child, and enter its gradient into `dparams`."""
-    name, layer = child
+def vjp_in_turn(children: Iterable[Child], cache: Cache, dout: Any, dparams: Params) -> Any:
+    """Pull back through children, first to last as given, and enter their gradients into `dparams`."""
     try:
-        own, dx = layer.vjp(_checks.kept(name, cache, name), dout)
+        for child in children:
+            name, layer = child
+            own, dout = layer.vjp(_checks.kept(name, cache, name), dout)
+            if own:
+                dparams[name] = own
     except _checks.Refusal as refusal:
         raise _outer(child, refusal)
-    if own:
-        dparams[name] = own
-    return dx
+    return dout
 
 
 def params_vjp_child(child: Child, cache: Cache, dout: Any, dparams: Params) -> None:
-    """Like `vjp_child`, without the input's gradient."""
+    """Pull back through one child, without the input's gradient."""
     name, layer = child
     if layer.params_vjp is None:
-        vjp_child(child, cache, dout, dparams)
+        vjp_in_turn((child,), cache, dout, dparams)
         return
     try:
         own = layer.params_vjp(_checks.kept(name, cache, name), dout)

@@ -7,7 +7,14 @@ from typing import Any, Literal, TypeAlias, TypeVarTuple, overload
 import numpy as np
 
 from funcnn import _checks
-from funcnn._children import Child, apply_child, init_child, name_children, params_vjp_child, vjp_child
+from funcnn._children import (
+    Child,
+    apply_in_turn,
+    init_child,
+    name_children,
+    params_vjp_child,
+    vjp_in_turn,
+)
 from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, Spec, Vector, X, Y
 
 __all__ = [
@@ -154,9 +161,9 @@ def bidirectional(
     def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.children(who, params, ("forward", "backward"))
         _checks.ranked(who, x, "N, T, F")
-        cache = {}
-        a, cache["forward"] = apply_child(children[0], params, x, key)
-        b, cache["backward"] = apply_child(children[1], params, x[:, ::-1], key)
+        cache: Cache = {}
+        a = apply_in_turn(children[:1], params, x, key, cache)
+        b = apply_in_turn(children[1:], params, x[:, ::-1], key, cache)
         b = b[:, ::-1]
         cache["_out"] = (merged(x.shape, a.shape), a.dtype)
         if merge == "concatenate":
@@ -181,7 +188,7 @@ def bidirectional(
     def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Any]:
         dparams: Params = {}
         da, db = (
-            vjp_child(child, cache, part, dparams)
+            vjp_in_turn((child,), cache, part, dparams)
             for child, part in zip(children, parts(cache, dout), strict=True)
         )
         return dparams, da + db[:, ::-1]

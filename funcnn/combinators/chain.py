@@ -8,11 +8,11 @@ from typing import Any, TypeVar, cast, overload
 from funcnn import _checks, random, tree
 from funcnn._children import (
     Child,
-    apply_child,
+    apply_in_turn,
     init_child,
     name_children,
     params_vjp_child,
-    vjp_child,
+    vjp_in_turn,
 )
 from funcnn._wiring import At1, Serial
 from funcnn.combinators.running import statistics
@@ -188,13 +188,13 @@ def residual(*layers: At1[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         out, cache = body.apply(params, x, key=key)
         if past:
-            x, cache["shortcut"] = apply_child(past, params, x, key)
+            x = apply_in_turn((past,), params, x, key, cache)
         same(x.shape, out.shape)
         return x + out, cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         dparams, dx = body.vjp(cache, dout)
-        return dparams, dx + (vjp_child(past, cache, dout, dparams) if past else dout)
+        return dparams, dx + (vjp_in_turn((past,), cache, dout, dparams) if past else dout)
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
         assert body.params_vjp is not None
@@ -330,6 +330,7 @@ def _series(spec: Spec, children: list[Child], others: tuple[str, ...] = ()) -> 
     who = spec.kind
     names = (*(name for name, _ in children), *others)
     order = _execution_order(children)
+    backwards = order[::-1]
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         _checks.key(who, key)
@@ -341,23 +342,19 @@ def _series(spec: Spec, children: list[Child], others: tuple[str, ...] = ()) -> 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.children(who, params, names)
         cache: dict[str, Cache] = {"_with_params": tuple(params)}
-        for child in order:
-            x, cache[child[0]] = apply_child(child, params, x, key)
-        return x, cache
+        return apply_in_turn(order, params, x, key, cache), cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         dparams: Params = {}
-        for child in reversed(order):
-            dout = vjp_child(child, cache, dout, dparams)
-        return _in_order(children, dparams), dout
+        dx = vjp_in_turn(backwards, cache, dout, dparams)
+        return _in_order(children, dparams), dx
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
         dparams: Params = {}
         with_params = _checks.kept(who, cache, "_with_params")
         first = next((i for i, (name, _) in enumerate(order) if name in with_params), None)
         if first is not None:  # what lies in front of the first parameters needs no gradient
-            for child in reversed(order[first + 1 :]):
-                dout = vjp_child(child, cache, dout, dparams)
+            dout = vjp_in_turn(backwards[: len(order) - 1 - first], cache, dout, dparams)
             params_vjp_child(order[first], cache, dout, dparams)
         return _in_order(children, dparams)
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from funcnn import _checks
 from funcnn._children import (
-    apply_child,
+    apply_in_turn,
     init_child,
     name_children,
     params_vjp_child,
-    vjp_child,
+    vjp_in_turn,
 )
 from funcnn._kernels import joining
 from funcnn._wiring import At1
@@ -237,9 +237,10 @@ def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]:
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.children(who, params, names)
-        cache, sizes = {}, []
+        cache: dict[str, Any] = {}
+        sizes = []
         for child in children:
-            out, cache[child[0]] = apply_child(child, params, x, key)
+            out = apply_in_turn((child,), params, x, key, cache)
             longer(x.shape, out.shape)
             sizes.append(x.shape[axis])
             x = np.concatenate((x, out), axis)
@@ -250,7 +251,7 @@ def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]:
         dparams: Params = {}
         for child, size in zip(reversed(children), reversed(cache["_sizes"]), strict=True):
             before, new = np.split(dout, [size], axis)
-            dout = before + vjp_child(child, cache, new, dparams)
+            dout = before + vjp_in_turn((child,), cache, new, dparams)
         return {name: dparams[name] for name in names if name in dparams}, dout
 
     specs = tuple(layer.spec for _, layer in children)
@@ -272,10 +273,8 @@ def _fan_out(spec: Spec, layers: tuple[Any, ...]) -> Layer[Any, Any]:
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         _checks.children(who, params, names)
-        cache, outs = {}, []
-        for child in children:
-            out, cache[child[0]] = apply_child(child, params, x, key)
-            outs.append(out)
+        cache: Cache = {}
+        outs = [apply_in_turn((child,), params, x, key, cache) for child in children]
         return tuple(outs), cache
 
     def shares(douts: Any) -> tuple[Any, ...]:
@@ -286,7 +285,7 @@ def _fan_out(spec: Spec, layers: tuple[Any, ...]) -> Layer[Any, Any]:
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         dparams: Params = {}
         pairs = zip(children, shares(dout), strict=True)
-        dxs = [vjp_child(child, cache, share, dparams) for child, share in pairs]
+        dxs = [vjp_in_turn((child,), cache, share, dparams) for child, share in pairs]
         return dparams, joining.total(dxs)
 
     def params_vjp(cache: Cache, dout: Any) -> Params:

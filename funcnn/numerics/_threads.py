@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from functools import cache, partial
 from queue import SimpleQueue
@@ -21,14 +20,17 @@ T = TypeVar("T")
 _team: ContextVar[int | None] = ContextVar("team", default=1)
 
 
-@contextmanager
-def team(workers: int | None) -> Iterator[None]:
+class team:
     """Let kernels inside share their work with so many threads; None: one for each processor."""
-    token = _team.set(workers)
-    try:
-        yield
-    finally:
-        _team.reset(token)
+
+    def __init__(self, workers: int | None) -> None:
+        self._workers = workers
+
+    def __enter__(self) -> None:
+        self._token = _team.set(self._workers)
+
+    def __exit__(self, *_: object) -> None:
+        _team.reset(self._token)
 
 
 def share(task: Callable[[int], T], count: int) -> list[T]:

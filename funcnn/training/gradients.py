@@ -156,11 +156,12 @@ def shards(examples: int, x: Any, params: Params) -> list[slice]:
     alone and 3 ms on two threads), and every part costs a gradient of all parameters: where vectors
     have fewer numbers than those, `dense` cuts its products instead.
     """
-    leaves = (leaf for _, leaf in tree.leaves(params))  # what is no array, the network refuses
-    numbers, weights = _numbers(x), sum(leaf.size for leaf in leaves if isinstance(leaf, np.ndarray))
+    if examples < 16:
+        return [slice(0, examples)]
+    numbers, weights = _numbers(x), _weights(params)
     vectors = not isinstance(x, tuple) and x.ndim == 2 and x.dtype.kind == "f"
     small = numbers < _SMALL and numbers + weights < _SMALL
-    if examples < 16 or small or (vectors and numbers < weights):
+    if small or (vectors and numbers < weights):
         count = 1
     else:
         count = min(2 if numbers < 4 * _SMALL else 4 if numbers < 16 * _SMALL else 8, examples // 8)
@@ -175,6 +176,13 @@ def _numbers(x: Any) -> int:
     if not isinstance(x, np.ndarray):  # the network refuses it
         return 0
     return int(x.size) * (1 if x.dtype.kind == "f" else 64)
+
+
+def _weights(params: Any) -> int:
+    """How many numbers a tree holds; what is no array, the network refuses."""
+    if isinstance(params, dict):
+        return sum(map(_weights, params.values()))
+    return params.size if isinstance(params, np.ndarray) else 0
 
 
 def _shard_keys(key: Key | None, count: int) -> list[Key | None]:
