@@ -23,7 +23,7 @@ from funcnn.types import Array
 Shape = tuple[int, ...]
 Operation = Literal["convolve", "weight", "input"]
 
-_CHUNK = 1 << 20  # numbers of overlapping columns at a time: they should stay in a cache
+_CHUNK = 10 << 15  # numbers of overlapping columns at a time: they should stay in a cache
 _FULL_CHUNK = 1 << 19  # and of full columns, each of which is read once
 _SHORT = 48  # the shortest row that is worth a product of its own
 _LONG = 256  # and the shortest whose partial sum is worth keeping
