@@ -4,6 +4,7 @@
     scripts/bench.py operations scaling       # single layers; cost against batch, width, depth
     scripts/bench.py layers                   # every layer against PyTorch
     scripts/bench.py portable                 # what portable arithmetic costs
+    scripts/bench.py profile                  # where the time of our own steps goes
     scripts/bench.py --json FILE --plot FILE
 
 Each framework, and each of its variants, runs in a process of its own; the processes take turns, a
@@ -202,7 +203,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure funcnn side by side with its peers.")
-    parts = ["networks", "processes", "operations", "scaling", "layers", "portable"]
+    parts = ["networks", "processes", "operations", "scaling", "layers", "portable", "profile"]
     parser.add_argument("parts", nargs="*", help=f"what to measure: {', '.join(parts)}")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.2, help="of a block of calls")
@@ -238,6 +239,8 @@ def main() -> None:
             results["scaling"] = scaling_table(workers, options.rounds, options.seconds)
         if "portable" in chosen:
             results["portable"] = portable_table(options.rounds, options.seconds)
+        if "profile" in chosen:
+            results["profile"] = profile_table(options.rounds * options.seconds, options.only)
     finally:
         for worker in workers:
             worker.close()
@@ -273,6 +276,22 @@ def portable_table(rounds: int, seconds: float) -> list[Row]:
     finally:
         for worker in pair:
             worker.close()
+    return rows
+
+
+def profile_table(seconds: float, only: str) -> list[Row]:
+    """Where the time of our own steps goes, on one thread."""
+    from benchmarks.profile import PARTS, profile_row
+
+    print("\n| profile, one thread | ms | " + " | ".join(PARTS) + " | products at |")
+    print("|---" * (3 + len(PARTS)) + "|")
+    rows: list[Row] = []
+    for case in cases.NETWORKS:
+        if case.work == "step" and only in case.name:
+            rows.append(profile_row(case, seconds))
+            shares = " | ".join(f"{rows[-1][part]:.0%}" for part in PARTS)
+            print(f"| {case.name} | {rows[-1]['seconds'] * 1e3:.3g} | {shares} | "
+                  f"{rows[-1]['gflops']:.0f} GFLOP/s |", flush=True)
     return rows
 
 
