@@ -113,7 +113,7 @@ def _fits_winograd(x_shape: Shape, weight_shape: Shape, window: Window) -> bool:
     step = 7 - tall
     return (
         3 <= tall <= 5
-        and window.stride[0] == window.dilation[0] == 1
+        and set(window.stride) == {window.dilation[0]} == {1}
         and ins == x_shape[1]
         and min(ins, outs) >= _WIDE
         and math.prod(others) * x_shape[0] >= _TILE

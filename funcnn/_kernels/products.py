@@ -8,6 +8,7 @@ products are cut where they are made, and rounded once: the fewer, the better.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -94,21 +95,22 @@ def stacked_product(filters: Array, columns: Array, out: Array) -> None:
 
 
 def summed_outer_product(left: Array, right: Array, dtype: np.dtype[Any]) -> Array:
-    """``sum_p left[:, p] @ right[:, p].T`` for ``(G, P, M, D)`` and ``(G, P, N, D)``."""
+    """``sum_p left[..., p] @ right[..., p].T`` for ``(..., P, M, D)`` and ``(..., P, N, D)``."""
+    turned = right.swapaxes(-2, -1)
     if numerics.mode() == "portable":
-        return numerics.summed_matmul(left, right.swapaxes(2, 3), dtype)
-    groups, places, rows, depth = left.shape
-    count = right.shape[2]
+        return numerics.summed_matmul(left, turned, dtype)
+    groups = np.broadcast_shapes(left.shape[:-3], right.shape[:-3])
+    places, rows, depth = left.shape[-3:]
+    count, several = right.shape[-2], math.prod(groups)
     if depth <= _DEPTH and outer_tile(rows, depth, count) == (rows, count):
         if places == 1:
-            out = np.empty((groups, 1, rows, count), dtype)
-            return numerics.matmul(left, right.swapaxes(2, 3), out=out)[:, 0]
-        if groups * places * rows * count <= _PARTIAL:
-            partial = scratch("partial", (groups, places, rows, count), dtype)
-            return numerics.sum(numerics.matmul(left, right.swapaxes(2, 3), out=partial), 1)
-    total = np.zeros((groups, rows, count), dtype)
+            return numerics.matmul(left[..., 0, :, :], turned[..., 0, :, :])
+        if several * places * rows * count <= _PARTIAL:
+            partial = scratch("partial", (*groups, places, rows, count), dtype)
+            return numerics.sum(numerics.matmul(left, turned, out=partial), -3)
+    total = np.zeros((*groups, rows, count), dtype)
     step = min(depth, _DEPTH)
-    block = max(1, _PARTIAL // (groups * rows * count * -(-depth // step)))
+    block = max(1, _PARTIAL // (several * rows * count * -(-depth // step)))
     whole = depth // step * step
     for start, stop in ((0, whole), (whole, depth)):
         if start == stop:
@@ -117,15 +119,21 @@ def summed_outer_product(left: Array, right: Array, dtype: np.dtype[Any]) -> Arr
         height, width = outer_tile(rows, step, count)
         for first in range(0, places, block):
             some = slice(first, first + block)
-            a = _split(_split(left[:, some, :, start:stop], 3, step), 2, height)
-            b = _split(_split(right[:, some, :, start:stop], 3, step), 2, width)
-            a = a.transpose(0, 1, 4, 2, 3, 5)[:, :, :, :, None]  # (G, P, D/d, M/m, 1, m, d)
-            b = b.transpose(0, 1, 4, 2, 5, 3)[:, :, :, None]  # (G, P, D/d, 1, N/n, d, n)
-            partial = scratch("partial", (groups, *a.shape[1:3], rows, count), dtype)
-            cut = _split(_split(partial, 4, width), 3, height)  # (G, P, D/d, M/m, m, N/n, n)
-            numerics.matmul(a, b, out=cut.transpose(0, 1, 2, 3, 5, 4, 6))
-            total += numerics.sum(partial, (1, 2))
+            a = _split(_split(left[..., some, :, start:stop], -1, step), -3, height)
+            b = _split(_split(right[..., some, :, start:stop], -1, step), -3, width)
+            a, b = _last(a, -2, -4, -3, -1), _last(b, -2, -4, -1, -3)  # (..., P, D/d, M/m, m, d)
+            shape = (*groups, *a.shape[-5:-3], rows, count)
+            partial = scratch("partial", shape, dtype)
+            cut = _split(_split(partial, -1, width), -3, height)  # (..., M/m, m, N/n, n)
+            out = _last(cut, -4, -2, -3, -1)
+            numerics.matmul(a[..., :, None, :, :], b[..., None, :, :, :], out=out)
+            total += numerics.sum(partial, (-4, -3))
     return total
+
+
+def _last(array: Array, *order: int) -> Array:
+    """A view with the last axes in another order."""
+    return array.transpose(*range(array.ndim - len(order)), *(array.ndim + k for k in order))
 
 
 def _split(array: Array, axis: int, size: int) -> Array:

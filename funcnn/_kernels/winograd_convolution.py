@@ -7,9 +7,9 @@ an axis of rows or points, it reads
 
     out = A ((G weight) * (B image)),    dweight = Gᵀ ((Aᵀ dout) * (B image)).
 
-The other axes stay as they are: columns, as in `matrices`. Numbers up to 8 in ``A`` and ``B`` make
-rounding errors two to five times those of a plain sum. A row that is infinite or NaN makes all rows of
-its tile NaN.
+The other axes stay as they are: a tap along them sees the image further on, which `convolve` copies as
+columns. Numbers up to 8 in ``A`` and ``B`` make rounding errors two to five times those of a plain sum.
+A row that is infinite or NaN makes all rows of its tile NaN.
 
 S. Winograd, "Arithmetic complexity of computations", 1980; A. Lavin and S. Gray, "Fast algorithms for
 convolutional neural networks", 2016.
@@ -34,7 +34,7 @@ from funcnn.types import Array
 Shape = tuple[int, ...]
 
 _POINTS = (0, 1, -1, 2, -2)  # and infinity, where a polynomial is its last coefficient
-_CHUNK = 1 << 19  # numbers of columns at a time: they should stay in a cache
+_CHUNK = 1 << 20  # numbers of columns at a time: they should stay in a cache
 
 
 class Transforms(NamedTuple):
@@ -72,7 +72,7 @@ def transforms(rows: int, dtype: np.dtype[Any]) -> Transforms:
 
 
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
-    """`funcnn._kernels.convolution.convolve`, for one group and stride 1 along H."""
+    """`funcnn._kernels.convolution.convolve`, for one group and stride 1."""
     outs, _, rows = weight.shape[:3]
     by = transforms(rows, x.dtype)
     places = output_size(window, x.shape[2:])
@@ -81,13 +81,14 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Arr
     filters = numerics.matmul(by.filter, turned).reshape(6, 1, outs, -1)
     out = np.empty((outs, *places, len(x)), x.dtype)
     lines = out.reshape(outs, places[0], count)
-    image = _framed(x, window, step)
+    image = frame(x, ((0, 0),) * len(places))
     blocks = _blocks(places[0], step, filters.shape[-1] * count)
 
     def convolve_some(i: int) -> None:
         some = blocks[i]
         points = scratch("points", (6, some.stop - some.start, outs, count), x.dtype)
-        stacked_product(filters, _columns(image, some, window, places, by), points)
+        seen = _columns(*_image_at_points(image, some, window, by), window, places, len(x))
+        stacked_product(filters, seen, points)
         if bias is not None:
             points[1] += bias[:, None]  # at 1, every power is 1: all rows get it
         points = points.transpose(1, 2, 0, 3)
@@ -103,39 +104,41 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Arr
 
 
 def weight_gradient(x: Array, dout: Array, weight_shape: Shape, window: Window) -> Array:
-    """`funcnn._kernels.convolution.weight_gradient`, for one group and stride 1 along H."""
-    outs, ins, rows = weight_shape[:3]
+    """`funcnn._kernels.convolution.weight_gradient`, for one group and stride 1."""
+    outs, ins, rows, *taps = weight_shape
     by = transforms(rows, x.dtype)
     places = output_size(window, x.shape[2:])
     step, count = 7 - rows, math.prod(places[1:]) * len(x)
     missing = ((0, -places[0] % step), *((0, 0),) * (x.ndim - 3))
     tiles = (outs, -(-places[0] // step), step, count)
     slopes = frame(dout, missing, "slopes").reshape(tiles).swapaxes(0, 1)
-    image = _framed(x, window, step)
-    total = np.zeros((6, outs, ins * math.prod(window.kernel[1:])), x.dtype)
-    blocks = _blocks(places[0], step, total.shape[-1] * count)
+    image = frame(x, ((0, 0),) * len(places))
+    blocks = _blocks(places[0], step, ins * count)
+    between, run = _runs(places[1:], len(x))
 
     def multiply_some(i: int) -> Array:
         some = blocks[i]
         points = scratch("points", (6, some.stop - some.start, outs, count), x.dtype)
         numerics.matmul(by.output.T, slopes[some], out=points.transpose(1, 2, 0, 3))
-        return summed_outer_product(points, _columns(image, some, window, places, by), x.dtype)
+        lines = points.reshape(6, *(1,) * len(taps), -1, outs, *between, run)
+        left = np.moveaxis(lines, len(taps) + 2, -2)
+        right = _shifted(*_image_at_points(image, some, window, by), window, places, len(x))
+        part, *others = (
+            summed_outer_product(left[..., *at, :, :], right[..., *at, :, :], x.dtype)
+            for at in np.ndindex(between)
+        )
+        for other in others:
+            part += other
+        return part
 
+    total = np.zeros((6, *taps, outs, ins), x.dtype)
     for part in share(multiply_some, len(blocks)):
         total += part
-    taps = numerics.matmul(by.filter.T, total.reshape(6, -1))
-    taps = taps.reshape(rows, outs, ins, *window.kernel[1:])
-    return np.ascontiguousarray(np.moveaxis(taps, 0, 2))
+    dweight = numerics.matmul(by.filter.T, total.reshape(6, -1)).reshape(rows, *taps, outs, ins)
+    return np.ascontiguousarray(dweight.transpose(-2, -1, *range(dweight.ndim - 2)))
 
 
 # Below, an image is (C, H, *rest, N).
-
-
-def _framed(x: Array, window: Window, step: int) -> Array:
-    """The image with its padding, and with the rows that its last tile lacks."""
-    (low, high), *others = window.padding
-    rows = output_size(window, x.shape[2:])[0]
-    return frame(x, ((low, high + -rows % step), *others))
 
 
 def _blocks(rows: int, step: int, numbers: int) -> list[slice]:
@@ -144,24 +147,86 @@ def _blocks(rows: int, step: int, numbers: int) -> list[slice]:
     return [slice(start, min(start + some, tiles)) for start in range(0, tiles, some)]
 
 
-def _columns(image: Array, some: slice, window: Window, places: Shape, by: Transforms) -> Array:
-    """What the places see of ``B image``, as ``(6, tiles, C * other taps, places * N)``."""
-    step, tiles, size = len(by.output), some.stop - some.start, image.itemsize
-    channels, _, *rest, batch = image.shape
-    c, h = image.strides[:2]
-    shape = (tiles, channels, 6, math.prod(rest) * batch)
-    seen = np.ndarray(shape, image.dtype, image, some.start * step * h, (step * h, c, h, size))
-    points = scratch("image at points", (6, tiles, channels, *rest, batch), image.dtype)
-    flat = points.reshape(6, tiles, channels, -1)
-    numerics.matmul(by.image, seen, out=flat.transpose(1, 2, 0, 3))
+def _runs(rest: Shape, batch: int) -> tuple[Shape, int]:
+    """Axes that runs in memory lie along, and how long they are, where the last axis may be cut."""
+    return tuple(rest[:-1]), math.prod(rest[-1:]) * batch
 
-    steps = points.strides[3:-1]
-    taps = (s * d for s, d in zip(steps, window.dilation[1:], strict=True))
-    jumps = (s * d for s, d in zip(steps, window.stride[1:], strict=True))
-    shape = (6, tiles, channels, *window.kernel[1:], *places[1:], batch)
-    count = math.prod(places[1:]) * batch
-    rows = (6, tiles, channels * math.prod(window.kernel[1:]), pitch(count, size))
-    made = scratch("columns", rows, image.dtype)[..., :count]
-    strides = (*points.strides[:3], *taps, *jumps, size)
-    made.reshape(shape)[...] = np.ndarray(shape, image.dtype, points, 0, strides)
+
+def _image_at_points(
+    image: Array, some: slice, window: Window, by: Transforms
+) -> tuple[Array, Shape]:
+    """``B image`` of some tiles, with zeros around its other axes, and the strides of its memory.
+
+    It is ``(6, tiles, C, *rest, N)``.
+    """
+    step, tiles, size = len(by.output), some.stop - some.start, image.itemsize
+    channels, height, *rest, batch = image.shape
+    (low, _), *padding = window.padding
+    framed = [n + sum(pads) for n, pads in zip(rest, padding, strict=True)]
+    line = math.prod(framed) * batch
+    made = scratch("image at points", (6, tiles, channels, pitch(line, size)), image.dtype)
+    points = made[..., :line].reshape(6, tiles, channels, *framed, batch)
+    inside: list[Any] = [slice(None)] * 3
+    for (before, after), n in zip(padding, rest, strict=True):
+        if before:
+            points[(*inside, slice(0, before))] = 0
+        if after:
+            points[(*inside, slice(before + n, None))] = 0
+        inside.append(slice(before, before + n))
+    between, run = _runs(tuple(rest), batch)
+    target = points[tuple(inside)]
+    target = target.reshape(6, tiles, channels, *between, run)
+    target = target.transpose(*range(1, target.ndim - 1), 0, target.ndim - 1)
+    c, h, *steps = image.strides
+    strides = (step * h, c, *steps[: len(between)], h, size)
+    for start, stop, first, end in _rows_seen(some.start, some.stop, step, low, height):
+        if first == end:  # nothing but padding
+            target[start - some.start : stop - some.start] = 0
+            continue
+        shape = (stop - start, channels, *between, end - first, run)
+        seen = np.ndarray(shape, image.dtype, image, (start * step - low + first) * h, strides)
+        into = target[start - some.start : stop - some.start]
+        numerics.matmul(by.image[:, first:end], seen, out=into)
+    return made, points.strides
+
+
+@lru_cache(maxsize=1024)
+def _rows_seen(
+    start: int, stop: int, step: int, low: int, height: int
+) -> list[tuple[int, int, int, int]]:
+    """Tiles that see the same of their six rows, but for padding: ``(start, stop, first, end)``."""
+    found: list[tuple[int, int, int, int]] = []
+    for tile in range(start, stop):
+        above = tile * step - low
+        first = min(6, max(0, -above))
+        end = max(first, min(6, height - above))
+        if found and found[-1][2:] == (first, end):
+            found[-1] = (found[-1][0], tile + 1, first, end)
+        else:
+            found.append((tile, tile + 1, first, end))
+    return found
+
+
+def _columns(points: Array, strides: Shape, window: Window, places: Shape, batch: int) -> Array:
+    """What the places see of an image at points, as ``(6, tiles, C * other taps, places * N)``."""
+    _, tiles, channels, _ = points.shape
+    taps, count = window.kernel[1:], math.prod(places[1:]) * batch
+    p, t, c, *steps, size = strides
+    further = (s * d for s, d in zip(steps, window.dilation[1:], strict=True))
+    shape = (6, tiles, channels, *taps, *places[1:], batch)
+    seen = np.ndarray(shape, points.dtype, points, 0, (p, t, c, *further, *steps, size))
+    rows = (6, tiles, channels * math.prod(taps), pitch(count, size))
+    made = scratch("columns", rows, points.dtype)[..., :count]
+    made.reshape(shape)[...] = seen
     return made
+
+
+def _shifted(points: Array, strides: Shape, window: Window, places: Shape, batch: int) -> Array:
+    """What each other tap sees of it, ``(6, *taps, tiles, *between, C, run)``, without a copy."""
+    _, tiles, channels, _ = points.shape
+    between, run = _runs(places[1:], batch)
+    p, t, c, *steps, size = strides
+    further = (s * d for s, d in zip(steps, window.dilation[1:], strict=True))
+    shape = (6, *window.kernel[1:], tiles, *between, channels, run)
+    order = (p, *further, t, *steps[: len(between)], c, size)
+    return np.ndarray(shape, points.dtype, points, 0, order)
