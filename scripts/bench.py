@@ -224,7 +224,9 @@ def main() -> None:
     print(f"{len(os.sched_getaffinity(0))} processors, Python {sys.version.split()[0]}")
 
     results: dict[str, Any] = {"versions": {name: about["version"] for name, about in found.items()}}
-    workers = [Worker(name, variant) for name, about in found.items() for variant in about["variants"]]
+    workers = []
+    if not {"networks", "operations", "scaling"}.isdisjoint(chosen):  # idle ones would disturb others
+        workers = [Worker(name, one) for name, about in found.items() for one in about["variants"]]
     try:
         for part, listed in (("networks", cases.NETWORKS), ("operations", cases.operations())):
             if part in chosen:
@@ -237,10 +239,6 @@ def main() -> None:
                 table(part, results[part])
         if "scaling" in chosen:
             results["scaling"] = scaling_table(workers, options.rounds, options.seconds)
-        if "portable" in chosen:
-            results["portable"] = portable_table(options.rounds, options.seconds)
-        if "profile" in chosen:
-            results["profile"] = profile_table(options.rounds * options.seconds, options.only)
     finally:
         for worker in workers:
             worker.close()
@@ -248,6 +246,10 @@ def main() -> None:
         results["seconds"], results["sizes"] = processes(found, max(3, options.rounds // 2))
         table("whole processes", results["seconds"], 1, "s")
         table("memory", results["sizes"], 1 / 2**20, "MiB")
+    if "portable" in chosen:
+        results["portable"] = portable_table(options.rounds, options.seconds)
+    if "profile" in chosen:
+        results["profile"] = profile_table(options.rounds * options.seconds, options.only)
     if "layers" in chosen:
         results["layers"] = layer_rows(options.rounds, options.seconds, options.only)
         table("layers, forward and backward, batch 32", results["layers"])
@@ -281,8 +283,9 @@ def portable_table(rounds: int, seconds: float) -> list[Row]:
 
 def profile_table(seconds: float, only: str) -> list[Row]:
     """Where the time of our own steps goes, on one thread."""
-    from benchmarks.profile import PARTS, profile_row
+    from benchmarks.profile import PARTS, profile_row, rate
 
+    print(f"\nproducts of two matrices (512, 512), one thread: {rate(512):.0f} GFLOP/s")
     print("\n| profile, one thread | ms | " + " | ".join(PARTS) + " | products at |")
     print("|---" * (3 + len(PARTS)) + "|")
     rows: list[Row] = []

@@ -16,6 +16,7 @@ from benchmarks import of_funcnn
 from benchmarks.cases import Case
 from benchmarks.turns import Row
 from funcnn.numerics import _fast
+from funcnn.numerics._blas import single_blas_thread
 
 PARTS = ("products", "columns", "pools", "sums", "rest")
 _OF_FILE = {
@@ -48,6 +49,13 @@ def profile_row(case: Case, seconds: float) -> Row:
     rate = flops * seconds / profiled / spent["products"] / 1e9
     shares = {part: spent[part] / total for part in PARTS}
     return {"name": case.name, "seconds": plain, "gflops": rate, **shares}
+
+
+def rate(size: int) -> float:
+    """The GFLOP/s of one thread that multiplies two square matrices: what the products aim at."""
+    a = np.random.default_rng(0).standard_normal((size, size), np.float32)
+    with single_blas_thread:
+        return 2 * size**3 / _repeat(lambda: np.matmul(a, a), 0.5) / 1e9
 
 
 def _part(file: str, function: str) -> str:
