@@ -283,9 +283,8 @@ def portable_table(rounds: int, seconds: float) -> list[Row]:
 
 def profile_table(seconds: float, only: str) -> list[Row]:
     """Where the time of our own steps goes, on one thread."""
-    from benchmarks.profile import PARTS, profile_row, rate
+    from benchmarks.profile import PARTS, profile_row, rate, torch_rate
 
-    print(f"\nproducts of two matrices (512, 512), one thread: {rate(512):.0f} GFLOP/s")
     print("\n| profile, one thread | ms | " + " | ".join(PARTS) + " | products at |")
     print("|---" * (3 + len(PARTS)) + "|")
     rows: list[Row] = []
@@ -295,6 +294,9 @@ def profile_table(seconds: float, only: str) -> list[Row]:
             shares = " | ".join(f"{rows[-1][part]:.0%}" for part in PARTS)
             print(f"| {case.name} | {rows[-1]['seconds'] * 1e3:.3g} | {shares} | "
                   f"{rows[-1]['gflops']:.0f} GFLOP/s |", flush=True)
+    print(f"\n(512, 512) @ (512, 512), one thread: {rate(512):.0f} GFLOP/s", end="")
+    theirs = torch_rate(512)
+    print(f", PyTorch's {theirs:.0f}" if theirs else "")
     return rows
 
 

@@ -55,7 +55,18 @@ def rate(size: int) -> float:
     """The GFLOP/s of one thread that multiplies two square matrices: what the products aim at."""
     a = np.random.default_rng(0).standard_normal((size, size), np.float32)
     with single_blas_thread:
-        return 2 * size**3 / _repeat(lambda: np.matmul(a, a), 0.5) / 1e9
+        return 2e-9 * size**3 / _repeat(lambda: np.matmul(a, a), 0.5)
+
+
+def torch_rate(size: int) -> float | None:
+    """PyTorch's, if it is there. It changes this process: to be asked for last."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    torch.set_num_threads(1)
+    a = torch.randn(size, size)
+    return 2e-9 * size**3 / _repeat(lambda: torch.mm(a, a), 0.5)
 
 
 def _part(file: str, function: str) -> str:
