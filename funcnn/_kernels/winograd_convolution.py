@@ -142,9 +142,11 @@ def weight_gradient(x: Array, dout: Array, weight_shape: Shape, window: Window) 
 
 
 def _blocks(rows: int, step: int, numbers: int) -> list[slice]:
-    """All tiles, as many at a time as should be in the cache together; none of an empty batch."""
-    tiles, some = -(-rows // step) if numbers else 0, max(1, _CHUNK // (6 * max(numbers, 1)))
-    return [slice(start, min(start + some, tiles)) for start in range(0, tiles, some)]
+    """All tiles, in even parts that should each be in the cache at once; none of an empty batch."""
+    tiles = -(-rows // step) if numbers else 0
+    some = max(1, _CHUNK // (6 * max(numbers, 1)))
+    count = -(-tiles // some)
+    return [slice(tiles * i // count, tiles * (i + 1) // count) for i in range(count)]
 
 
 def _runs(rest: Shape, batch: int) -> tuple[Shape, int]:
