@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn._kernels import pooling
+from funcnn._kernels import pooling, runs
 from funcnn._kernels.convolution import batch_last
 from funcnn._kernels.pooling import (
     average_pool,
@@ -17,6 +17,7 @@ from funcnn._kernels.pooling import (
     max_pool,
     max_pool_gradient,
 )
+from funcnn._kernels.runs import short_runs
 from funcnn._kernels.windows import Window, output_size, window
 from funcnn.types import Array
 
@@ -191,3 +192,40 @@ def test_pooling_nothing() -> None:
     assert out.shape == average_pool(x, win).shape == (0, 3, 3, 4)
     assert max_pool_gradient(out, winners, x.shape, win).shape == x.shape
     assert average_pool_gradient(out, x.shape, win).shape == x.shape
+
+
+# --- short runs -----------------------------------------------------------------------------------
+
+
+@short_runs
+def _buffer(x: Array, fails: bool = False) -> int:
+    """The size of the buffer that a kernel runs with."""
+    if fails:
+        raise ValueError("it fails")
+    return np.getbufsize()
+
+
+def test_a_small_buffer_serves_large_arrays_alone_and_nobody_else() -> None:
+    before = np.getbufsize()
+    large, small = np.zeros(1 << 14), np.zeros(16)
+    assert _buffer(large) < before == _buffer(small)
+    assert np.getbufsize() == before
+    with pytest.raises(ValueError, match="it fails"):
+        _buffer(large, fails=True)
+    assert np.getbufsize() == before
+
+
+def test_the_buffer_leaves_the_bits_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).standard_normal((32, 4, 20, 18)).astype(np.float32)
+    dout = np.random.default_rng(1).standard_normal((32, 4, 10, 9)).astype(np.float32)
+    two = window((2, 2), (2, 2))
+
+    def both() -> list[Array]:
+        largest, winners = max_pool(x, two)
+        gradient = max_pool_gradient(dout, winners, x.shape, two)
+        return [largest, gradient, average_pool(x, two), average_pool_gradient(dout, x.shape, two)]
+
+    small = both()
+    monkeypatch.setattr(runs, "_SMALL", 1 << 30)
+    for one, other in zip(small, both(), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -13,12 +13,14 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels import pooling
+from funcnn._kernels.runs import short_runs
 from funcnn._kernels.windows import Window, window
 from funcnn.types import Array
 
 _FEW = 8  # slices
 
 
+@short_runs
 def average(x: Array, places: tuple[int, ...]) -> Array:
     """The mean of each bin: ``(N, C, *spatial) -> (N, C, *places)``."""
     at = _window(x.shape[2:], places)
@@ -48,6 +50,7 @@ def _mean(part: Array, axis: int) -> Array:
     return total
 
 
+@short_runs
 def average_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
     """Each output's gradient, shared equally by its bin."""
     places = dout.shape[2:]
@@ -65,6 +68,7 @@ def average_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
     return np.moveaxis(slope, -1, 0)
 
 
+@short_runs
 def maximum(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
     """The largest element of each bin, and which it was; the first of equals, or the first NaN."""
     at = _window(x.shape[2:], places)
@@ -102,6 +106,7 @@ def _first_largest(part: Array, axis: int) -> tuple[Array, Array]:
     return largest, taps
 
 
+@short_runs
 def maximum_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Array:
     """Each output's gradient goes to the element that won."""
     places = dout.shape[2:]

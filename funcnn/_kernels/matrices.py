@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from funcnn._kernels.products import stacked_product
+from funcnn._kernels.runs import short_runs
 from funcnn._kernels.scratch import scratch
 from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
@@ -171,6 +172,7 @@ def matrices(image: Array, layout: Layout, rows: int) -> Array:
     return parts[:, :, :, layout.some].reshape(groups, outs, rows, count).swapaxes(1, 2)
 
 
+@short_runs
 def add_columns(dx: Array, dout: Array, taps: Array, layout: Layout) -> None:
     """Add to ``dx`` what some places of the output, as `matrices`, give it by ``taps``.
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from funcnn._kernels.runs import short_runs
 from funcnn._kernels.scratch import scratch
 from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
@@ -26,6 +27,7 @@ Taps = tuple[tuple[slice, ...], ...]
 """For each tap along an axis, the elements that it meets."""
 
 
+@short_runs
 def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
     """The largest element of each window, and where it was.
 
@@ -42,11 +44,13 @@ def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
     return out.transpose(route.batch_first), winners
 
 
+@short_runs
 def max_pool_gradient(dout: Array, winners: Winners, x_shape: tuple[int, ...], window: Window) -> Array:
     """Each output's gradient goes to the element that won: winning rows first, then their columns."""
     return _spread_all(dout, winners, x_shape, window)
 
 
+@short_runs
 def average_pool(x: Array, window: Window, count_include_pad: bool = True) -> Array:
     """The mean of each window; without `count_include_pad`, of what lies inside the image."""
     out = _padded(x.transpose(*range(1, x.ndim), 0), window, 0)
@@ -60,6 +64,7 @@ def average_pool(x: Array, window: Window, count_include_pad: bool = True) -> Ar
     return mean
 
 
+@short_runs
 def average_pool_gradient(
     dout: Array, x_shape: tuple[int, ...], window: Window, count_include_pad: bool = True
 ) -> Array:
