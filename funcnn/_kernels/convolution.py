@@ -123,6 +123,8 @@ def _fits_winograd(x_shape: Shape, weight_shape: Shape, window: Window) -> bool:
 
 def batch_last(x: Array) -> Array:
     """The same array with the batch fastest in memory: itself if it is so already."""
+    if len(x) == 1 and x.flags.c_contiguous:
+        return x
     rank = x.ndim
     last = np.ascontiguousarray(x.transpose(*range(1, rank), 0))
     return last.transpose(rank - 1, *range(rank - 1))

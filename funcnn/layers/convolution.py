@@ -729,6 +729,7 @@ def _layer(spec: Spec, axes: str, kernel: tuple[int, ...], rule: _Rule) -> Layer
         image = channels_second(_checks.ranked(who, x, axes))
         at, groups, _, kernels = placed(image.shape, weight.shape)
         _checks.same_dtype(who, x, weight)
+        image = convolution.batch_last(image)  # as both directions read it
         out = kernels.convolve(image, weight, params.get("bias"), at, groups)
         return channels_second(out), {"x": image, "weight": weight}
 

@@ -66,9 +66,10 @@ class Cost(NamedTuple):
     """What one kind of layer costs.
 
     `flops` counts operations. `keeps` says ``"x"`` where the input stays for the way back, ``"out"``
-    where the output does, or both; `extra` counts the bytes of all else that stays, but for
-    parameters. Is `view` true, the output lies in the memory of the input; `turns` says that its last
-    axis does not run fastest there.
+    where the output does, or both; ``"turned"``, where the input stays in batch-last memory, which
+    takes a copy if its last axis runs fastest. `extra` counts the bytes of all else that stays, but
+    for parameters. Is `view` true, the output lies in the memory of the input; `turns` says that its
+    last axis does not run fastest there.
     """
 
     flops: Count
@@ -253,9 +254,10 @@ def _merged(call: Call) -> int:
 
 _VIEW = Cost(_each(0), view=lambda call: True)
 _WEIGHTED = Cost(_weighted, "x")
-_MAXIMUM = Cost(lambda call: call.out * (call.window() - 1), extra=_winners)
-_MEAN = Cost(lambda call: call.out * call.window())
-_NORM = Cost(lambda call: call.out * 3 * call.window(), "x out")
+_CONVOLVED = Cost(_weighted, "turned", turns=True)
+_MAXIMUM = Cost(lambda call: call.out * (call.window() - 1), extra=_winners, turns=True)
+_MEAN = Cost(lambda call: call.out * call.window(), turns=True)
+_NORM = Cost(lambda call: call.out * 3 * call.window(), "x out", turns=True)
 _ADDED = Cost(_each(1))
 _LARGEST = Cost(_each(1), extra=lambda call: 8 * call.out)
 
@@ -285,13 +287,13 @@ def _masked(places: Count) -> Cost:
 COSTS: dict[str, Cost] = {
     # linear
     "dense": _WEIGHTED,
-    "conv": _WEIGHTED,
-    "conv1d": _WEIGHTED,
-    "conv3d": _WEIGHTED,
-    "depthwise_conv": _WEIGHTED,
-    "conv_transpose": Cost(_transposed, "x"),
-    "conv_transpose1d": Cost(_transposed, "x"),
-    "separable_conv": Cost(_separable, "x", lambda call: ITEM * _between(call)),
+    "conv": _CONVOLVED,
+    "conv1d": _CONVOLVED,
+    "conv3d": _CONVOLVED,
+    "depthwise_conv": _CONVOLVED,
+    "conv_transpose": Cost(_transposed, "turned", turns=True),
+    "conv_transpose1d": Cost(_transposed, "turned", turns=True),
+    "separable_conv": Cost(_separable, "turned", lambda call: ITEM * _between(call), turns=True),
     "bilinear": Cost(_bilinear, "x"),
     "embedding": Cost(_each(0), "x"),
     # pooling

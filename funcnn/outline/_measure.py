@@ -124,7 +124,8 @@ class _Walk:
         out = _memory(out_shape, root, cost.turns or keeps_order)
         new = cost.extra(call)
         keeps = cost.keeps(call) if callable(cost.keeps) else cost.keeps
-        for name, flow in (("x", x), ("out", out)):
+        last = x if turned or shape[0] == 1 else _memory(shape)
+        for name, flow in (("x", x), ("out", out), ("turned", last)):
             if name in keeps.split():
                 new += self.keep(flow)
         if node.spec.kind == "merge" and call.options["how"] == "product":
@@ -181,11 +182,11 @@ def _series(walk: _Walk, node: Node, x: Flow, shape: Shape) -> tuple[Flow, Shape
 def _residual(walk: _Walk, node: Node, x: Flow, shape: Shape) -> tuple[Flow, Shape]:
     past = node.children[-1].spec.name == "shortcut"
     body = node._replace(children=node.children[:-1] if past else node.children)
-    _series(walk, body, x, shape)
+    out, _ = _series(walk, body, x, shape)
     if past:
         walk.run(node.children[-1], x, shape)
     walk.enter(node, elements(node.out_shape), 0)
-    return _memory(node.out_shape), node.out_shape
+    return _memory(node.out_shape, turned=_is_turned(out)), node.out_shape
 
 
 def _branch(walk: _Walk, node: Node, x: Flow, shape: Shape) -> tuple[Flow, Shape]:
@@ -198,7 +199,7 @@ def _parallel(walk: _Walk, node: Node, x: Flow, shape: Shape) -> tuple[Flow, Sha
     how = node.spec.options["merge"]
     each = {"concatenate": 0, "mean": len(outs)}.get(how, len(outs) - 1)
     walk.enter(node, each * elements(node.out_shape), walk.keep(outs) if how == "product" else 0)
-    return _memory(node.out_shape), node.out_shape
+    return _memory(node.out_shape, turned=all(map(_is_turned, outs))), node.out_shape
 
 
 def _dense_connect(walk: _Walk, node: Node, x: Flow, shape: Shape) -> tuple[Flow, Shape]:
