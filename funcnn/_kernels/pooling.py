@@ -17,7 +17,7 @@ from funcnn._kernels.scratch import scratch
 from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
 
-_CHUNK = 1 << 17  # numbers of an image at a time
+_CHUNK = 1 << 18  # numbers of an image at a time
 
 Winners = tuple[Array, ...]
 """For each spatial axis, the last one first: which tap along it won, as ``(C, ..., N)`` integers."""
@@ -123,7 +123,7 @@ def _compared(image: Array, window: Window, route: _Route, nan: bool) -> tuple[A
                 wins |= new != new
             if taps is None:
                 taps = wins.view(np.uint8) if len(others) < 256 else wins.astype(np.int32)
-                kept = scratch(f"best {axis}", best.shape, best.dtype) if axis else None
+                kept = scratch(f"between {axis}", best.shape, best.dtype) if axis else None
                 best = np.maximum(best, new, out=kept)
             else:
                 np.maximum(taps, np.multiply(wins, tap, dtype=taps.dtype), out=taps)
@@ -156,7 +156,7 @@ def _spread_all(
             if axis == rank - 1 and not route.padded:
                 image = dx[some]
             else:
-                image = scratch(f"share {axis}", shape, dout.dtype)
+                image = scratch(f"between {axis + 1}", shape, dout.dtype)
             _spread(part, taps, window, axis, image, route.taps[axis])
             part = image
         if route.padded:
