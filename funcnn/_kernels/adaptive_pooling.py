@@ -20,7 +20,6 @@ from funcnn.types import Array
 _FEW = 8  # slices
 
 
-@short_runs
 def average(x: Array, places: tuple[int, ...]) -> Array:
     """The mean of each bin: ``(N, C, *spatial) -> (N, C, *places)``."""
     at = _window(x.shape[2:], places)
@@ -68,7 +67,6 @@ def average_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
     return np.moveaxis(slope, -1, 0)
 
 
-@short_runs
 def maximum(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
     """The largest element of each bin, and which it was; the first of equals, or the first NaN."""
     at = _window(x.shape[2:], places)

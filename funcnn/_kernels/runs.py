@@ -19,13 +19,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _BUFFER = 1024  # numbers
-_SMALL = 1 << 13  # and an array of so few, for which changing the buffer is not worth its cost
+_SMALL = 1 << 13  # numbers of an array for which changing the buffer is not worth its cost
 
 
 def short_runs(
     kernel: Callable[Concatenate[Array, P], R],
 ) -> Callable[Concatenate[Array, P], R]:
-    """Run a kernel, named after its first argument, with the small buffer where that is large."""
+    """Let a kernel run with the small buffer where its first argument, an array, is large."""
 
     @wraps(kernel)
     def run(array: Array, /, *args: P.args, **kwargs: P.kwargs) -> R:
