@@ -124,10 +124,11 @@ class _Walk:
         out = _memory(out_shape, root, cost.turns or keeps_order)
         new = cost.extra(call)
         keeps = cost.keeps(call) if callable(cost.keeps) else cost.keeps
-        last = x if turned or shape[0] == 1 else _memory(shape)
-        for name, flow in (("x", x), ("out", out), ("turned", last)):
-            if name in keeps.split():
-                new += self.keep(flow)
+        for name in keeps.split():
+            if name == "turned":
+                new += self.keep(x if turned or shape[0] == 1 else _memory(shape))
+            else:
+                new += self.keep(out if name == "out" else x)
         if node.spec.kind == "merge" and call.options["how"] == "product":
             new += self.keep(x)
         self.enter(node, cost.flops(call), new)
