@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from funcnn.types import Array
 __all__ = [
     "Mean",
     "accuracy",
+    "better",
     "confusion_matrix",
     "f1",
     "perplexity",
@@ -21,6 +22,42 @@ __all__ = [
     "recall",
     "top_k",
 ]
+
+
+Better = Literal["max", "min"]
+_Metric = TypeVar("_Metric", bound=Callable[..., object])
+
+
+def _is_better(which: Better) -> Callable[[_Metric], _Metric]:
+    """Say on a metric whether the best value is the largest or the smallest."""
+
+    def say(metric: _Metric) -> _Metric:
+        vars(metric)["better"] = which
+        return metric
+
+    return say
+
+
+def better(metric: object) -> Better | None:
+    """Say whether a metric is better when it is larger or when it is smaller.
+
+    Parameters
+    ----------
+    metric : callable
+        One of this module, of your own with an attribute ``better``, or a `functools.partial` of it.
+
+    Returns
+    -------
+    "max", "min" or None
+        None where the metric does not say.
+
+    Examples
+    --------
+    >>> better(accuracy), better(perplexity), better(lambda prediction, target: 0.0)
+    ('max', 'min', None)
+    """
+    found = getattr(getattr(metric, "func", metric), "better", None)
+    return found if found in ("max", "min") else None
 
 
 def _classes(who: str, prediction: object, target: object) -> tuple[Array, Array]:
@@ -40,6 +77,7 @@ def _classes(who: str, prediction: object, target: object) -> tuple[Array, Array
     return logits, _checks.labels(who, known, logits.shape[-1])
 
 
+@_is_better("max")
 def accuracy(prediction: Array, target: Array) -> float:
     """Fraction of examples whose largest logit is that of their class.
 
@@ -98,6 +136,7 @@ def top_k(k: int) -> Callable[[Array, Array], float]:
     """
     k = _checks.integer("top_k", "k", k, 1)
 
+    @_is_better("max")
     def metric(prediction: Array, target: Array) -> float:
         logits, known = _classes("top_k", prediction, target)
         if not known.size:
@@ -148,6 +187,7 @@ def _ratio(hits: Array, totals: Array) -> float:
     return float(numerics.mean(ratios))
 
 
+@_is_better("max")
 def precision(prediction: Array, target: Array) -> float:
     """Of what was called a class, the fraction that is it; the mean over classes.
 
@@ -171,6 +211,7 @@ def precision(prediction: Array, target: Array) -> float:
     return _ratio(np.diagonal(counts), numerics.sum(counts, 0))
 
 
+@_is_better("max")
 def recall(prediction: Array, target: Array) -> float:
     """Of what is of a class, the fraction that was found; the mean over classes.
 
@@ -194,6 +235,7 @@ def recall(prediction: Array, target: Array) -> float:
     return _ratio(np.diagonal(counts), numerics.sum(counts, 1))
 
 
+@_is_better("max")
 def f1(prediction: Array, target: Array) -> float:
     """The harmonic mean of precision and recall of each class; the mean over classes.
 
@@ -216,6 +258,7 @@ def f1(prediction: Array, target: Array) -> float:
     return _ratio(2 * np.diagonal(counts), numerics.sum(counts, 0) + numerics.sum(counts, 1))
 
 
+@_is_better("min")
 def perplexity(prediction: Array, target: Array) -> float:
     """The exponential of the mean cross-entropy: how many choices a model hesitates between.
 
@@ -249,6 +292,8 @@ class Mean(NamedTuple):
         The weighted sum of the values so far.
     weight : float
         The sum of their weights.
+    values : int
+        How many there were.
 
     Examples
     --------
@@ -258,12 +303,13 @@ class Mean(NamedTuple):
 
     total: float = 0.0
     weight: float = 0.0
+    values: int = 0
 
     def add(self, value: float, weight: float = 1.0) -> Mean:
-        """One more value."""
-        return Mean(self.total + float(value) * weight, self.weight + weight)
+        """One more value. A weight of 0 says that it is a sum, which is added as it is."""
+        return Mean(self.total + float(value) * (weight or 1), self.weight + weight, self.values + 1)
 
     @property
     def value(self) -> float:
-        """The mean; NaN before the first value."""
-        return self.total / self.weight if self.weight else float("nan")
+        """The mean, or the sum of sums; NaN before the first value."""
+        return self.total / (self.weight or 1) if self.values else float("nan")

@@ -341,6 +341,10 @@ class Loss(NamedTuple):
         ``(cache) -> dprediction``, the gradient of ``value`` (of its sum where it is an array).
     spec : Spec
         What the loss is.
+    weight : callable, optional
+        ``(target) -> float``: what ``value`` is a mean over, such as the number of labels that count
+        or the sum of their weights; 0 where it is a sum. Where it is None, ``value`` is a mean over
+        the examples. `funcnn.metrics.Mean` makes one value of those of several batches.
 
     Examples
     --------
@@ -355,6 +359,7 @@ class Loss(NamedTuple):
     apply: Callable[[Any, Any], tuple[Any, Cache]]
     vjp: Callable[[Cache], Any]
     spec: Spec
+    weight: Callable[[Any], float] | None = None
 
     def __repr__(self) -> str:
         return repr(self.spec)

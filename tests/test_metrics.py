@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -102,7 +103,20 @@ def test_running_means() -> None:
     assert mean.value == 2.0
     assert mean.add(2.0).value == 2.0
     assert np.isnan(Mean().value)
-    assert mean == Mean(8.0, 4.0)
+    assert mean == Mean(8.0, 4.0, 2)
+
+
+def test_sums_add_up() -> None:
+    assert Mean().add(3.0, 0).add(4.0, 0).value == 7.0
+    assert Mean().add(0.0, 0).value == 0.0
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_a_metric_says_what_is_better(metric: Callable[[Array, Array], object]) -> None:
+    """All but the counts, which are no number."""
+    wanted = {"perplexity": "min", "confusion_matrix": None}.get(metric.__name__, "max")
+    assert metrics.better(metric) == wanted
+    assert metrics.better(partial(metric)) == wanted
 
 
 @pytest.mark.parametrize("metric", ALL)

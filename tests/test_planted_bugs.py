@@ -686,7 +686,7 @@ def half_square(reduction: str = "sum") -> Loss:
         error: Array = cache["error"]
         return error.copy()
 
-    return Loss(apply, vjp, Spec(half_square, options={"reduction": reduction}))
+    return Loss(apply, vjp, Spec(half_square, options={"reduction": reduction}), lambda target: 0.0)
 
 
 P, T = np.linspace(-1, 2, 6).reshape(3, 2), np.linspace(1, -3, 6).reshape(3, 2) ** 2
@@ -700,7 +700,7 @@ def test_right_losses_pass() -> None:
 
 
 def loss_breaks(name: str, part: str) -> Callable[[Bug], Bug]:
-    """Say which law a bug breaks, and where it is planted: in `before`, `apply`, `vjp` or `spec`."""
+    """Say which law a bug breaks, and where: in `before`, `apply`, `vjp`, `spec` or `weight`."""
 
     def register(bug: Bug) -> Bug:
         right = half_square()
@@ -716,7 +716,8 @@ def loss_breaks(name: str, part: str) -> Callable[[Bug], Bug]:
             return bug(cache, dprediction) if part == "vjp" else dprediction
 
         spec = bug(right.spec) if part == "spec" else right.spec
-        LOSS_BUGS.append(pytest.param(name, Loss(apply, vjp, spec), id=bug.__name__))
+        weight = bug(right.weight) if part == "weight" else right.weight
+        LOSS_BUGS.append(pytest.param(name, Loss(apply, vjp, spec, weight), id=bug.__name__))
         return bug
 
     return register
@@ -780,6 +781,16 @@ def forgets_the_half(cache: Cache, dprediction: Array) -> Any:
 def reads_in_memory_order(prediction: Any, target: Any) -> Any:
     right = isinstance(prediction, np.ndarray)
     return prediction.ravel("K").reshape(prediction.shape) if right else prediction
+
+
+@loss_breaks("the mean is over what its weight says", "weight")
+def counts_the_examples(weight: Any) -> Any:
+    return None
+
+
+@loss_breaks("the mean is over what its weight says", "weight")
+def counts_batches(weight: Any) -> Any:
+    return lambda target: 1.0
 
 
 @loss_breaks("an empty batch is refused, or finite", "before")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import _checks, numerics
-from funcnn.losses.core import REDUCTIONS, batch, reduced, share
+from funcnn.losses.core import REDUCTIONS, batch, over, reduced, share
 from funcnn.types import Array, Cache, Loss, Spec
 
 __all__ = ["ctc"]
@@ -150,7 +150,8 @@ def ctc(*, blank: int = 0, zero_infinity: bool = False, reduction: str = "mean")
         return out
 
     options = {"blank": blank, "zero_infinity": zero_infinity, "reduction": reduction}
-    return Loss(apply, vjp, Spec(ctc, options=options))
+    weight = over(reduction, lambda target: len(target[0]))
+    return Loss(apply, vjp, Spec(ctc, options=options), weight)
 
 
 def _needed(labels: Array, lengths: Array) -> Array:

@@ -17,6 +17,7 @@ from funcnn.losses.core import (
     elementwise,
     one_hot,
     one_of,
+    over,
     reduced,
     shaped,
     share,
@@ -47,6 +48,14 @@ def _weighted(
     shaped(who, known, scores.shape[:-1])
     of_example: Array = of_class[known] * counts
     return known, of_example, of_class
+
+
+def _weight(target: Array, given: tuple[float, ...] | None, ignored: int | None) -> float:
+    """The sum of the weights of labels that count."""
+    counted = target if ignored is None else target[target != ignored]
+    if given is None:
+        return float(counted.size)
+    return float(numerics.sum(np.array(given)[counted].reshape(-1)))
 
 
 def _some(who: str, weight: Array, reduction: str) -> Any:
@@ -171,13 +180,18 @@ def softmax_cross_entropy(
         dz *= cache["share"]
         return dz
 
+    def count(target: Array) -> float:
+        if target.dtype.kind == "f":
+            return target.size // int(target.shape[-1])
+        return _weight(target, given, ignored)
+
     options = {
         "class_weight": given,
         "label_smoothing": smoothing,
         "ignore_index": ignored,
         "reduction": reduction,
     }
-    return Loss(apply, vjp, Spec(softmax_cross_entropy, options=options))
+    return Loss(apply, vjp, Spec(softmax_cross_entropy, options=options), over(reduction, count))
 
 
 def _entries(labels: Array, classes: int) -> Array:
@@ -251,7 +265,8 @@ def nll(
         return dprediction.reshape(shape)
 
     options = {"class_weight": given, "ignore_index": ignored, "reduction": reduction}
-    return Loss(apply, vjp, Spec(nll, options=options))
+    weight = over(reduction, lambda target: _weight(target, given, ignored))
+    return Loss(apply, vjp, Spec(nll, options=options), weight)
 
 
 def binary_cross_entropy_with_logits(
@@ -514,4 +529,4 @@ def multi_margin(
         return flat.reshape(missing.shape)
 
     options = {"power": power, "margin": margin, "class_weight": given, "reduction": reduction}
-    return Loss(apply, vjp, Spec(multi_margin, options=options))
+    return Loss(apply, vjp, Spec(multi_margin, options=options), over(reduction, np.size))

@@ -61,6 +61,11 @@ def reduced(values: Array, reduction: str, count: Any = None) -> Any:
     return total / values.dtype.type(values.size if count is None else count)
 
 
+def over(reduction: str, count: Callable[[Any], float]) -> Callable[[Any], float]:
+    """What a loss says as its `weight`: for a mean ``count(target)``, for a sum 0."""
+    return count if "mean" in reduction else lambda target: 0.0
+
+
 def share(count: Any, reduction: str, dtype: np.dtype[Any]) -> Any:
     """The derivative of the reduced value by each single one."""
     return dtype.type(1 / count if reduction == "mean" else 1)
@@ -150,7 +155,7 @@ def elementwise(
         return dprediction
 
     _checks.choice(who, "reduction", reduction, REDUCTIONS)
-    return Loss(apply, vjp, spec)
+    return Loss(apply, vjp, spec, over(reduction, np.size))
 
 
 def weights(who: str, name: str, value: object) -> tuple[float, ...] | None:

@@ -11,6 +11,7 @@ from funcnn.losses.core import (
     REDUCTIONS,
     alike,
     elementwise,
+    over,
     reduced,
     several,
     shaped,
@@ -84,7 +85,8 @@ def kl_divergence(*, log_target: bool = False, reduction: str = "mean") -> Loss:
         return dprediction
 
     options = {"log_target": log_target, "reduction": reduction}
-    return Loss(apply, vjp, Spec(kl_divergence, options=options))
+    weight = over(reduction, len if reduction == "batch_mean" else np.size)
+    return Loss(apply, vjp, Spec(kl_divergence, options=options), weight)
 
 
 def poisson_nll(
@@ -235,4 +237,4 @@ def gaussian_nll(*, full: bool = False, epsilon: float = 1e-6, reduction: str = 
         return dmean, dvariance
 
     options = {"full": full, "epsilon": epsilon, "reduction": reduction}
-    return Loss(apply, vjp, Spec(gaussian_nll, options=options))
+    return Loss(apply, vjp, Spec(gaussian_nll, options=options), over(reduction, np.size))

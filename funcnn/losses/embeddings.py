@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnn import _checks, numerics
 from funcnn._kernels.softmax import log_softmax
-from funcnn.losses.core import REDUCTIONS, one_of, reduced, several, shaped, share
+from funcnn.losses.core import REDUCTIONS, one_of, over, reduced, several, shaped, share
 from funcnn.types import Array, Cache, Loss, Spec
 
 __all__ = ["contrastive", "cosine_embedding", "triplet"]
@@ -90,9 +90,8 @@ def cosine_embedding(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
         db = dcosine * (a / root - cosine * b / square_b)
         return da, db
 
-    return Loss(
-        apply, vjp, Spec(cosine_embedding, options={"margin": margin, "reduction": reduction})
-    )
+    spec = Spec(cosine_embedding, options={"margin": margin, "reduction": reduction})
+    return Loss(apply, vjp, spec, over(reduction, np.size))
 
 
 def _lengths(difference: Array, power: float) -> tuple[Array, Array]:
@@ -196,7 +195,9 @@ def triplet(
         "epsilon": epsilon,
         "reduction": reduction,
     }
-    return Loss(apply, vjp, Spec(triplet, options=options))
+    # There is no target to count: the mean is over the examples.
+    weight = None if reduction == "mean" else over(reduction, len)
+    return Loss(apply, vjp, Spec(triplet, options=options), weight)
 
 
 def contrastive(*, temperature: float = 0.5, reduction: str = "mean") -> Loss:
@@ -273,4 +274,5 @@ def contrastive(*, temperature: float = 0.5, reduction: str = "mean") -> Loss:
         return dprediction
 
     options = {"temperature": temperature, "reduction": reduction}
-    return Loss(apply, vjp, Spec(contrastive, options=options))
+    spec = Spec(contrastive, options=options, traits=frozenset({"couples_batch"}))
+    return Loss(apply, vjp, spec, over(reduction, len))

@@ -13,9 +13,10 @@ import numpy as np
 
 from funcnn import random
 from funcnn._checks import refuse_type
+from funcnn.metrics import Mean
 from funcnn.testing import _values
 from funcnn.testing._laws import Law, agree, breach, is_refusal, law, refuses
-from funcnn.types import Array, Cache, Loss, rebuild
+from funcnn.types import Array, Cache, Loss, has_trait, rebuild
 
 _STEP = 1e-6
 _DIRECTIONS = 3
@@ -172,6 +173,29 @@ def _layouts(subject: LossSubject) -> None:
         agree(f"dprediction ({layout.__name__} memory)", gradient, slope, _ROUNDING)
 
 
+@law("the mean is over what its weight says")
+def _weighs(subject: LossSubject) -> None:
+    # A batch is worth its parts, unless the examples are losses of one another.
+    if has_trait(subject.spec, "couples_batch") or subject.spec.options.get("reduction") == "none":
+        return
+    whole = Mean().add(subject.value, _weight(subject.loss, subject.prediction, subject.target))
+    parts = Mean()
+    for part in (slice(0, 1), slice(1, None)):
+        prediction, target = _values.batch((subject.prediction, subject.target), part)
+        value, _ = subject.loss.apply(prediction, target)
+        parts = parts.add(value, _weight(subject.loss, prediction, target))
+    if not abs(whole.weight - parts.weight) <= _ROUNDING * abs(whole.weight):
+        breach("weight", f"{whole.weight}, the sum over two parts", parts.weight)
+    if not abs(whole.value - parts.value) <= _ROUNDING * max(1, abs(whole.value)):
+        breach("value", f"{whole.value}, the mean of two parts by their weights", parts.value)
+
+
+def _weight(loss: Loss, prediction: Any, target: Any) -> float:
+    if loss.weight is None:
+        return len(next(leaf for _, leaf in _values.leaves(prediction)))
+    return loss.weight(target)
+
+
 @law("an empty batch is refused, or finite")
 def _empty(subject: LossSubject) -> None:
     # A mean over nothing is undefined; a loss may say so, but must not answer NaN.
@@ -275,6 +299,7 @@ LOSS_LAWS: tuple[Law, ...] = (
     _tree,
     _calculus,
     _layouts,
+    _weighs,
     _empty,
     _pickling,
     _rebuilt,
