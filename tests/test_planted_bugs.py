@@ -538,6 +538,13 @@ def predicts_for_one_size_only(key: Key, shape: Shape, out_shape: Shape, params:
 
 
 @breaks("a wrong dtype is refused", before_apply)
+def refuses_at_length(params: Params, x: Any) -> Any:
+    if isinstance(x, np.ndarray) and x.dtype != params["weight"].dtype:
+        raise TypeError(f"scale: `x` must be of another dtype, got {'a long story' * 30}")
+    return x
+
+
+@breaks("a wrong dtype is refused", before_apply)
 def casts_its_input(params: Params, x: Any) -> Any:
     return np.asarray(x, params["weight"].dtype)
 

@@ -451,8 +451,10 @@ def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
         own = {"weight": (given["features"], None), "bias": (None,)}
         _checks.leaves(who, params.get("query", {}), own if bias else {"weight": own["weight"]})
         inputs = params["query"]["weight"].shape[1]
-        for name, wanted in shapes(inputs, None if crossed else inputs).items():
-            _checks.leaves(who, params.get(name, {}), wanted)
+        memory = None if crossed else inputs
+        for name in ("query", "key", "value", "out"):
+            _checks.leaves(who, params.get(name, {}), shapes(inputs, memory)[name])
+            memory = params["key"]["weight"].shape[1] if name == "key" else memory
         return inputs, params["key"]["weight"].shape[1]
 
     return Layer(init, apply, vjp, spec._replace(traits=_traits(rate)))

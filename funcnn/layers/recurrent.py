@@ -406,18 +406,20 @@ def _recurrent(spec: Spec, cell: kernels.Cell) -> Layer[Any, Any]:
             _enter(params, path, own)
         return whole((batch, steps, directions * hidden), carry), params
 
-    def leaves(params: Params, walk: int) -> Params:
+    def leaves(params: Params, walk: int, features: int | None) -> Params:
         """The parameters of one walk, checked."""
         for names, part in zip(levels, walks[walk], strict=True):
             params = _checks.children(who, params, names).get(part, {})
-        _checks.leaves(who, params, shapes(walk, None))
+        _checks.leaves(who, params, shapes(walk, features))
         return params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        owns = [leaves(params, k) for k in range(len(walks))]
+        owns = [leaves(params, 0, None)]
+        features = owns[0]["weight_ih"].shape[1]
+        owns += [leaves(params, k, features) for k in range(1, len(walks))]
         x, carry, lengths = parts(x, "x")
         _checks.ranked(who, x, "N, T, F")
-        _checks.sized(who, x, 2, owns[0]["weight_ih"].shape[1], "features")
+        _checks.sized(who, x, 2, features, "features")
         for own in owns:
             _checks.same_dtype(who, x, own["weight_ih"])
         for state in carry:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
 from funcnn._checks import Refusal
 from funcnn.testing import _values
 from funcnn.types import Spec
+
+_Kinds: TypeAlias = type[Exception] | tuple[type[Exception], ...]
+_LONGEST = 300  # characters of a refusal
 
 
 class Law(NamedTuple):
@@ -130,23 +133,26 @@ def _names(spec: Spec) -> set[str]:
     return own.union(*map(_names, spec.children))
 
 
-def refuses(
-    where: str, spec: Spec, kind: type[Exception], call: Callable[..., Any], *args: Any
-) -> None:
+def refuses(where: str, spec: Spec, kinds: _Kinds, call: Callable[..., Any], *args: Any) -> None:
     """A call is refused, by an error of a kind that names the layer."""
     try:
         with np.errstate(all="raise"):  # arithmetic on the huge numbers that the laws pass in
             answer = call(*args)
     except Exception as error:
-        is_refusal(where, spec, kind, error)
+        is_refusal(where, spec, kinds, error)
     else:
-        breach(
-            where, f"a {kind.__name__} that begins {spec.kind + ': '!r}", f"an answer, {answer!r:.60}"
-        )
+        breach(where, _refusal_of(spec, kinds), f"an answer, {answer!r:.60}")
 
 
-def is_refusal(where: str, spec: Spec, kind: type[Exception], error: Exception) -> None:
-    """An error is of a kind, and names the layer."""
-    if not isinstance(error, kind) or not names_its_layer(error, spec):
-        wanted = f"a {kind.__name__} that begins {spec.kind + ': '!r}"
-        breach(where, wanted, f"{type(error).__name__}: {error}")
+def is_refusal(where: str, spec: Spec, kinds: _Kinds, error: Exception) -> None:
+    """An error is of a kind, names the layer, and is short."""
+    text = str(error)
+    if not isinstance(error, kinds) or not names_its_layer(error, spec):
+        breach(where, _refusal_of(spec, kinds), f"{type(error).__name__}: {text}")
+    if len(text) >= _LONGEST or "\n" in text:
+        breach(where, f"one line of less than {_LONGEST} characters", f"{len(text)}: {text:.100}")
+
+
+def _refusal_of(spec: Spec, kinds: _Kinds) -> str:
+    names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+    return f"a {names} that begins {spec.kind + ': '!r}"
