@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import runpy
 import subprocess
 import sys
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.elsewhere import environment
 
 EXAMPLES = Path(__file__).parents[1] / "scripts" / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
@@ -28,10 +29,9 @@ def test_there_are_four_of_fewer_than_sixty_lines() -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.stem))
 def test_each_runs_short(script: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parents[1]), "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(script), "--short"],
-        capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120, check=False,
+        [sys.executable, str(script), "--short"], env=environment(OPENBLAS_NUM_THREADS="1"),
+        capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

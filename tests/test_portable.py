@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -39,9 +38,10 @@ from funcnn import (
     softmax_cross_entropy,
     value_and_grad,
 )
-from funcnn.testing import assert_portable, digest, environments
+from funcnn.testing import _portability, assert_portable, digest, environments
 from funcnn.types import Array
 from tests import registry, test_data, test_metrics, test_optimizers, test_schedules
+from tests.elsewhere import environment
 from tests.portable_samples import fails_if_told_to, product, product_in_fast_mode
 from tests.registry import Case, InitializerCase, LossCase
 from tests.slips import Slip, Watched, caught, watched
@@ -245,20 +245,13 @@ def test_workers_and_memory_order_do_not_show(
         assert _digests(runs) == GOLDEN
 
 
-def _short(prover: Any) -> list[str]:
-    """One and two BLAS threads, another kernel, no vector units."""
-    names = list(prover.basic_settings())
-    core = [name for name in names if name.startswith("OpenBLAS")][:1]
-    plain = [name for name in names if name.endswith("without any")]
-    return ["1 BLAS thread", "2 BLAS threads", *core, *plain]
-
-
-@pytest.mark.parametrize("place", range(4))
-def test_other_surroundings_do_not_show(prover: Any, place: int) -> None:
-    names = _short(prover)
-    if place >= len(names):
-        pytest.skip("this processor, or this NumPy, has no such setting")
-    setting = prover.basic_settings()[names[place]]
+@pytest.mark.parametrize("start", ["1 BLAS", "2 BLAS", "OpenBLAS kernels", "NumPy without any"])
+def test_other_surroundings_do_not_show(prover: Any, start: str) -> None:
+    settings = prover.basic_settings()
+    names = [name for name in settings if name.startswith(start)]
+    if not names:
+        pytest.skip("this processor, this BLAS, or this NumPy, has no such setting")
+    setting = settings[names[0]]
     assert prover.verdict(prover.outcome("portable", setting), setting, GOLDEN) == "same bits"
 
 
@@ -326,11 +319,80 @@ def test_a_function_of_a_module_that_others_cannot_find_is_refused() -> None:
             assert_portable(stranger.fn, settings={"nothing set": {}})
 
 
+# What processors can do, as NumPy names it, and what of it NumPy can do without.
+PROCESSORS: dict[str, tuple[set[str], list[str]]] = {
+    "x86-64 with SSE3 alone": ({"SSE", "SSE2", "SSE3"}, []),
+    "x86-64 with AVX2": ({"SSE3", "SSE42", "AVX", "FMA3", "AVX2", "X86_V3"}, ["X86_V3"]),
+    "x86-64 with AVX-512": (
+        {"SSE3", "SSE42", "AVX", "FMA3", "AVX2", "X86_V3", "AVX512_SKX", "X86_V4", "AVX512_ICL"},
+        ["X86_V3", "X86_V4", "AVX512_ICL"],
+    ),
+    "Arm": ({"NEON", "ASIMD", "ASIMDHP", "ASIMDDP"}, ["ASIMDHP", "ASIMDDP"]),
+    "another": (set(), []),
+}
+KERNELS = {
+    "x86-64 with SSE3 alone": ["Prescott"],
+    "x86-64 with AVX2": ["Prescott", "Nehalem", "Sandybridge", "Haswell", "Zen"],
+    "x86-64 with AVX-512": ["Prescott", "Nehalem", "Sandybridge", "Haswell", "Zen", "SkylakeX"],
+    "Arm": ["ARMV8", "NEOVERSEN1"],
+    "another": [],
+}
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_only_what_a_processor_can_run_is_tried(processor: str) -> None:
+    able, switchable = PROCESSORS[processor]
+    found = _portability._candidates(able, switchable, [])
+    cores = [variables.get("OPENBLAS_CORETYPE") for variables in found.values()]
+    assert [core for core in cores if core] == KERNELS[processor]
+    off = [variables.get("NPY_DISABLE_CPU_FEATURES") for variables in found.values()]
+    wanted = [" ".join(switchable), *switchable] if switchable else []
+    assert [names for names in off if names is not None] == wanted
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+@pytest.mark.parametrize("blas", ["OpenBLAS", "OpenBLAS of few kernels", "another"])
+@pytest.mark.parametrize("processors", [1, 2, 16])
+def test_settings_with_one_effect_are_one(processor: str, blas: str, processors: int) -> None:
+    able, switchable = PROCESSORS[processor]
+
+    def effect(variables: Mapping[str, str]) -> str:
+        threads = min(int(variables.get("OPENBLAS_NUM_THREADS", processors)), processors)
+        core = variables.get("OPENBLAS_CORETYPE", KERNELS[processor][-1] if able else "GENERIC")
+        if blas == "another":
+            core = ""
+        elif blas == "OpenBLAS of few kernels":
+            core = {"Zen": "Haswell", "Nehalem": "Prescott"}.get(core, core)
+        off = variables.get("NPY_DISABLE_CPU_FEATURES", "").split()
+        return f"{threads} {core} {[name for name in switchable if name not in off]}"
+
+    candidates = _portability._candidates(able, switchable, [])
+    found = _portability._distinct(candidates, effect)
+    effects = [effect(variables) for variables in found.values()]
+    assert len(set(effects)) == len(effects)
+    assert set(effects) | {effect({})} == {effect(variables) for variables in candidates.values()}
+    assert effect({}) not in effects or processors <= 2
+    assert "1 BLAS thread" in found
+    assert ("NumPy without any" in found) == bool(switchable)
+
+
+def test_a_setting_that_does_not_run_is_none() -> None:
+    found = _portability._distinct({"dies": {"A": "1"}, "runs": {"B": "1"}}, lambda v: v.get("B", ""))
+    assert found == {"runs": {"B": "1"}}
+    assert _portability._effect({"NPY_DISABLE_CPU_FEATURES": "X", "NPY_ENABLE_CPU_FEATURES": "X"}) == ""
+
+
+def test_what_is_switched_off_stays_off() -> None:
+    found = _portability._candidates({"X86_V3"}, ["X86_V3"], ["X86_V4"])
+    assert found["NumPy without any"] == {"NPY_DISABLE_CPU_FEATURES": "X86_V4 X86_V3"}
+
+
 def test_environments_are_those_of_this_processor() -> None:
     found = environments()
-    assert {"1 BLAS thread", "2 BLAS threads"} <= found.keys()
-    assert all(set(variables) for variables in found.values())
-    assert len({tuple(variables.items()) for variables in found.values()}) == len(found)
+    assert "1 BLAS thread" in found
+    effects = [_portability._effect(variables) for variables in found.values()]
+    assert "" not in effects
+    assert len(set(effects)) == len(effects)
 
 
 def test_the_test_in_the_readme(tmp_path: Path) -> None:
@@ -338,7 +400,7 @@ def test_the_test_in_the_readme(tmp_path: Path) -> None:
     (tmp_path / "test_paper.py").write_text(program)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_paper.py"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path, env=environment(),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "1 passed" in done.stdout, done.stdout
@@ -417,7 +479,7 @@ def test_the_environment_sets_the_mode() -> None:
     for word, expected in (("portable", "portable\n"), ("exact", "`FUNCNN_NUMERICS` must be")):
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False,
-            cwd=ROOT, env={**os.environ, "FUNCNN_NUMERICS": word},
+            env=environment(FUNCNN_NUMERICS=word),
         )  # fmt: skip
         assert expected in done.stdout + done.stderr
 

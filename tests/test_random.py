@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
-import os
 import pickle
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ import pytest
 
 from funcnn import numerics, random
 from funcnn.types import Array, Key
+from tests.elsewhere import environment
 
 KEY = random.key(0)
 FLOATS: list[type[np.floating[Any]]] = [np.float32, np.float64]
@@ -233,18 +233,16 @@ def test_draws_do_not_depend_on_the_vector_unit() -> None:
     if not used:
         pytest.skip("this machine has no vector unit beyond what NumPy takes for granted")
     code = "from tests.test_random import _all_draws; print(_all_draws())"
-    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(used)}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+        [sys.executable, "-c", code], env=environment(NPY_DISABLE_CPU_FEATURES=" ".join(used)),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
     assert done.stdout.split() == _all_draws().split()
 
 
 def test_importing_leaves_numpy_random_alone() -> None:
     code = "import sys, funcnn.random; sys.exit('numpy.random' in sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    subprocess.run([sys.executable, "-c", code], env=environment(), check=True)
 
 
 # --- keys -----------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 import runpy
 import subprocess
@@ -26,6 +25,7 @@ from funcnn import (
     tree,
     value_and_grad,
 )
+from tests.elsewhere import environment
 from tests.test_data import idx
 
 ROOT = Path(__file__).parents[1]
@@ -33,10 +33,9 @@ SCRIPT = ROOT / "scripts" / "train_lenet.py"
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd or ROOT, env=environment, timeout=300, check=False,
+        [sys.executable, str(SCRIPT), *map(str, arguments)], env=environment(OPENBLAS_NUM_THREADS="1"),
+        capture_output=True, text=True, cwd=cwd or ROOT, timeout=300, check=False,
     )  # fmt: skip
 
 
@@ -250,9 +249,8 @@ def test_without_matplotlib_a_plot_is_refused_before_the_training(tmp_path: Path
         f"sys.argv = ['train_lenet', '--plot', {str(tmp_path / 'x.png')!r}];"
         f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=False
     )
     assert done.returncode == 2
     assert done.stderr == "train_lenet: matplotlib is needed: pip install matplotlib\n"

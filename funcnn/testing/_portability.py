@@ -7,7 +7,9 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -17,7 +19,7 @@ from funcnn.testing._digests import _importable, _leaf_digests, _same, _total
 
 __all__ = ["assert_portable", "environments"]
 
-# What each of OpenBLAS's kernels needs of an x86 processor, as NumPy names the features.
+# What each of OpenBLAS's kernels needs of a processor, as NumPy names the features.
 _CORES = {
     "Prescott": {"SSE3"},
     "Nehalem": {"SSE42"},
@@ -27,13 +29,28 @@ _CORES = {
     "SkylakeX": {"AVX512_SKX"},
     "Cooperlake": {"AVX512_SKX", "AVX512BF16"},
     "SapphireRapids": {"AVX512_SPR"},
+    "ARMV8": {"ASIMD"},
+    "NEOVERSEN1": {"ASIMDHP", "ASIMDDP"},
+    "ARMV8SVE": {"SVE"},
 }
+_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+_KERNELS, _OFF = "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"
 
 _CHILD = """
 import json, pickle, sys
 sys.path[:] = json.loads(sys.argv[1])
 from funcnn.testing._portability import _run_pickled
 print("\\n" + json.dumps(_run_pickled(sys.stdin.buffer.read())))
+"""
+
+_EFFECT = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from numpy._core import _multiarray_umath as core
+from threadpoolctl import threadpool_info
+blas = [library for library in threadpool_info() if library["user_api"] == "blas"]
+print([(library["num_threads"], library.get("architecture")) for library in blas])
+print([feature for feature in core.__cpu_dispatch__ if core.__cpu_features__[feature]])
 """
 
 
@@ -44,30 +61,72 @@ def environments() -> dict[str, dict[str, str]]:
     -------
     dict of str to dict
         A name for each, such as ``"OpenBLAS kernels for Haswell"``, and its variables: one and two
-        BLAS threads, every OpenBLAS kernel that this processor can run, and NumPy without each of
-        the vector instructions that it chooses at run time, and without any.
+        BLAS threads, every OpenBLAS kernel that this processor can run, and NumPy without any of the
+        vector instructions that it chooses at run time, and without each.
+
+    Notes
+    -----
+    Of settings with one effect the first is kept, as a fresh process for each shows: with another
+    BLAS there are no kernels of OpenBLAS, and on one processor there may be no second thread.
 
     Examples
     --------
     >>> from funcnn.testing import environments
-    >>> environments()["2 BLAS threads"]
-    {'OPENBLAS_NUM_THREADS': '2', 'MKL_NUM_THREADS': '2', 'OMP_NUM_THREADS': '2'}
+    >>> environments()["1 BLAS thread"]
+    {'OPENBLAS_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'}
     """
     core: Any = import_module("numpy._core._multiarray_umath")  # where NumPy says what it can do
-    names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
-    found = {
-        f"{count} BLAS thread{'s' * (count > 1)}": dict.fromkeys(names, str(count)) for count in (1, 2)
-    }
     able = {feature for feature, there in core.__cpu_features__.items() if there}
+    off = [name for name in os.environ.get(_OFF, "").replace(",", " ").split() if name not in able]
+    candidates = _candidates(able, [name for name in core.__cpu_dispatch__ if name in able], off)
+    return _distinct(candidates, _effect)
+
+
+def _candidates(
+    able: AbstractSet[str], switchable: Sequence[str], off: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """What may be tried on a processor with these features, where some are switched off already."""
+    found = {
+        f"{count} BLAS thread{'s' * (count > 1)}": dict.fromkeys(_THREADS, str(count))
+        for count in (1, 2)
+    }
+    found["nothing set"] = {}
     for name, needed in _CORES.items():
         if needed <= able:
-            found[f"OpenBLAS kernels for {name}"] = {"OPENBLAS_CORETYPE": name}
-    switchable = [feature for feature in core.__cpu_dispatch__ if feature in able]
-    for feature in switchable:
-        found[f"NumPy without {feature}"] = {"NPY_DISABLE_CPU_FEATURES": feature}
+            found[f"OpenBLAS kernels for {name}"] = {_KERNELS: name}
     if switchable:
-        found["NumPy without any"] = {"NPY_DISABLE_CPU_FEATURES": " ".join(switchable)}
+        found["NumPy without any"] = {_OFF: " ".join([*off, *switchable])}
+    for feature in switchable:
+        found[f"NumPy without {feature}"] = {_OFF: " ".join([*off, feature])}
     return found
+
+
+def _distinct(
+    candidates: Mapping[str, dict[str, str]], effect: Callable[[dict[str, str]], str]
+) -> dict[str, dict[str, str]]:
+    """Of settings with one effect the first; none that does not run, or changes nothing."""
+    found, seen = {}, {""}
+    for name, variables in candidates.items():
+        shown = effect(variables)
+        if shown not in seen and variables:
+            found[name] = variables
+        seen.add(shown)
+    return found
+
+
+def _effect(variables: Mapping[str, str]) -> str:
+    """What BLAS and NumPy say of themselves in a process with these variables; "" if it dies."""
+    inherited = {name: os.environ[name] for name in (*_THREADS, _KERNELS, _OFF) if name in os.environ}
+    return _effect_of(tuple({**inherited, **variables}.items()))
+
+
+@cache
+def _effect_of(variables: tuple[tuple[str, str], ...]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _EFFECT, json.dumps(sys.path)],
+        capture_output=True, text=True, check=False, env={**os.environ, **dict(variables)},
+    )  # fmt: skip
+    return "" if done.returncode else done.stdout
 
 
 def assert_portable(
