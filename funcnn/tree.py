@@ -1,8 +1,10 @@
-"""Trees: nested dicts with arrays at the leaves, and the few verbs they need.
+"""Trees: an array, or tuples and dicts of trees, and the few verbs they need.
 
-Parameters, gradients and optimizer states are all such trees. A leaf is anything that is not a dict;
-its path joins the keys with ``/``: ``"conv1/weight"``. Leaves are visited in sorted order of their
-keys, so that every result is independent of the order in which a dict was filled.
+Inputs, outputs and targets are such trees; parameters, gradients and optimizer states are trees of
+dicts alone. A leaf is anything that is neither a dict nor a tuple. Its path joins the keys, or the
+places in a tuple, with ``/``: ``"conv1/weight"``, ``"0/mask"``; the path of a lone leaf is ``""``.
+Leaves are visited in sorted order of the keys, so that no result depends on the order in which a
+dict was filled.
 """
 
 from __future__ import annotations
@@ -10,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from math import sqrt
-from typing import Any, TypeVar
+from operator import itemgetter
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from funcnn import numerics
-from funcnn._checks import array, float_dtype, number, refuse, refuse_type, shown
+from funcnn._checks import RefusedValue, array, float_dtype, number, refuse, refuse_type, shown
 from funcnn.types import Array, Params
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "is_statistic",
     "leaves",
     "map",
+    "map_several",
     "map_with_path",
     "norm",
     "reduce",
@@ -40,37 +44,150 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_DEEPEST = 2_000  # levels; a tree that holds itself has more
+_Keys = tuple[Any, ...]
+_Parts = list[dict[Any, Any]]
 
 
-def _join(path: str, key: str) -> str:
-    return f"{path}/{key}" if path else key
+def _walk(outs: _Parts, *trees: Any) -> Iterator[tuple[_Keys, list[Any], _Parts, _Parts]]:
+    """Visit what holds the leaves of one tree, or of several that match. Every verb stands on this.
+
+    For each dict or tuple it yields the keys that lead there, the names of its leaves, the parts of
+    each tree by these names, and dicts for results. In the end, each of `outs` holds under ``""`` a
+    tree like the first. The walk has a stack of its own: a tree may be deeper than Python's.
+    """
+    todo: list[tuple[_Keys, _Parts, _Parts]] = [((), [{"": tree} for tree in trees], outs)]
+    tuples = []
+    while todo:
+        keys, insides, into = todo.pop()
+        rest, names = insides[1:], []
+        for name, first in insides[0].items():
+            if isinstance(first, (dict, tuple)):
+                here = (*keys, name)
+                opened = _opened(here, [inside[name] for inside in insides])
+                below: _Parts = []
+                for out in into:
+                    out[name] = new = dict.fromkeys(opened[0])  # in the same order
+                    below.append(new)
+                todo.append((here, opened, below))
+                if isinstance(first, tuple):
+                    tuples.append((first, name, into))
+            else:
+                for inside in rest:
+                    if isinstance(inside[name], (dict, tuple)):
+                        _mismatch((*keys, name), first, inside[name])
+                names.append(name)
+        yield keys, names, insides, into
+    for node, name, into in reversed(tuples):  # the inner ones first
+        for out in into:
+            parts = out[name].values()
+            out[name] = node._make(parts) if hasattr(node, "_make") else tuple(parts)
 
 
-def _match(path: str, first: Mapping[str, Any], others: tuple[Any, ...]) -> None:
-    """Refuse trees whose keys differ at this path."""
-    here = f" at {path!r}" if path else ""
-    for other in others:
-        if not isinstance(other, dict):
-            refuse("tree", f"trees must match{here}: a dict here, a leaf there")
-        if other.keys() != first.keys():
-            missing = sorted(str(key) for key in first.keys() ^ other.keys())
-            refuse("tree", f"trees must match{here}: only one has {', '.join(missing)}")
+def _opened(keys: _Keys, nodes: list[Any]) -> _Parts:
+    """What these dicts or tuples hold, by key or place; they must match."""
+    first = nodes[0]
+    if len(keys) > _DEEPEST:
+        refuse("tree", f"a tree must have at most {_DEEPEST} levels: does it hold itself?")
+    if isinstance(first, dict):
+        for node in nodes:
+            if not isinstance(node, dict) or node.keys() != first.keys():
+                _mismatch(keys, first, node)
+        for key in first:
+            if not isinstance(key, str):
+                refuse_type("tree", f"keys must be strings, got {shown(key)}{_at(keys)}")
+        return nodes
+    for node in nodes:
+        if not isinstance(node, tuple) or len(node) != len(first):
+            _mismatch(keys, first, node)
+    return [dict(enumerate(node)) for node in nodes]
 
 
-def map_with_path(fn: Callable[..., Any], tree: Params, *others: Params) -> Params:
+def _join(path: str, name: Any) -> str:
+    return f"{path}/{name}" if path else str(name)
+
+
+def _path(keys: _Keys) -> str:
+    return "/".join([str(key) for key in keys[1:]])
+
+
+def _at(keys: _Keys) -> str:
+    """Where something is, in a message."""
+    path = _path(keys)
+    return f" at {path if len(path) <= 80 else f'{path[:40]}...{path[-40:]}'!r}" if path else ""
+
+
+def _mismatch(keys: _Keys, first: Any, other: Any) -> NoReturn:
+    """Refuse what differs at these keys."""
+    here, there = _kind(first), _kind(other)
+    if here != there:
+        text = f"{here} here, {there} there"
+    elif here == "a tuple":
+        text = f"{len(first)} things here, {len(other)} there"
+    else:
+        missing = sorted(str(key)[:40] for key in first.keys() ^ other.keys())
+        text = f"only one has {', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}"
+    refuse("tree", f"trees must match{_at(keys)}: {text}")
+
+
+def _kind(node: Any) -> str:
+    return "a dict" if isinstance(node, dict) else "a tuple" if isinstance(node, tuple) else "a leaf"
+
+
+def map_several(
+    fn: Callable[..., tuple[Any, ...]], number: int, tree: Any, *others: Any
+) -> tuple[Any, ...]:
+    """Apply a function with several results to every leaf: one new tree for each result.
+
+    Parameters
+    ----------
+    fn : callable
+        ``(path, leaf, *leaves_of_the_others) -> (leaf, ...)``.
+    number : int
+        How many results it has.
+    tree, *others : tree
+        Trees that match.
+
+    Returns
+    -------
+    tuple
+        So many new trees of the form of `tree`.
+
+    Raises
+    ------
+    ValueError
+        Where the trees do not match; the message has the path.
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.map_several(lambda path, leaf: (path, -leaf), 2, {"w": 1, "x": (2, 3)})
+    ({'w': 'w', 'x': ('x/0', 'x/1')}, {'w': -1, 'x': (-2, -3)})
+    """
+    whole: _Parts = [{} for _ in range(number)]
+    for keys, names, insides, outs in _walk(whole, tree, *others):
+        above = _path(keys)
+        for name in names:
+            results = fn(_join(above, name), *[inside[name] for inside in insides])
+            for out, result in zip(outs, results, strict=True):
+                out[name] = result
+    return tuple(out[""] for out in whole)
+
+
+def map_with_path(fn: Callable[..., Any], tree: T, *others: Any) -> T:
     """Apply ``fn(path, leaf, ...)`` to every leaf of one tree, or of several that match.
 
     Parameters
     ----------
     fn : callable
         ``(path, leaf, *leaves_of_the_others) -> leaf``.
-    tree, *others : dict
-        Trees with the same keys.
+    tree, *others : tree
+        Trees that match: dicts with the same keys, tuples of the same length.
 
     Returns
     -------
-    dict
-        A new tree with the keys of `tree`.
+    tree
+        A new tree of the form of `tree`; named tuples stay what they are.
 
     Raises
     ------
@@ -82,34 +199,28 @@ def map_with_path(fn: Callable[..., Any], tree: Params, *others: Params) -> Para
     >>> map_with_path(lambda path, leaf: path, {"dense1": {"weight": 1}})
     {'dense1': {'weight': 'dense1/weight'}}
     """
-
-    def visit(path: str, node: Any, *rest: Any) -> Any:
-        if isinstance(node, dict):
-            _match(path, node, rest)
-            return {k: visit(_join(path, k), v, *[r[k] for r in rest]) for k, v in node.items()}
-        if any(isinstance(other, dict) for other in rest):
-            refuse("tree", f"trees must match at {path!r}: a leaf here, a dict there")
-        return fn(path, node, *rest)
-
-    if not isinstance(tree, dict):
-        refuse_type("tree", f"a tree must be a dict, got {type(tree).__name__}")
-    return dict(visit("", tree, *others))
+    whole: dict[str, T] = {}
+    for keys, names, insides, (out,) in _walk([whole], tree, *others):
+        above = _path(keys)
+        for name in names:
+            out[name] = fn(_join(above, name), *[inside[name] for inside in insides])
+    return whole[""]
 
 
-def map(fn: Callable[..., Any], tree: Params, *others: Params) -> Params:
+def map(fn: Callable[..., Any], tree: T, *others: Any) -> T:
     """Apply ``fn(leaf, ...)`` to every leaf of one tree, or of several that match.
 
     Parameters
     ----------
     fn : callable
         ``(leaf, *leaves_of_the_others) -> leaf``.
-    tree, *others : dict
-        Trees with the same keys.
+    tree, *others : tree
+        Trees that match: dicts with the same keys, tuples of the same length.
 
     Returns
     -------
-    dict
-        A new tree with the keys of `tree`.
+    tree
+        A new tree of the form of `tree`; named tuples stay what they are.
 
     Raises
     ------
@@ -121,42 +232,32 @@ def map(fn: Callable[..., Any], tree: Params, *others: Params) -> Params:
     >>> from funcnn import tree
     >>> tree.map(lambda a, b: a + b, {"w": 1, "b": {"x": 2}}, {"w": 10, "b": {"x": 20}})
     {'w': 11, 'b': {'x': 22}}
+    >>> tree.map(lambda leaf: -leaf, (1, (2, 3)))
+    (-1, (-2, -3))
     """
-    if not isinstance(tree, dict):
-        refuse_type("tree", f"a tree must be a dict, got {type(tree).__name__}")
-    try:
-        return _map(fn, tree, others)
-    except _Mismatch:  # walk again, slowly, to word the refusal with its path
-        return map_with_path(lambda path, *parts: fn(*parts), tree, *others)
+    whole: dict[str, T] = {}
+    for _, names, insides, (out,) in _walk([whole], tree, *others):
+        for name in names:
+            out[name] = fn(*[inside[name] for inside in insides])
+    return whole[""]
 
 
-class _Mismatch(Exception):
-    """Two trees that differ; the path is found on a second walk."""
+def _paired(*trees: Any) -> list[tuple[Any, ...]]:
+    """The keys to each leaf, and the leaf of each tree, in sorted order of the keys."""
+    found = [
+        ((*keys, name), *[inside[name] for inside in insides])
+        for keys, names, insides, _ in _walk([], *trees)
+        for name in names
+    ]
+    return sorted(found, key=itemgetter(0))
 
 
-def _map(fn: Callable[..., Any], node: Params, others: tuple[Any, ...]) -> Params:
-    mapped = {}
-    for other in others:
-        if not isinstance(other, dict) or other.keys() != node.keys():
-            raise _Mismatch
-    for key, value in node.items():
-        parts = [other[key] for other in others]
-        if isinstance(value, dict):
-            mapped[key] = _map(fn, value, tuple(parts))
-            continue
-        for part in parts:
-            if isinstance(part, dict):
-                raise _Mismatch
-        mapped[key] = fn(value, *parts)
-    return mapped
-
-
-def leaves(tree: Params) -> list[tuple[str, Any]]:
+def leaves(tree: Any) -> list[tuple[str, Any]]:
     """Every leaf with its path, sorted.
 
     Parameters
     ----------
-    tree : dict
+    tree : tree
         A tree.
 
     Returns
@@ -169,25 +270,17 @@ def leaves(tree: Params) -> list[tuple[str, Any]]:
     >>> tree.leaves({"dense1": {"weight": 1, "bias": 2}})
     [('dense1/bias', 2), ('dense1/weight', 1)]
     """
-
-    def visit(path: str, node: Any) -> Iterator[tuple[str, Any]]:
-        if isinstance(node, dict):
-            for key in sorted(node):
-                yield from visit(_join(path, key), node[key])
-        else:
-            yield path, node
-
-    return list(visit("", tree)) if tree else []
+    return [(_path(keys), leaf) for keys, leaf in _paired(tree)]
 
 
-def reduce(fn: Callable[[T, Any], T], tree: Params, initial: T) -> T:
+def reduce(fn: Callable[[T, Any], T], tree: Any, initial: T) -> T:
     """Fold the leaves, in sorted order of their paths, into one value.
 
     Parameters
     ----------
     fn : callable
         ``(so_far, leaf) -> so_far``.
-    tree : dict
+    tree : tree
         A tree.
     initial : object
         The value before the first leaf.
@@ -208,12 +301,12 @@ def reduce(fn: Callable[[T, Any], T], tree: Params, initial: T) -> T:
     return initial
 
 
-def count(tree: Params) -> int:
+def count(tree: Any) -> int:
     """Number of scalars in all leaves.
 
     Parameters
     ----------
-    tree : dict
+    tree : tree
         A tree of arrays.
 
     Returns
@@ -229,20 +322,12 @@ def count(tree: Params) -> int:
     return sum(int(np.size(leaf)) for _, leaf in leaves(tree))
 
 
-def _paired(a: Params, b: Params) -> list[tuple[Any, Any]] | None:
-    """The leaves of two trees side by side; None where the trees differ."""
-    first, second = leaves(a), leaves(b)
-    if [path for path, _ in first] != [path for path, _ in second]:
-        return None
-    return [(x, y) for (_, x), (_, y) in zip(first, second, strict=True)]
-
-
-def equal(a: Params, b: Params) -> bool:
-    """Whether two trees have the same paths and, leaf by leaf, the same dtype, shape and bits.
+def equal(a: Any, b: Any) -> bool:
+    """Whether two trees match and have, leaf by leaf, the same dtype, shape and bits.
 
     Parameters
     ----------
-    a, b : dict
+    a, b : tree
         Trees.
 
     Returns
@@ -258,21 +343,28 @@ def equal(a: Params, b: Params) -> bool:
     >>> tree.equal({"w": np.zeros(2)}, {"w": np.zeros(2, np.float32)})
     False
     """
-    pairs = _paired(a, b)
 
     def same(x: Any, y: Any) -> bool:
         x, y = np.asarray(x), np.asarray(y)
         return bool(x.dtype == y.dtype) and x.shape == y.shape and x.tobytes() == y.tobytes()
 
-    return pairs is not None and all(same(x, y) for x, y in pairs)
+    return _all(same, a, b)
 
 
-def allclose(a: Params, b: Params, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
-    """Whether two trees have the same paths and shapes, and values that are nearly equal.
+def _all(holds: Callable[[Any, Any], bool], a: Any, b: Any) -> bool:
+    """Whether two trees match, and something holds for each pair of leaves."""
+    try:
+        return all(holds(x, y) for _, x, y in _paired(a, b))
+    except RefusedValue:
+        return False
+
+
+def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
+    """Whether two trees match and have the same shapes, and values that are nearly equal.
 
     Parameters
     ----------
-    a, b : dict
+    a, b : tree
         Trees.
     rtol, atol : float
         As in `numpy.allclose`.
@@ -287,23 +379,24 @@ def allclose(a: Params, b: Params, rtol: float = 1e-5, atol: float = 1e-8) -> bo
     >>> tree.allclose({"w": np.ones(2)}, {"w": np.ones(2) + 1e-9})
     True
     """
-    pairs = _paired(a, b)
-    return pairs is not None and all(
-        np.shape(x) == np.shape(y) and bool(np.allclose(x, y, rtol, atol)) for x, y in pairs
-    )
+
+    def near(x: Any, y: Any) -> bool:
+        return np.shape(x) == np.shape(y) and bool(np.allclose(x, y, rtol, atol))
+
+    return _all(near, a, b)
 
 
-def zeros_like(tree: Params) -> Params:
+def zeros_like(tree: T) -> T:
     """A tree of zeros with the same paths, shapes and dtypes.
 
     Parameters
     ----------
-    tree : dict
+    tree : tree
         A tree of arrays.
 
     Returns
     -------
-    dict
+    tree
 
     Examples
     --------
@@ -314,17 +407,17 @@ def zeros_like(tree: Params) -> Params:
     return map(np.zeros_like, tree)
 
 
-def add(a: Params, b: Params) -> Params:
+def add(a: T, b: T) -> T:
     """Leaf by leaf, ``a + b``.
 
     Parameters
     ----------
-    a, b : dict
+    a, b : tree
         Trees that match.
 
     Returns
     -------
-    dict
+    tree
 
     Examples
     --------
@@ -335,19 +428,19 @@ def add(a: Params, b: Params) -> Params:
     return map(lambda x, y: x + y, a, b)
 
 
-def scale(tree: Params, factor: float) -> Params:
+def scale(tree: T, factor: float) -> T:
     """Every leaf times a number, in the leaf's own dtype.
 
     Parameters
     ----------
-    tree : dict
+    tree : tree
         A tree of arrays.
     factor : float
         The number.
 
     Returns
     -------
-    dict
+    tree
 
     Examples
     --------
@@ -359,19 +452,19 @@ def scale(tree: Params, factor: float) -> Params:
     return map(lambda leaf: leaf * leaf.dtype.type(times), tree)
 
 
-def cast(tree: Params, dtype: Any) -> Params:
+def cast(tree: T, dtype: Any) -> T:
     """Every floating leaf in another dtype; integer leaves stay as they are.
 
     Parameters
     ----------
-    tree : dict
+    tree : tree
         A tree of arrays.
     dtype : numpy dtype
         ``np.float32`` or ``np.float64``.
 
     Returns
     -------
-    dict
+    tree
 
     Examples
     --------
@@ -388,12 +481,12 @@ def cast(tree: Params, dtype: Any) -> Params:
     return map(convert, tree)
 
 
-def dot(a: Params, b: Params) -> float:
+def dot(a: Any, b: Any) -> float:
     """Sum over all leaves and elements of ``a * b``, in float64.
 
     Parameters
     ----------
-    a, b : dict
+    a, b : tree
         Trees that match.
 
     Returns
@@ -415,12 +508,12 @@ def dot(a: Params, b: Params) -> float:
     return reduce(lambda total, leaf: total + float(leaf), map(product, a, b), 0.0)
 
 
-def norm(tree: Params) -> float:
+def norm(tree: Any) -> float:
     """The Euclidean norm of all leaves taken as one vector, in float64.
 
     Parameters
     ----------
-    tree : dict
+    tree : tree
         A tree of arrays.
 
     Returns
@@ -436,12 +529,12 @@ def norm(tree: Params) -> float:
     return sqrt(dot(tree, tree))
 
 
-def select(tree: Params, pattern: str | Callable[[str], bool]) -> Params:
+def select(tree: Any, pattern: str | Callable[[str], bool]) -> Params:
     """The part of a tree whose leaves' paths fit a pattern.
 
     Parameters
     ----------
-    tree : dict
+    tree : tree
         A tree.
     pattern : str or callable
         A shell pattern (``"conv*/weight"``; ``*`` also crosses ``/``) or ``path -> bool``.
@@ -449,7 +542,8 @@ def select(tree: Params, pattern: str | Callable[[str], bool]) -> Params:
     Returns
     -------
     dict
-        The fitting leaves under their old paths; empty dicts are left out.
+        The fitting leaves under their old paths, in sorted order; what is left of a tuple is a dict,
+        too: ``{"1": ...}``.
 
     Examples
     --------
@@ -461,33 +555,29 @@ def select(tree: Params, pattern: str | Callable[[str], bool]) -> Params:
         refuse_type("select", f"`pattern` must be a str or a function, got {shown(pattern)}")
     fits = pattern if callable(pattern) else lambda path: fnmatchcase(path, pattern)
 
-    def visit(path: str, node: Params) -> Params:
-        kept: Params = {}
-        for key, value in node.items():
-            here = _join(path, key)
-            if isinstance(value, dict):
-                if inner := visit(here, value):
-                    kept[key] = inner
-            elif fits(here):
-                kept[key] = value
-        return kept
-
-    return visit("", tree)
+    kept: Params = {}
+    for keys, leaf in _paired(tree):
+        if fits(_path(keys)):
+            into = kept
+            for key in keys[1:-1]:
+                into = into.setdefault(str(key), {})
+            into[str(keys[-1])] = leaf
+    return kept
 
 
-def replace(tree: Params, changes: Mapping[str, Any]) -> Params:
+def replace(tree: T, changes: Mapping[str, Any]) -> T:
     """A tree with some leaves exchanged.
 
     Parameters
     ----------
-    tree : dict
+    tree : tree
         A tree.
     changes : mapping of str to leaf
         The new leaf for each path; or a tree of them, such as `select` returns.
 
     Returns
     -------
-    dict
+    tree
 
     Raises
     ------
@@ -500,23 +590,19 @@ def replace(tree: Params, changes: Mapping[str, Any]) -> Params:
     >>> tree.replace({"conv1": {"weight": 1, "bias": 2}}, {"conv1/bias": 0})
     {'conv1': {'weight': 1, 'bias': 0}}
     """
-    new = {}
-    for key, value in changes.items():
-        inner = leaves({key: value}) if isinstance(value, dict) else [(key, value)]
-        new.update(dict(inner))
-    known = {path for path, _ in leaves(tree)}
+    new, known = dict(leaves(dict(changes))), {path for path, _ in leaves(tree)}
     for path in new:
         if path not in known:
             refuse("tree", f"`changes` must name leaves of the tree, got {path!r}")
     return map_with_path(lambda path, leaf: new.get(path, leaf), tree)
 
 
-def flatten(tree: Params) -> Array:
+def flatten(tree: Any) -> Array:
     """All leaves as one vector, in sorted order of their paths.
 
     Parameters
     ----------
-    tree : dict
+    tree : tree
         A tree of arrays.
 
     Returns
@@ -534,19 +620,19 @@ def flatten(tree: Params) -> Array:
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def unflatten(vector: Array, like: Params) -> Params:
+def unflatten(vector: Array, like: T) -> T:
     """Cut one vector into a tree, the inverse of `flatten`.
 
     Parameters
     ----------
     vector : ndarray, ``(count(like),)``
         The values.
-    like : dict
+    like : tree
         A tree with the paths, shapes and dtypes wanted.
 
     Returns
     -------
-    dict
+    tree
 
     Raises
     ------
@@ -563,13 +649,15 @@ def unflatten(vector: Array, like: Params) -> Params:
     array("unflatten", vector, "vector")
     if np.shape(vector) != (count(like),):
         refuse("tree", f"`vector` must have shape ({count(like)},), got {np.shape(vector)}")
-    cut: dict[str, Array] = {}
-    start = 0
-    for path, leaf in leaves(like):
-        stop = start + np.size(leaf)
-        cut[path] = vector[start:stop].reshape(np.shape(leaf)).astype(leaf.dtype)
-        start = stop
-    return map_with_path(lambda path, leaf: cut[path], like)
+    start, ends = 0, {}
+    for keys, leaf in _paired(like):
+        ends[keys] = start = start + np.size(leaf)
+    whole: dict[str, T] = {}
+    for keys, names, (inside,), (out,) in _walk([whole], like):
+        for name in names:
+            leaf, end = inside[name], ends[(*keys, name)]
+            out[name] = vector[end - leaf.size : end].reshape(leaf.shape).astype(leaf.dtype)
+    return whole[""]
 
 
 def is_statistic(path: str) -> bool:

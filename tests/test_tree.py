@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,16 +11,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from funcnn import numerics, tree
-from funcnn.types import Array, Params
+from funcnn.types import Array
 
-Tree = Params
-_names = st.text("abz_1", min_size=1, max_size=3)
+Tree = Any
+_X = np.zeros(2)
+
+
+class Pair(NamedTuple):
+    x: Any
+    y: Any
+
+
+_names = st.text("abz_", min_size=1, max_size=3)
 _arrays = st.lists(st.integers(0, 3), max_size=3).map(
     lambda shape: np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
 )
 trees: st.SearchStrategy[Tree] = st.recursive(
-    st.dictionaries(_names, _arrays, max_size=3),
-    lambda inner: st.dictionaries(_names, inner | _arrays, max_size=3),
+    _arrays,
+    lambda inner: (
+        st.dictionaries(_names, inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.builds(Pair, inner, inner)
+    ),
     max_leaves=8,
 )
 
@@ -46,12 +58,15 @@ def test_leaves_are_sorted_and_do_not_depend_on_the_order_of_filling(params: Tre
     def turned(node: Any) -> Any:
         if isinstance(node, dict):
             return {key: turned(node[key]) for key in reversed(list(node))}
-        return node
+        if isinstance(node, Pair):
+            return Pair(turned(node.x), turned(node.y))
+        return tuple(map(turned, node)) if isinstance(node, tuple) else node
 
     paths = [path for path, _ in tree.leaves(params)]
     assert len(set(paths)) == len(paths)
     assert paths == [path for path, _ in tree.leaves(turned(params))]
-    assert [path.split("/") for path in paths] == sorted(path.split("/") for path in paths)
+    places = [[(len(key), key) if key.isdigit() else (0, key) for key in p.split("/")] for p in paths]
+    assert places == sorted(places)
     assert tree.equal(params, turned(params))
 
 
@@ -63,6 +78,9 @@ def test_map_makes_a_new_tree_of_the_same_paths(params: Tree) -> None:
     assert tree.equal(doubled, tree.add(params, params))
     assert tree.equal(doubled, tree.scale(params, 2.0))
     assert tree.equal(tree.map_with_path(lambda path, leaf: 2 * leaf, params), doubled)
+    same, paths = tree.map_several(lambda path, leaf: (leaf, path), 2, params)
+    assert tree.equal(same, params)
+    assert tree.leaves(paths) == [(path, path) for path, _ in tree.leaves(params)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -81,6 +99,64 @@ def test_map_over_several() -> None:
     assert found == {"x": {"y": 7}}
     assert tree.map(lambda leaf: leaf, {}) == {}
     assert tree.leaves({}) == []
+
+
+def test_a_tree_may_be_an_array_a_tuple_a_named_tuple_or_a_dict() -> None:
+    x, y, mask = np.ones((2, 3)), np.zeros(2), np.array([True, False])
+    assert tree.map(np.ndim, x) == 2
+    assert tree.leaves(x) == [("", x)]
+    whole = (Pair(x, {"y": y}), (), mask)
+    assert [path for path, _ in tree.leaves(whole)] == ["0/0", "0/1/y", "2"]
+    halves = tree.map(lambda leaf: leaf[:1], whole)
+    assert isinstance(halves[0], Pair)
+    assert halves[0].x.shape == (1, 3)
+    assert halves[1] == ()
+    joined = tree.map(lambda *parts: np.concatenate(parts), whole, whole)
+    assert joined[0].y["y"].shape == (4,)
+    assert tree.select(whole, "*y")["0"]["1"]["y"] is y
+    assert tree.equal(tree.replace(whole, tree.select(whole, "0/*")), whole)
+    assert tree.flatten(whole[0]).shape == (8,)
+    many = tuple(np.full(1, place) for place in range(12))
+    assert tree.flatten(many).tolist() == list(range(12))  # place 10 after 9, not after 1
+
+
+def test_trees_of_another_form_are_not_equal() -> None:
+    x = np.ones(2)
+    assert not tree.equal((x,), {"0": x})
+    assert not tree.equal((x,), x)
+    assert not tree.equal({"a": {}}, {})
+    assert not tree.equal({"a/b": x}, {"a": {"b": x}})
+    assert not tree.allclose((x, x), (x,))
+    assert tree.equal({"a/b": x, "a": {"b": 2 * x}}, {"a": {"b": 2 * x}, "a/b": x})
+    both = {"a/b": x, "a": {"b": 2 * x}}
+    assert tree.equal(tree.unflatten(tree.flatten(both), both), both)
+
+
+def _deep(levels: int, leaf: Array) -> Tree:
+    node: Tree = leaf
+    for level in range(levels):
+        node = (node,) if level % 2 else {"a": node, "b": leaf}
+    return node
+
+
+def test_a_tree_may_be_deeper_than_the_stack() -> None:
+    params, other = _deep(1_500, _X), _deep(1_500, np.zeros(3))
+    assert tree.count(params) == 2 * 751
+    assert tree.norm(tree.add(params, params)) == 0
+    assert len(tree.leaves(tree.select(params, "*b"))) == 750
+    assert tree.equal(tree.unflatten(tree.flatten(params), params), params)
+    assert tree.equal(tree.replace(params, {"b" if isinstance(params, dict) else "0/b": _X}), params)
+    assert not tree.equal(params, other)
+    with pytest.raises(ValueError, match="trees must match at '0/a/0") as caught:
+        tree.add(params, _deep(1_498, _X))
+    assert len(str(caught.value)) < 300
+
+
+def test_a_tree_that_holds_itself_is_refused() -> None:
+    loop: dict[str, Any] = {"x": _X}
+    loop["loop"] = (loop, loop)
+    with pytest.raises(ValueError, match="at most 2000 levels: does it hold itself"):
+        tree.leaves(loop)
 
 
 def test_reduce_goes_from_the_first_path_to_the_last() -> None:
@@ -151,11 +227,6 @@ def test_statistics_are_known_by_their_name(path: str, is_one: bool) -> None:
     assert tree.is_statistic(path) is is_one
 
 
-_X = np.zeros(2)
-_map: Any = tree.map
-_map_with_path: Any = tree.map_with_path
-
-
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -163,6 +234,11 @@ _map_with_path: Any = tree.map_with_path
             lambda: tree.map(np.add, {"a": {"w": _X}}, {"a": {"v": _X}}),
             ValueError,
             "tree: trees must match at 'a': only one has v, w",
+        ),
+        (
+            lambda: tree.replace((_X, _X), {"2": _X}),
+            ValueError,
+            "tree: `changes` must name leaves of the tree, got '2'",
         ),
         (lambda: tree.add({"a": _X}, {}), ValueError, "tree: trees must match: only one has a"),
         (
@@ -175,11 +251,30 @@ _map_with_path: Any = tree.map_with_path
             ValueError,
             "tree: trees must match at 'a': a leaf here, a dict there",
         ),
-        (lambda: _map(abs, [_X]), TypeError, "tree: a tree must be a dict, got list"),
         (
-            lambda: _map_with_path(lambda path, leaf: leaf, _X),
+            lambda: tree.add({"a": (_X, _X)}, {"a": (_X,)}),
+            ValueError,
+            "tree: trees must match at 'a': 2 things here, 1 there",
+        ),
+        (
+            lambda: tree.add((_X, (_X,)), (_X, {"0": _X})),
+            ValueError,
+            "tree: trees must match at '1': a tuple here, a dict there",
+        ),
+        (
+            lambda: tree.map(np.add, _X, (_X,)),
+            ValueError,
+            "tree: trees must match: a leaf here, a tuple there",
+        ),
+        (
+            lambda: tree.leaves({"a": {1: _X}}),
             TypeError,
-            "tree: a tree must be a dict, got ndarray",
+            "tree: keys must be strings, got 1 at 'a'",
+        ),
+        (
+            lambda: tree.add({"a": {}}, {"a": {str(i): _X for i in range(9)}}),
+            ValueError,
+            "tree: trees must match at 'a': only one has 0, 1, 2, 3, ...",
         ),
         (
             lambda: tree.replace({"a": {"w": _X}}, {"a/v": _X}),
