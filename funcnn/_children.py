@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from funcnn import _checks, random
+from funcnn import _checks, checks, random
 from funcnn.types import Cache, Key, Layer, Params, Shape, Spec
 
 Child = tuple[str, Layer[Any, Any]]
@@ -30,7 +30,7 @@ def name_children(who: str, layers: tuple[Any, ...]) -> list[Child]:
         name = spec.name or f"{spec.kind}{seen[spec.kind]}"
         if any(name == other for other, _ in children):
             _checks.refuse(who, f"children must have different names, got {name!r} twice")
-        children.append((name, layer))
+        children.append((name, checks.bare(layer)))
     return children
 
 

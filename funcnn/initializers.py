@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from funcnn import _checks, random
+from funcnn import _checks, checks, random
 from funcnn.types import Array, Key
 
 if TYPE_CHECKING:
@@ -129,6 +129,10 @@ class Initializer(NamedTuple):
 
     def __repr__(self) -> str:
         return self.shown or f"{self.draw.__name__}({', '.join(map(repr, self.options))})"
+
+
+INITIALIZER = checks.Instance(Initializer, "an Initializer")
+"""What a constructor declares of an option that takes an initializer."""
 
 
 def initializer(who: str, name: str, value: object) -> Initializer:

@@ -97,6 +97,10 @@ class Key(NamedTuple):
     low: int
 
 
+def _undeclared(*args: Any, **options: Any) -> Any:
+    raise TypeError("a layer without a `Spec` can be neither printed, pickled nor built again")
+
+
 class Spec(NamedTuple):
     """What a layer, loss or optimizer is, as data: the call that builds it.
 
@@ -120,7 +124,7 @@ class Spec(NamedTuple):
     'conv'
     """
 
-    build: Callable[..., Any]
+    build: Callable[..., Any] = _undeclared
     args: tuple[Any, ...] = ()
     options: Mapping[str, Any] = MappingProxyType({})
     children: tuple[Spec, ...] = ()
@@ -252,8 +256,9 @@ class Layer(NamedTuple, Generic[X, Y]):
     vjp : Vjp
         ``(cache, dout) -> (dparams, dx)``, with ``dparams`` the same tree as ``params``. For an
         integer or boolean input, ``dx`` is zeros of its shape.
-    spec : Spec
-        What the layer is: it prints, pickles and rebuilds it.
+    spec : Spec, optional
+        What the layer is: it prints, pickles and rebuilds it. A constructor that declares its
+        options (`funcnn.checks.declared`) leaves it out.
     params_vjp : ParamsVjp, optional
         ``(cache, dout) -> dparams`` without the cost of ``dx``; where it is None, `vjp` serves.
 
@@ -269,7 +274,7 @@ class Layer(NamedTuple, Generic[X, Y]):
     init: Init
     apply: Apply[X, Y]
     vjp: Vjp[X, Y]
-    spec: Spec
+    spec: Spec = Spec()
     params_vjp: ParamsVjp[Y] | None = None
 
     def __repr__(self) -> str:
@@ -358,7 +363,7 @@ class Loss(NamedTuple):
 
     apply: Callable[[Any, Any], tuple[Any, Cache]]
     vjp: Callable[[Cache], Any]
-    spec: Spec
+    spec: Spec = Spec()
     weight: Callable[[Any], float] | None = None
 
     def __repr__(self) -> str:

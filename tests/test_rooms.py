@@ -16,6 +16,7 @@ FILES = sorted(path for path in ROOT.rglob("*.py"))
 
 FLOORS = (
     {"types", "_lazy"},
+    {"checks"},
     {"_checks"},
     {"numerics"},
     {"tree", "random"},

@@ -120,11 +120,13 @@ def _bytes(x: Any) -> Any:
 def names_its_layer(error: Exception, spec: Spec) -> bool:
     """Whether a refusal begins ``kind: ...``, or, inside a network, ``path/of/kind1: ...``."""
     path, colon, text = str(error).partition(": ")
-    known = _names(spec)
+    known, *parts = _names(spec), *path.split("/")
+    if isinstance(error, Refusal) and error.path:
+        known = {*known, *parts[:-1]}  # a combinator may have its own names, such as "forward"
     if isinstance(error, Refusal) and error.who in known:
-        known = {*known, *error.path}  # a combinator may have its own names, such as "forward"
+        known = {*known, *error.path}
     return bool(colon and text) and all(
-        part in known or re.sub(r"\d+$", "", part) in known for part in path.split("/")
+        part in known or re.sub(r"\d+$", "", part) in known for part in parts
     )
 
 

@@ -1,0 +1,148 @@
+"""The device that turns a constructor's call into its `Spec`, and names who refuses.
+
+A constructor declares the constraints of its parameters and returns plain functions. At each call,
+`declared` checks the arguments, calls the constructor with them, and completes what it returns: with
+the `Spec` of the call, and with the constructor's name in every refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache, wraps
+from inspect import Parameter, Signature, signature
+from types import FunctionType
+from typing import Any, ParamSpec, TypeVar
+
+from funcnn.checks.options import Constraint, Layers
+from funcnn.checks.refusals import Refusal, refuse_type
+from funcnn.types import Layer, Spec, Trait
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_DECLARATIONS = "__funcnn_declaration__"
+_BARE = "__funcnn_bare__"
+
+
+def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Declare the constraints of a constructor's parameters, each by its name, and its traits.
+
+    The constructor returns a `Layer`, `Loss` or `Optimizer` without a spec; a trait that depends on
+    options, it gives itself: ``Layer(init, apply, vjp, Spec(traits=...))``. In the `Spec`, parameters
+    without a default become arguments, layers become children, and all others options.
+    """
+
+    def declare(constructor: Callable[P, R]) -> Callable[P, R]:
+        who = constructor.__name__
+
+        @wraps(constructor)
+        def construct(*args: Any, **given: Any) -> Any:
+            try:
+                found = _bind(constructor, args, given)
+                for name, value in found.items():
+                    found[name] = constraints[name].check(name, value)
+                made: Any = constructor(*_in_place(constructor, found), **_by_name(constructor, found))
+            except Refusal as refusal:
+                raise refusal.by(who)
+            spec = _spec(construct, constructor, found, constraints)
+            own: Spec = made.spec
+            spec = spec._replace(
+                children=own.children or spec.children, traits=own.traits | frozenset(traits)
+            )
+            guarded = {
+                field: named(part, who)
+                for field, part in zip(made._fields, made, strict=True)
+                if isinstance(part, FunctionType) and not hasattr(part, _BARE)
+            }
+            return made._replace(spec=spec, **guarded)
+
+        setattr(construct, _DECLARATIONS, constraints)
+        return construct
+
+    return declare
+
+
+def declaration(constructor: object) -> Mapping[str, Constraint]:
+    """The constraints that a constructor was declared with; none if it was not."""
+    found: Mapping[str, Constraint] = getattr(constructor, _DECLARATIONS, {})
+    return found
+
+
+def named(function: Callable[P, R], who: str = "") -> Callable[P, R]:
+    """The same function, whose refusals say that it refuses, or `who` does."""
+    name = who or function.__name__
+
+    @wraps(function)
+    def call(*args: P.args, **given: P.kwargs) -> R:
+        try:
+            return function(*args, **given)
+        except Refusal as refusal:
+            raise refusal.by(name)
+
+    setattr(call, _BARE, function)
+    return call
+
+
+def bare(layer: Layer[Any, Any]) -> Layer[Any, Any]:
+    """A layer whose refusals name nobody, for a combinator that names its children itself."""
+    return layer._replace(
+        **{
+            field: getattr(part, _BARE)
+            for field, part in zip(layer._fields, layer, strict=True)
+            if hasattr(part, _BARE)
+        }
+    )
+
+
+@cache
+def _signature(constructor: Callable[..., Any]) -> Signature:
+    return signature(constructor)
+
+
+def _bind(constructor: Callable[..., Any], args: Any, given: Any) -> dict[str, Any]:
+    """Each parameter's value."""
+    try:
+        bound = _signature(constructor).bind(*args, **given)
+    except TypeError as error:
+        refuse_type(f"the arguments must fit {constructor.__name__}(...): {error}")
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def _in_place(constructor: Callable[..., Any], found: Mapping[str, Any]) -> list[Any]:
+    args: list[Any] = []
+    for name, parameter in _signature(constructor).parameters.items():
+        if parameter.kind is Parameter.VAR_POSITIONAL:
+            args += found[name]
+        elif parameter.kind is not Parameter.KEYWORD_ONLY:
+            args.append(found[name])
+    return args
+
+
+def _by_name(constructor: Callable[..., Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = _signature(constructor).parameters
+    return {n: found[n] for n, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
+
+
+def _spec(
+    construct: Callable[..., Any],
+    constructor: Callable[..., Any],
+    found: Mapping[str, Any],
+    constraints: Mapping[str, Constraint],
+) -> Spec:
+    """The call as data."""
+    args: list[Any] = []
+    options: dict[str, Any] = {}
+    children: list[Spec] = []
+    for name, parameter in _signature(constructor).parameters.items():
+        value = found[name]
+        several = parameter.kind is Parameter.VAR_POSITIONAL
+        if isinstance(constraints[name], Layers):
+            children += [layer.spec for layer in (value if several else (value,))]
+        elif several:
+            args += value
+        elif parameter.default is Parameter.empty:
+            args.append(value)
+        else:
+            options[name] = value
+    return Spec(construct, tuple(args), options, tuple(children))

@@ -1,0 +1,204 @@
+"""Constraints on options, as data: each checks a value, and names values that it refuses.
+
+`Constraint.check` gives back the value as the library keeps it: NumPy's numbers become Python's.
+`Constraint.wrong` lists values that must be refused, from which tests of every constructor follow.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from types import FunctionType
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from funcnn.checks.refusals import refuse, refuse_type, shown
+from funcnn.types import Layer
+
+
+class Constraint(Protocol):
+    """What a value must be."""
+
+    def check(self, name: str, value: Any, /) -> Any:
+        """The value as it is kept; a refusal of anything else."""
+        ...
+
+    def wrong(self) -> tuple[object, ...]:
+        """Some values that are refused."""
+        ...
+
+
+class Integer(NamedTuple):
+    """An int (never a bool), at least `minimum`."""
+
+    minimum: int | None = None
+
+    def check(self, name: str, value: Any, /) -> int:
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+            refuse_type(f"`{name}` must be an int, got {shown(value)}")
+        if self.minimum is not None and value < self.minimum:
+            refuse(f"`{name}` must be at least {self.minimum}, got {shown(value)}")
+        return int(value)
+
+    def wrong(self) -> tuple[object, ...]:
+        low = () if self.minimum is None else (self.minimum - 1, np.int64(self.minimum - 1))
+        return (1.5, True, "3", None, np.ones(2), *low)
+
+
+class Integers(NamedTuple):
+    """One int for each of `axes` axes; a single int stands for all of them."""
+
+    axes: int
+    minimum: int = 0
+
+    def check(self, name: str, value: Any, /) -> tuple[int, ...]:
+        if isinstance(value, list):  # a spec that holds it would change with it
+            text = f"`{name}` must be an int or a tuple of {self.axes}, got {shown(value)}"
+            refuse_type(f"{text}: write {shown(tuple(value))}")
+        one = Integer(self.minimum)
+        if not isinstance(value, tuple):
+            return (one.check(name, value),) * self.axes
+        if len(value) != self.axes:
+            refuse(f"`{name}` must be an int or {self.axes} of them, got {shown(value)}")
+        return tuple(one.check(name, part) for part in value)
+
+    def wrong(self) -> tuple[object, ...]:
+        several = ((2,) * (self.axes + 1), [2] * self.axes, (2.5,) * self.axes)
+        return (*Integer(self.minimum).wrong(), *several)
+
+
+class Number(NamedTuple):
+    """A finite real number within bounds (`above` and `below` are exclusive)."""
+
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+    below: float | None = None
+
+    def check(self, name: str, value: Any, /) -> float:
+        if isinstance(value, (bool, np.bool_)) or not isinstance(
+            value, (int, float, np.integer, np.floating)
+        ):
+            refuse_type(f"`{name}` must be a number, got {shown(value)}")
+        try:
+            real = float(value)
+        except OverflowError:
+            refuse(f"`{name}` must be finite, got {shown(value)}")
+        bounds = (
+            (self.minimum, operator.ge, "at least"),
+            (self.above, operator.gt, "above"),
+            (self.maximum, operator.le, "at most"),
+            (self.below, operator.lt, "below"),
+        )
+        for bound, holds, word in bounds:
+            if bound is not None and not holds(real, bound):
+                refuse(f"`{name}` must be {word} {bound}, got {shown(value)}")
+        if not math.isfinite(real):
+            refuse(f"`{name}` must be finite, got {shown(value)}")
+        return real
+
+    def wrong(self) -> tuple[object, ...]:
+        beyond = {self.above, self.below} - {None}
+        beyond |= set() if self.minimum is None else {self.minimum - 1}
+        beyond |= set() if self.maximum is None else {self.maximum + 1}
+        return (math.nan, math.inf, -math.inf, True, "0.5", None, np.ones(2), 10**400, *beyond)
+
+
+class Choice:
+    """One of a few words."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def check(self, name: str, value: Any, /) -> str:
+        if not isinstance(value, str) or value not in self.words:
+            words = ", ".join(map(repr, self.words))
+            refuse(f"`{name}` must be one of {words}, got {shown(value)}")
+        return str(value)
+
+    def wrong(self) -> tuple[object, ...]:
+        return ("nonsense", "", 1, None, True, self.words[0].upper() + " ")
+
+
+class Flag(NamedTuple):
+    """True or False, nothing that merely looks like it."""
+
+    def check(self, name: str, value: Any, /) -> bool:
+        if not isinstance(value, (bool, np.bool_)):
+            refuse_type(f"`{name}` must be True or False, got {shown(value)}")
+        return bool(value)
+
+    def wrong(self) -> tuple[object, ...]:
+        return (1, 0, "yes", None, np.ones(2))
+
+
+class Instance(NamedTuple):
+    """A thing of some kind, described by `words`, and not the function that makes one."""
+
+    kind: type | tuple[type, ...]
+    words: str
+
+    def check(self, name: str, value: Any, /) -> Any:
+        if not isinstance(value, self.kind):
+            hint = f": write {value.__name__}()" if isinstance(value, FunctionType) else ""
+            refuse_type(f"`{name}` must be {self.words}, got {shown(value)}{hint}")
+        return value
+
+    def wrong(self) -> tuple[object, ...]:
+        def maker() -> None: ...
+
+        return (object(), maker)
+
+
+class Layers(NamedTuple):
+    """Layers, the children of what is built; never the functions that make them."""
+
+    def check(self, name: str, value: Any, /) -> Any:
+        for layer in value if isinstance(value, tuple) and not isinstance(value, Layer) else (value,):
+            if not isinstance(layer, Layer):
+                hint = f": write {layer.__name__}()" if callable(layer) else ""
+                if type(layer) in (list, tuple):
+                    hint = ": write a star in front of it"
+                refuse_type(f"every child must be a layer, got {shown(layer)}{hint}")
+        return value
+
+    def wrong(self) -> tuple[object, ...]:
+        def maker() -> None: ...
+
+        return (1, None, maker)
+
+
+class Optional(NamedTuple):
+    """None, or what another constraint says."""
+
+    inner: Constraint
+
+    def check(self, name: str, value: Any, /) -> Any:
+        return None if value is None else self.inner.check(name, value)
+
+    def wrong(self) -> tuple[object, ...]:
+        return tuple(value for value in self.inner.wrong() if value is not None)
+
+
+class Either(NamedTuple):
+    """A word out of some, or, for anything else than a str, what another constraint says."""
+
+    words: Choice
+    other: Constraint
+
+    def check(self, name: str, value: Any, /) -> Any:
+        return (self.words if isinstance(value, str) else self.other).check(name, value)
+
+    def wrong(self) -> tuple[object, ...]:
+        return ("nonsense", *(value for value in self.other.wrong() if not isinstance(value, str)))
+
+
+class Whatever(NamedTuple):
+    """Anything: the constructor checks it itself, as it takes more than a value to tell."""
+
+    def check(self, name: str, value: Any, /) -> Any:
+        return value
+
+    def wrong(self) -> tuple[object, ...]:
+        return ()

@@ -1,0 +1,63 @@
+"""What a refusal is, and how a value is shown in one."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import numpy as np
+
+
+class Refusal(Exception):
+    """What every refusal is, beside a `ValueError` or a `TypeError`: who refuses, where, and why.
+
+    `who` is empty until somebody on the way out knows it; `path` leads to a layer inside a network.
+    """
+
+    def __init__(self, text: str, who: str = "", path: tuple[str, ...] = ()) -> None:
+        super().__init__(text, who, path)
+        self.text, self.who, self.path = text, who, path
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, ["/".join(self.path) or self.who, self.text]))
+
+    def by(self, who: str) -> Refusal:
+        """The same refusal; `who` refuses if nobody is named yet."""
+        if not self.who:
+            self.who = who
+            self.args = (self.text, self.who, self.path)
+        return self
+
+    def inside(self, name: str) -> Refusal:
+        """The same refusal, seen from the network that calls its child `name`."""
+        self.path = (name, *self.path)
+        self.args = (self.text, self.who, self.path)
+        return self
+
+
+class RefusedValue(Refusal, ValueError):
+    """A value or a shape that cannot be."""
+
+
+class RefusedType(Refusal, TypeError):
+    """A thing of the wrong kind."""
+
+
+def refuse(text: str, who: str = "") -> NoReturn:
+    """Refuse a value or a shape."""
+    raise RefusedValue(text, who)
+
+
+def refuse_type(text: str, who: str = "") -> NoReturn:
+    """Refuse a thing of the wrong kind."""
+    raise RefusedType(text, who)
+
+
+def shown(value: object) -> str:
+    """A value on one line of a message."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return f"an array of shape {value.shape}"
+    try:
+        text = repr(value.item() if isinstance(value, np.generic) else value)
+    except Exception:  # an integer of too many digits, or somebody's own `__repr__`
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 100 and "\n" not in text else f"a {type(value).__name__}"
