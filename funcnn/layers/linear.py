@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from funcnn import _checks, random
+from funcnn import checks, random
 from funcnn._kernels import linear
-from funcnn.initializers import Initializer, initializer, lecun_normal, variance_scaling, zeros
-from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, Vector
+from funcnn.checks import Flag, Integer, Shapes, declared
+from funcnn.initializers import INITIALIZER, Initializer, lecun_normal, variance_scaling, zeros
+from funcnn.types import Cache, Key, Layer, Params, Shape, Vector
 
 __all__ = ["bilinear", "dense"]
 
@@ -17,6 +18,7 @@ _LECUN = lecun_normal()
 _ZEROS = zeros()
 
 
+@declared(out_features=Integer(1), bias=Flag(), weight_init=INITIALIZER, bias_init=INITIALIZER)
 def dense(
     out_features: int,
     *,
@@ -61,46 +63,38 @@ def dense(
     >>> out.shape == out_shape == (2, 3)
     True
     """
-    out_features = _checks.integer("dense", "out_features", out_features, 1)
-    bias = _checks.boolean("dense", "bias", bias)
-    weight_init = initializer("dense", "weight_init", weight_init)
-    bias_init = initializer("dense", "bias_init", bias_init)
-    shapes: dict[str, tuple[int | None, ...]] = {"weight": (out_features, None)}
-    if bias:
-        shapes["bias"] = (out_features,)
+    shapes: Shapes = {"weight": (out_features, None)} | ({"bias": (out_features,)} if bias else {})
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        batch, features = _checks.shape("dense", shape, "N, F")
-        weight_key, bias_key = random.split(_checks.key("dense", key))
+        batch, features = checks.shape(shape, "N, F")
+        weight_key, bias_key = random.split(checks.key(key))
         params = {"weight": weight_init(weight_key, (out_features, features))}
         if bias:
             params["bias"] = bias_init(bias_key, (out_features,))
         return (batch, out_features), params
 
     def apply(params: Params, x: Vector, *, key: Key | None = None) -> tuple[Vector, Cache]:
-        _checks.leaves("dense", params, shapes)
+        checks.inputs(params, shapes, x, "N, F")
         weight = params["weight"]
-        _checks.ranked("dense", x, "N, F")
-        _checks.sized("dense", x, 1, weight.shape[1], "features")
-        _checks.same_dtype("dense", x, weight)
+        checks.sized(x, 1, weight.shape[1], "features")
         return linear.affine(x, weight, params.get("bias")), {"x": x, "weight": weight}
 
     def vjp(cache: Cache, dout: Vector) -> tuple[Params, Vector]:
         x, weight = cache["x"], cache["weight"]
-        _checks.gradient("dense", dout, (x.shape[0], out_features), x.dtype)
+        checks.gradient(dout, (x.shape[0], out_features), x.dtype)
         dweight, dbias, dx = linear.affine_vjp(x, weight, dout)
         return {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}, dx
 
     def params_vjp(cache: Cache, dout: Vector) -> Params:
         x, weight = cache["x"], cache["weight"]
-        _checks.gradient("dense", dout, (x.shape[0], out_features), x.dtype)
+        checks.gradient(dout, (x.shape[0], out_features), x.dtype)
         dweight, dbias = linear.affine_gradients(x, weight, dout)
         return {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}
 
-    options = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
-    return Layer(init, apply, vjp, Spec(dense, (out_features,), options), params_vjp)
+    return Layer(init, apply, vjp, params_vjp=params_vjp)
 
 
+@declared(out_features=Integer(1), bias=Flag(), weight_init=INITIALIZER, bias_init=INITIALIZER)
 def bilinear(
     out_features: int,
     *,
@@ -146,45 +140,38 @@ def bilinear(
     >>> layer.apply(params, x)[0].shape == out_shape == (2, 3)
     True
     """
-    out_features = _checks.integer("bilinear", "out_features", out_features, 1)
-    bias = _checks.boolean("bilinear", "bias", bias)
-    weight_init = initializer("bilinear", "weight_init", weight_init)
-    bias_init = initializer("bilinear", "bias_init", bias_init)
+    shapes: Shapes = {"weight": (out_features, None, None)}
+    shapes |= {"bias": (out_features,)} if bias else {}
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        first, second = _checks.together("bilinear", shape, "x1, x2", "shape")
-        batch, left = _checks.shape("bilinear", first, "N, F")
-        right = _checks.shape("bilinear", second, "N, F")[1]
-        _checks.exact_shape("bilinear", second, (batch, right), "x2")
-        weight_key, bias_key = random.split(_checks.key("bilinear", key))
+        first, second = checks.together(shape, "x1, x2", "shape")
+        batch, left = checks.shape(first, "N, F")
+        right = checks.shape(second, "N, F")[1]
+        checks.exact_shape(second, (batch, right), "x2")
+        weight_key, bias_key = random.split(checks.key(key))
         params = {"weight": weight_init(weight_key, (out_features, left, right))}
         if bias:
             params["bias"] = bias_init(bias_key, (out_features,))
         return (batch, out_features), params
 
-    shapes: dict[str, tuple[int | None, ...]] = {"weight": (out_features, None, None)}
-    if bias:
-        shapes["bias"] = (out_features,)
-
     def apply(
         params: Params, x: tuple[Vector, Vector], *, key: Key | None = None
     ) -> tuple[Any, Cache]:
-        _checks.leaves("bilinear", params, shapes)
+        checks.leaves(params, shapes)
         weight = params["weight"]
-        x1, x2 = _checks.together("bilinear", x, "x1, x2")
+        x1, x2 = checks.together(x, "x1, x2")
         for name, one, size in (("x1", x1, weight.shape[1]), ("x2", x2, weight.shape[2])):
-            _checks.ranked("bilinear", one, "N, F", name)
-            _checks.sized("bilinear", one, 1, size, "features", name)
-            _checks.same_dtype("bilinear", one, weight, name)
-        _checks.exact_shape("bilinear", x2.shape, (len(x1), x2.shape[1]), "x2")
+            checks.ranked(one, "N, F", name)
+            checks.sized(one, 1, size, "features", name)
+            checks.same_dtype(one, weight, name)
+        checks.exact_shape(x2.shape, (len(x1), x2.shape[1]), "x2")
         out = linear.bilinear(x1, x2, weight, params.get("bias"))
         return out, {"x1": x1, "x2": x2, "weight": weight}
 
     def vjp(cache: Cache, dout: Vector) -> tuple[Params, Any]:
         x1, x2, weight = cache["x1"], cache["x2"], cache["weight"]
-        _checks.gradient("bilinear", dout, (len(x1), out_features), x1.dtype)
+        checks.gradient(dout, (len(x1), out_features), x1.dtype)
         dweight, dbias, *dx = linear.bilinear_gradients(x1, x2, weight, dout)
         return {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}, tuple(dx)
 
-    options = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
-    return Layer(init, apply, vjp, Spec(bilinear, (out_features,), options))
+    return Layer(init, apply, vjp)
