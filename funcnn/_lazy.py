@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import ast
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 
-def lazily(
-    package: str, homes: Mapping[str, str]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The ``__getattr__`` and ``__dir__`` of a package, from its modules and the names in each.
+def lazily(package: str) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """The ``__all__``, ``__getattr__`` and ``__dir__`` of a package.
 
-    A module's name is relative to the package; ``""`` holds the modules that are names themselves.
-    For type checkers the package imports the same names under ``if TYPE_CHECKING``.
+    Its names and their homes stand in one place, its stub ``__init__.pyi``, which type checkers read as
+    well: ``from funcnn.layers.linear import dense as dense``.
     """
-    home = {name: module for module, names in homes.items() for name in names.split()}
+    spec: Any = sys.modules[package].__spec__
+    stub = spec.loader.get_data(f"{spec.origin}i")  # also from inside a zip archive
+    homes = {
+        name.name: str(statement.module)
+        for statement in ast.parse(stub).body
+        if isinstance(statement, ast.ImportFrom)
+        for name in statement.names
+    }
 
     def find(name: str) -> Any:
-        if name not in home:
+        if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        if not home[name]:
+        if homes[name] == package:
             return import_module(f"{package}.{name}")  # which makes it an attribute, too
-        value = getattr(import_module(f"{package}.{home[name]}"), name)
+        value = getattr(import_module(homes[name]), name)
         setattr(sys.modules[package], name, value)
         return value
 
-    return find, lambda: sorted({*vars(sys.modules[package]), *home})
+    return sorted(homes), find, lambda: sorted({*vars(sys.modules[package]), *homes})

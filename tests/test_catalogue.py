@@ -104,9 +104,3 @@ def test_names_in_stax_and_optax_exist(prefix: str, module: str, least: int) -> 
     own = [name for start, name in named if start == prefix]
     assert len(own) >= least
     assert [name for name in own if not _found(library, name)] == []
-
-
-def test_the_package_lists_its_layers_by_family() -> None:
-    listed = dict(re.findall(r"^(\w+)\n((?:    .+\n)+)", layers.__doc__ or "", re.M))
-    found = {family: re.findall(r"\w+", names) for family, names in listed.items()}
-    assert found == {module.__name__.rpartition(".")[2]: module.__all__ for module in FAMILIES}

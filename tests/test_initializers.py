@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn import initializers as start
-from funcnn import random
+from funcnn import initializers as start, random
 from funcnn.initializers import Initializer
 from funcnn.types import Array, Key
 

@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from funcnn._kernels import matrices, products, winograd_convolution
-from funcnn._kernels import scratch as borrowing
+from funcnn._kernels import matrices, products, scratch as borrowing, winograd_convolution
 from funcnn._kernels.columns import col2im, im2col
 from funcnn._kernels.convolution import (
     Operation,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import subprocess
 import sys
 import tarfile
@@ -81,8 +84,45 @@ def test_what_is_shipped() -> None:
     assert (ROOT / "LICENSE").is_file()
     assert PROJECT["project"]["license-files"] == ["LICENSE"]
     assert PROJECT["project"]["version"] == funcnn.__version__
-    other = {path for path in here.rglob("*") if path.suffix not in {".py", ".pyc"} and path.is_file()}
+    known = {".py", ".pyi", ".pyc"}
+    other = {path for path in here.rglob("*") if path.suffix not in known and path.is_file()}
     assert other == {here / "py.typed", here / "data" / "digits_8x8.npz"}
+
+
+PACKAGES = sorted(stub.parent for stub in Path(funcnn.__file__).parent.rglob("__init__.pyi"))
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=[package.name for package in PACKAGES])
+def test_every_name_of_a_stub_is_there(package: Path) -> None:
+    name = ".".join(package.relative_to(Path(funcnn.__file__).parent.parent).parts)
+    module = importlib.import_module(name)
+    assert module.__all__
+    for public in module.__all__:
+        found = getattr(module, public)
+        assert public in dir(module)
+        if inspect.ismodule(found):
+            assert found.__name__ == f"{name}.{public}"
+        else:
+            assert public in sys.modules[_home(package, public)].__all__
+
+
+def _home(package: Path, public: str) -> str:
+    """The module that a stub names as the home of a name."""
+    body = ast.parse((package / "__init__.pyi").read_text()).body
+    found = [n for n in body if isinstance(n, ast.ImportFrom) for a in n.names if a.name == public]
+    return str(found[0].module)
+
+
+def test_every_room_is_an_attribute_of_the_package() -> None:
+    rooms = {path.stem for path in Path(funcnn.__file__).parent.glob("[a-z]*")} - {"py"}
+    program = f"import funcnn; [getattr(funcnn, room) for room in {sorted(rooms)!r}]"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_layers_may_be_imported_from_their_room() -> None:
+    program = "import funcnn.layers.attentions; from funcnn.layers import attention, conv, embedding"
+    program += "; assert callable(attention) and callable(embedding) and callable(conv)"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 @pytest.mark.slow
@@ -108,6 +148,7 @@ build.build_wheel("dist"); build.build_sdist("dist")
     with tarfile.open(next(copy.glob("dist/*.tar.gz"))) as archive:
         packed.append((set(archive.getnames()), f"funcnn-{funcnn.__version__}/"))
     for names, root in packed:
-        assert {f"{root}funcnn/py.typed", f"{root}funcnn/data/digits_8x8.npz"} <= names
+        shipped = {"funcnn/py.typed", "funcnn/__init__.pyi", "funcnn/data/digits_8x8.npz"}
+        assert {root + name for name in shipped} <= names
         assert any(name.endswith("/LICENSE") for name in names)
         assert not [name for name in names if "tests" in name.split("/")]

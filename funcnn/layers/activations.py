@@ -9,8 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from funcnn import _checks, numerics
-from funcnn._kernels import channels
-from funcnn._kernels import softmax as kernels
+from funcnn._kernels import channels, softmax as kernels
 from funcnn.initializers import constant
 from funcnn.types import Array, Cache, Key, Params, Preserving, Shape, Spec
 

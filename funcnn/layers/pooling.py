@@ -7,8 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from funcnn import _checks
-from funcnn._kernels import adaptive_pooling, window_means
-from funcnn._kernels import pooling as kernels
+from funcnn._kernels import adaptive_pooling, pooling as kernels, window_means
 from funcnn._kernels.axes import channels_second, channels_second_shape
 from funcnn._kernels.windows import Window, output_size, overhanging, window
 from funcnn.types import (

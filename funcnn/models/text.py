@@ -7,7 +7,7 @@ from typing import Any
 from funcnn import _checks
 from funcnn.combinators import named, serial, tied
 from funcnn.initializers import normal
-from funcnn.layers.embedding import embedding, learned_positions
+from funcnn.layers.embeddings import embedding, learned_positions
 from funcnn.layers.linear import dense
 from funcnn.layers.normalization import layer_norm
 from funcnn.layers.recurrent import gru, lstm, rnn

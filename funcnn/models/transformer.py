@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 from funcnn import _checks
 from funcnn.combinators import named, residual, serial
 from funcnn.layers.activations import gelu, relu
-from funcnn.layers.attention import cross_attention, multi_head_attention
+from funcnn.layers.attentions import cross_attention, multi_head_attention
 from funcnn.layers.linear import dense
 from funcnn.layers.normalization import layer_norm
 from funcnn.layers.regularization import dropout

@@ -13,6 +13,7 @@ from funcnn import (
     dense,
     flatten,
     identity,
+    initializers as start,
     log_softmax,
     max_pool,
     mean_squared_error,
@@ -26,7 +27,6 @@ from funcnn import (
     softmax,
     softmax_cross_entropy,
 )
-from funcnn import initializers as start
 from funcnn.types import Array, Layer
 from tests.registry import Case, InitializerCase, LossCase
 

@@ -17,6 +17,7 @@ from funcnn import (
     dropout,
     embedding,
     gru,
+    initializers as start,
     keep_context,
     layer_norm,
     learned_positions,
@@ -31,7 +32,6 @@ from funcnn import (
     serial,
     time_distributed,
 )
-from funcnn import initializers as start
 from funcnn.models import transformer_decoder_block, transformer_encoder_block
 from funcnn.types import Array
 from tests.registry import Case

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import _checks, numerics
-from funcnn._kernels import embedding as kernels
-from funcnn._kernels import positions
+from funcnn._kernels import embedding as kernels, positions
 from funcnn.initializers import Initializer, initializer, normal
 from funcnn.types import Cache, Key, Layer, Params, Sequence, Shape, Spec, Tokens
 

@@ -8,8 +8,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 import numpy as np
 
 from funcnn import _checks, random
-from funcnn._kernels import attention as kernels
-from funcnn._kernels import linear, positions
+from funcnn._kernels import attention as kernels, linear, positions
 from funcnn.initializers import Initializer, glorot_uniform, initializer, zeros
 from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, Spec, Trait
 
