@@ -34,8 +34,8 @@ from funcnn import (
 )
 from funcnn.combinators import statistics
 from funcnn.numerics import _threads
-from funcnn.numerics._blas import single_blas_thread
-from funcnn.numerics._threads import _team, run_tasks, team
+from funcnn.numerics._blas import on_one_blas_thread
+from funcnn.numerics._threads import _team, in_team, run_tasks
 from funcnn.training.gradients import shards
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait
 
@@ -378,22 +378,24 @@ def test_the_last_thread_to_leave_gives_blas_its_threads_back() -> None:
     left = threading.Event()
 
     def other() -> None:
-        with single_blas_thread:
-            entered.wait(30)
-            left.wait(30)
+        entered.wait(30)
+        left.wait(30)
 
     entered = threading.Barrier(2)
     with threadpool_limits(2):
         before = _threads_of_blas()
-        thread = threading.Thread(target=other)
-        with single_blas_thread:
+        thread = threading.Thread(target=on_one_blas_thread, args=(other,))
+
+        def both() -> None:
             thread.start()
             entered.wait(30)
+
+        on_one_blas_thread(both)
         left.set()
         thread.join()
         assert _threads_of_blas() == before
     with threadpool_limits(1):  # and whoever comes next may set them
-        assert set(_threads_of_blas()) == {1}
+        assert set(_threads_of_blas()) <= {1}
 
 
 def test_tasks_come_back_in_order() -> None:
@@ -414,9 +416,8 @@ def test_a_task_has_no_team_of_its_own() -> None:
         meeting.wait()  # both at once
         return _team.get()
 
-    with team(2):
-        assert _threads.share(task, 2) == [1, 1]
-        assert _team.get() == 2
+    assert in_team(2, lambda: (_threads.share(task, 2), _team.get())) == ([1, 1], 2)
+    assert _team.get() == 1
 
 
 def test_after_an_error_the_rest_is_not_begun() -> None:
@@ -507,18 +508,25 @@ def test_a_process_forked_during_a_step_of_another_thread_gets_its_threads_back(
     entered, leave = threading.Event(), threading.Event()
 
     def other() -> None:
-        with single_blas_thread:
-            entered.set()
-            leave.wait(30)
+        entered.set()
+        leave.wait(30)
+
+    def fork_here() -> int:
+        child = os.fork()
+        if child == 0:
+            if inside and set(_threads_of_blas()) - {1}:
+                os._exit(1)
+            if not inside:
+                os._exit(_seen_in_child(before))
+        return child
 
     def fork() -> int:
-        thread = threading.Thread(target=other)
+        thread = threading.Thread(target=on_one_blas_thread, args=(other,))
         thread.start()
         assert entered.wait(30)
-        with single_blas_thread if inside else nullcontext():
-            child = os.fork()
-            if child == 0:
-                os._exit(_seen_in_child(before, inside))
+        child = on_one_blas_thread(fork_here) if inside else fork_here()
+        if child == 0:
+            os._exit(_seen_in_child(before))
         leave.set()
         thread.join()
         return _exit_code(child)
@@ -529,18 +537,13 @@ def test_a_process_forked_during_a_step_of_another_thread_gets_its_threads_back(
         assert _threads_of_blas() == before
 
 
-def _seen_in_child(before: list[int], inside: bool) -> int:
-    """0 if all is well in a child forked outside or inside of the context."""
+def _seen_in_child(before: list[int]) -> int:
+    """0 if all is well in a child, outside of whatever was going on."""
     try:
-        if inside:
-            if set(_threads_of_blas()) != {1}:
-                return 1
-            single_blas_thread.__exit__(None, None, None)
         if _threads_of_blas() != before:
             return 2
-        with single_blas_thread:
-            if set(_threads_of_blas()) != {1}:
-                return 3
+        if set(on_one_blas_thread(_threads_of_blas)) - {1}:
+            return 3
         return 0 if _threads_of_blas() == before else 4
     except BaseException:
         return 5

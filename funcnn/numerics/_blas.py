@@ -8,61 +8,98 @@ its work over threads of its own asks for single BLAS threads meanwhile.
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
-from threading import Lock, get_ident
-from types import TracebackType
-from typing import Any
+from collections.abc import Callable
+from contextvars import copy_context
+from threading import RLock, get_ident
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
-class _SingleThread(AbstractContextManager[None]):
-    """Limits BLAS on the first entry and restores it on the last exit, whatever the thread."""
+def on_one_blas_thread(work: Callable[[], T]) -> T:
+    """``work()``; products inside are computed by one BLAS thread each.
+
+    It runs in a copy of the context, so that neither an error nor Ctrl-C, which may fall between any
+    two instructions, leaves the number of BLAS threads, the mode or NumPy's error state changed.
+    """
+    token = _Token()
+    try:
+        _limit.enter(token)
+        return copy_context().run(work)
+    finally:
+        try:
+            _limit.leave(token)
+        except KeyboardInterrupt:
+            _limit.leave(token)
+            raise
+
+
+class _Token:
+    """Somebody who asks for one BLAS thread, and in which thread."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._inside: list[int] = []  # which threads
-        self._libraries: list[Any] | None = None
-        self._before: list[tuple[Any, int]] = []
+        self.thread = get_ident()
 
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                if self._libraries is None:
-                    self._libraries = _blas_libraries()
-                found = [(library, library.get_num_threads()) for library in self._libraries]
-                self._before = [(library, count) for library, count in found if count != 1]
-                for library, _ in self._before:
+
+class _Limit:
+    """Limits BLAS when the first one enters and restores it when the last one leaves.
+
+    Both may be interrupted anywhere and done again.
+    """
+
+    def __init__(self) -> None:
+        self.lock = RLock()  # which, unlike a Lock, knows whether this thread holds it
+        self.inside: dict[_Token, None] = {}
+        self.libraries: list[Any] | None = None
+        self.before: list[tuple[Any, int]] | None = None
+
+    def enter(self, token: _Token) -> None:
+        try:
+            self.lock.acquire()
+            if not self.inside:
+                if self.libraries is None:
+                    self.libraries = _blas_libraries()
+                if self.before is None:
+                    found = [(library, library.get_num_threads()) for library in self.libraries]
+                    self.before = [(library, count) for library, count in found if count != 1]
+                for library, _ in self.before:
                     _set_threads(library, 1)
-            self._inside.append(get_ident())
+            self.inside[token] = None
+        finally:
+            try:  # noqa: SIM105  # Ctrl-C could fall into the call of another function
+                self.lock.release()
+            except RuntimeError:  # interrupted while it waited
+                pass
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._lock:
-            self._inside.remove(get_ident())
-            if not self._inside:
-                self._restore()
+    def leave(self, token: _Token) -> None:
+        try:
+            self.lock.acquire()
+            self.inside.pop(token, None)
+            if not self.inside and self.before is not None:
+                for library, count in self.before:
+                    _set_threads(library, count)
+                self.before = None
+        finally:
+            try:  # noqa: SIM105
+                self.lock.release()
+            except RuntimeError:
+                pass
 
-    def _restore(self) -> None:
-        for library, count in self._before:
-            _set_threads(library, count)
-
-    def before_fork(self) -> None:
-        """Wait until no thread is halfway in or out."""
-        self._lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """Let them go on."""
-        self._lock.release()
-
-    def after_fork_in_child(self) -> None:
+    def forked(self) -> None:
         """A forked child has none of its parent's threads but one: the others will never leave."""
-        self._lock.release()
-        before, self._inside = self._inside, [own for own in self._inside if own == get_ident()]
-        if before and not self._inside:
-            self._restore()
+        self.lock.release()
+        for token in [token for token in self.inside if token.thread != get_ident()]:
+            self.leave(token)
+
+
+_limit = _Limit()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_limit.lock.acquire,  # until no thread is halfway in or out
+        after_in_parent=_limit.lock.release,
+        after_in_child=_limit.forked,
+    )
 
 
 def _set_threads(library: Any, count: int) -> None:
@@ -84,14 +121,3 @@ def _blas_libraries() -> list[Any]:
     from threadpoolctl import ThreadpoolController  # deferred: searching costs a millisecond
 
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)
-
-
-single_blas_thread = _SingleThread()
-"""``with single_blas_thread:`` products inside are computed by one BLAS thread each."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=single_blas_thread.before_fork,
-        after_in_parent=single_blas_thread.after_fork_in_parent,
-        after_in_child=single_blas_thread.after_fork_in_child,
-    )

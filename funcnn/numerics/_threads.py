@@ -1,7 +1,10 @@
 """Tasks on several threads. What the tasks are depends on sizes alone, so that the bits do as well.
 
-Whoever runs on one thread but has others to spare says so with `team`; a kernel deep inside may then
-share out a large piece of work, by `share`. A task has no team of its own.
+Whoever runs on one thread but has others to spare says so with `in_team`; a kernel deep inside may
+then share out a large piece of work, by `share`. A task has no team of its own.
+
+Ctrl-C may fall between any two instructions of the main thread. So nothing is kept there that would
+have to be put back: contexts are copies, and what helpers do is counted by themselves.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from functools import cache, partial
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,17 +23,14 @@ T = TypeVar("T")
 _team: ContextVar[int | None] = ContextVar("team", default=1)
 
 
-class team:
+def in_team(workers: int | None, work: Callable[[], T]) -> T:
     """Let kernels inside share their work with so many threads; None: one for each processor."""
 
-    def __init__(self, workers: int | None) -> None:
-        self._workers = workers
+    def joined() -> T:
+        _team.set(workers)
+        return work()
 
-    def __enter__(self) -> None:
-        self._token = _team.set(self._workers)
-
-    def __exit__(self, *_: object) -> None:
-        _team.reset(self._token)
+    return copy_context().run(joined)
 
 
 def share(task: Callable[[int], T], count: int) -> list[T]:
@@ -42,63 +42,93 @@ def run_tasks(task: Callable[[int], T], count: int, workers: int | None) -> list
     """``[task(0), ..., task(count - 1)]``, on this thread and up to ``workers - 1`` others.
 
     Each thread takes the next task until none is left. A helper that comes late, because it was busy
-    with another call, finds none; so nobody waits for a thread that waits for him. After an error the
-    rest is not begun, and what has begun is waited for: no task outlives the call.
+    with another call, finds none; so nobody waits for a thread that waits for him. After an error, or
+    Ctrl-C, the rest is not begun, and what has begun is waited for: no task outlives the call.
     """
     threads = min(workers or _processors(), count)
     if threads < 2:
         return [task(i) for i in range(count)]
-    left, finished = deque(range(count)), SimpleQueue[int]()
+    left = deque(range(count))
     results: dict[int, T] = {}
     errors: list[BaseException] = []
+    begun: list[None] = []  # one for each helper; each counts itself, before it announces its end
+    done: list[None] = []
+    ended = SimpleQueue[None]()
 
     def work() -> None:
-        with team(1):
-            while left:
-                try:
-                    i = left.popleft()
-                except IndexError:  # another thread was faster
-                    return
-                try:
-                    if not errors:
-                        results[i] = task(i)
-                except BaseException as error:
-                    errors.append(error)
-                finally:
-                    finished.put(i)
+        _team.set(1)
+        while not errors:
+            try:
+                i = left.popleft()
+            except IndexError:
+                return
+            try:
+                results[i] = task(i)
+            except BaseException as error:
+                errors.append(error)
 
-    helpers = _helpers(threads - 1)
-    for _ in range(threads - 1):
-        helpers.put(partial(copy_context().run, work))
-    work()
-    waiting = count
-    while waiting:
+    def help() -> None:
+        begun.append(None)
+        work()
+        done.append(None)
+        ended.put(None)
+
+    try:
+        _ask_helpers(threads - 1, lambda: partial(copy_context().run, help))
+        copy_context().run(work)
+    except BaseException as error:
+        errors.append(error)
+    while True:
         try:
-            finished.get()
-            waiting -= 1
+            left.clear()  # whoever has not taken a task by now finds none
+            while len(done) < len(begun):
+                ended.get()
+            break
         except KeyboardInterrupt as error:
             errors.append(error)
     if errors:
-        raise errors[0]
+        raise min(errors, key=lambda error: isinstance(error, Exception))  # Ctrl-C before others
     return [results[i] for i in range(count)]
 
 
-@cache
-def _helpers(threads: int) -> SimpleQueue[Callable[[], None]]:
-    """Where so many threads, which end with the process, get their work from."""
-    queue = SimpleQueue[Callable[[], None]]()
-
-    def serve() -> None:
-        while True:
-            queue.get()()
-
-    for _ in range(threads):
-        Thread(target=serve, name="funcnn", daemon=True).start()
-    return queue
+_jobs = SimpleQueue[Callable[[], None]]()
+_helpers: list[Thread] = []  # they end with the process
+_growing = Lock()
 
 
-if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
-    os.register_at_fork(after_in_child=_helpers.cache_clear)
+def _ask_helpers(count: int, job: Callable[[], Callable[[], None]]) -> None:
+    """Give one job to each of so many helpers, or to as many as there can be."""
+    if len(_helpers) < count:
+        _grow(count)
+    for _ in range(min(count, len(_helpers))):
+        _jobs.put(job())
+
+
+def _grow(count: int) -> None:
+    with _growing:
+        while len(_helpers) < count:
+            thread = Thread(target=_serve, args=(_jobs,), name="funcnn", daemon=True)
+            _helpers.append(thread)
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads, or none at all, as in a browser
+                _helpers.pop()
+                return
+
+
+def _serve(jobs: SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        jobs.get()()
+
+
+def _forked() -> None:
+    """A forked child has none of its parent's threads."""
+    global _jobs, _helpers, _growing
+    _jobs, _helpers, _growing = SimpleQueue(), [], Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 @cache

@@ -8,9 +8,9 @@ import numpy as np
 
 from funcnn import _checks, random, tree
 from funcnn.combinators import statistics as new_statistics
-from funcnn.numerics._blas import single_blas_thread
+from funcnn.numerics._blas import on_one_blas_thread
 from funcnn.numerics._memory import keep_freed_memory
-from funcnn.numerics._threads import run_tasks, team
+from funcnn.numerics._threads import in_team, run_tasks
 from funcnn.types import Array, Key, Layer, Loss, Params, has_trait
 
 __all__ = ["value_and_grad"]
@@ -116,23 +116,26 @@ def value_and_grad(
         slices = [slice(None)] if coupled else shards(_examples(x, y), x, params)
         keys = _shard_keys(key, len(slices))
 
-        def forward(i: int) -> tuple[Any, Any]:
-            return net.apply(params, _cut(x, slices[i]), key=keys[i])
+        def whole() -> tuple[Any, Params, Any]:
+            prediction, cache = net.apply(params, x, key=key)
+            value, dprediction = _slope(loss, prediction, y)
+            return value, params_vjp(cache, dprediction), cache
 
-        def backward(i: int) -> Params:
-            return params_vjp(caches[i], _cut(dprediction, slices[i]))
+        def sharded() -> tuple[Any, Params, Any]:
+            def forward(i: int) -> tuple[Any, Any]:
+                return net.apply(params, _cut(x, slices[i]), key=keys[i])
 
-        with single_blas_thread:
-            if len(slices) == 1:
-                with team(workers):
-                    prediction, cache = net.apply(params, x, key=key)
-                    value, dprediction = _slope(loss, prediction, y)
-                    grads, caches = params_vjp(cache, dprediction), (cache,)
-            else:
-                predictions, caches = zip(*run_tasks(forward, len(slices), workers), strict=True)
-                value, dprediction = _slope(loss, _join(predictions), y)
-                grads = _add_up(run_tasks(backward, len(slices), workers))
-        return (value, grads, new_statistics(caches[0])) if statistics else (value, grads)
+            def backward(i: int) -> Params:
+                return params_vjp(caches[i], _cut(dprediction, slices[i]))
+
+            predictions, caches = zip(*run_tasks(forward, len(slices), workers), strict=True)
+            value, dprediction = _slope(loss, _join(predictions), y)
+            return value, _add_up(run_tasks(backward, len(slices), workers)), caches[0]
+
+        value, grads, cache = on_one_blas_thread(
+            sharded if len(slices) > 1 else lambda: in_team(workers, whole)
+        )
+        return (value, grads, new_statistics(cache)) if statistics else (value, grads)
 
     return step
 

@@ -19,7 +19,7 @@ from funcnn import _checks, checkpoints, numerics, tree
 from funcnn.data import Augmentation, Batches, Dataset
 from funcnn.data.batches import checked, examples
 from funcnn.metrics import Mean
-from funcnn.numerics._blas import single_blas_thread
+from funcnn.numerics._blas import on_one_blas_thread
 from funcnn.numerics._threads import run_tasks
 from funcnn.optimizers import Optimizer, learning_rate
 from funcnn.training.progress import Progress
@@ -155,8 +155,7 @@ def predict(
         out: Array = net.apply(params, chosen)[0]
         return out
 
-    with single_blas_thread:
-        return np.concatenate(run_tasks(part, len(starts), workers))
+    return np.concatenate(on_one_blas_thread(lambda: run_tasks(part, len(starts), workers)))
 
 
 def evaluate(

@@ -16,7 +16,7 @@ from benchmarks import of_funcnn
 from benchmarks.cases import Case
 from benchmarks.turns import Row
 from funcnn.numerics import _fast
-from funcnn.numerics._blas import single_blas_thread
+from funcnn.numerics._blas import on_one_blas_thread
 
 PARTS = ("products", "columns", "pools", "sums", "rest")
 _OF_FILE = {
@@ -54,8 +54,8 @@ def profile_row(case: Case, seconds: float) -> Row:
 def rate(size: int) -> float:
     """The GFLOP/s of one thread that multiplies two square matrices: what the products aim at."""
     a = np.random.default_rng(0).standard_normal((size, size), np.float32)
-    with single_blas_thread:
-        return 2e-9 * size**3 / _repeat(lambda: np.matmul(a, a), 0.5)
+    seconds = on_one_blas_thread(lambda: _repeat(lambda: np.matmul(a, a), 0.5))
+    return 2e-9 * size**3 / seconds
 
 
 def torch_rate(size: int) -> float | None:
