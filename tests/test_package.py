@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import funcnn
-from funcnn import checkpoints, looking
+from funcnn import looking
 from funcnn.training.events import tensorboard
 
 ROOT = Path(__file__).parent.parent
@@ -59,8 +59,6 @@ fit(net, softmax_cross_entropy(), adam, small, key=random.key(0), epochs=1, prog
     ("module", "extra", "use"),
     [
         ("matplotlib", "plot", lambda path: looking.curves({"loss": np.ones(1)})),
-        ("safetensors", "safetensors", lambda path: checkpoints.save_safetensors(path, {})),
-        ("safetensors", "safetensors", lambda path: checkpoints.load_safetensors(path)),
         ("tensorboardX", "tensorboard", tensorboard),
     ],
 )

@@ -18,7 +18,7 @@ FLOORS = (
     {"types", "_lazy"},
     {"checks"},
     {"_checks"},
-    {"numerics"},
+    {"numerics", "_files"},
     {"tree", "random"},
     {"_kernels", "initializers", "schedules"},
     {"_children", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},

@@ -1,0 +1,258 @@
+"""Files: paths, whole writes, and readers that take nothing on trust.
+
+A file may come from a stranger. Each reader compares what a file says it holds with what is there
+before it takes memory for it, and refuses a broken file in one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import secrets
+import stat
+import zipfile
+from collections.abc import Iterator
+from math import prod
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+
+from funcnn import _checks
+from funcnn.types import Array
+
+NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}  # on every machine
+_CHUNK = 1 << 20
+_LARGEST_HEADER = 10_000  # bytes of a `.npy` header, NumPy's own limit
+_DEFLATE = 1032  # no deflated stream becomes longer than so many times itself
+
+
+# --- refusals -----------------------------------------------------------------------------------------
+
+
+def refuse(who: str, path: str, text: str) -> NoReturn:
+    """Refuse a file in one line, however long its name and what it holds."""
+    _checks.refuse(who, f"{short(path, 0)} {short(text)}")
+
+
+def short(text: str, start: int = 120) -> str:
+    """At most 170 characters that print on one line."""
+    line = text if text.isprintable() else ascii(text)[1:-1]
+    return line if len(line) <= 170 else f"{line[:start]}...{line[start - 167 :]}"
+
+
+@contextlib.contextmanager
+def whole(who: str, path: str, what: str) -> Iterator[None]:
+    """Refuse a file that makes a reader raise anything but a refusal of its own.
+
+    A broken archive makes `zipfile` raise almost anything. An error of the disk stays what it is.
+    """
+    try:
+        yield
+    except _checks.Refusal:
+        raise
+    except OSError as problem:
+        if problem.errno not in (None, errno.EINVAL):  # a place before the start of the file
+            raise
+        refuse(who, path, f"must be {what}: {problem}")
+    except Exception as problem:
+        refuse(who, path, f"must be {what}: {str(problem) or type(problem).__name__}")
+
+
+# --- paths --------------------------------------------------------------------------------------------
+
+
+def checked_path(who: str, value: object, name: str = "path") -> str:
+    """A path as text: not an int, which `open` takes for an open file, nor bytes."""
+    found = value.__fspath__() if isinstance(value, PathLike) else value
+    if not isinstance(found, str):
+        _checks.refuse_type(who, f"`{name}` must be a str or os.PathLike, got {_checks.shown(value)}")
+    try:
+        valid = b"\0" not in os.fsencode(found)
+    except UnicodeEncodeError:
+        valid = False
+    if not valid:
+        got = short(ascii(found))
+        _checks.refuse(who, f"`{name}` must be what the system can name, got {got}")
+    return found
+
+
+def opened(who: str, path: str) -> BinaryIO:
+    """A file to read from any place; what is no file, such as a device, may have no end."""
+    if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+        refuse(who, path, "must be a regular file")
+    return open(path, "rb")
+
+
+def size(file: BinaryIO) -> int:
+    """Bytes in an open file."""
+    return os.fstat(file.fileno()).st_size
+
+
+# --- writing ------------------------------------------------------------------------------------------
+
+
+def write(who: str, path: str, content: bytes | memoryview) -> None:
+    """Write beside the file, force to the disk, rename: see `checkpoints.write_whole`."""
+    try:
+        old = os.stat(path)
+    except FileNotFoundError:
+        old = None
+    if not path or path.endswith(("/", os.sep)) or (old and stat.S_ISDIR(old.st_mode)):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if old and not stat.S_ISREG(old.st_mode):
+        refuse(who, path, "must be a regular file: a device or a pipe would be replaced")
+    target = Path(os.path.realpath(path))  # a link stays one, to the new file
+    partial = target.with_name(f".{target.name[:16]}.{secrets.token_hex(4)}.partial")
+    try:
+        mode = stat.S_IMODE(old.st_mode) if old else 0o666
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        handle = os.open(partial, flags, mode)
+        with open(handle, "wb") as file:
+            file.write(content)
+            if old:
+                _keep_owner_and_mode(handle, old)
+            file.flush()
+            os.fsync(handle)
+        os.replace(partial, target)
+    except BaseException as problem:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if isinstance(problem, OSError):  # of the file that was asked for
+            raise OSError(problem.errno, problem.strerror, path) from None
+        raise
+    with contextlib.suppress(OSError):  # the rename, too, should reach the disk; the file is there
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _keep_owner_and_mode(handle: int, old: os.stat_result) -> None:
+    if os.name == "posix":
+        if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+            with contextlib.suppress(OSError):
+                os.fchown(handle, old.st_uid, old.st_gid)
+        os.fchmod(handle, stat.S_IMODE(old.st_mode))
+
+
+# --- reading ------------------------------------------------------------------------------------------
+
+
+def fill(file: BinaryIO, found: Array) -> Array:
+    """An array, whose memory is in one piece, with the next bytes of a file."""
+    left = found.ravel(order="K").view(np.uint8).data
+    while left:
+        count = file.readinto(left[:_CHUNK])  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError(f"it ends {len(left)} bytes early")
+        left = left[count:]
+    return found
+
+
+def native(found: Array) -> Array:
+    """An array of one's own in the machine's byte order."""
+    if found.dtype.isnative:
+        return found
+    return found.byteswap(inplace=True).view(found.dtype.newbyteorder("="))
+
+
+def json_object(text: bytes) -> dict[str, Any]:
+    """A JSON object whose keys are there once, without the NaN that JSON does not know."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a name is there twice")
+        return found
+
+    def never(word: str) -> NoReturn:
+        raise ValueError(f"{word} is no JSON")
+
+    found = json.loads(text.decode(), object_pairs_hook=once, parse_constant=never)
+    if not isinstance(found, dict):
+        raise ValueError("its header is no JSON object")
+    return found
+
+
+_TUPLE = r"\(\s*(?:\d+L?\s*(?:,\s*|(?=\))))*\)"  # an L is Python 2's
+_ITEM = rf"\s*'(\w+)'\s*:\s*('[^'\\]*'|True|False|{_TUPLE})\s*"
+_ITEMS = re.compile(_ITEM + ",?")
+_LITERAL = re.compile(rf"\{{(?:{_ITEM},)*(?:{_ITEM}|\s*)\}}\s*")
+
+
+def npy_header(file: BinaryIO) -> tuple[np.dtype[Any], bool, tuple[int, ...], int]:
+    """Dtype, whether columns come first, shape, and length of the header, of a ``.npy`` file."""
+    start = file.read(8)
+    wide = start[6:7] in (b"\2", b"\3")
+    length = file.read(4 if wide else 2)
+    if start[:6] != b"\x93NUMPY" or start[6:7] not in (b"\1", b"\2", b"\3") or len(length) < 2:
+        raise ValueError(f"no .npy file begins with {start!r}")
+    count = int.from_bytes(length, "little")
+    text = file.read(count) if count <= _LARGEST_HEADER else b""
+    literal = text.decode("latin1")
+    items = _ITEMS.findall(literal) if len(text) == count and _LITERAL.fullmatch(literal) else []
+    given = dict(items)
+    if (
+        len(items) != 3
+        or given.keys() != {"descr", "fortran_order", "shape"}
+        or given["fortran_order"] not in ("True", "False")
+        or given["shape"][0] != "("
+        or given["descr"].strip("'<>|=") not in NUMBERS
+    ):
+        raise ValueError(f"no array of numbers begins with {literal[:100]!r}")
+    shape = tuple(map(int, re.findall(r"\d+", given["shape"])))
+    dtype = np.dtype(given["descr"].strip("'"))
+    return dtype, given["fortran_order"] == "True", shape, 8 + len(length) + count
+
+
+def npy(file: BinaryIO, length: int) -> Array:
+    """A ``.npy`` file of so many bytes as an array in the machine's byte order."""
+    dtype, by_columns, shape, header = npy_header(file)
+    wanted = header + prod(shape) * dtype.itemsize
+    if length != wanted:
+        raise ValueError(f"{dtype} {shape} takes {wanted} bytes, got {length}")
+    return native(fill(file, np.empty(shape, dtype, "F" if by_columns else "C")))
+
+
+class Archive:
+    """A zip archive of arrays, as `numpy.savez` writes it."""
+
+    def __init__(self, file: BinaryIO, *, deflated: bool = False) -> None:
+        self._zip = zipfile.ZipFile(file)
+        self._methods = {zipfile.ZIP_STORED: 1} | ({zipfile.ZIP_DEFLATED: _DEFLATE} if deflated else {})
+        members = self._zip.infolist()
+        self._members = {member.filename: member for member in members}
+        if len(members) != len(self._members):
+            raise ValueError("a name is there twice")
+        if sum(member.compress_size for member in members) > size(file):
+            raise ValueError("its members lie over each other")
+
+    def names(self) -> set[str]:
+        return set(self._members)
+
+    def _open(self, name: str) -> tuple[BinaryIO, int]:
+        member = self._members[name]
+        times = self._methods.get(member.compress_type)
+        if times is None:
+            raise ValueError(f"{name!r} is packed by method {member.compress_type}")
+        if member.file_size > times * member.compress_size:
+            raise ValueError(f"{name!r} cannot have {member.file_size} bytes")
+        return self._zip.open(member), member.file_size  # type: ignore[return-value]
+
+    def text(self, name: str) -> bytes:
+        file, _ = self._open(name)
+        with file:
+            return file.read()
+
+    def array(self, name: str) -> Array:
+        file, length = self._open(name)
+        with file:
+            found = npy(file, length)
+            file.read(1)  # at the end, the archive's own sum is checked
+        return found
