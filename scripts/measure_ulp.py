@@ -24,6 +24,7 @@ from funcnn.types import Array
 
 _BLOCK = 1 << 20
 _erf: Any = np.frompyfunc(math.erf, 1, 1)
+_erfc: Any = np.frompyfunc(math.erfc, 1, 1)
 
 
 def _sigmoid(x: Array) -> Array:
@@ -42,6 +43,7 @@ REFERENCES: dict[str, Callable[[Array], Any]] = {
     "tanh": np.tanh,
     "sigmoid": _sigmoid,
     "erf": lambda x: _erf(x).astype(np.float64),
+    "erfc": lambda x: _erfc(x).astype(np.float64),
     "sin": np.sin,
     "cos": np.cos,
     "rsqrt": _rsqrt,
@@ -109,6 +111,7 @@ DECIMALS: dict[str, tuple[Callable[[Decimal], Decimal], float, float]] = {
     "tanh": (lambda x: 1 - 2 / ((2 * x).exp() + 1), -3.0, 3.0),
     "sigmoid": (lambda x: 1 / (1 + (-x).exp()), -30.0, 30.0),
     "erf": (_decimal_erf, -4.0, 4.0),
+    "erfc": (lambda x: 1 - _decimal_erf(x), -4.0, 8.0),
     "sin": (_decimal_sine, -20.0, 20.0),
     "cos": (lambda x: _decimal_sine(x + _PI / 2), -20.0, 20.0),
     "rsqrt": (lambda x: 1 / x.sqrt(), 0.01, 100.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from funcnn.numerics._elementary import (
     cos,
     erf,
+    erfc,
     exp,
     expm1,
     log,
@@ -14,6 +15,7 @@ from funcnn.numerics._elementary import (
     sigmoid,
     sin,
     tanh,
+    tanh_slope,
 )
 from funcnn.numerics._exact import matmul, prepare, summed_matmul
 from funcnn.numerics._sums import sum
@@ -21,6 +23,7 @@ from funcnn.numerics._sums import sum
 __all__ = [
     "cos",
     "erf",
+    "erfc",
     "exp",
     "expm1",
     "log",
@@ -34,4 +37,5 @@ __all__ = [
     "sum",
     "summed_matmul",
     "tanh",
+    "tanh_slope",
 ]
