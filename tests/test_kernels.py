@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from funcnn._kernels import matrices, products, scratch as borrowing, winograd_convolution
+from funcnn._kernels import matrices, products, scratch as borrowing
 from funcnn._kernels.columns import col2im, im2col
 from funcnn._kernels.convolution import (
     Operation,
@@ -83,8 +83,6 @@ def _plans(win: Window, groups: int = 1) -> list[Plan]:
         plans.append(Plan(rows[0], 1, correlate=True))
     if groups == 1 and set(win.stride) == {1}:
         plans.append(Plan(False, 1, flat=True))
-    if groups == 1 and set(win.stride) == {win.dilation[0]} == {1} and win.kernel[0] <= 6:
-        plans.append(Plan(False, 1, winograd=True))
     return plans
 
 
@@ -141,21 +139,6 @@ def test_as_many_groups_as_channels() -> None:
         np.testing.assert_allclose(found, dweight, atol=1e-12)
         found = input_gradient(dout, weight, x.shape, win, 4, forced)
         np.testing.assert_allclose(found, dx, atol=1e-12)
-
-
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6])
-def test_winograd_in_blocks_of_tiles(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Filters of any height, with one tile at a time and with all; the last may lack rows."""
-    for height in range(rows, 13):
-        win = window((rows, 2), 1, ((1, 0), (0, 1)) if height % 2 else ((9, 7), (2, 0)))
-        x, weight, bias, dout = _arrays((3, 2, height, 4), (4, 2, rows, 2), win)
-        out, dweight, _ = _looped(x, weight, bias, dout, win, 1)
-        for chunk in (1, 10**6):
-            monkeypatch.setattr(winograd_convolution, "_CHUNK", chunk)
-            found = winograd_convolution.convolve(x, weight, bias, win)
-            np.testing.assert_allclose(found, out, atol=1e-11)
-            found = winograd_convolution.weight_gradient(x, dout, weight.shape, win)
-            np.testing.assert_allclose(found, dweight, atol=1e-11)
 
 
 def test_rows_near_an_edge_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,16 +287,6 @@ def test_what_decides() -> None:
     assert _chosen("input", 16, 16, 64, 64, 3, 1).correlate  # nothing is computed in vain
     assert not _chosen("input", 16, 12, 32, 64, 5, 0).correlate  # 144 places from 64
     assert not _chosen("convolve", 32, 28, 3, 6, 1, 0).rows  # nothing to slide along
-    assert _chosen("convolve", 16, 16, 32, 32, 3, 1).winograd
-    assert _chosen("weight", 32, 12, 32, 64, 5, 0).winograd
-    assert not _chosen("convolve", 16, 16, 8, 32, 3, 1).winograd  # few channels to transform for
-    assert not _chosen("weight", 2, 16, 32, 32, 3, 1).winograd  # short rows
-    assert not _chosen("convolve", 16, 6, 32, 32, 3, 1).winograd  # a third of the last tile
-    shape, filters, win = (16, 32, 16, 16), (32, 32, 3, 3), window((3, 3), 1, 1)
-    assert not plan("convolve", shape, filters, win, "portable").winograd  # rounds more than once
-    for stride in ((2, 1), (1, 2)):
-        assert not plan("convolve", shape, filters, window((3, 3), stride, 1)).winograd
-    assert not plan("convolve", shape, (32, 16, 3, 3), win).winograd  # groups
     assert _chosen("convolve", 1000, 28, 3, 6, 5, 0).chunk < 24  # too much for a cache
 
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels import flat_convolution, winograd_convolution
+from funcnn._kernels import flat_convolution
 from funcnn._kernels.matrices import add_columns, columns, heightened, image, layouts, matrices
 from funcnn._kernels.products import stacked_product, summed_outer_product
 from funcnn._kernels.windows import Window, output_size
@@ -30,8 +30,6 @@ _LONG = 256  # and the shortest whose partial sum is worth keeping
 _FEW = 1200  # weights with which short rows cost little
 _SMALL = 1 << 16  # numbers of flat columns: above, they leave the cache that they are made in
 _PRODUCTS = 1 << 19  # multiplications by them: above, BLAS copies its matrices first
-_WIDE = 16  # channels on both sides from which fewer products pay for their transforms,
-_TILE = 64  # in rows of so many numbers
 
 
 class Plan(NamedTuple):
@@ -40,43 +38,30 @@ class Plan(NamedTuple):
     ``rows``: slide along the first spatial axis without copying. ``chunk``: how many places of the
     next axis to do at a time. ``correlate``: the input gradient is itself a convolution, with the
     rotated filters, instead of a sum of columns. ``flat``: as a single product of long rows, see
-    `flat_convolution`; ``winograd``: with fewer products, see `winograd_convolution`; then the
-    others do not matter.
+    `flat_convolution`; then the others do not matter.
     """
 
     rows: bool
     chunk: int
     correlate: bool = False
     flat: bool = False
-    winograd: bool = False
 
 
 @lru_cache(maxsize=1024)
-def plan(
-    operation: Operation,
-    x_shape: Shape,
-    weight_shape: Shape,
-    window: Window,
-    mode: numerics.Mode = "fast",
-) -> Plan:
+def plan(operation: Operation, x_shape: Shape, weight_shape: Shape, window: Window) -> Plan:
     """Choose by the shapes alone, never by timing: the same shapes give the same bits.
-
-    Portable products are sums that are rounded once, so that they have one plan less: sums of other
-    numbers, as in `winograd_convolution`, would be rounded more often.
 
     Examples
     --------
     >>> window = Window((5, 5), (1, 1), ((0, 0), (0, 0)), (1, 1))
     >>> plan("convolve", (32, 3, 28, 28), (6, 3, 5, 5), window)
-    Plan(rows=True, chunk=24, correlate=False, flat=False, winograd=False)
+    Plan(rows=True, chunk=24, correlate=False, flat=False)
     """
     batch, channels, height = x_shape[:3]
     places = output_size(window, x_shape[2:])
     if _fits_flat(x_shape, weight_shape, window):
         return Plan(False, 1, flat=True)
     run, weights = math.prod(places[1:]) * batch, math.prod(weight_shape)
-    if mode == "fast" and operation != "input" and _fits_winograd(x_shape, weight_shape, window):
-        return Plan(False, 1, winograd=True)
     rows = len(places) > 1 and window.kernel[0] > 1 and window.dilation[0] == 1
     if operation == "convolve":
         rows = rows and (run >= _SHORT or weights <= 2 * _FEW)
@@ -107,20 +92,6 @@ def _fits_flat(x_shape: Shape, weight_shape: Shape, window: Window) -> bool:
     )
 
 
-def _fits_winograd(x_shape: Shape, weight_shape: Shape, window: Window) -> bool:
-    """Whether a convolution has stride 1 and one group, is wide, and fills the tiles that it needs."""
-    (outs, ins, tall), (places, *others) = weight_shape[:3], output_size(window, x_shape[2:])
-    step = 7 - tall
-    return (
-        3 <= tall <= 5
-        and set(window.stride) == {window.dilation[0]} == {1}
-        and ins == x_shape[1]
-        and min(ins, outs) >= _WIDE
-        and math.prod(others) * x_shape[0] >= _TILE
-        and -(-places // step) * step <= 1.15 * places
-    )
-
-
 def batch_last(x: Array) -> Array:
     """The same array with the batch fastest in memory: itself if it is so already."""
     if len(x) == 1 and x.flags.c_contiguous:
@@ -139,13 +110,9 @@ def convolve(
     forced: Plan | None = None,
 ) -> Array:
     """``out[n, o, p] = bias[o] + sum_ck weight[o, c, k] x[n, c, p * stride + k * dilation]``."""
-    rows, chunk, _, flat, winograd = forced or plan(
-        "convolve", x.shape, weight.shape, window, numerics.mode()
-    )
+    rows, chunk, _, flat = forced or plan("convolve", x.shape, weight.shape, window)
     if flat:
         return flat_convolution.convolve(x, weight, bias, window)
-    if winograd:
-        return winograd_convolution.convolve(x, weight, bias, window)
     outs, ins = weight.shape[:2]
     out = np.empty((outs, *output_size(window, x.shape[2:]), x.shape[0]), x.dtype)
     if out.size:
@@ -173,13 +140,9 @@ def weight_gradient(
     forced: Plan | None = None,
 ) -> Array:
     """``dweight[o, c, k] = sum_np dout[n, o, p] x[n, c, p * stride + k * dilation]``."""
-    rows, chunk, _, flat, winograd = forced or plan(
-        "weight", x.shape, weight_shape, window, numerics.mode()
-    )
+    rows, chunk, _, flat = forced or plan("weight", x.shape, weight_shape, window)
     if flat:
         return flat_convolution.weight_gradient(x, dout, weight_shape, window)
-    if winograd:
-        return winograd_convolution.weight_gradient(x, dout, weight_shape, window)
     if not dout.size:
         return np.zeros(weight_shape, x.dtype)
     pixels, seen = image(numerics.prepare(x), window, rows)
@@ -207,7 +170,7 @@ def input_gradient(
     forced: Plan | None = None,
 ) -> Array:
     """``dx[n, c, p * stride + k * dilation] += sum_o weight[o, c, k] dout[n, o, p]``."""
-    rows, chunk, correlate, flat, _ = forced or plan("input", x_shape, weight.shape, window)
+    rows, chunk, correlate, flat = forced or plan("input", x_shape, weight.shape, window)
     if flat:
         return flat_convolution.input_gradient(dout, weight, x_shape, window)
     if correlate:

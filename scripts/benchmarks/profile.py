@@ -22,7 +22,6 @@ PARTS = ("products", "columns", "pools", "sums", "rest")
 _OF_FILE = {
     "matrices": "columns",
     "flat_convolution": "columns",
-    "winograd_convolution": "columns",
     "pooling": "pools",
     "_fast": "sums",
 }
