@@ -26,28 +26,34 @@ def nearest_gradient(dout: Array, scale: Scale) -> Array:
 
 
 def bilinear(x: Array, scale: Scale, align_corners: bool) -> Array:
-    """``Y = A_h X A_wᵀ``, with two weights in each row of ``A``."""
-    tall, wide = (
-        _line(n, s, align_corners).astype(x.dtype) for n, s in zip(x.shape[2:], scale, strict=True)
-    )
-    return _both(x, tall, wide)
+    """``Y = A_h X A_wᵀ``, with at most two weights in each row of ``A``."""
+    for axis, s in enumerate(scale, 2):
+        x = _blended(x, axis, _line(x.shape[axis], s, align_corners))
+    return x
 
 
 def bilinear_gradient(dout: Array, scale: Scale, align_corners: bool) -> Array:
     """``dX = A_hᵀ dY A_w``."""
-    tall, wide = (
-        _line(n // s, s, align_corners).astype(dout.dtype).T
-        for n, s in zip(dout.shape[2:], scale, strict=True)
-    )
-    return _both(dout, tall, wide)
+    for axis, s in enumerate(scale, 2):
+        dout = _blended(dout, axis, _line(dout.shape[axis] // s, s, align_corners).T)
+    return dout
 
 
-def _both(x: Array, tall: Array, wide: Array) -> Array:
-    """A matrix along the height, another along the width."""
-    n, c, h, w = x.shape
-    rows = numerics.matmul(tall, np.moveaxis(x, 0, -1).reshape(c, h, w * n))
-    out = numerics.matmul(wide, rows.reshape(c * len(tall), w, n))
-    return np.moveaxis(out.reshape(c, len(tall), len(wide), n), -1, 0)
+def _blended(x: Array, axis: int, matrix: Array) -> Array:
+    """A matrix times ``(N, C, H, W)`` along an axis, by what is not 0 in its rows alone.
+
+    A product with all of it would let every pixel that is infinite or NaN into every other.
+    """
+    few = max(1, int(np.count_nonzero(matrix, axis=1).max()))
+    seen = np.argsort(matrix == 0, axis=1, kind="stable")[:, :few]  # of each row, in order
+    weights = np.take_along_axis(matrix, seen, 1)
+    seen = np.where(weights, seen, matrix.shape[1])  # what is missing is a line of zeros
+    order = (axis, *(k for k in (1, 2, 3, 0) if k != axis))
+    lines = np.zeros((matrix.shape[1] + 1, x.size // max(x.shape[axis], 1)), x.dtype)
+    lines[:-1] = x.transpose(order).reshape(x.shape[axis], -1)
+    out = numerics.matmul(weights.astype(x.dtype)[:, None], lines[seen])
+    out = out.reshape(len(matrix), *(x.shape[k] for k in order[1:]))
+    return out.transpose([order.index(k) for k in (1, 2, 3, 0)]).copy().transpose(3, 0, 1, 2)
 
 
 def _line(n: int, scale: int, align_corners: bool) -> Array:
