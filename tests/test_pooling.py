@@ -129,3 +129,18 @@ def test_refuses(call: Any, message: str) -> None:
     with pytest.raises((ValueError, TypeError)) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "layer",
+    [max_pool(2), max_pool(3, stride=1, padding=1), adaptive_max_pool(1), adaptive_max_pool((3, 2))],
+)
+def test_zeros_and_nans_have_one_pattern_of_bits(layer: Layer[Any, Any], dtype: Any) -> None:
+    """Which zero is larger, and which of two NaNs stays, would be the processor's choice."""
+    zeros = np.where(np.arange(64).reshape(1, 1, 8, 8) % 3, dtype(0), dtype(-0.0))
+    for sign in (1, -1):
+        out, _ = layer.apply({}, sign * zeros)
+        assert not np.signbit(out).any()
+        out, _ = layer.apply({}, np.copysign(dtype(np.nan), sign * (0.5 + zeros)))
+        assert out.tobytes() == np.full(out.shape, np.nan, dtype).tobytes()

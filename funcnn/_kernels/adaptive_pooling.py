@@ -76,14 +76,19 @@ def maximum(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
     if math.prod(places) == 1:  # everything: in one go
         flat = largest.reshape(x.shape[1], math.prod(x.shape[2:]), x.shape[0])
         taps = np.argmax(flat, 1, keepdims=True).astype(np.int32)
-        largest = np.take_along_axis(flat, taps, 1)[:, 0]
+        largest = _settled(np.take_along_axis(flat, taps, 1)[:, 0])
         return largest.T.reshape(*x.shape[:2], *places), (taps,)
     for axis, o in _last_first(places):
         bins = _bins(largest.shape[axis], o)
         found = [_first_largest(largest[_along(axis, seen)], axis) for seen in bins]
         largest = np.concatenate([values for values, _ in found], axis)
         winners.append(np.concatenate([taps for _, taps in found], axis))
-    return np.moveaxis(largest, -1, 0), tuple(winners)
+    return np.moveaxis(_settled(largest), -1, 0), tuple(winners)
+
+
+def _settled(largest: Array) -> Array:
+    """The same numbers with one pattern of bits for zeros and one for NaNs, as `pooling.max_pool`."""
+    return np.where(largest == largest, largest + 0, largest.dtype.type(np.nan))
 
 
 def _first_largest(part: Array, axis: int) -> tuple[Array, Array]:
@@ -114,8 +119,10 @@ def maximum_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Arr
     slope = np.moveaxis(dout, 0, -1)
     if math.prod(places) == 1:
         every = np.arange(math.prod(x_shape[2:]), dtype=np.int32)[:, None]
-        flat = slope.reshape(x_shape[1], 1, x_shape[0]) * (winners[0] == every)
-        return np.moveaxis(flat.reshape(*x_shape[1:], x_shape[0]), -1, 0)
+        flat = slope.reshape(x_shape[1], 1, x_shape[0])
+        dx = np.empty((*x_shape[1:], x_shape[0]), dout.dtype)
+        pooling.chosen(flat, winners[0] == every, dx.reshape(x_shape[1], -1, x_shape[0]))
+        return np.moveaxis(dx, -1, 0)
     for (axis, o), taps in zip(reversed(_last_first(places)), reversed(winners), strict=True):
         n = x_shape[axis + 1]
         dx = np.zeros((*slope.shape[:axis], n, *slope.shape[axis + 1 :]), dout.dtype)
@@ -123,7 +130,8 @@ def maximum_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Arr
             place = _along(axis, slice(i, i + 1))
             for tap in range(seen.stop - seen.start):
                 here = _along(axis, slice(seen.start + tap, seen.start + tap + 1))
-                dx[here] += slope[place] * (taps[place] == tap)
+                part = slope[place]
+                dx[here] += pooling.chosen(part, taps[place] == tap, np.empty_like(part))
         slope = dx
     return np.moveaxis(slope, -1, 0)
 

@@ -31,7 +31,9 @@ Taps = tuple[tuple[slice, ...], ...]
 def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
     """The largest element of each window, and where it was.
 
-    The first of equals wins, and a NaN wins over everything, as in PyTorch. Padding never wins.
+    The first of equals wins, and a NaN wins over everything, as in PyTorch. Padding never wins. A
+    zero comes out as 0.0 and a NaN as `numpy.nan`: which sign the larger of 0.0 and -0.0 has, and
+    which bits of two NaNs stay, is the processor's choice.
     """
     route = _route(x.shape, window)
     image = x.transpose(route.batch_last)
@@ -107,7 +109,9 @@ def _max_pool(image: Array, window: Window, route: _Route) -> tuple[Array, Winne
     if out.size:
         largest = np.maximum.reduce(out, axis=None)
         if largest != largest:  # NaN is rare: asked for once, not each time
-            return _compared(image, window, route, nan=True)
+            out, winners = _compared(image, window, route, nan=True)
+            out[out != out] = np.nan
+    out += 0
     return out, winners
 
 
@@ -176,17 +180,28 @@ def _spread(
         image[(slice(None),) * (1 + axis) + (slice(covered, None),)] = 0
     targets = [image[where] for where in meetings]
     if taps is not None and kernel == apart == 2:
-        np.multiply(share, taps, out=targets[1])
-        np.subtract(share, targets[1], out=targets[0])
+        bits = f"i{share.itemsize}"
+        second = chosen(share, taps, targets[1])
+        np.bitwise_xor(share.view(bits), second.view(bits), out=targets[0].view(bits))
         return
     for tap, target in enumerate(targets):
         if taps is None:
             np.add(target, share, out=target) if tap >= apart else np.copyto(target, share)
         elif tap < apart:
-            np.multiply(share, taps == tap, out=target)
+            chosen(share, taps == tap, target)
         else:
             part = scratch("part", share.shape, share.dtype)
-            np.add(target, np.multiply(share, taps == tap, out=part), out=target)
+            np.add(target, chosen(share, taps == tap, part), out=target)
+
+
+def chosen(values: Array, which: Array, out: Array) -> Array:
+    """The values where `which` is 1, and 0 where it is 0, whatever they are there.
+
+    It multiplies their bits as integers: 0 times infinity or NaN would be NaN.
+    """
+    bits = f"i{values.itemsize}"
+    np.multiply(values.view(bits), which, out=out.view(bits))
+    return out
 
 
 @lru_cache(maxsize=1024)

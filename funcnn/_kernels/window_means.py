@@ -51,7 +51,18 @@ def norm_gradient(dout: Array, x: Array, out: Array, window: Window, power: floa
     if power not in (1, 2):
         spread *= numerics.power(np.abs(x), power - 1)
     spread *= factor
-    return spread
+    seen = _seen(x.shape, window)
+    return spread if seen.all() else np.where(seen, spread, x.dtype.type(0))
+
+
+def _seen(x_shape: tuple[int, ...], window: Window) -> Array:
+    """The elements that some window sees, as a shape that broadcasts against the images'."""
+    seen = np.ones((), np.bool_)
+    places = output_size(window, x_shape[2:])
+    for n, o, kernel, stride, (low, _), dilation in zip(x_shape[2:], places, *window, strict=True):
+        read = np.arange(o)[:, None] * stride - low + np.arange(kernel) * dilation
+        seen = seen[..., None] & np.isin(np.arange(n), read)
+    return seen
 
 
 def _excess(x_shape: tuple[int, ...], window: Window, dtype: np.dtype[np.floating]) -> Array | None:

@@ -1445,7 +1445,7 @@ def maxout(pieces: int, *, axis: int = -1) -> Preserving:
         largest, dx = forward(x), np.empty_like(x)
         undecided = np.ones(dout.shape, np.bool_)
         for candidate, dcandidate in zip(candidates(x), candidates(dx), strict=True):
-            wins = undecided & (candidate == largest)
+            wins = undecided & ((candidate == largest) | (candidate != candidate))
             np.multiply(dout, wins, out=dcandidate)
             undecided &= ~wins
         return dx
