@@ -556,6 +556,27 @@ def refuses_a_dtype_as_a_value(params: Params, x: Any) -> Any:
     return x
 
 
+_LOCAL = "an output changes only when something it sees changes"
+
+
+@breaks(_LOCAL, in_apply)
+def adds_nothing_of_all_examples(_: Params, x: Array, key: Key | None, out: Array, cache: Cache) -> Any:
+    return out + 0 * np.roll(x, 1), cache
+
+
+@breaks(_LOCAL, in_apply)
+def adds_and_takes_away_neighbours(
+    _: Params, x: Array, key: Key | None, out: Array, cache: Cache
+) -> Any:
+    near = np.roll(x, 1, 1)
+    return (out + near) - near, cache
+
+
+@breaks(_LOCAL, in_vjp)
+def pulls_back_nothing_of_all_examples(cache: Cache, dout: Array, dparams: Params, dx: Array) -> Any:
+    return dparams, dx + 0 * np.roll(dout, 1)
+
+
 @breaks("threads do not disturb each other", before_apply)
 def shares_its_scratch(params: Params, x: Array) -> Any:
     if not isinstance(x, np.ndarray) or x.dtype != np.float64:
@@ -634,14 +655,14 @@ def choose(dmask: int = 0) -> Layer[Any, Any]:
             raise TypeError(f"choose: `x` must be {params['weight'].dtype}")
         if numbers.ndim != 2 or mask.shape != numbers.shape or tokens.shape != numbers.shape[:1]:
             raise ValueError("choose: `x` must have shapes (N, F), (N, F), (N,)")
-        weight = np.where(mask, params["weight"][tokens][:, None], numbers.dtype.type(0))
-        return (weight * numbers, 3 * numbers), (x, weight)
+        weight = params["weight"][tokens][:, None]
+        return (np.where(mask, weight * numbers, numbers.dtype.type(0)), 3 * numbers), (x, weight)
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         (numbers, mask, tokens), weight = cache
         dweight = np.zeros(2, numbers.dtype)
         np.add.at(dweight, tokens, numerics.sum(dout[0] * np.where(mask, numbers, 0), 1))
-        dx = dout[0] * weight + 3 * dout[1]
+        dx = np.where(mask, dout[0] * weight, 0) + 3 * dout[1]
         return {"weight": dweight}, (dx, np.full(mask.shape, dmask), np.zeros_like(tokens))
 
     return Layer(init, apply, vjp, Spec(choose, (dmask,) if dmask else ()))

@@ -23,6 +23,7 @@ from funcnn.testing._laws import (
     names_its_layer,
     refuses,
 )
+from funcnn.testing._locality import locality
 from funcnn.testing._subject import Run, Subject
 from funcnn.tree import is_statistic
 from funcnn.types import Array, Key, Layer, Shape, Trait, rebuild
@@ -516,6 +517,7 @@ LAWS: tuple[Law, ...] = (
     _empty,
     _single,
     _examples,
+    locality,
     _layouts,
     _pickling,
     _rebuilt,

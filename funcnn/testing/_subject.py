@@ -88,6 +88,11 @@ class Subject:
         }
         self._runs: dict[str, Run] = {}
 
+    @property
+    def distinct_modes(self) -> tuple[str, ...]:
+        """The modes, without training where that is what inference is."""
+        return tuple(self.modes)[: 1 + (self.has("stochastic") or self.has("statistics"))]
+
     def has(self, trait: Trait) -> bool:
         """Whether the layer, or one inside it, has a trait."""
         return trait in self.own_traits or has_trait(self.spec, trait)

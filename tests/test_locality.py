@@ -1,0 +1,131 @@
+"""What an output does not see changes no bit of it, where kernels have ways for large inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from funcnn import (
+    adaptive_avg_pool,
+    adaptive_max_pool,
+    avg_pool,
+    batch_norm,
+    conv,
+    conv1d,
+    conv3d,
+    conv_transpose,
+    dense,
+    depthwise_conv,
+    group_norm,
+    gru,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    lp_pool,
+    max_pool,
+    numerics,
+    random,
+    rms_norm,
+    rnn,
+    upsample,
+)
+from funcnn.testing import Subject
+from funcnn.testing._locality import locality
+from funcnn.types import Array, Layer, Shape
+from tests import registry
+from tests.registry import Case
+
+LARGE: list[tuple[Layer[Any, Any], Shape]] = [
+    (conv1d(16, 3, padding="causal"), (64, 100, 16)),
+    (conv1d(16, 3, padding="causal", dilation=4), (8, 40, 16)),
+    (conv1d(8, 4, stride=2, groups=2), (16, 40, 8)),
+    (conv(16, 3, padding=1), (8, 16, 20, 20)),
+    (conv(16, 5), (4, 16, 16, 18)),
+    (conv(6, 5), (2, 3, 12, 12)),  # one product of long rows
+    (conv(6, 5), (32, 3, 12, 12)),
+    (conv(32, 3, padding="same", dilation=2), (16, 16, 12, 12)),
+    (conv(32, 3, stride=2, padding=1), (16, 16, 16, 16)),
+    (conv(32, 3, padding=1, groups=4), (16, 16, 12, 12)),
+    (conv(64, 1), (16, 32, 8, 8)),
+    (depthwise_conv(3, padding=1, multiplier=2), (16, 16, 12, 12)),
+    (depthwise_conv(3, padding=1, stride=2), (16, 16, 12, 12)),
+    (conv_transpose(16, 4, stride=2, padding=1), (8, 16, 8, 8)),
+    (conv3d(16, 3, padding=1), (4, 16, 6, 6, 6)),
+    (max_pool(2), (32, 8, 24, 24)),
+    (max_pool(3, stride=2, padding=1), (32, 2, 20, 20)),
+    (avg_pool(3, stride=2, padding=1), (32, 8, 24, 24)),
+    (lp_pool(2, norm_type=3), (32, 4, 13, 13)),
+    (adaptive_avg_pool(7), (16, 8, 20, 20)),
+    (adaptive_max_pool(7), (16, 2, 18, 18)),
+    (upsample(2, mode="bilinear"), (16, 8, 10, 10)),
+    (layer_norm(), (64, 300)),
+    (layer_norm((1, 2, 3)), (16, 8, 12, 12)),
+    (rms_norm(), (16, 20, 64)),
+    (group_norm(4), (16, 8, 12, 12)),
+    (instance_norm(), (16, 8, 12, 12)),
+    (batch_norm(), (16, 8, 12, 12)),
+    (local_response_norm(3, alpha=1.0), (16, 8, 12, 12)),
+    (dense(64), (200, 100)),
+    (rnn(16), (32, 12, 16)),
+    (gru(16), (32, 12, 16)),
+]
+_KINDS = ("convolution", "pooling", "normalization")
+
+
+@pytest.mark.parametrize(("layer", "shape"), [pytest.param(*e, id=f"{e[0]} {e[1]}") for e in LARGE])
+def test_large_inputs(layer: Layer[Any, Any], shape: Shape) -> None:
+    locality(Subject(layer, shape))
+
+
+def _portable_cases() -> list[Any]:
+    """One layer each, of the families whose portable arithmetic works on whole arrays."""
+    return [
+        pytest.param(case, id=case.id)
+        for case in registry.layers()
+        if case.layer.spec.build.__module__.endswith(_KINDS)
+    ]
+
+
+@pytest.mark.parametrize("case", _portable_cases())
+def test_portable_mode(case: Case) -> None:
+    with numerics.portable():
+        locality(registry.subject(case))
+
+
+# --- by name --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("far", [0.0, 1e4, 1e8, np.inf, np.nan])
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+def test_causal_means_causal(mode: numerics.Mode, far: float) -> None:
+    layer = conv1d(16, 3, padding="causal")
+    x = random.normal(random.key(0), (64, 100, 16))
+    params = layer.init(random.key(1), x.shape)[1]
+    later = x.copy()
+    later[:, 61:] = far
+    with numerics.use(mode), np.errstate(all="ignore"):
+        out, other = (layer.apply(params, each)[0] for each in (x, later))
+    np.testing.assert_array_equal(_bits(out[:, :61]), _bits(other[:, :61]))
+
+
+@pytest.mark.parametrize("far", [0.0, 1e6, 1e8, np.inf, np.nan])
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+def test_a_pixel_reaches_its_neighbours_alone(mode: numerics.Mode, far: float) -> None:
+    layer = conv(16, 3, padding=1)
+    x = random.normal(random.key(0), (8, 16, 20, 20))
+    params = layer.init(random.key(1), x.shape)[1]
+    bright = x.copy()
+    bright[3, 5, 10, 11] = far
+    with numerics.use(mode), np.errstate(all="ignore"):
+        (out, cache), (other, _) = (layer.apply(params, each) for each in (x, bright))
+        near = np.zeros(out.shape, np.bool_)
+        near[3, :, 9:12, 10:13] = True
+        np.testing.assert_array_equal(_bits(out)[~near], _bits(other)[~near])
+        dx, dother = (layer.vjp(cache, each)[1] for each in (x, bright))
+        np.testing.assert_array_equal(_bits(dx)[~near], _bits(dother)[~near])
+
+
+def _bits(x: Array) -> Array:
+    return np.ascontiguousarray(x).view(np.uint32)
