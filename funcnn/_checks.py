@@ -7,6 +7,7 @@ from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from funcnn import checks
 from funcnn.checks import Refusal, RefusedType, RefusedValue, shown
+from funcnn.types import Array
 
 __all__ = ["Refusal", "RefusedType", "RefusedValue", "shown"]
 
@@ -68,7 +69,14 @@ key, shape, any_shape, sizes = (
 )
 float_dtype, integer_dtype = _said_by(checks.float_dtype), _said_by(checks.integer_dtype)
 together, exact_shape = _said_by(checks.together), _said_by(checks.exact_shape)
-array, floating, ranked = _said_by(checks.array), _said_by(checks.floating), _said_by(checks.ranked)
+floating, ranked = _said_by(checks.floating), _said_by(checks.ranked)
+
+
+def _array(x: object, name: str = "x") -> Array:
+    return checks.array(x, name)
+
+
+array = _said_by(_array)
 any_ranked, sized = _said_by(checks.any_ranked), _said_by(checks.sized)
 same_dtype, labels = _said_by(checks.same_dtype), _said_by(checks.labels)
 leaves, children = _said_by(checks.leaves), _said_by(checks.children)

@@ -542,8 +542,8 @@ def select(tree: Any, pattern: str | Callable[[str], bool]) -> Params:
     Returns
     -------
     dict
-        The fitting leaves under their old paths, in sorted order; what is left of a tuple is a dict,
-        too: ``{"1": ...}``.
+        The fitting leaves under their old paths, in the tree's own order; what is left of a tuple is
+        a dict, too: ``{"1": ...}``.
 
     Examples
     --------
@@ -556,12 +556,18 @@ def select(tree: Any, pattern: str | Callable[[str], bool]) -> Params:
     fits = pattern if callable(pattern) else lambda path: fnmatchcase(path, pattern)
 
     kept: Params = {}
-    for keys, leaf in _paired(tree):
-        if fits(_path(keys)):
+    fitting = {path for path, _ in leaves(tree) if fits(path)}
+    ahead: list[tuple[tuple[str, ...], Any]] = [((), tree)]
+    while ahead:
+        keys, node = ahead.pop()
+        if isinstance(node, (dict, tuple)):
+            inside = node.items() if isinstance(node, dict) else enumerate(node)
+            ahead += reversed([((*keys, str(key)), part) for key, part in inside])
+        elif "/".join(keys) in fitting:
             into = kept
-            for key in keys[1:-1]:
-                into = into.setdefault(str(key), {})
-            into[str(keys[-1])] = leaf
+            for key in keys[:-1]:
+                into = into.setdefault(key, {})
+            into[keys[-1]] = node
     return kept
 
 

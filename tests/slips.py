@@ -21,7 +21,7 @@ from unittest import mock
 
 import numpy as np
 
-from funcnn import _checks, numerics
+from funcnn import checks, numerics
 from funcnn.numerics import _fast, _portable
 from funcnn.types import Array
 from tests.test_rooms import MATH, NUMPY, REDUCTIONS
@@ -157,12 +157,12 @@ def _guards(owner: Any, who: str, names: Iterable[str]) -> dict[str, Any]:
     return {name: _guarded(f"{who}{name}", getattr(owner, name)) for name in names}
 
 
-def _array(who: str, x: object, name: str = "x") -> Array:
-    """`_checks.array`, to which a watched array is as good as a plain one."""
-    return x if isinstance(x, Watched) else _plain_array(who, x, name)
+def _array(x: object, name: str = "x") -> Array:
+    """`checks.array`, to which a watched array is as good as a plain one."""
+    return x if isinstance(x, Watched) else _plain_array(x, name)
 
 
-_plain_array = _checks.array
+_plain_array = checks.array
 
 
 @contextmanager

@@ -37,9 +37,13 @@ class Refusal(Exception):
 class RefusedValue(Refusal, ValueError):
     """A value or a shape that cannot be."""
 
+    __module__ = "funcnn.checks"  # as it is shown and pickled
+
 
 class RefusedType(Refusal, TypeError):
     """A thing of the wrong kind."""
+
+    __module__ = "funcnn.checks"  # as it is shown and pickled
 
 
 def refuse(text: str, who: str = "") -> NoReturn:

@@ -156,7 +156,7 @@ def mnist(directory: str | PathLike[str], part: str = "train") -> Dataset:
     >>> mnist("nowhere")
     Traceback (most recent call last):
     ...
-    funcnn._checks.RefusedValue: mnist: nowhere must hold train-images-idx3-ubyte (or .gz)
+    funcnn.checks.RefusedValue: mnist: nowhere must hold train-images-idx3-ubyte (or .gz)
     """
     stem = {"train": "train", "test": "t10k"}[_checks.choice("mnist", "part", part, ("train", "test"))]
     images = read_idx(_existing(directory, f"{stem}-images-idx3-ubyte"))
@@ -218,7 +218,7 @@ def cifar10(directory: str | PathLike[str], part: str = "train") -> Dataset:
     >>> cifar10("nowhere", "test")
     Traceback (most recent call last):
     ...
-    funcnn._checks.RefusedValue: cifar10: nowhere must hold test_batch.bin
+    funcnn.checks.RefusedValue: cifar10: nowhere must hold test_batch.bin
     """
     _checks.choice("cifar10", "part", part, ("train", "test"))
     names = ["test_batch.bin"] if part == "test" else [f"data_batch_{i}.bin" for i in range(1, 6)]
