@@ -117,7 +117,7 @@ def load(path: str | PathLike[str], like: Params | None = None) -> tuple[Params,
     >>> load(file)
     Traceback (most recent call last):
     ...
-    funcnn.checks.refusals.RefusedValue: load: ...net.npz must be a checkpoint: File is not a zip file
+    funcnn.checks.RefusedValue: load: ...net.npz must be a checkpoint: File is not a zip file
     """
     where = _files.checked_path("load", path)
     wanted = None if like is None else dict(arrays("load", like))
