@@ -3,6 +3,71 @@
 from __future__ import annotations
 
 import gc
+import sys
+import threading
+import traceback
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "funcnn"
+REFERENCE = Path(__file__).resolve().parent / "reference"
+ORACLES = ("torch", "optax", "jax")
+NO_THREAD = "can't start new thread"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--without-oracles", action="store_true", help=f"as if {', '.join(ORACLES)} were not installed"
+    )
+    parser.addoption(
+        "--without-threads", action="store_true", help="as where no thread can be started, in a browser"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--without-oracles"):
+        sys.modules.update(dict.fromkeys(ORACLES))  # type: ignore[arg-type]  # None: cannot be imported
+    if config.getoption("--without-threads"):
+        threading.Thread.start = _refuse  # type: ignore[method-assign]
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    missing = [name for name in ORACLES if find_spec(name) is None]
+    left_out = [f"comparisons with {', '.join(missing)}"] if missing else []
+    if config.getoption("--without-threads"):
+        left_out.append("tests that start threads themselves")
+    return [f"left out: {what}" for what in left_out]
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave all of `tests.reference` out where there is no PyTorch."""
+    return True if REFERENCE in collection_path.parents and find_spec("torch") is None else None
+
+
+def _refuse(self: threading.Thread) -> None:
+    raise RuntimeError(NO_THREAD)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Any:
+    """Skip a test that starts threads itself where there are none; the library must do without."""
+    try:
+        return (yield)
+    except RuntimeError as error:
+        if str(error) != NO_THREAD or not item.config.getoption("--without-threads"):
+            raise
+        frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+        if any(PACKAGE in path.parents and PACKAGE / "testing" not in path.parents for path in frames):
+            raise
+        pytest.skip("it starts threads itself")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.config.getoption("--without-threads") and item.get_closest_marker("threads"):
+        pytest.skip("it is about threads")
 
 
 def pytest_collection_finish() -> None:

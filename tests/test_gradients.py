@@ -128,6 +128,7 @@ def test_vectors_are_not_cut_where_the_weights_are_more() -> None:
     assert len(shards(128, x.reshape(128, 1, 28, 28), weights)) > 1
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("portable", [False, True], ids=["fast", "portable"])
 def test_large_products_of_one_shard_are_shared_out(
     portable: bool, monkeypatch: pytest.MonkeyPatch
@@ -468,6 +469,7 @@ def test_blas_gets_its_threads_back() -> None:
     assert all(count == 1 for counts in during for count in counts)
 
 
+@pytest.mark.threads
 def test_the_last_thread_to_leave_gives_blas_its_threads_back() -> None:
     left = threading.Event()
 
@@ -502,6 +504,7 @@ def test_tasks_come_back_in_order() -> None:
     assert run_tasks(task, 0, 2) == []
 
 
+@pytest.mark.threads
 def test_a_task_has_no_team_of_its_own() -> None:
     assert _threads.share(lambda i: threading.current_thread().name, 2) == ["MainThread"] * 2
     meeting = threading.Barrier(2, timeout=10)

@@ -39,6 +39,7 @@ def started() -> int:
     return sum(thread.name == "funcnn" for thread in threading.enumerate())
 
 
+@pytest.mark.threads
 @pytest.mark.usefixtures("no_helpers")
 def test_there_is_one_pool_as_large_as_was_asked_for_at_most() -> None:
     before = started()
@@ -72,6 +73,7 @@ def _trained(workers: int | None) -> Any:
     return step(net.init(random.key(0), x.shape)[1], x, y)
 
 
+@pytest.mark.threads
 @pytest.mark.usefixtures("no_helpers")
 @pytest.mark.parametrize("possible", [0, 1, 3])
 def test_where_threads_cannot_be_started_there_are_fewer(
@@ -108,6 +110,7 @@ def test_a_late_helper_finds_nothing_to_do() -> None:
         blocked.join()
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("where", ["task", "helper"])
 def test_ctrl_c_comes_before_other_errors(where: str) -> None:
     meeting = threading.Barrier(2, timeout=10)
@@ -217,6 +220,7 @@ def test_interrupts_at_random_moments_leave_nothing_changed(kind: str, calls: in
     assert done.stdout == "as before\n", done.stderr[-3000:]
 
 
+@pytest.mark.threads
 def test_what_has_begun_is_waited_for_after_ctrl_c() -> None:
     running: list[int] = []
     begun = threading.Event()

@@ -425,6 +425,7 @@ def test_threads_of_others_do_not_see_it() -> None:
         assert pool.submit(copy_context().run, numerics.mode).result() == "portable"
 
 
+@pytest.mark.threads
 def test_workers_inherit_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("funcnn.training.gradients._SMALL", 50)  # so that the batch makes two shards
     seen: set[tuple[str, str]] = set()
