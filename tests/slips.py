@@ -22,6 +22,7 @@ from unittest import mock
 import numpy as np
 
 from funcnn import checks, numerics
+from funcnn.checkpoints import _trees
 from funcnn.numerics import _fast, _portable
 from funcnn.types import Array
 from tests.test_rooms import MATH, NUMPY, REDUCTIONS
@@ -162,7 +163,12 @@ def _array(x: object, name: str = "x") -> Array:
     return x if isinstance(x, Watched) else _plain_array(x, name)
 
 
-_plain_array = checks.array
+def _leaf(who: str, name: str, leaf: Any) -> Array:
+    """What a file keeps: a watched array as a plain one."""
+    return _plain_leaf(who, name, plain(leaf))
+
+
+_plain_array, _plain_leaf = checks.array, _trees._plain
 
 
 @contextmanager
@@ -183,6 +189,7 @@ def caught() -> Iterator[None]:
     ours = [module for name, module in sys.modules.items() if name.partition(".")[0] == "funcnn"]
     checking = [module for module in ours if vars(module).get("array") is _plain_array]
     replaced += [(module, {"array": _array}) for module in checking]
+    replaced.append((_trees, {"_plain": _leaf}))
     with ExitStack() as stack:
         for owner, attributes in replaced:
             stack.enter_context(mock.patch.multiple(owner, **attributes))
