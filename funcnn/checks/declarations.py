@@ -13,12 +13,15 @@ from inspect import Parameter, Signature, signature
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
+
 from funcnn.checks.options import Constraint, Layers
 from funcnn.checks.refusals import Refusal, refuse_type
 from funcnn.types import Layer, Spec, Trait
 
 P = ParamSpec("P")
 R = TypeVar("R")
+L = TypeVar("L", bound=Layer[Any, Any])
 
 _DECLARATIONS = "__funcnn_declaration__"
 _BARE = "__funcnn_bare__"
@@ -29,7 +32,8 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
 
     The constructor returns a `Layer`, `Loss` or `Optimizer` without a spec; a trait that depends on
     options, it gives itself: ``Layer(init, apply, vjp, Spec(traits=...))``. In the `Spec`, parameters
-    without a default become arguments, layers become children, and all others options.
+    without a default become arguments, layers become children, and all others, those behind layers too,
+    options.
     """
 
     def declare(constructor: Callable[P, R]) -> Callable[P, R]:
@@ -50,7 +54,7 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
                 children=own.children or spec.children, traits=own.traits | frozenset(traits)
             )
             guarded = {
-                field: named(part, who)
+                field: _guarded(part, who)
                 for field, part in zip(made._fields, made, strict=True)
                 if isinstance(part, FunctionType) and not hasattr(part, _BARE)
             }
@@ -83,7 +87,22 @@ def named(function: Callable[P, R], who: str = "") -> Callable[P, R]:
     return call
 
 
-def bare(layer: Layer[Any, Any]) -> Layer[Any, Any]:
+def _guarded(function: Callable[P, R], who: str) -> Callable[P, R]:
+    """A part of a layer or loss: its refusals name it, and NumPy does not warn of what is infinite."""
+
+    @wraps(function)
+    def call(*args: P.args, **given: P.kwargs) -> R:
+        try:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                return function(*args, **given)
+        except Refusal as refusal:
+            raise refusal.by(who)
+
+    setattr(call, _BARE, function)
+    return call
+
+
+def bare(layer: L) -> L:
     """A layer whose refusals name nobody, for a combinator that names its children itself."""
     return layer._replace(
         **{
@@ -141,7 +160,9 @@ def _spec(
             children += [layer.spec for layer in (value if several else (value,))]
         elif several:
             args += value
-        elif parameter.default is Parameter.empty:
+        elif isinstance(value, Layer):
+            pass  # an option that is a layer, the constructor counts among its children
+        elif parameter.default is Parameter.empty and not children:
             args.append(value)
         else:
             options[name] = value
