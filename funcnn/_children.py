@@ -9,27 +9,24 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from funcnn import _checks, checks, random
+from funcnn import checks, random
 from funcnn.types import Cache, Key, Layer, Params, Shape, Spec
 
 Child = tuple[str, Layer[Any, Any]]
 
 
-def name_children(who: str, layers: tuple[Any, ...]) -> list[Child]:
+def name_children(layers: tuple[Any, ...]) -> list[Child]:
     """Layers with their names: kind and ordinal, or what `named` says; see `named_after`."""
     seen: Counter[str] = Counter()
     children: list[Child] = []
+    taken: set[str] = set()
     for layer in layers:
-        if not isinstance(layer, Layer):
-            hint = f": write {layer.__name__}()" if callable(layer) else ""
-            if type(layer) in (list, tuple):
-                hint = f": write {who}(*layers)"
-            _checks.refuse_type(who, f"every child must be a layer, got {layer!r}{hint}")
         spec = named_after(layer.spec)
         seen[spec.kind] += 1
         name = spec.name or f"{spec.kind}{seen[spec.kind]}"
-        if any(name == other for other, _ in children):
-            _checks.refuse(who, f"children must have different names, got {name!r} twice")
+        if name in taken:
+            checks.refuse(f"children must have different names, got {name!r} twice")
+        taken.add(name)
         children.append((name, checks.bare(layer)))
     return children
 
@@ -39,7 +36,7 @@ def named_after(spec: Spec) -> Spec:
     return named_after(spec.children[0]) if spec.kind in ("freeze", "remat") else spec
 
 
-def _outer(child: Child, refusal: _checks.Refusal) -> _checks.Refusal:
+def _outer(child: Child, refusal: checks.Refusal) -> checks.Refusal:
     """A child's refusal with the child's name in front, instead of the one that `named` has put."""
     name, layer = child
     if named_after(layer.spec).name:
@@ -52,7 +49,7 @@ def init_child(child: Child, key: Key, shape: Shape, params: Params) -> Shape:
     name, layer = child
     try:
         shape, own = layer.init(random.fold_in(key, name), shape)
-    except _checks.Refusal as refusal:
+    except checks.Refusal as refusal:
         raise _outer(child, refusal)
     if own:
         params[name] = own
@@ -71,7 +68,7 @@ def apply_in_turn(
             name, layer = child
             own = None if key is None else random.fold_in(key, name)
             x, cache[name] = layer.apply(params.get(name, {}), x, key=own)
-    except _checks.Refusal as refusal:
+    except checks.Refusal as refusal:
         raise _outer(child, refusal)
     return x
 
@@ -81,10 +78,10 @@ def vjp_in_turn(children: Iterable[Child], cache: Cache, dout: Any, dparams: Par
     try:
         for child in children:
             name, layer = child
-            own, dout = layer.vjp(_checks.kept(name, cache, name), dout)
+            own, dout = layer.vjp(checks.kept(cache, name), dout)
             if own:
                 dparams[name] = own
-    except _checks.Refusal as refusal:
+    except checks.Refusal as refusal:
         raise _outer(child, refusal)
     return dout
 
@@ -96,8 +93,8 @@ def params_vjp_child(child: Child, cache: Cache, dout: Any, dparams: Params) -> 
         vjp_in_turn((child,), cache, dout, dparams)
         return
     try:
-        own = layer.params_vjp(_checks.kept(name, cache, name), dout)
-    except _checks.Refusal as refusal:
+        own = layer.params_vjp(checks.kept(cache, name), dout)
+    except checks.Refusal as refusal:
         raise _outer(child, refusal)
     if own:
         dparams[name] = own

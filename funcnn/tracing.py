@@ -208,7 +208,7 @@ class Recorder:
         """The same layer, reporting."""
         spec = layer.spec
         inner = [rebuild(child) for child in spec.children]
-        names = [own for own, _ in name_children("trace", tuple(inner))]
+        names = [own for own, _ in name_children(tuple(inner))]
         children = [self.watch(child, own) for child, own in zip(inner, names, strict=True)]
         real: Layer[Any, Any] = spec.build(*spec.args, *children, **spec.options)
 

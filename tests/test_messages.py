@@ -155,7 +155,7 @@ WRONG: list[tuple[Wrong, str]] = [
     ),
     (
         lambda: value_and_grad(PAIR, mean_squared_error())(PAIR_PARAMS, (X[:, 0, 0], [1.0]), Y),
-        "value_and_grad: `x/1` must be a NumPy array, got list",
+        "bilinear: `x2` must be a NumPy array, got list",
     ),
     # y
     (lambda: _step(y=Y.tolist()), "value_and_grad: `y` must be a NumPy array, got list"),
@@ -334,7 +334,7 @@ WRONG: list[tuple[Wrong, str]] = [
     ),
     (
         lambda: LOOSE["serial"]([conv(4, 3), relu()]),
-        "serial: every child must be a layer, got [conv(4, 3), relu()]: write serial(*layers)",
+        "serial: every child must be a layer, got [conv(4, 3), relu()]: write a star in front of it",
     ),
     (
         lambda: LOOSE["serial"](LOSS),
@@ -364,11 +364,11 @@ WRONG: list[tuple[Wrong, str]] = [
     (lambda: _fit(train=X), "fit: `train` must be a Dataset, got ndarray"),
     (
         lambda: _fit(train=data.Dataset(X.tolist(), Y)),
-        "Dataset: `x` must be a NumPy array, got list",
+        "fit: `x` must be a NumPy array, got list",
     ),
     (
         lambda: _fit(train=data.Dataset(X, Y[:3])),
-        "Dataset: `x` and `y` must have one length, got 4 and 3",
+        "fit: `x` and `y` must have one length, got 4 and 3",
     ),
     (lambda: _fit(train=TRAIN.take(slice(0))), "fit: `train` must have at least one example"),
     (

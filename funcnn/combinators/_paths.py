@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from funcnn import _checks, random
+from funcnn import checks, random
 from funcnn._children import named_after
 from funcnn.types import Key, Layer, Params, Shape, Spec, rebuild
 
@@ -55,7 +55,7 @@ def _traced(spec: Spec, shape: Shape) -> Node:
                 return calls[-1].out_shape, calls[-1].params
             replayed += 1
             if replayed == refused:
-                _checks.refuse("paths", "where am I?")
+                checks.refuse("where am I?")
             return calls[replayed].out_shape, calls[replayed].params
 
         layer: Layer[Any, Any] = rebuild(child)
@@ -69,7 +69,7 @@ def _traced(spec: Spec, shape: Shape) -> Node:
         replayed, refused, path = -1, place, ()
         try:
             layer.init(random.NO_DRAW, shape)
-        except _checks.Refusal as refusal:
+        except checks.Refusal as refusal:
             path = refusal.path
         found.append(_below(() if spec.name else path, node))
     return Node((), spec, shape, out_shape, params, tuple(found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast, overload
 
-from funcnn import _checks, random, tree
+from funcnn import checks, random, tree
 from funcnn._children import (
     Child,
     apply_in_turn,
@@ -15,6 +15,7 @@ from funcnn._children import (
     vjp_in_turn,
 )
 from funcnn._wiring import At1, Serial
+from funcnn.checks import Integer, Layers, Optional, Whatever, bare, declared
 from funcnn.combinators.running import statistics
 from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape, Spec, X
 
@@ -57,17 +58,15 @@ def _serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
     >>> out_shape, list(params)
     ((32, 2), ['dense1', 'dense2'])
     """
-    children = name_children("serial", layers)
-    if not children:
-        _checks.refuse("serial", "there must be at least one layer")
-    made = _series(Spec(serial, children=tuple(layer.spec for layer in layers)), children)
+    made = _series(name_children(layers))
     return Preserving(*made) if all(isinstance(layer, Preserving) for layer in layers) else made
 
 
 _serial.__name__ = _serial.__qualname__ = "serial"
-serial = cast(Serial, _serial)
+serial = cast(Serial, declared(layers=Layers())(_serial))
 
 
+@declared(name=Whatever(), layer=Layers())
 def named(name: str, layer: L) -> L:
     """Give a layer a name of its own, for its parent's tree and for messages.
 
@@ -96,28 +95,29 @@ def named(name: str, layer: L) -> L:
     ['encoder', 'dense1']
     """
     if not isinstance(name, str):
-        _checks.refuse_type("named", f"`name` must be a str, got {name!r}")
+        checks.refuse_type(f"`name` must be a str, got {checks.shown(name)}")
     if not name.isidentifier() or name.startswith("_"):
-        _checks.refuse("named", f"`name` must be an identifier such as 'encoder', got {name!r}")
+        got = checks.shown(name)
+        checks.refuse(f"`name` must be an identifier such as 'encoder', got {got}")
     if name == "running":
-        _checks.refuse("named", "`name` must not be 'running': new running statistics are called so")
-    name_children("named", (layer,))
+        checks.refuse("`name` must not be 'running': new running statistics are called so")
+    layer = bare(layer)
 
     def under_name(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
             try:
                 return function(*args, **options)
-            except _checks.Refusal as refusal:
+            except checks.Refusal as refusal:
                 raise refusal.inside(name)
 
         return call
 
     params_vjp = None if layer.params_vjp is None else under_name(layer.params_vjp)
     init, apply, vjp = under_name(layer.init), under_name(layer.apply), under_name(layer.vjp)
-    spec = Spec(named, (name,), children=(layer.spec,))
-    return type(layer)(init, apply, vjp, spec, params_vjp)
+    return type(layer)(init, apply, vjp, params_vjp=params_vjp)
 
 
+@declared(layers=Layers(), shortcut=Optional(Layers()))
 def residual(*layers: At1[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X, X]:
     """Add the input to what some layers make of it, ``y = x + f(x)``.
 
@@ -159,22 +159,15 @@ def residual(*layers: At1[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X
     >>> out_shape, list(params)
     ((32, 16, 7, 7), ['conv1', 'shortcut'])
     """
-    who = "residual"
-    if shortcut is not None:
-        name_children(who, (shortcut,))
     way_past = () if shortcut is None else (named("shortcut", shortcut),)
-    children = name_children(who, (*layers, *way_past))
+    children = name_children((*layers, *way_past))
     specs = tuple(layer.spec for _, layer in children)
     past = children.pop() if children and children[-1][0] == "shortcut" else None
-    if not children:
-        _checks.refuse(who, "there must be at least one layer")
-    spec = Spec(residual, children=specs)
-    body = _series(spec, children, ("shortcut",) if past else ())
+    body = _series(children, ("shortcut",) if past else ())
 
     def same(shape: Shape, out_shape: Shape) -> Shape:
         if shape != out_shape:
-            _checks.refuse(
-                who,
+            checks.refuse(
                 f"the layers and the shortcut must give one shape, got {out_shape} and {shape}"
                 if past
                 else f"the layers must keep the shape {shape}, got {out_shape}",
@@ -203,13 +196,14 @@ def residual(*layers: At1[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X
             params_vjp_child(past, cache, dout, dparams)
         return dparams
 
-    return Layer(init, apply, vjp, spec, params_vjp)
+    return Layer(init, apply, vjp, Spec(children=specs), params_vjp)
 
 
 @overload
 def repeat(layer: Preserving, *, times: int) -> Preserving: ...
 @overload
 def repeat(layer: Layer[X, X], *, times: int) -> Layer[X, X]: ...
+@declared(layer=Layers(), times=Integer(1))
 def repeat(layer: Layer[Any, Any], *, times: int) -> Layer[Any, Any]:
     """Put several copies of a layer in series, each with parameters of its own.
 
@@ -245,17 +239,15 @@ def repeat(layer: Layer[Any, Any], *, times: int) -> Layer[Any, Any]:
     >>> [(name, block["dense1"]["weight"].shape) for name, block in params.items()]
     [('block1', (8, 4)), ('block2', (8, 8))]
     """
-    name_children("repeat", (layer,))
-    times = _checks.integer("repeat", "times", times, 1)
     base = layer.spec.name or layer.spec.kind
-    copies = [(f"{base}{i}", layer) for i in range(1, times + 1)]
-    return _series(Spec(repeat, options={"times": times}, children=(layer.spec,)), copies)
+    return _series([(f"{base}{i}", bare(layer)) for i in range(1, times + 1)])
 
 
 @overload
 def share(layer: Preserving, *, times: int) -> Preserving: ...
 @overload
 def share(layer: Layer[X, X], *, times: int) -> Layer[X, X]: ...
+@declared(layer=Layers(), times=Integer(1))
 def share(layer: Layer[Any, Any], *, times: int) -> Layer[Any, Any]:
     """Run one layer several times in series, with the same parameters each time.
 
@@ -294,14 +286,12 @@ def share(layer: Layer[Any, Any], *, times: int) -> Layer[Any, Any]:
     >>> {name: leaf.shape for name, leaf in params.items()}
     {'weight': (4, 4), 'bias': (4,)}
     """
-    who = "share"
-    name_children(who, (layer,))
-    times = _checks.integer(who, "times", times, 1)
+    layer = bare(layer)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         out_shape, params = layer.init(key, shape)
         if out_shape != shape:
-            _checks.refuse(who, f"the layer must keep the shape {shape}, got {out_shape}")
+            checks.refuse(f"the layer must keep the shape {shape}, got {out_shape}")
         return out_shape, params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
@@ -322,25 +312,26 @@ def share(layer: Layer[Any, Any], *, times: int) -> Layer[Any, Any]:
             total = tree.add(total, dparams)
         return total, dout
 
-    return Layer(init, apply, vjp, Spec(share, options={"times": times}, children=(layer.spec,)))
+    return Layer(init, apply, vjp)
 
 
-def _series(spec: Spec, children: list[Child], others: tuple[str, ...] = ()) -> Layer[Any, Any]:
+def _series(children: list[Child], others: tuple[str, ...] = ()) -> Layer[Any, Any]:
     """Children one behind the other; `others` have a place among the params as well."""
-    who = spec.kind
+    if not children:
+        checks.refuse("there must be at least one layer")
     names = (*(name for name, _ in children), *others)
     order = _execution_order(children)
     backwards = order[::-1]
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        _checks.key(who, key)
+        checks.key(key)
         params: Params = {}
         for child in children:
             shape = init_child(child, key, shape, params)
         return shape, params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.children(who, params, names)
+        checks.children(params, names)
         cache: dict[str, Cache] = {"_with_params": tuple(params)}
         return apply_in_turn(order, params, x, key, cache), cache
 
@@ -351,14 +342,14 @@ def _series(spec: Spec, children: list[Child], others: tuple[str, ...] = ()) -> 
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
         dparams: Params = {}
-        with_params = _checks.kept(who, cache, "_with_params")
+        with_params = checks.kept(cache, "_with_params")
         first = next((i for i, (name, _) in enumerate(order) if name in with_params), None)
         if first is not None:  # what lies in front of the first parameters needs no gradient
             dout = vjp_in_turn(backwards[: len(order) - 1 - first], cache, dout, dparams)
             params_vjp_child(order[first], cache, dout, dparams)
         return _in_order(children, dparams)
 
-    return Layer(init, apply, vjp, spec, params_vjp)
+    return Layer(init, apply, vjp, params_vjp=params_vjp)
 
 
 def _in_order(children: list[Child], dparams: Params) -> Params:

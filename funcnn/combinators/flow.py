@@ -7,16 +7,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from funcnn import _checks, tree
-from funcnn._children import name_children
+from funcnn import checks, tree
+from funcnn.checks import Layers, Whatever, bare, declared
 from funcnn.combinators._paths import find
 from funcnn.combinators.running import statistics
-from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape, Spec
+from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape
 
 __all__ = ["freeze", "frozen_paths", "remat", "stop_gradient", "tied"]
 
 L = TypeVar("L", bound=Layer[Any, Any])
 
+
+@declared(layer=Layers())
 def remat(layer: L) -> L:
     """Compute a layer's forward pass again in its pullback, instead of keeping what it left.
 
@@ -56,7 +58,7 @@ def remat(layer: L) -> L:
     >>> list(cache)
     ['params', 'x', 'key', 'running']
     """
-    name_children("remat", (layer,))
+    layer = bare(layer)
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         out, cache = layer.apply(params, x, key=key)
@@ -72,9 +74,10 @@ def remat(layer: L) -> L:
         own = layer.params_vjp
         return layer.vjp(again(cache), dout)[0] if own is None else own(again(cache), dout)
 
-    return type(layer)(layer.init, apply, vjp, Spec(remat, children=(layer.spec,)), params_vjp)
+    return type(layer)(layer.init, apply, vjp, params_vjp=params_vjp)
 
 
+@declared()
 def stop_gradient() -> Preserving:
     """Let values pass and no gradient come back: ``y = x``, ``dx = 0``.
 
@@ -101,22 +104,22 @@ def stop_gradient() -> Preserving:
     >>> out, stop_gradient().vjp(cache, np.ones((1, 2)))[1]
     (array([[1., 1.]]), array([[0., 0.]]))
     """
-    who = "stop_gradient"
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return _checks.any_shape(who, shape), {}
+        return checks.any_shape(shape), {}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves(who, params, {})
-        return _checks.any_ranked(who, x), {"shape": x.shape, "dtype": x.dtype}
+        checks.leaves(params, {})
+        return checks.any_ranked(x), {"shape": x.shape, "dtype": x.dtype}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient(who, dout, cache["shape"], cache["dtype"])
+        checks.gradient(dout, cache["shape"], cache["dtype"])
         return {}, np.zeros_like(dout)
 
-    return Preserving(init, apply, vjp, Spec(stop_gradient))
+    return Preserving(init, apply, vjp)
 
 
+@declared(layer=Layers())
 def freeze(layer: L) -> L:
     """Keep a layer's parameters where they are: their gradients are zero, the input's is not.
 
@@ -151,7 +154,7 @@ def freeze(layer: L) -> L:
     >>> layer.vjp(cache, np.ones((1, 1), np.float32))[0]
     {'weight': array([[0., 0.]], dtype=float32), 'bias': array([0.], dtype=float32)}
     """
-    name_children("freeze", (layer,))
+    layer = bare(layer)
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         out, cache = layer.apply(params, x, key=key)
@@ -163,9 +166,10 @@ def freeze(layer: L) -> L:
     def params_vjp(cache: Cache, dout: Any) -> Params:
         return tree.zeros_like(cache["params"])
 
-    return type(layer)(layer.init, apply, vjp, Spec(freeze, children=(layer.spec,)), params_vjp)
+    return type(layer)(layer.init, apply, vjp, params_vjp=params_vjp)
 
 
+@checks.named
 def frozen_paths(net: Layer[Any, Any], shape: Shape) -> tuple[str, ...]:
     """The leaves of a network that `freeze` holds.
 
@@ -204,6 +208,7 @@ def frozen_paths(net: Layer[Any, Any], shape: Shape) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+@declared(layer=Layers(), ties=Whatever())
 def tied(layer: L, *, ties: Mapping[str, str]) -> L:
     """Use one set of parameters in several places of a network.
 
@@ -244,8 +249,7 @@ def tied(layer: L, *, ties: Mapping[str, str]) -> L:
     >>> {name: list(part) for name, part in params.items()}
     {'first': ['weight', 'bias'], 'second': ['bias']}
     """
-    who = "tied"
-    name_children(who, (layer,))
+    layer = bare(layer)
     pairs = _pairs(ties)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
@@ -253,18 +257,18 @@ def tied(layer: L, *, ties: Mapping[str, str]) -> L:
         for place, source in pairs:
             there, here = (_shapes(_at(params, path, "layer")) for path in (place, source))
             if there != here:
-                _checks.refuse(who, f"{place!r} and {source!r} must match, got {there} and {here}")
+                checks.refuse(f"{place!r} and {source!r} must match, got {there} and {here}")
             if any(tree.is_statistic(leaf) for leaf, _ in there):
-                _checks.refuse(who, f"{place!r} must not have running statistics, got {there}")
+                checks.refuse(f"{place!r} must not have running statistics, got {there}")
         return out_shape, _without(params)
 
     def whole(params: Params) -> Params:
         """With the shared ones in all their places."""
         if not isinstance(params, dict):
-            _checks.refuse_type(who, f"`params` must be a dict, got {type(params).__name__}")
+            checks.refuse_type(f"`params` must be a dict, got {type(params).__name__}")
         for place, source in pairs:
             if _has(params, place):
-                _checks.refuse(who, f"`params` must not hold {place!r}, tied to {source!r}, got both")
+                checks.refuse(f"`params` must not hold {place!r}, tied to {source!r}, got both")
             params = _with(params, place.split("/"), _at(params, source, "params"))
         return params
 
@@ -290,21 +294,20 @@ def tied(layer: L, *, ties: Mapping[str, str]) -> L:
         own = layer.params_vjp
         return together(layer.vjp(cache, dout)[0] if own is None else own(cache, dout))
 
-    spec = Spec(tied, options={"ties": dict(pairs)}, children=(layer.spec,))
-    return type(layer)(init, apply, vjp, spec, params_vjp)
+    return type(layer)(init, apply, vjp, params_vjp=params_vjp)
 
 
 def _pairs(ties: object) -> tuple[tuple[str, str], ...]:
     """Places and sources, none of which lies in another place."""
     if not isinstance(ties, Mapping) or not ties:
-        _checks.refuse_type("tied", f"`ties` must be a dict of paths, got {ties!r}")
+        checks.refuse_type(f"`ties` must be a dict of paths, got {ties!r}")
     for path in (*ties, *ties.values()):
         if not isinstance(path, str):
-            _checks.refuse_type("tied", f"`ties` must be a dict of paths, got {path!r}")
+            checks.refuse_type(f"`ties` must be a dict of paths, got {path!r}")
     for place in ties:
         for other in (*(one for one in ties if one != place), *ties.values()):
             if f"{other}/".startswith(f"{place}/") or f"{place}/".startswith(f"{other}/"):
-                _checks.refuse("tied", f"`ties` must not overlap, got {place!r} and {other!r}")
+                checks.refuse(f"`ties` must not overlap, got {place!r} and {other!r}")
     return tuple(ties.items())
 
 
@@ -321,7 +324,7 @@ def _at(params: Params, path: str, name: str) -> Any:
     """The leaf or the part of a tree at a path."""
     if not _has(params, path):
         paths = ", ".join(leaf for leaf, _ in tree.leaves(params))
-        _checks.refuse("tied", f"`{name}` must hold {path!r}, got {paths or 'nothing'}")
+        checks.refuse(f"`{name}` must hold {path!r}, got {paths or 'nothing'}")
     node: Any = params
     for part in path.split("/"):
         node = node[part]

@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar, cast, overload
 
 import numpy as np
 
-from funcnn import _checks
+from funcnn import checks
 from funcnn._children import (
     apply_in_turn,
     init_child,
@@ -16,13 +16,16 @@ from funcnn._children import (
 )
 from funcnn._kernels import joining
 from funcnn._wiring import At1
-from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, X, Y
+from funcnn.checks import Choice, Integer, Layers, declared
+from funcnn.types import Cache, Key, Layer, Params, Shape, X, Y
 
 __all__ = ["branch", "dense_connect", "merge", "parallel"]
 
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+
+_WAYS = Choice(*joining.WAYS)
 
 
 class Parallel(Protocol):
@@ -73,12 +76,10 @@ def _parallel(*layers: Any, merge: str = "sum", axis: int = 1) -> Layer[Any, Any
     >>> both.init(random.key(0), (32, 3, 14, 14))[0]
     (32, 24, 14, 14)
     """
-    who = "parallel"
-    fan: Layer[Any, Any] = _fan_out(Spec(parallel), layers)
-    join: Layer[Any, Any] = _fan_in(Spec(parallel), merge, "merge", axis, "the outputs")
+    fan, join = _fan_out(layers), _fan_in(merge, axis, "the outputs")
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        shapes, params = fan.init(_checks.key(who, key), shape)
+        shapes, params = fan.init(checks.key(key), shape)
         return join.init(key, shapes)[0], params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
@@ -93,12 +94,11 @@ def _parallel(*layers: Any, merge: str = "sum", axis: int = 1) -> Layer[Any, Any
         assert fan.params_vjp is not None
         return fan.params_vjp(cache, join.vjp(cache["_joined"], dout)[1])
 
-    spec = Spec(parallel, (), {"merge": merge, "axis": axis}, fan.spec.children)
-    return Layer(init, apply, vjp, spec, params_vjp)
+    return Layer(init, apply, vjp, params_vjp=params_vjp)
 
 
 _parallel.__name__ = _parallel.__qualname__ = "parallel"
-parallel = cast(Parallel, _parallel)
+parallel = cast(Parallel, declared(layers=Layers(), merge=_WAYS, axis=Integer())(_parallel))
 
 
 @overload
@@ -111,6 +111,7 @@ def branch(l1: Layer[X, A], l2: Layer[X, B], l3: Layer[X, C], /) -> Layer[X, tup
 def branch(
     l1: Layer[X, Y], l2: Layer[X, Y], l3: Layer[X, Y], l4: Layer[X, Y], /, *layers: Layer[X, Y]
 ) -> Layer[X, tuple[Y, ...]]: ...
+@declared(layers=Layers())
 def branch(*layers: Any) -> Layer[Any, Any]:
     """Give one input to several layers, and keep what each of them makes of it.
 
@@ -141,9 +142,10 @@ def branch(*layers: Any) -> Layer[Any, Any]:
     >>> highway.init(random.key(0), (32, 4))[0]
     (32, 4)
     """
-    return _fan_out(Spec(branch), layers)
+    return _fan_out(layers)
 
 
+@declared(how=_WAYS, axis=Integer())
 def merge(how: str = "sum", *, axis: int = 1) -> Layer[Any, Any]:
     """Make one array of several.
 
@@ -178,9 +180,10 @@ def merge(how: str = "sum", *, axis: int = 1) -> Layer[Any, Any]:
     >>> out, merge("product").vjp(cache, np.ones((1, 2)))[1]
     (array([[6., 0.]]), (array([[3., 5.]]), array([[2., 0.]])))
     """
-    return _fan_in(Spec(merge, (how,), {"axis": axis}), how, "how", axis, "`x`")
+    return _fan_in(how, axis, "`x`")
 
 
+@declared(layers=Layers(), axis=Integer())
 def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]:
     """Give each layer the input and all that the layers before it have made, side by side.
 
@@ -218,25 +221,23 @@ def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]:
     >>> out_shape, params["conv2"]["weight"].shape
     ((32, 14, 14, 14), (4, 10, 3, 3))
     """
-    who = "dense_connect"
-    children = name_children(who, layers)
+    children = name_children(layers)
     if not children:
-        _checks.refuse(who, "there must be at least one layer")
+        checks.refuse("there must be at least one layer")
     names = tuple(name for name, _ in children)
-    axis = _checks.integer(who, "axis", axis)
 
     def longer(before: Shape, new: Shape) -> Shape:
-        return _joined_shape(who, "concatenate", axis, (before, new), "what a layer takes and gives")
+        return _joined_shape("concatenate", axis, (before, new), "what a layer takes and gives")
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        _checks.key(who, key)
+        checks.key(key)
         params: Params = {}
         for child in children:
             shape = longer(shape, init_child(child, key, shape, params))
         return shape, params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.children(who, params, names)
+        checks.children(params, names)
         cache: dict[str, Any] = {}
         sizes = []
         for child in children:
@@ -247,39 +248,37 @@ def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]:
         return x, {**cache, "_sizes": tuple(sizes), "_shape": x.shape, "_dtype": x.dtype}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient(who, dout, cache["_shape"], cache["_dtype"])
+        checks.gradient(dout, cache["_shape"], cache["_dtype"])
         dparams: Params = {}
         for child, size in zip(reversed(children), reversed(cache["_sizes"]), strict=True):
             before, new = np.split(dout, [size], axis)
             dout = before + vjp_in_turn((child,), cache, new, dparams)
         return {name: dparams[name] for name in names if name in dparams}, dout
 
-    specs = tuple(layer.spec for _, layer in children)
-    return Layer(init, apply, vjp, Spec(dense_connect, (), {"axis": axis}, specs))
+    return Layer(init, apply, vjp)
 
 
-def _fan_out(spec: Spec, layers: tuple[Any, ...]) -> Layer[Any, Any]:
+def _fan_out(layers: tuple[Any, ...]) -> Layer[Any, Any]:
     """From one input to a tuple of outputs."""
-    who = spec.kind
-    children = name_children(who, layers)
+    children = name_children(layers)
     if not children:
-        _checks.refuse(who, "there must be at least one layer")
+        checks.refuse("there must be at least one layer")
     names = tuple(name for name, _ in children)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        _checks.key(who, key)
+        checks.key(key)
         params: Params = {}
         return tuple(init_child(child, key, shape, params) for child in children), params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.children(who, params, names)
+        checks.children(params, names)
         cache: Cache = {}
         outs = [apply_in_turn((child,), params, x, key, cache) for child in children]
         return tuple(outs), cache
 
     def shares(douts: Any) -> tuple[Any, ...]:
         if not isinstance(douts, tuple) or len(douts) != len(children):
-            _checks.refuse(who, f"`dout` must be a tuple of {len(children)}, got {douts!r}")
+            checks.refuse(f"`dout` must be a tuple of {len(children)}, got {douts!r}")
         return douts
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
@@ -294,54 +293,50 @@ def _fan_out(spec: Spec, layers: tuple[Any, ...]) -> Layer[Any, Any]:
             params_vjp_child(child, cache, share, dparams)
         return dparams
 
-    specs = tuple(layer.spec for layer in layers)
-    return Layer(init, apply, vjp, spec._replace(children=specs), params_vjp)
+    return Layer(init, apply, vjp, params_vjp=params_vjp)
 
 
-def _fan_in(spec: Spec, how: str, option: str, axis: int, words: str) -> Layer[Any, Any]:
+def _fan_in(how: str, axis: int, words: str) -> Layer[Any, Any]:
     """From a tuple to one array."""
-    who = spec.kind
-    _checks.choice(who, option, how, joining.WAYS)
-    axis = _checks.integer(who, "axis", axis)
 
     def several(value: object, name: str) -> tuple[Any, ...]:
         if not isinstance(value, tuple):
-            _checks.refuse_type(who, f"`{name}` must be a tuple, got {type(value).__name__}")
+            checks.refuse_type(f"`{name}` must be a tuple, got {type(value).__name__}")
         if not value:
-            _checks.refuse(who, f"`{name}` must be a tuple of at least one, got an empty one")
+            checks.refuse(f"`{name}` must be a tuple of at least one, got an empty one")
         return value
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        shapes = tuple(_checks.any_shape(who, one) for one in several(shape, "shape"))
-        return _joined_shape(who, how, axis, shapes, words), {}
+        shapes = tuple(checks.any_shape(one) for one in several(shape, "shape"))
+        return _joined_shape(how, axis, shapes, words), {}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves(who, params, {})
-        arrays = [_checks.any_ranked(who, one) for one in several(x, "x")]
+        checks.leaves(params, {})
+        arrays = [checks.any_ranked(one) for one in several(x, "x")]
         dtypes = sorted({str(array.dtype) for array in arrays})
         if len(dtypes) > 1:
-            _checks.refuse_type(who, f"{words} must have one dtype, got {' and '.join(dtypes)}")
-        out_shape = _joined_shape(who, how, axis, tuple(array.shape for array in arrays), words)
+            checks.refuse_type(f"{words} must have one dtype, got {' and '.join(dtypes)}")
+        out_shape = _joined_shape(how, axis, tuple(array.shape for array in arrays), words)
         out, kept = joining.join(how, axis, arrays)
         return out, {"kept": kept, "shape": out_shape, "dtype": out.dtype}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient(who, dout, cache["shape"], cache["dtype"])
+        checks.gradient(dout, cache["shape"], cache["dtype"])
         return {}, tuple(joining.parts(how, axis, cache["kept"], dout))
 
-    return Layer(init, apply, vjp, spec)
+    return Layer(init, apply, vjp)
 
 
-def _joined_shape(who: str, how: str, axis: int, shapes: tuple[Shape, ...], words: str) -> Shape:
+def _joined_shape(how: str, axis: int, shapes: tuple[Shape, ...], words: str) -> Shape:
     """The shape of all arrays together."""
     first = shapes[0]
     if how != "concatenate":
         if any(shape != first for shape in shapes):
-            _checks.refuse(who, f"{words} must have one shape, got {list(shapes)}")
+            checks.refuse(f"{words} must have one shape, got {list(shapes)}")
         return first
-    _checks.feature_axis(who, axis, len(first))
+    checks.feature_axis(axis, len(first))
     place = axis % len(first)
     rest = [(len(shape), *shape[:place], *shape[place + 1 :]) for shape in shapes]
     if any(other != rest[0] for other in rest):
-        _checks.refuse(who, f"{words} must differ in axis {axis} alone, got {list(shapes)}")
+        checks.refuse(f"{words} must differ in axis {axis} alone, got {list(shapes)}")
     return (*first[:place], sum(shape[place] for shape in shapes), *first[place + 1 :])
