@@ -171,6 +171,7 @@ from funcnn.outline import summary as summary
 from funcnn.reparametrization import spectral_norm as spectral_norm, weight_norm as weight_norm
 from funcnn.sequences import (
     bidirectional as bidirectional,
+    clean_padding as clean_padding,
     drop_context as drop_context,
     keep_context as keep_context,
     residual_with_context as residual_with_context,

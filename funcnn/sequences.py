@@ -6,19 +6,21 @@ from typing import Any, Literal, TypeAlias, TypeVarTuple, overload
 
 import numpy as np
 
-from funcnn import _checks
+from funcnn import checks
 from funcnn._children import (
     Child,
     apply_in_turn,
     init_child,
-    name_children,
     params_vjp_child,
     vjp_in_turn,
 )
-from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, Spec, Vector, X, Y
+from funcnn._kernels import attention
+from funcnn.checks import Choice, Layers, bare, declared
+from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, Vector, X, Y
 
 __all__ = [
     "bidirectional",
+    "clean_padding",
     "drop_context",
     "keep_context",
     "residual_with_context",
@@ -31,9 +33,10 @@ C = TypeVarTuple("C")
 _Mask: TypeAlias = Literal["mask"]
 _Memory: TypeAlias = Literal["memory"]
 _Both: TypeAlias = Literal["memory, mask"]
-_CONTEXTS = ("mask", "memory", "memory, mask")
+_CONTEXT = Choice("mask", "memory", "memory, mask")
 
 
+@declared(layer=Layers())
 def time_distributed(layer: Layer[Vector, Vector]) -> Layer[Sequence, Sequence]:
     """Give every time step to one layer, ``(N, T, F) -> (N, T, G)``.
 
@@ -65,31 +68,30 @@ def time_distributed(layer: Layer[Vector, Vector]) -> Layer[Sequence, Sequence]:
     >>> out_shape, list(params)
     ((2, 5, 4), ['weight', 'bias'])
     """
-    who = "time_distributed"
-    name_children(who, (layer,))
+    layer = bare(layer)
 
     def merged(x: Array) -> Any:
         return np.ascontiguousarray(x).reshape(x.shape[0] * x.shape[1], x.shape[2])
 
     def split(shape: Shape, out_shape: Shape) -> Shape:
         if len(out_shape) != 2:
-            _checks.refuse(who, f"the layer must give vectors (N, F), got shape {out_shape}")
+            checks.refuse(f"the layer must give vectors (N, F), got shape {out_shape}")
         return (*shape[:2], out_shape[1])
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        batch, steps, features = _checks.shape(who, shape, "N, T, F")
+        batch, steps, features = checks.shape(shape, "N, T, F")
         out_shape, params = layer.init(key, (-1 if batch < 0 else batch * steps, features))
         return split(shape, out_shape), params
 
     def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.ranked(who, x, "N, T, F")
+        checks.ranked(x, "N, T, F")
         out, cache = layer.apply(params, merged(x), key=key)
         shape = split(x.shape, out.shape)
         return out.reshape(shape), _marked(cache, "_out", (shape, out.dtype))
 
     def inner(cache: Cache, dout: Array) -> tuple[Cache, Any]:
         """What the layer pulls back."""
-        _checks.gradient(who, dout, *cache["_out"])
+        checks.gradient(dout, *cache["_out"])
         return _unmarked(cache, "_out"), merged(dout)
 
     def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Any]:
@@ -99,9 +101,10 @@ def time_distributed(layer: Layer[Vector, Vector]) -> Layer[Sequence, Sequence]:
     def params_vjp(cache: Cache, dout: Sequence) -> Params:
         return _pulled_params(layer, *inner(cache, dout))
 
-    return Layer(init, apply, vjp, Spec(time_distributed, children=(layer.spec,)), params_vjp)
+    return Layer(init, apply, vjp, params_vjp=params_vjp)
 
 
+@declared(layer=Layers(), merge=Choice("concatenate", "sum", "mean", "product"))
 def bidirectional(
     layer: Layer[Sequence, Sequence], *, merge: str = "concatenate"
 ) -> Layer[Sequence, Sequence]:
@@ -142,25 +145,23 @@ def bidirectional(
     >>> out_shape, list(params)
     ((2, 5, 8), ['forward', 'backward'])
     """
-    who = "bidirectional"
-    name_children(who, (layer,))
-    _checks.choice(who, "merge", merge, ("concatenate", "sum", "mean", "product"))
+    layer = bare(layer)
     children: list[Child] = [("forward", layer), ("backward", layer)]
 
     def merged(shape: Shape, out_shape: Shape) -> Shape:
         if len(out_shape) != 3 or out_shape[:2] != shape[:2]:
-            _checks.refuse(who, f"the layer must keep the {shape[1]} time steps, got shape {out_shape}")
+            checks.refuse(f"the layer must keep the {shape[1]} time steps, got shape {out_shape}")
         return (*out_shape[:2], out_shape[2] * (2 if merge == "concatenate" else 1))
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        checked = _checks.shape(who, shape, "N, T, F")
+        checked = checks.shape(shape, "N, T, F")
         params: Params = {}
-        shapes = [init_child(child, _checks.key(who, key), checked, params) for child in children]
+        shapes = [init_child(child, checks.key(key), checked, params) for child in children]
         return merged(checked, shapes[0]), params
 
     def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.children(who, params, ("forward", "backward"))
-        _checks.ranked(who, x, "N, T, F")
+        checks.children(params, ("forward", "backward"))
+        checks.ranked(x, "N, T, F")
         cache: Cache = {}
         a = apply_in_turn(children[:1], params, x, key, cache)
         b = apply_in_turn(children[1:], params, x[:, ::-1], key, cache)
@@ -175,7 +176,7 @@ def bidirectional(
 
     def parts(cache: Cache, dout: Array) -> tuple[Array, Array]:
         """The gradients of both outputs, each in the order in which its copy ran."""
-        _checks.gradient(who, dout, *cache["_out"])
+        checks.gradient(dout, *cache["_out"])
         if merge == "concatenate":
             half = dout.shape[2] // 2
             return dout[:, :, :half], dout[:, ::-1, half:]
@@ -199,8 +200,7 @@ def bidirectional(
             params_vjp_child(child, cache, part, dparams)
         return dparams
 
-    spec = Spec(bidirectional, (), {"merge": merge}, (layer.spec,))
-    return Layer(init, apply, vjp, spec, params_vjp)
+    return Layer(init, apply, vjp, params_vjp=params_vjp)
 
 
 @overload
@@ -213,6 +213,7 @@ def keep_context(
 def keep_context(
     layer: Layer[X, Y], context: _Both
 ) -> Layer[tuple[X, Sequence, Mask], tuple[Y, Sequence, Mask]]: ...
+@declared(layer=Layers(), context=_CONTEXT)
 def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
     """Run a layer on the first of several inputs, and pass on the others, ``(x, c) -> (f(x), c)``.
 
@@ -244,36 +245,34 @@ def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
     >>> keep_context(lstm(4), "mask").init(random.key(0), ((2, 5, 3), (2, 5)))[0]
     ((2, 5, 4), (2, 5))
     """
-    who = "keep_context"
-    name_children(who, (layer,))
-    words = "x, " + _checks.choice(who, "context", context, _CONTEXTS)
+    layer = bare(layer)
+    words = f"x, {context}"
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        x, *rest = _checks.together(who, shape, words, "shape")
+        x, *rest = checks.together(shape, words, "shape")
         out_shape, params = layer.init(key, x)
         return (out_shape, *rest), params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        first, *rest = _inputs(who, x, words)
+        first, *rest = _inputs(x, words)
         out, cache = layer.apply(params, first, key=key)
-        whole = _inputs(who, (out, *rest), words)  # a memory has the dtype of what comes out, too
+        whole = _inputs((out, *rest), words)  # a memory has the dtype of what comes out, too
         return whole, _marked(cache, "_context", _outlines(rest, out))
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        first, *rest = _checks.together(who, dout, words, "dout")
-        dcontext = _passed(who, cache["_context"], rest)
+        first, *rest = checks.together(dout, words, "dout")
+        dcontext = _passed(cache["_context"], rest)
         dparams, dx = layer.vjp(_unmarked(cache, "_context"), first)
         return dparams, (dx, *dcontext)
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
-        first = _checks.together(who, dout, words, "dout")[0]
+        first = checks.together(dout, words, "dout")[0]
         return _pulled_params(layer, _unmarked(cache, "_context"), first)
 
-    # the layer, which is a child, comes last among the arguments of a spec
-    spec = Spec(keep_context, (), {"context": context}, (layer.spec,))
-    return Layer(init, apply, vjp, spec, params_vjp)
+    return Layer(init, apply, vjp, params_vjp=params_vjp)
 
 
+@declared(layer=Layers())
 def residual_with_context(layer: Layer[tuple[X, *C], X]) -> Layer[tuple[X, *C], tuple[X, *C]]:
     """Add what a layer makes of all inputs to the first, ``(x, c) -> (x + f(x, c), c)``.
 
@@ -305,37 +304,36 @@ def residual_with_context(layer: Layer[tuple[X, *C], X]) -> Layer[tuple[X, *C], 
     >>> block.init(random.key(0), ((2, 5, 4), (2, 7, 3)))[0]
     ((2, 5, 4), (2, 7, 3))
     """
-    who = "residual_with_context"
-    name_children(who, (layer,))
+    layer = bare(layer)
 
     def same(shape: Shape, out_shape: Shape) -> Shape:
         if shape != out_shape:
-            _checks.refuse(who, f"the layer must keep the shape {shape}, got {out_shape}")
+            checks.refuse(f"the layer must keep the shape {shape}, got {out_shape}")
         return out_shape
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        first, *context = _several(who, shape, "shape")
+        first, *context = _several(shape, "shape")
         out_shape, params = layer.init(key, shape)
         return (same(first, out_shape), *context), params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        first, *context = _arrays(who, x)
+        first, *context = _arrays(x)
         out: Any
         out, cache = layer.apply(params, x, key=key)
         same(first.shape, out.shape)
         return (first + out, *context), _marked(cache, "_context", _outlines(context, first))
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        first, *context = _several(who, dout, "dout")
-        passed = _passed(who, cache["_context"], context)
+        first, *context = _several(dout, "dout")
+        passed = _passed(cache["_context"], context)
         dparams, (dx, *dcontext) = layer.vjp(_unmarked(cache, "_context"), first)
         both = [theirs + ours for theirs, ours in zip(passed, dcontext, strict=True)]
         return dparams, (first + dx, *both)
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
-        return _pulled_params(layer, _unmarked(cache, "_context"), _several(who, dout, "dout")[0])
+        return _pulled_params(layer, _unmarked(cache, "_context"), _several(dout, "dout")[0])
 
-    return Layer(init, apply, vjp, Spec(residual_with_context, children=(layer.spec,)), params_vjp)
+    return Layer(init, apply, vjp, params_vjp=params_vjp)
 
 
 @overload
@@ -344,6 +342,7 @@ def drop_context(context: _Mask) -> Layer[tuple[Sequence, Mask], Sequence]: ...
 def drop_context(context: _Memory) -> Layer[tuple[Sequence, Sequence], Sequence]: ...
 @overload
 def drop_context(context: _Both) -> Layer[tuple[Sequence, Sequence, Mask], Sequence]: ...
+@declared(context=_CONTEXT)
 def drop_context(context: str) -> Layer[Any, Any]:
     """Go on with the first of several inputs, ``(x, c) -> x``.
 
@@ -372,36 +371,86 @@ def drop_context(context: str) -> Layer[Any, Any]:
     >>> drop_context("mask").init(random.key(0), ((2, 5, 3), (2, 5)))[0]
     (2, 5, 3)
     """
-    who = "drop_context"
-    words = "x, " + _checks.choice(who, "context", context, _CONTEXTS)
+    words = f"x, {context}"
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return _checks.shape(who, _checks.together(who, shape, words, "shape")[0], "N, T, F"), {}
+        return checks.shape(checks.together(shape, words, "shape")[0], "N, T, F"), {}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves(who, params, {})
-        first, *rest = _inputs(who, x, words)
-        _checks.ranked(who, first, "N, T, F")
+        checks.leaves(params, {})
+        first, *rest = _inputs(x, words)
+        checks.ranked(first, "N, T, F")
         out = (first.shape, first.dtype)
         return first, {"out": out, "context": tuple(one.shape for one in rest)}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient(who, dout, *cache["out"])
+        checks.gradient(dout, *cache["out"])
         return {}, (dout, *(np.zeros(shape, dout.dtype) for shape in cache["context"]))
 
-    return Layer(init, apply, vjp, Spec(drop_context, (context,)))
+    return Layer(init, apply, vjp)
 
 
-def _inputs(who: str, x: object, words: str) -> tuple[Any, ...]:
+@declared()
+def clean_padding() -> Layer[tuple[Sequence, Mask], tuple[Sequence, Mask]]:
+    """Let nothing of the padding spoil what follows, ``(x, mask) -> (x, mask)``.
+
+    Returns
+    -------
+    Layer
+        On a tuple, without parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of sequences and a mask of its steps.
+
+    Notes
+    -----
+    Forward: what is NaN, infinite or huge in a step that does not count becomes 0; all other numbers
+    stay. A layer that treats each step alone would keep NaN in that step, but the gradient of its
+    weights, a sum over all steps, would be NaN. Pullback: ``dx = dy``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import clean_padding
+    >>> x, mask = np.array([[[1.0], [np.nan]]]), np.array([[True, False]])
+    >>> clean_padding().apply({}, (x, mask))[0][0].ravel()
+    array([1., 0.])
+    """
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        x, mask = checks.together(shape, "x, mask", "shape")
+        x = checks.shape(x, "N, T, F")
+        checks.exact_shape(mask, x[:2], "mask")
+        return (x, mask), {}
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        checks.leaves(params, {})
+        x, mask = _inputs(x, "x, mask")
+        checks.ranked(x, "N, T, F")
+        checks.exact_shape(mask.shape, x.shape[:2], "mask")
+        clean = np.where(attention.unclean(x, ~mask), 0, x)
+        return (clean, mask), {"shape": x.shape, "dtype": x.dtype}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        dx, dmask = checks.together(dout, "x, mask", "dout")
+        checks.gradient(dx, cache["shape"], cache["dtype"])
+        return {}, (dx, np.zeros(dmask.shape, dx.dtype))
+
+    return Layer(init, apply, vjp)
+
+
+def _inputs(x: object, words: str) -> tuple[Any, ...]:
     """A tuple of arrays of the kinds that the words say."""
-    found = _checks.together(who, x, words)
+    found = checks.together(x, words)
     for name, one in zip(words.split(", ")[1:], found[1:], strict=True):
         if name == "memory":
-            _checks.floating(who, one, name)
-            if _checks.array(who, found[0]).dtype.kind == "f":
-                _checks.same_dtype(who, one, found[0], name, "`x` is")
-        elif _checks.array(who, one, name).dtype != np.bool_:
-            _checks.refuse_type(who, f"`{name}` must be boolean, got {one.dtype}")
+            checks.floating(one, name)
+            if checks.array(found[0]).dtype.kind == "f":
+                checks.same_dtype(one, found[0], name, "`x` is")
+        elif checks.array(one, name).dtype != np.bool_:
+            checks.refuse_type(f"`{name}` must be boolean, got {one.dtype}")
     return found
 
 
@@ -416,17 +465,17 @@ def _unmarked(cache: Cache, name: str) -> Cache:
     return own["_cache"] if own.keys() == {"_cache"} else own
 
 
-def _several(who: str, value: object, name: str) -> tuple[Any, ...]:
+def _several(value: object, name: str) -> tuple[Any, ...]:
     """A tuple of one thing and its context."""
     if not isinstance(value, tuple):
-        _checks.refuse_type(who, f"`{name}` must be a tuple (x, ...), got {type(value).__name__}")
+        checks.refuse_type(f"`{name}` must be a tuple (x, ...), got {type(value).__name__}")
     if not value:
-        _checks.refuse(who, f"`{name}` must be a tuple (x, ...), got an empty one")
+        checks.refuse(f"`{name}` must be a tuple (x, ...), got an empty one")
     return value
 
 
-def _arrays(who: str, x: object) -> tuple[Any, ...]:
-    return tuple(_checks.array(who, one) for one in _several(who, x, "x"))
+def _arrays(x: object) -> tuple[Any, ...]:
+    return tuple(checks.array(one) for one in _several(x, "x"))
 
 
 def _outlines(context: list[Array], like: Array) -> tuple[tuple[Shape, np.dtype[Any], bool], ...]:
@@ -438,13 +487,13 @@ def _outlines(context: list[Array], like: Array) -> tuple[tuple[Shape, np.dtype[
     )
 
 
-def _passed(who: str, outlines: Any, dcontext: list[Array]) -> list[Array]:
+def _passed(outlines: Any, dcontext: list[Array]) -> list[Array]:
     """The gradients of the context that come from behind."""
     if len(outlines) != len(dcontext):
-        _checks.refuse(who, f"`dout` must have {len(outlines) + 1} parts, got {len(dcontext) + 1}")
+        checks.refuse(f"`dout` must have {len(outlines) + 1} parts, got {len(dcontext) + 1}")
     for one, (shape, dtype, has) in zip(dcontext, outlines, strict=True):
-        zeros = _checks.floating(who, one, "dout").dtype  # of any kind, where there is no gradient
-        _checks.gradient(who, one, shape, dtype if has else zeros)
+        zeros = checks.floating(one, "dout").dtype  # of any kind, where there is no gradient
+        checks.gradient(one, shape, dtype if has else zeros)
     return [
         one if has else np.zeros(shape, dtype)
         for one, (shape, dtype, has) in zip(dcontext, outlines, strict=True)

@@ -22,6 +22,21 @@ def visible(steps: tuple[int, int], causal: bool, mask: Array | None = None) -> 
     return mask if past is None else mask & past
 
 
+def idle(mask: Array, itself: bool) -> Array:
+    """The steps that nobody sees, ``(N, S)``; if they see each other, that see nobody either."""
+    if mask.ndim == 2:
+        return ~mask
+    unseen: Array = ~np.any(mask, 1)
+    return unseen & ~np.any(mask, 2) if itself else unseen
+
+
+def unclean(x: Array, idle: Array) -> Array:
+    """Where steps that do not count hold what could spoil a product: NaN, infinity, huge numbers."""
+    gone: Array = idle[..., None] & ~(np.abs(x) < np.sqrt(np.finfo(x.dtype).max))
+    return gone
+
+
+@np.errstate(over="ignore", invalid="ignore")
 def attend(
     q: Array, k: Array, v: Array, seen: Array | None, scale: float, kept: Array | None = None
 ) -> tuple[Array, Array]:
@@ -36,14 +51,15 @@ def attend(
     p = np.empty((batch, heads, steps, keys), q.dtype)
     out = _headed((batch, heads, steps, v.shape[3]), q)
     for part in _parts(p):
+        hidden, unused = _blind(seen, kept, part)
         queries = _grouped(q[part] * q.dtype.type(scale), groups)
         scores = numerics.matmul(queries, k[part].swapaxes(2, 3)).reshape(p[part].shape)
-        if seen is None:
+        if hidden is None:
             scores -= np.max(scores, -1, keepdims=True)
             scores = numerics.exp(scores)
             total = numerics.sum(scores, -1, keepdims=True)
         else:
-            np.copyto(scores, -np.inf, where=~(seen[part] if seen.ndim == 4 else seen))
+            np.copyto(scores, -np.inf, where=hidden)
             top = np.max(scores, -1, keepdims=True)
             top[top == -np.inf] = 0
             scores -= top
@@ -51,11 +67,14 @@ def attend(
             total = numerics.sum(scores, -1, keepdims=True)
             total[total == 0] = 1
         np.divide(scores, total, out=p[part])
+        _hide(p[part], hidden, total)
         used = p[part] if kept is None else p[part] * kept[part]
-        out[part] = numerics.matmul(_grouped(used, groups), v[part]).reshape(out[part].shape)
+        mixed = _product(_grouped(used, groups), v[part], _alike(unused, used, groups))
+        out[part] = mixed.reshape(out[part].shape)
     return out, p
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def attend_gradients(
     q: Array,
     k: Array,
@@ -63,6 +82,7 @@ def attend_gradients(
     p: Array,
     out: Array,
     dout: Array,
+    seen: Array | None,
     scale: float,
     kept: Array | None = None,
 ) -> tuple[Array, Array, Array]:
@@ -73,19 +93,60 @@ def attend_gradients(
     groups = k.shape[1]
     dq, dk, dv = _headed(q.shape, q), _headed(k.shape, q), _headed(v.shape, q)
     for part in _parts(p):
+        hidden, unused = _blind(seen, kept, part)
         used = p[part] if kept is None else p[part] * kept[part]
-        douts = _grouped(dout[part], groups)
-        numerics.matmul(_grouped(used, groups).swapaxes(2, 3), douts, out=dv[part])
+        douts, weights = _grouped(dout[part], groups), _grouped(used, groups).swapaxes(2, 3)
+        blind = _alike(unused, used, groups)
+        dv[part] = _product(weights, douts, None if blind is None else blind.swapaxes(2, 3))
         dp = numerics.matmul(douts, v[part].swapaxes(2, 3)).reshape(used.shape)
         if kept is not None:
             dp *= kept[part]
+            _hide(dp, unused, dp)
         dp -= numerics.sum(out[part] * dout[part], -1, keepdims=True)
         dp *= p[part]
         dp *= dp.dtype.type(scale)
-        dscores = _grouped(dp, groups)
-        dq[part] = numerics.matmul(dscores, k[part]).reshape(dq[part].shape)
-        numerics.matmul(dscores.swapaxes(2, 3), _grouped(q[part], groups), out=dk[part])
+        _hide(dp, hidden, dp)
+        dscores, blind = _grouped(dp, groups), _alike(hidden, dp, groups)
+        dq[part] = _product(dscores, k[part], blind).reshape(dq[part].shape)
+        queries, dscores = _grouped(q[part], groups), dscores.swapaxes(2, 3)
+        dk[part] = _product(dscores, queries, None if blind is None else blind.swapaxes(2, 3))
     return dq, dk, dv
+
+
+def _blind(seen: Array | None, kept: Array | None, part: slice) -> tuple[Array | None, Array | None]:
+    """Which keys have no score for a query, and which have no weight, as some are dropped."""
+    hidden = None if seen is None else ~(seen[part] if seen.ndim == 4 else seen)
+    if kept is None:
+        return hidden, hidden
+    return hidden, kept[part] == 0 if hidden is None else hidden | (kept[part] == 0)
+
+
+# A weight of 0 times infinity or NaN is NaN. So where something is not finite, what has no weight is
+# left out by other means.
+
+
+def _hide(weights: Array, hidden: Array | None, witness: Array) -> None:
+    """Set to 0 what is hidden, if a row may not be finite."""
+    if hidden is not None and not np.isfinite(witness).all():
+        np.copyto(weights, 0, where=hidden)
+
+
+def _product(a: Array, b: Array, hidden: Array | None) -> Array:
+    """``a b``, without the terms for which `a` is hidden: the same bits, whatever `b` holds there."""
+    out = numerics.matmul(a, b)
+    if hidden is None or np.isfinite(out).all():
+        return out
+    finite = np.isfinite(b)
+    out = numerics.matmul(a, np.where(finite, b, 0))
+    for k in np.flatnonzero(~finite.all((0, 1, 3))):
+        counts = ~(hidden[..., k, None] | finite[:, :, None, k])
+        np.add(out, a[..., k, None] * b[:, :, None, k], out=out, where=counts)
+    return out
+
+
+def _alike(hidden: Array | None, weights: Array, groups: int) -> Array | None:
+    """What is hidden, in the form of the weights of each group."""
+    return None if hidden is None else _grouped(np.broadcast_to(hidden, weights.shape), groups)
 
 
 def _parts(p: Array) -> list[slice]:

@@ -36,12 +36,14 @@ def turns(
 def rotate(x: Array, cos: Array, sin: Array, interleaved: bool) -> Array:
     """Turn each pair of features ``(a, b)`` by its angle: ``(a cos - b sin, b cos + a sin)``.
 
-    The factors are those of `turns`; ``-sin`` turns back.
+    The factors are those of `turns`; ``-sin`` turns back. The first step stays where it is, and sees
+    no partner.
     """
     first, second = _pairs(x.shape[-1], interleaved)
     partner = np.empty(x.shape, x.dtype)
     partner[..., first] = x[..., second]
     partner[..., second] = x[..., first]
+    partner[..., 0, :] = 0
     partner *= sin
     out: Array = x * cos
     out += partner

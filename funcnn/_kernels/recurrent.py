@@ -157,7 +157,7 @@ def walk(
         for state, fresh, old in zip(after, new, carry, strict=True):
             state[t] = fresh if valid is None else np.where(valid[t], fresh, old)
         carry = tuple(state[t] for state in after)
-    out = after[0] if valid is None else after[0] * valid
+    out = after[0] if valid is None else np.where(valid, after[0], 0)
     cache = {
         "x": rows,
         "valid": valid,
@@ -186,6 +186,8 @@ def walk_gradients(
         dnew = dcarry if valid is None else tuple(np.where(valid[t], d, 0) for d in dcarry)
         befores, afters = tuple(s[t] for s in before), tuple(s[t] for s in after)
         dz, dr, dold = cell.gradient(gates[t], cache["saved"][t], befores, afters, dnew)
+        if valid is not None:  # a carry that only passes by may hold anything
+            dz, dr = np.where(valid[t], dz, 0), np.where(valid[t], dr, 0)
         _blocks(dprojected[t], cell.gates)[...] = dz
         if not cell.one_sum:
             _blocks(drecurrent[t], cell.gates)[...] = dr
@@ -195,16 +197,14 @@ def walk_gradients(
         else:  # where the carry stays, so does its gradient
             dcarry = tuple(np.where(valid[t], d, kept) for d, kept in zip(dold, dcarry, strict=True))
     dz, dr = (d.reshape(steps * batch, width) for d in (dprojected, drecurrent))
-    hidden = before[0].reshape(steps * batch, weight_hh.shape[1])
+    hidden = before[0] if valid is None else np.where(valid, before[0], 0)
     dparams = {
         "weight_ih": numerics.matmul(dz.T, cache["x"]),
-        "weight_hh": numerics.matmul(dr.T, hidden),
+        "weight_hh": numerics.matmul(dr.T, hidden.reshape(steps * batch, weight_hh.shape[1])),
         "bias_ih": numerics.sum(dz, 0),
         "bias_hh": numerics.sum(dr, 0),
     }
     dx = numerics.matmul(dz, cache["weight_ih"]).reshape(steps, batch, cache["x"].shape[1])
-    if valid is not None:
-        dx *= valid
     return dparams, dx.transpose(1, 0, 2), dcarry
 
 

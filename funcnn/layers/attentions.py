@@ -7,10 +7,11 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 
-from funcnn import _checks, random
+from funcnn import checks, random
 from funcnn._kernels import attention as kernels, linear, positions
-from funcnn.initializers import Initializer, glorot_uniform, initializer, zeros
-from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, Spec, Trait
+from funcnn.checks import Constraint, Flag, Integer, Number, Optional, declared
+from funcnn.initializers import INITIALIZER, Initializer, glorot_uniform, zeros
+from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, Spec
 
 __all__ = ["attention", "cross_attention", "multi_head_attention"]
 
@@ -18,6 +19,18 @@ _GLOROT = glorot_uniform()
 _ZEROS = zeros()
 _On: TypeAlias = Literal[True]
 _Off: TypeAlias = Literal[False]
+
+_RATE = Number(minimum=0, below=1)
+_DECLARED: dict[str, Constraint] = {
+    "heads": Integer(1),
+    "features": Optional(Integer(1)),
+    "kv_heads": Optional(Integer(1)),
+    "masked": Flag(),
+    "bias": Flag(),
+    "rate": _RATE,
+    "weight_init": INITIALIZER,
+    "bias_init": INITIALIZER,
+}
 
 
 class _HeadOptions(TypedDict, total=False):
@@ -44,6 +57,7 @@ def attention(
 def attention(
     *, masked: _On, causal: bool = ..., rate: float = ...
 ) -> Layer[tuple[Sequence, Sequence, Sequence, Mask], Sequence]: ...
+@declared(masked=Flag(), causal=Flag(), rate=_RATE)
 def attention(*, masked: bool = False, causal: bool = False, rate: float = 0.0) -> Layer[Any, Any]:
     """Scaled dot-product attention, ``((N, T, D), (N, S, D), (N, S, E)) -> (N, T, E)``.
 
@@ -88,48 +102,44 @@ def attention(*, masked: bool = False, causal: bool = False, rate: float = 0.0) 
     >>> attention(masked=True).apply({}, (q, k, v, seen))[0]
     array([[[1.5]]])
     """
-    who = "attention"
-    masked = _checks.boolean(who, "masked", masked)
-    causal = _checks.boolean(who, "causal", causal)
-    rate = _checks.number(who, "rate", rate, minimum=0.0, below=1.0)
     words = "q, k, v, mask" if masked else "q, k, v"
 
     def out_shape(q: Shape, k: Shape, v: Shape, *mask: Shape) -> Shape:
         """The shape that comes out, if those that go in fit together."""
-        _checks.exact_shape(who, k, (q[0], k[1], q[2]), "k")
-        _checks.exact_shape(who, v, (q[0], k[1], v[2]), "v")
-        _fitting_masks(who, mask, (*q[:2], k[1]))
+        checks.exact_shape(k, (q[0], k[1], q[2]), "k")
+        checks.exact_shape(v, (q[0], k[1], v[2]), "v")
+        _fitting_masks(mask, (*q[:2], k[1]))
         return (*q[:2], v[2])
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        q, k, v, *mask = _checks.together(who, shape, words, "shape")
-        q, k = _checks.shape(who, q, "N, T, D"), _checks.shape(who, k, "N, S, D")
-        return out_shape(q, k, _checks.shape(who, v, "N, S, E"), *mask), {}
+        q, k, v, *mask = checks.together(shape, words, "shape")
+        q, k = checks.shape(q, "N, T, D"), checks.shape(k, "N, S, D")
+        return out_shape(q, k, checks.shape(v, "N, S, E"), *mask), {}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves(who, params, {})
-        q, k, v, *mask = _checks.together(who, x, words)
+        checks.leaves(params, {})
+        q, k, v, *mask = checks.together(x, words)
         for name, one in (("q", q), ("k", k), ("v", v)):
-            _checks.ranked(who, one, "N, T, D" if one is q else "N, S, D", name)
-            _checks.same_dtype(who, one, q, name, "`q` is")
-        _boolean_masks(who, mask)
+            checks.ranked(one, "N, T, D" if one is q else "N, S, D", name)
+            checks.same_dtype(one, q, name, "`q` is")
+        _boolean_masks(mask)
         shape = out_shape(*(one.shape for one in x))
         scale, kept = 1 / sqrt(q.shape[2]), _kept(rate, key, (*shape[:1], 1, shape[1], k.shape[1]), q)
         seen = kernels.visible((shape[1], k.shape[1]), causal, *mask)
         heads = q[:, None], k[:, None], v[:, None]
         out, p = kernels.attend(*heads, seen, scale, kept)
-        cache = {"heads": heads, "p": p, "kept": kept, "out": out, "mask": _no_gradient(mask, q)}
+        cache = {"heads": heads, "p": p, "kept": kept, "out": out, "mask": mask}
         return out[:, 0], cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         (q, k, v), p, out = cache["heads"], cache["p"], cache["out"]
-        _checks.gradient(who, dout, out[:, 0].shape, out.dtype)
+        checks.gradient(dout, out[:, 0].shape, out.dtype)
         scale, kept = 1 / sqrt(q.shape[3]), cache["kept"]
-        dheads = kernels.attend_gradients(q, k, v, p, out, dout[:, None], scale, kept)
-        return {}, (*(dhead[:, 0] for dhead in dheads), *cache["mask"])
+        seen = kernels.visible((q.shape[2], k.shape[2]), causal, *cache["mask"])
+        dheads = kernels.attend_gradients(q, k, v, p, out, dout[:, None], seen, scale, kept)
+        return {}, (*(dhead[:, 0] for dhead in dheads), *_no_gradient(cache["mask"], q))
 
-    options = {"masked": masked, "causal": causal, "rate": rate}
-    return Layer(init, apply, vjp, Spec(attention, (), options, traits=_traits(rate)))
+    return Layer(init, apply, vjp, _stochastic(rate))
 
 
 @overload
@@ -140,6 +150,7 @@ def multi_head_attention(
 def multi_head_attention(
     heads: int, *, masked: _On, **options: Unpack[_SelfOptions]
 ) -> Layer[tuple[Sequence, Mask], Sequence]: ...
+@declared(causal=Flag(), rotary_base=Optional(Number(above=0)), **_DECLARED)
 def multi_head_attention(
     heads: int,
     *,
@@ -210,18 +221,19 @@ def multi_head_attention(
     >>> out.shape == out_shape, params["query"]["weight"].shape, params["key"]["weight"].shape
     (True, (16, 16), (8, 16))
     """
-    options = {
-        "features": features,
-        "kv_heads": kv_heads,
-        "masked": masked,
-        "causal": causal,
-        "bias": bias,
-        "rate": rate,
-        "rotary_base": rotary_base,
-        "weight_init": weight_init,
-        "bias_init": bias_init,
-    }
-    return _many_heads(Spec(multi_head_attention, (heads,), options), False)
+    return _many_heads(
+        False,
+        heads,
+        features,
+        kv_heads,
+        masked,
+        causal,
+        bias,
+        rate,
+        rotary_base,
+        weight_init,
+        bias_init,
+    )
 
 
 @overload
@@ -232,6 +244,7 @@ def cross_attention(
 def cross_attention(
     heads: int, *, masked: _On, **options: Unpack[_HeadOptions]
 ) -> Layer[tuple[Sequence, Sequence, Mask], Sequence]: ...
+@declared(**_DECLARED)
 def cross_attention(
     heads: int,
     *,
@@ -293,51 +306,42 @@ def cross_attention(
     >>> layer.apply(params, (x, memory))[0].shape
     (2, 5, 8)
     """
-    options = {
-        "features": features,
-        "kv_heads": kv_heads,
-        "masked": masked,
-        "bias": bias,
-        "rate": rate,
-        "weight_init": weight_init,
-        "bias_init": bias_init,
-    }
-    return _many_heads(Spec(cross_attention, (heads,), options), True)
+    return _many_heads(
+        True, heads, features, kv_heads, masked, False, bias, rate, None, weight_init, bias_init
+    )
 
 
-def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
-    """The attention that a spec describes, to a memory or to the sequence itself."""
-    who, given = spec.kind, spec.options
-    heads = _checks.integer(who, "heads", spec.args[0], 1)
-    kv_heads = given["kv_heads"]
-    kv_heads = heads if kv_heads is None else _checks.integer(who, "kv_heads", kv_heads, 1)
-    if heads % kv_heads:
-        _checks.refuse(who, f"`kv_heads` must divide {heads} heads, got {kv_heads}")
-    if given["features"] is not None:
-        _checks.integer(who, "features", given["features"], 1)
-    bias, masked = (_checks.boolean(who, name, given[name]) for name in ("bias", "masked"))
-    starts = {
-        leaf: initializer(who, name, given[name])
-        for leaf, name in (("weight", "weight_init"), ("bias", "bias_init"))
-    }
-    causal = _checks.boolean(who, "causal", given.get("causal", False))
-    rate = _checks.number(who, "rate", given["rate"], minimum=0.0, below=1.0)
-    base = given.get("rotary_base")
-    if base is not None:
-        _checks.number(who, "rotary_base", base, above=0.0)
+def _many_heads(
+    crossed: bool,
+    heads: int,
+    features: int | None,
+    kv_heads: int | None,
+    masked: bool,
+    causal: bool,
+    bias: bool,
+    rate: float,
+    rotary_base: float | None,
+    weight_init: Initializer,
+    bias_init: Initializer,
+) -> Layer[Any, Any]:
+    """Attention to a memory, or of a sequence to itself."""
+    groups, base = heads if kv_heads is None else kv_heads, rotary_base
+    if heads % groups:
+        checks.refuse(f"`kv_heads` must divide {heads} heads, got {groups}")
+    starts = {"weight": weight_init, "bias": bias_init}
     words = ", ".join(["x", *["memory"] * crossed, *["mask"] * masked])
 
-    def head_size(features: int) -> int:
-        size, rest = divmod(features, heads)
+    def head_size(width: int) -> int:
+        size, rest = divmod(width, heads)
         if rest or (base is not None and size % 2):
             even = " of even size" if base is not None else ""
-            _checks.refuse(who, f"`features` must fill {heads} heads{even}, got {features}")
+            checks.refuse(f"`features` must fill {heads} heads{even}, got {width}")
         return size
 
     def shapes(inputs: int, memory: int | None) -> dict[str, dict[str, tuple[Any, ...]]]:
         """The parameters for inputs of these widths."""
-        width = given["features"] or inputs
-        rows = kv_heads * head_size(width)
+        width = features or inputs
+        rows = groups * head_size(width)
         weights = {"query": (width, inputs), "key": (rows, memory), "value": (rows, memory)}
         weights["out"] = (width, width)
         return {
@@ -347,45 +351,48 @@ def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
 
     def parts(value: Any, name: str) -> tuple[Any, Any, list[Any]]:
         """The sequence, what it attends to, and the mask if any; or the shapes of all these."""
-        x, *rest = (value,) if words == "x" else _checks.together(who, value, words, name)
+        x, *rest = (value,) if words == "x" else checks.together(value, words, name)
         return x, rest[0] if crossed else x, rest[-1:] if masked else []
 
     def fitting(x: Shape, memory: Shape, mask: list[Shape]) -> None:
         """Refuse shapes that do not belong together."""
-        _checks.exact_shape(who, memory, (x[0], *memory[1:]), "memory")
-        _fitting_masks(who, mask, (*x[:2], memory[1]))
+        checks.exact_shape(memory, (x[0], *memory[1:]), "memory")
+        _fitting_masks(mask, (*x[:2], memory[1]))
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         x, memory, mask = parts(shape, "shape")
-        x = _checks.shape(who, x, "N, T, F")
-        memory = _checks.shape(who, memory, "N, S, F")
+        x = checks.shape(x, "N, T, F")
+        memory = checks.shape(memory, "N, S, F")
         fitting(x, memory, mask)
-        _checks.key(who, key)
+        checks.key(key)
         params: Params = {}
         for name, own in shapes(x[2], memory[2]).items():
             params[name] = {}
             for leaf, leaf_shape in own.items():
                 params[name][leaf] = starts[leaf](random.fold_in(key, f"{name}/{leaf}"), leaf_shape)
-        return (*x[:2], given["features"] or x[2]), params
+        return (*x[:2], features or x[2]), params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         inputs, memory_width = widths(params)
         x, memory, mask = parts(x, "x")
         for name, one, width in (("x", x, inputs), ("memory", memory, memory_width)):
-            _checks.ranked(who, one, "N, T, F", name)
-            _checks.sized(who, one, 2, width, "features", name)
-            _checks.same_dtype(who, one, params["query"]["weight"], name)
+            checks.ranked(one, "N, T, F", name)
+            checks.sized(one, 2, width, "features", name)
+            checks.same_dtype(one, params["query"]["weight"], name)
         for own in params.values():
-            _checks.same_dtype(who, x, own["weight"])
-        _boolean_masks(who, mask)
+            checks.same_dtype(x, own["weight"])
+        _boolean_masks(mask)
         fitting(x.shape, memory.shape, [one.shape for one in mask])
-        rows = {"query": _rows(x), "key": _rows(memory)}
-        rows["value"] = rows["key"] = rows["key"] if crossed else rows["query"]
+        if mask:
+            memory = np.where(kernels.unclean(memory, kernels.idle(mask[0], not crossed)), 0, memory)
+            x = x if crossed else memory
+        rows = {"query": _rows(x)}
+        rows["value"] = rows["key"] = _rows(memory) if crossed else rows["query"]
         steps = {"query": x.shape[:2], "key": memory.shape[:2], "value": memory.shape[:2]}
         projected = [
             kernels.split_heads(
                 linear.affine(rows[name], params[name]["weight"], params[name].get("bias")),
-                (*steps[name], heads if name == "query" else kv_heads),
+                (*steps[name], heads if name == "query" else groups),
             )
             for name in ("query", "key", "value")
         ]
@@ -407,14 +414,14 @@ def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
             "p": p,
             "kept": kept,
             "mixed": mixed,
-            "mask": _no_gradient(mask, x),
+            "mask": mask,
         }
         return out.reshape(*x.shape[:2], out.shape[1]), cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         rows, weights, (q, k, v) = cache["rows"], cache["weights"], cache["heads"]
         batch, _, steps, size = q.shape
-        _checks.gradient(who, dout, (batch, steps, heads * size), q.dtype)
+        checks.gradient(dout, (batch, steps, heads * size), q.dtype)
         dparams: Params = {}
 
         def pulled(name: str, drows: Array) -> Array:
@@ -424,9 +431,11 @@ def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
             return linear.affine_input_gradient(rows[name], weights[name], drows)
 
         dmixed = kernels.split_heads(pulled("out", _rows(dout)), (batch, steps, heads))
+        mask, scale = cache["mask"], 1 / sqrt(size)
+        seen = kernels.visible((steps, k.shape[2]), causal, *mask)
         dheads = list(
             kernels.attend_gradients(
-                q, k, v, cache["p"], cache["mixed"], dmixed, 1 / sqrt(size), cache["kept"]
+                q, k, v, cache["p"], cache["mixed"], dmixed, seen, scale, cache["kept"]
             )
         )
         if cache["turns"] is not None:
@@ -441,22 +450,22 @@ def _many_heads(spec: Spec, crossed: bool) -> Layer[Any, Any]:
         dxs = [dx.reshape(batch, steps, dx.shape[1])]
         if crossed:
             dxs.append(dmemory.reshape(batch, k.shape[2], dmemory.shape[1]))
-        dxs += cache["mask"]
+        dxs += _no_gradient(mask, dx)
         return {name: dparams[name] for name in weights}, tuple(dxs) if words != "x" else dxs[0]
 
     def widths(params: Params) -> tuple[int, int]:
         """The features of the input and of the memory that checked parameters are for."""
-        _checks.children(who, params, ("query", "key", "value", "out"))
-        own = {"weight": (given["features"], None), "bias": (None,)}
-        _checks.leaves(who, params.get("query", {}), own if bias else {"weight": own["weight"]})
+        checks.children(params, ("query", "key", "value", "out"))
+        own = {"weight": (features, None), "bias": (None,)}
+        checks.leaves(params.get("query", {}), own if bias else {"weight": own["weight"]})
         inputs = params["query"]["weight"].shape[1]
         memory = None if crossed else inputs
         for name in ("query", "key", "value", "out"):
-            _checks.leaves(who, params.get(name, {}), shapes(inputs, memory)[name])
+            checks.leaves(params.get(name, {}), shapes(inputs, memory)[name])
             memory = params["key"]["weight"].shape[1] if name == "key" else memory
         return inputs, params["key"]["weight"].shape[1]
 
-    return Layer(init, apply, vjp, spec._replace(traits=_traits(rate)))
+    return Layer(init, apply, vjp, _stochastic(rate))
 
 
 def _rows(x: Array) -> Array:
@@ -464,9 +473,9 @@ def _rows(x: Array) -> Array:
     return np.ascontiguousarray(x).reshape(x.shape[0] * x.shape[1], x.shape[2])
 
 
-def _traits(rate: float) -> frozenset[Trait]:
+def _stochastic(rate: float) -> Spec:
     """What dropping makes of a layer."""
-    return frozenset({"stochastic"}) if rate else frozenset()
+    return Spec(traits=frozenset({"stochastic"}) if rate else frozenset())
 
 
 def _kept(rate: float, key: Key | None, shape: tuple[int, ...], like: Array) -> Array | None:
@@ -477,17 +486,17 @@ def _kept(rate: float, key: Key | None, shape: tuple[int, ...], like: Array) -> 
     return kept
 
 
-def _boolean_masks(who: str, masks: list[Array]) -> None:
+def _boolean_masks(masks: list[Array]) -> None:
     for mask in masks:
-        if _checks.array(who, mask, "mask").dtype != np.bool_:
-            _checks.refuse_type(who, f"`mask` must be boolean, got {mask.dtype}")
+        if checks.array(mask, "mask").dtype != np.bool_:
+            checks.refuse_type(f"`mask` must be boolean, got {mask.dtype}")
 
 
-def _fitting_masks(who: str, shapes: Any, pairs: Shape) -> None:
+def _fitting_masks(shapes: Any, pairs: Shape) -> None:
     """One flag for each key, or for each pair of a query and a key."""
     for shape in shapes:
         wanted = pairs if len(shape) == 3 else (pairs[0], pairs[2])
-        _checks.exact_shape(who, shape, wanted, "mask")
+        checks.exact_shape(shape, wanted, "mask")
 
 
 def _no_gradient(masks: list[Array], like: Array) -> list[Array]:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, numerics
+from funcnn import checks, numerics
 from funcnn._kernels import embedding as kernels, positions
-from funcnn.initializers import Initializer, initializer, normal
-from funcnn.types import Cache, Key, Layer, Params, Sequence, Shape, Spec, Tokens
+from funcnn.checks import Flag, Integer, Number, Optional, Shapes, declared
+from funcnn.initializers import INITIALIZER, Initializer, normal
+from funcnn.types import Cache, Key, Layer, Params, Sequence, Shape, Tokens
 
 __all__ = ["embedding", "learned_positions", "positional_encoding", "rotary"]
 
@@ -18,6 +19,12 @@ _UNIT = normal(1.0)
 _SMALL = normal(0.02)
 
 
+@declared(
+    vocabulary_size=Integer(1),
+    features=Integer(1),
+    padding_index=Optional(Integer(0)),
+    weight_init=INITIALIZER,
+)
 def embedding(
     vocabulary_size: int,
     features: int,
@@ -68,31 +75,23 @@ def embedding(
     >>> out.shape == out_shape == (2, 3, 4), bool((out[0, 0] == params["weight"][1]).all())
     (True, True)
     """
-    vocabulary_size = _checks.integer("embedding", "vocabulary_size", vocabulary_size, 1)
-    features = _checks.integer("embedding", "features", features, 1)
-    if padding_index is not None:
-        _checks.integer("embedding", "padding_index", padding_index, 0)
-        if padding_index >= vocabulary_size:
-            _checks.refuse(
-                "embedding",
-                f"`padding_index` must be below {vocabulary_size}, got {padding_index}",
-            )
-
-    weight_init = initializer("embedding", "weight_init", weight_init)
+    if padding_index is not None and padding_index >= vocabulary_size:
+        checks.refuse(f"`padding_index` must be below {vocabulary_size}, got {padding_index}")
+    shapes: Shapes = {"weight": (vocabulary_size, features)}
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        checked = _checks.any_shape("embedding", shape)
-        weight = weight_init(_checks.key("embedding", key), (vocabulary_size, features))
+        checked = checks.any_shape(shape)
+        weight = weight_init(checks.key(key), (vocabulary_size, features))
         if padding_index is not None:
             kept = np.arange(vocabulary_size) != padding_index
             weight = weight * kept[:, None].astype(weight.dtype)
         return (*checked, features), {"weight": weight}
 
     def apply(params: Params, x: Tokens, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves("embedding", params, {"weight": (vocabulary_size, features)})
-        _checks.labels("embedding", _checks.array("embedding", x), vocabulary_size, "x")
+        checks.leaves(params, shapes)
+        checks.labels(checks.array(x), vocabulary_size, "x")
         if not x.ndim:
-            _checks.refuse("embedding", "`x` must have at least 1 axis, got shape ()")
+            checks.refuse("`x` must have at least 1 axis, got shape ()")
         out = np.take(params["weight"], x, 0)
         if padding_index is not None:  # whatever the weight says there: the gradient is exact
             out[x == padding_index] = 0
@@ -100,17 +99,17 @@ def embedding(
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         tokens = cache["tokens"]
-        _checks.gradient("embedding", dout, (*tokens.shape, features), cache["dtype"])
+        checks.gradient(dout, (*tokens.shape, features), cache["dtype"])
         rows = dout.reshape(prod(tokens.shape), features)
         dweight = kernels.add_rows(tokens.reshape(-1), rows, vocabulary_size)
         if padding_index is not None:
             dweight[padding_index] = 0
         return {"weight": dweight}, np.zeros(tokens.shape, dout.dtype)
 
-    options = {"padding_index": padding_index, "weight_init": weight_init}
-    return Layer(init, apply, vjp, Spec(embedding, (vocabulary_size, features), options))
+    return Layer(init, apply, vjp)
 
 
+@declared(base=Number(above=0))
 def positional_encoding(*, base: float = 10000.0) -> Layer[Sequence, Sequence]:
     """Add sinusoids that tell where each time step is, ``(N, T, F) -> (N, T, F)``.
 
@@ -146,24 +145,23 @@ def positional_encoding(*, base: float = 10000.0) -> Layer[Sequence, Sequence]:
     array([[[0.    , 1.    ],
             [0.8415, 0.5403]]])
     """
-    base = _checks.number("positional_encoding", "base", base, above=0.0)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return _checks.shape("positional_encoding", shape, "N, T, F"), {}
+        return checks.shape(shape, "N, T, F"), {}
 
     def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves("positional_encoding", params, {})
-        _checks.ranked("positional_encoding", x, "N, T, F")
+        checks.inputs(params, {}, x, "N, T, F")
         cache = {"shape": x.shape, "dtype": x.dtype}
         return x + positions.sinusoids(*x.shape[1:], base, x.dtype), cache
 
     def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Sequence]:
-        _checks.gradient("positional_encoding", dout, cache["shape"], cache["dtype"])
+        checks.gradient(dout, cache["shape"], cache["dtype"])
         return {}, dout
 
-    return Layer(init, apply, vjp, Spec(positional_encoding, (), {"base": base}))
+    return Layer(init, apply, vjp)
 
 
+@declared(max_length=Integer(1), weight_init=INITIALIZER)
 def learned_positions(
     max_length: int, *, weight_init: Initializer = _SMALL
 ) -> Layer[Sequence, Sequence]:
@@ -202,42 +200,35 @@ def learned_positions(
     >>> out_shape, params["weight"].shape
     ((2, 7, 4), (50, 4))
     """
-    max_length = _checks.integer("learned_positions", "max_length", max_length, 1)
-
-    weight_init = initializer("learned_positions", "weight_init", weight_init)
+    shapes: Shapes = {"weight": (max_length, None)}
 
     def fitting(shape: Shape) -> Shape:
         if shape[1] > max_length:
-            _checks.refuse(
-                "learned_positions",
-                f"`x` must have at most {max_length} time steps, got shape {shape}",
-            )
+            checks.refuse(f"`x` must have at most {max_length} time steps, got shape {shape}")
         return shape
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        checked = fitting(_checks.shape("learned_positions", shape, "N, T, F"))
-        weight = weight_init(_checks.key("learned_positions", key), (max_length, checked[2]))
+        checked = fitting(checks.shape(shape, "N, T, F"))
+        weight = weight_init(checks.key(key), (max_length, checked[2]))
         return checked, {"weight": weight}
 
     def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves("learned_positions", params, {"weight": (max_length, None)})
+        checks.inputs(params, shapes, x, "N, T, F")
         weight = params["weight"]
-        _checks.ranked("learned_positions", x, "N, T, F")
-        _checks.sized("learned_positions", x, 2, weight.shape[1], "features")
-        _checks.same_dtype("learned_positions", x, weight)
+        checks.sized(x, 2, weight.shape[1], "features")
         return x + weight[: fitting(x.shape)[1]], {"shape": x.shape, "dtype": x.dtype}
 
     def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Sequence]:
         _, steps, features = cache["shape"]
-        _checks.gradient("learned_positions", dout, cache["shape"], cache["dtype"])
+        checks.gradient(dout, cache["shape"], cache["dtype"])
         dweight = np.zeros((max_length, features), dout.dtype)
         dweight[:steps] = numerics.sum(dout, 0)
         return {"weight": dweight}, dout
 
-    options = {"weight_init": weight_init}
-    return Layer(init, apply, vjp, Spec(learned_positions, (max_length,), options))
+    return Layer(init, apply, vjp)
 
 
+@declared(base=Number(above=0), interleaved=Flag())
 def rotary(*, base: float = 10000.0, interleaved: bool = True) -> Layer[Sequence, Sequence]:
     """Turn pairs of features by angles that grow with time, ``(N, T, F) -> (N, T, F)``.
 
@@ -277,27 +268,23 @@ def rotary(*, base: float = 10000.0, interleaved: bool = True) -> Layer[Sequence
     array([[[1.    , 0.    ],
             [0.5403, 0.8415]]])
     """
-    base = _checks.number("rotary", "base", base, above=0.0)
-    interleaved = _checks.boolean("rotary", "interleaved", interleaved)
 
     def even(shape: Shape) -> Shape:
         if shape[2] % 2:
-            _checks.refuse("rotary", f"`x` must have an even number of features, got shape {shape}")
+            checks.refuse(f"`x` must have an even number of features, got shape {shape}")
         return shape
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return even(_checks.shape("rotary", shape, "N, T, F")), {}
+        return even(checks.shape(shape, "N, T, F")), {}
 
     def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves("rotary", params, {})
-        _, steps, features = even(_checks.ranked("rotary", x, "N, T, F").shape)
+        _, steps, features = even(checks.inputs(params, {}, x, "N, T, F").shape)
         cos, sin = positions.turns(steps, features, base, x.dtype, interleaved)
         cache = {"cos": cos, "sin": sin, "shape": x.shape}
         return positions.rotate(x, cos, sin, interleaved), cache
 
     def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Any]:
-        _checks.gradient("rotary", dout, cache["shape"], cache["cos"].dtype)
+        checks.gradient(dout, cache["shape"], cache["cos"].dtype)
         return {}, positions.rotate(dout, cache["cos"], -cache["sin"], interleaved)
 
-    options = {"base": base, "interleaved": interleaved}
-    return Layer(init, apply, vjp, Spec(rotary, (), options))
+    return Layer(init, apply, vjp)

@@ -8,16 +8,24 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 
-from funcnn import _checks, random
+from funcnn import checks, random
 from funcnn._kernels import recurrent as kernels
-from funcnn.initializers import Initializer, initializer, uniform
-from funcnn.types import Array, Cache, Key, Labels, Layer, Params, Sequence, Shape, Spec
+from funcnn.checks import Choice, Constraint, Flag, Integer, Optional, declared
+from funcnn.initializers import INITIALIZER, Initializer, uniform
+from funcnn.types import Array, Cache, Key, Labels, Layer, Params, Sequence, Shape
 
 __all__ = ["gru", "lstm", "rnn"]
 
 _Pair: TypeAlias = tuple[Sequence, Sequence]  # hidden state and memory
 _On: TypeAlias = Literal[True]
 _Off: TypeAlias = Literal[False]
+
+_DECLARED: dict[str, Constraint] = {
+    "hidden": Integer(1),
+    "layers": Integer(1),
+    **dict.fromkeys(("bidirectional", "reverse", "carry", "lengths", "bias"), Flag()),
+    **dict.fromkeys(("weight_init", "bias_init"), Optional(INITIALIZER)),
+}
 
 
 class _Options(TypedDict, total=False):
@@ -51,6 +59,7 @@ def rnn(
 def rnn(
     hidden: int, *, carry: _On, lengths: _On, **options: Unpack[_RNNOptions]
 ) -> Layer[tuple[Sequence, Sequence, Labels], tuple[Sequence, Sequence]]: ...
+@declared(nonlinearity=Choice("tanh", "relu"), **_DECLARED)
 def rnn(
     hidden: int,
     *,
@@ -125,20 +134,10 @@ def rnn(
     >>> out.shape == out_shape == (2, 5, 8)
     True
     """
-    _checks.choice("rnn", "nonlinearity", nonlinearity, ("tanh", "relu"))
-    options = {
-        "nonlinearity": nonlinearity,
-        "layers": layers,
-        "bidirectional": bidirectional,
-        "reverse": reverse,
-        "carry": carry,
-        "lengths": lengths,
-        "bias": bias,
-        "weight_init": weight_init,
-        "bias_init": bias_init,
-    }
     cell = kernels.RNN_TANH if nonlinearity == "tanh" else kernels.RNN_RELU
-    return _recurrent(Spec(rnn, (hidden,), options), cell)
+    return _recurrent(
+        cell, hidden, layers, bidirectional, reverse, carry, lengths, bias, weight_init, bias_init
+    )
 
 
 @overload
@@ -157,6 +156,7 @@ def lstm(
 def lstm(
     hidden: int, *, carry: _On, lengths: _On, **options: Unpack[_Options]
 ) -> Layer[tuple[Sequence, _Pair, Labels], tuple[Sequence, _Pair]]: ...
+@declared(**_DECLARED)
 def lstm(
     hidden: int,
     *,
@@ -231,17 +231,18 @@ def lstm(
     >>> out.shape, bool((out[:, -1] == h[:, 1]).all())
     ((2, 5, 8), True)
     """
-    options = {
-        "layers": layers,
-        "bidirectional": bidirectional,
-        "reverse": reverse,
-        "carry": carry,
-        "lengths": lengths,
-        "bias": bias,
-        "weight_init": weight_init,
-        "bias_init": bias_init,
-    }
-    return _recurrent(Spec(lstm, (hidden,), options), kernels.LSTM)
+    return _recurrent(
+        kernels.LSTM,
+        hidden,
+        layers,
+        bidirectional,
+        reverse,
+        carry,
+        lengths,
+        bias,
+        weight_init,
+        bias_init,
+    )
 
 
 @overload
@@ -260,6 +261,7 @@ def gru(
 def gru(
     hidden: int, *, carry: _On, lengths: _On, **options: Unpack[_Options]
 ) -> Layer[tuple[Sequence, Sequence, Labels], tuple[Sequence, Sequence]]: ...
+@declared(**_DECLARED)
 def gru(
     hidden: int,
     *,
@@ -332,35 +334,38 @@ def gru(
     >>> out.shape, float(np.abs(out[1, 2:]).max())
     ((2, 5, 16), 0.0)
     """
-    options = {
-        "layers": layers,
-        "bidirectional": bidirectional,
-        "reverse": reverse,
-        "carry": carry,
-        "lengths": lengths,
-        "bias": bias,
-        "weight_init": weight_init,
-        "bias_init": bias_init,
-    }
-    return _recurrent(Spec(gru, (hidden,), options), kernels.GRU)
-
-
-def _recurrent(spec: Spec, cell: kernels.Cell) -> Layer[Any, Any]:
-    """The stack of walks that a spec describes, all with one kind of cell."""
-    who, given = spec.kind, spec.options
-    hidden = _checks.integer(who, "hidden", spec.args[0], 1)
-    layers = _checks.integer(who, "layers", given["layers"], 1)
-    both, backward, carried, ragged, bias = (
-        _checks.boolean(who, name, given[name])
-        for name in ("bidirectional", "reverse", "carry", "lengths", "bias")
+    return _recurrent(
+        kernels.GRU,
+        hidden,
+        layers,
+        bidirectional,
+        reverse,
+        carry,
+        lengths,
+        bias,
+        weight_init,
+        bias_init,
     )
-    if both and backward:
-        _checks.refuse(who, "`reverse` must be False where `bidirectional` is True, got True")
+
+
+def _recurrent(
+    cell: kernels.Cell,
+    hidden: int,
+    layers: int,
+    bidirectional: bool,
+    reverse: bool,
+    carry: bool,
+    lengths: bool,
+    bias: bool,
+    weight_init: Initializer | None,
+    bias_init: Initializer | None,
+) -> Layer[Any, Any]:
+    """A stack of walks in one or two directions, all with one kind of cell."""
+    if bidirectional and reverse:
+        checks.refuse("`reverse` must be False where `bidirectional` is True, got True")
+    both, backward, carried, ragged = bidirectional, reverse, carry, lengths
     start = uniform(1 / sqrt(hidden))
-    weight_init, bias_init = (
-        start if given[name] is None else initializer(who, name, given[name])
-        for name in ("weight_init", "bias_init")
-    )
+    draws = {"weight": weight_init or start, "bias": bias_init or start}
     words = ", ".join(["x", *["carry"] * carried, *["lengths"] * ragged])
     levels = [tuple(f"layer{k + 1}" for k in range(layers))] * (layers > 1)
     levels += [("forward", "backward")] * both
@@ -376,11 +381,11 @@ def _recurrent(spec: Spec, cell: kernels.Cell) -> Layer[Any, Any]:
 
     def states(carry: Any) -> tuple[Any, ...]:
         """The parts of a carry, which is one array or a pair of them."""
-        return _checks.together(who, carry, "h, c", "carry") if cell.states > 1 else (carry,)
+        return checks.together(carry, "h, c", "carry") if cell.states > 1 else (carry,)
 
     def parts(value: Any, name: str) -> tuple[Any, tuple[Any, ...], Any]:
         """The input, the states that it carries, and the lengths; or the shapes of all these."""
-        x, *rest = (value,) if words == "x" else _checks.together(who, value, words, name)
+        x, *rest = (value,) if words == "x" else checks.together(value, words, name)
         return x, states(rest[0]) if carried else (), rest[-1] if ragged else None
 
     def whole(out: Any, carry: tuple[Any, ...], *rest: Any) -> Any:
@@ -390,18 +395,18 @@ def _recurrent(spec: Spec, cell: kernels.Cell) -> Layer[Any, Any]:
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         x, carry, lengths = parts(shape, "shape")
-        batch, steps, features = _checks.shape(who, x, "N, T, F")
+        batch, steps, features = checks.shape(x, "N, T, F")
         for state in carry:
-            checked = _checks.shape(who, state, "N, layers, H")
-            _checks.exact_shape(who, checked, (batch, len(walks), hidden), "carry")
+            checked = checks.shape(state, "N, layers, H")
+            checks.exact_shape(checked, (batch, len(walks), hidden), "carry")
         if ragged:
-            _checks.exact_shape(who, _checks.shape(who, lengths, "N"), (batch,), "lengths")
-        _checks.key(who, key)
+            checks.exact_shape(checks.shape(lengths, "N"), (batch,), "lengths")
+        checks.key(key)
         params: Params = {}
         for k, path in enumerate(walks):
             own = {}
             for name, leaf_shape in shapes(k, features).items():
-                draw = weight_init if name.startswith("weight") else bias_init
+                draw = draws[name.partition("_")[0]]
                 own[name] = draw(random.fold_in(key, "/".join((*path, name))), leaf_shape)
             _enter(params, path, own)
         return whole((batch, steps, directions * hidden), carry), params
@@ -409,8 +414,8 @@ def _recurrent(spec: Spec, cell: kernels.Cell) -> Layer[Any, Any]:
     def leaves(params: Params, walk: int, features: int | None) -> Params:
         """The parameters of one walk, checked."""
         for names, part in zip(levels, walks[walk], strict=True):
-            params = _checks.children(who, params, names).get(part, {})
-        _checks.leaves(who, params, shapes(walk, features))
+            params = checks.children(params, names).get(part, {})
+        checks.leaves(params, shapes(walk, features))
         return params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
@@ -418,17 +423,17 @@ def _recurrent(spec: Spec, cell: kernels.Cell) -> Layer[Any, Any]:
         features = owns[0]["weight_ih"].shape[1]
         owns += [leaves(params, k, features) for k in range(1, len(walks))]
         x, carry, lengths = parts(x, "x")
-        _checks.ranked(who, x, "N, T, F")
-        _checks.sized(who, x, 2, features, "features")
+        checks.ranked(x, "N, T, F")
+        checks.sized(x, 2, features, "features")
         for own in owns:
-            _checks.same_dtype(who, x, own["weight_ih"])
+            checks.same_dtype(x, own["weight_ih"])
         for state in carry:
-            _checks.ranked(who, state, "N, layers, H", "carry")
-            _checks.exact_shape(who, state.shape, (x.shape[0], len(walks), hidden), "carry")
-            _checks.same_dtype(who, state, x, "carry", "`x` is")
+            checks.ranked(state, "N, layers, H", "carry")
+            checks.exact_shape(state.shape, (x.shape[0], len(walks), hidden), "carry")
+            checks.same_dtype(state, x, "carry", "`x` is")
         if ragged:
-            _checks.labels(who, _checks.array(who, lengths, "lengths"), x.shape[1] + 1, "lengths")
-            _checks.exact_shape(who, lengths.shape, x.shape[:1], "lengths")
+            checks.labels(checks.array(lengths, "lengths"), x.shape[1] + 1, "lengths")
+            checks.exact_shape(lengths.shape, x.shape[:1], "lengths")
         if not carried:
             carry = (np.zeros((x.shape[0], len(walks), hidden), x.dtype),) * cell.states
         last, caches, outs = tuple(map(np.empty_like, carry)), [], []
@@ -447,11 +452,11 @@ def _recurrent(spec: Spec, cell: kernels.Cell) -> Layer[Any, Any]:
         (batch, _, _), dtype = cache["shape"], cache["walks"][0]["x"].dtype
         dcarry: tuple[Array, ...] = (np.zeros((batch, len(walks), hidden), dtype),) * cell.states
         if carried:
-            dout, dcarry = _checks.together(who, dout, "out, carry", "dout")
+            dout, dcarry = checks.together(dout, "out, carry", "dout")
             dcarry = states(dcarry)
-        _checks.gradient(who, dout, cache["shape"], dtype)
+        checks.gradient(dout, cache["shape"], dtype)
         for state in dcarry:
-            _checks.gradient(who, state, (batch, len(walks), hidden), dtype)
+            checks.gradient(state, (batch, len(walks), hidden), dtype)
         dfirst, downs, dxs = tuple(map(np.empty_like, dcarry)), [], []
         for k in reversed(range(len(walks))):
             place, reverse = k % directions * hidden, backward or k % directions == 1
@@ -468,7 +473,7 @@ def _recurrent(spec: Spec, cell: kernels.Cell) -> Layer[Any, Any]:
             _enter(dparams, path, down)
         return dparams, whole(dout, dfirst, *[np.zeros(batch, dtype)] * ragged)
 
-    return Layer(init, apply, vjp, spec)
+    return Layer(init, apply, vjp)
 
 
 def _enter(tree: Params, path: tuple[str, ...], own: Params) -> None:

@@ -11,7 +11,7 @@ from funcnn.layers.attentions import cross_attention, multi_head_attention
 from funcnn.layers.linear import dense
 from funcnn.layers.normalization import layer_norm
 from funcnn.layers.regularization import dropout
-from funcnn.sequences import keep_context, residual_with_context, time_distributed
+from funcnn.sequences import clean_padding, keep_context, residual_with_context, time_distributed
 from funcnn.types import Layer, Mask, Sequence
 
 __all__ = ["transformer_decoder_block", "transformer_encoder_block"]
@@ -112,6 +112,7 @@ def transformer_encoder_block(
     feed = _feed_forward(who, features, hidden, activation, rate)
     context = "mask" if masked else ""
     return serial(
+        *([clean_padding()] if masked else []),
         *_part("attention", (attend,), rate, post, context, looking=masked),
         *_part("feed_forward", feed, rate, post, context),
     )

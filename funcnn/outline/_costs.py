@@ -369,6 +369,7 @@ COSTS: dict[str, Cost] = {
     "gaussian_noise": Cost(_each(2)),
     # sequences
     "drop_context": _VIEW,
+    "clean_padding": _VIEW,
     "positional_encoding": _ADDED,
     "learned_positions": _ADDED,
     "rotary": Cost(_each(3), extra=lambda call: 2 * ITEM * elements(call.shape[1:])),

@@ -11,6 +11,7 @@ from funcnn import (
     batch_norm,
     bidirectional,
     bilinear,
+    clean_padding,
     cross_attention,
     dense,
     drop_context,
@@ -340,6 +341,17 @@ _COMBINED = [
     ),
     Case(keep_context(gru(2), "memory"), ((2, 3, 2), (2, 5))),
     Case(keep_context(embedding(5, 2), "memory, mask"), ((3, 3), (3, 4), (3, 4)), x=_CONTEXT),
+    Case(
+        clean_padding(),
+        ((3, 4, 6), (3, 4)),
+        x=_PADDED,
+        refused=(
+            (
+                (_zeros(3, 4, 6), _SEEN[:, :3]),
+                "clean_padding: `mask` must have shape (3, 4), got (3, 3)",
+            ),
+        ),
+    ),
     Case(drop_context("mask"), ((3, 4, 6), (3, 4)), x=_PADDED),
     Case(drop_context("memory"), ((3, 4, 6), (3, 4))),
     Case(
