@@ -155,5 +155,6 @@ if __name__ == "__main__":
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as problem:
         print(f"train_lenet: {problem}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        print(f"train_lenet: {stop or 'interrupted'}", file=sys.stderr)
         sys.exit(130)

@@ -93,6 +93,16 @@ def test_a_validation_that_is_never_finite_is_drawn_without_a_best(tmp_path: Pat
     drawn(looking.curves({**HISTORY, "validation_loss": np.full(4, np.nan)}), tmp_path)
 
 
+def test_the_best_is_marked_where_it_is_known_what_is_better() -> None:
+    values = np.array([0.5, 0.2, 0.9])
+    history = {"loss": values, "validation_loss": values, "validation_mae": values,
+               "validation_perplexity": values, "validation_f1": values}  # fmt: skip
+    figure: Any = looking.curves(history)
+    marks = {axes.get_ylabel(): axes.lines[-1] for axes in figure.axes}
+    best = {name: line.get_xdata()[0] for name, line in marks.items() if line.get_marker() == "o"}
+    assert best == {"loss": 2, "perplexity": 2, "f1 (%)": 3}
+
+
 def test_the_confusion_matrix_has_its_counts(tmp_path: Path) -> None:
     figure = looking.confusion(MATRIX, ["cat", "dog", "emu"])
     axes, bar = figure.axes
@@ -196,6 +206,7 @@ def test_activations_have_a_row_for_each_layer(tmp_path: Path) -> None:
     assert steps.subfigs[1].axes[0].images[0].get_array().shape == (4, 5)
 
 
+@pytest.mark.filterwarnings("ignore:value_and_grad. without a key:UserWarning")
 def test_gradient_flow_has_the_sizes_of_the_gradients(tmp_path: Path) -> None:
     params = start()
     figure: Any = looking.gradient_flow(NET, params, LOSS, X, Y)

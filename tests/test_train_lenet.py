@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 from argparse import Namespace
@@ -217,6 +219,22 @@ def test_bad_checkpoints_are_refused(tmp_path: Path) -> None:
     checkpoints.save(file, {"w": np.ones(2)})
     refused("`params` must hold", "--params", file)
     refused("No such file or directory", "--params", tmp_path / "nowhere.npz")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_an_interruption_ends_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "run.npz"
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), "--data", "random", "--epochs", "1000000", "--save", str(file)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()  # of the first epoch
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    (line,) = errors.splitlines()
+    assert line.startswith(f"train_lenet: fit: interrupted: {file} holds the training up to step ")
 
 
 @pytest.mark.parametrize("option", ["--save", "--plot", "--log"])

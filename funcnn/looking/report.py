@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import _checks, checkpoints, numerics, tree
-from funcnn.looking.runs import confusion, curves
+from funcnn.looking.runs import best_of, confusion, curves
 from funcnn.types import Array, Layer, Params
 
 __all__ = ["html_report"]
@@ -125,13 +125,12 @@ def _lasts(history: Mapping[str, Array]) -> dict[str, object]:
 
 
 def _bests(history: Mapping[str, Array]) -> dict[str, object]:
-    """The best validation of each kind, and its epoch."""
+    """The best validation of each kind whose best is known, and its epoch."""
     found: dict[str, object] = {}
     for name, values in history.items():
-        known = np.asarray(values, np.float64)
-        if name.startswith("validation_") and np.isfinite(known).any():
-            small = name.endswith(("_loss", "_perplexity"))
-            place = int(np.nanargmin(known) if small else np.nanargmax(known))
+        known, metric = np.asarray(values, np.float64), name.removeprefix("validation_")
+        place = best_of(metric, known) if metric != name else None
+        if place is not None:
             words = name.replace("_", " ")
             found[f"best {words}"] = f"{known[place]:.6g} (epoch {place + 1})"
     return found

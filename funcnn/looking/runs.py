@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from funcnn import _checks, numerics
+from funcnn import _checks, metrics, numerics
 from funcnn.looking.paper import BLUE, GREY, ORANGE, new_figure
 from funcnn.types import Array
 
@@ -33,7 +33,8 @@ def curves(history: Mapping[str, Array]) -> Figure:
     -------
     matplotlib.figure.Figure
         One panel for each quantity, training and validation together; the learning rate where it
-        changes. A circle marks the best validation.
+        changes. A circle marks the best validation, where it is known which that is: of the loss,
+        and of what is called as a metric of `funcnn.metrics`.
 
     Raises
     ------
@@ -159,8 +160,9 @@ def _draw_curves(paper: Any, history: Mapping[str, Array], panels: list[str]) ->
         for part, key, colour, style in shown:
             values = np.asarray(history[key], np.float64) * (100 if percent else 1)
             axes.plot(x, values, style, color=colour, label=part, marker="." if len(x) < 40 else "")
-            if part == "validation" and np.isfinite(values).any():
-                _mark_best(axes, x, values, name in ("loss", "perplexity"), percent)
+            best = best_of(name, values) if part == "validation" else None
+            if best is not None:
+                _mark_best(axes, x, values, best, percent)
         axes.set_ylabel(name.replace("_", " ") + (" (%)" if percent else ""))
         axes.grid(alpha=0.3)
         if _spans_decades([np.asarray(history[key]) for _, key, _, _ in shown]) and not percent:
@@ -171,13 +173,21 @@ def _draw_curves(paper: Any, history: Mapping[str, Array], panels: list[str]) ->
     rows[-1].xaxis.get_major_locator().set_params(integer=True)
 
 
-def _mark_best(axes: Any, x: Array, values: Array, small: bool, percent: bool) -> None:
-    best = int(np.nanargmin(values) if small else np.nanargmax(values))
+def best_of(name: str, values: Array) -> int | None:
+    """The place of the best value; None where none is finite, or nobody knows what is better."""
+    which = "min" if name == "loss" else metrics.better(getattr(metrics, name, None))
+    if which is None or not np.isfinite(values).any():
+        return None
+    return int(np.nanargmin(values) if which == "min" else np.nanargmax(values))
+
+
+def _mark_best(axes: Any, x: Array, values: Array, best: int, percent: bool) -> None:
+    low = values[best] == np.nanmin(values)
     axes.plot(x[best], values[best], "o", color=ORANGE, fillstyle="none", markersize=9)
     axes.annotate(
         f"{values[best]:.2f} %" if percent else f"{values[best]:.4g}",
         (x[best], values[best]),
-        xytext=(0, 9 if small else -15),
+        xytext=(0, 9 if low else -15),
         textcoords="offset points",
         ha="right" if best > len(x) / 2 else "left",
         color=ORANGE,
