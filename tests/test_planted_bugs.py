@@ -863,6 +863,29 @@ def shares_scratch(prediction: Any, target: Any) -> Any:
     return scratch.copy()
 
 
+def masks_by_multiplying() -> Loss:
+    """Only the first column counts, but the others are not left alone: 0 times NaN is NaN."""
+    right, mask = half_square(), np.array([1, 0])
+
+    def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
+        fits = isinstance(prediction, np.ndarray) and prediction.shape == target.shape
+        fits = fits and prediction.dtype == target.dtype
+        return right.apply(prediction * mask.astype(target.dtype) if fits else prediction, target)
+
+    def vjp(cache: Cache) -> Array:
+        dprediction: Array = right.vjp(cache) * mask.astype(cache["error"].dtype)
+        return dprediction
+
+    return Loss(apply, vjp, right.spec, right.weight)
+
+
+LOSS_BUGS.append(
+    pytest.param(
+        "what does not count may hold anything", masks_by_multiplying(), id="masks_by_multiplying"
+    )
+)
+
+
 @pytest.mark.parametrize(("name", "loss"), LOSS_BUGS)
 def test_the_law_of_losses_rejects_the_bug(name: str, loss: Loss) -> None:
     with pytest.raises(AssertionError, match=f"^law {name!r} broken by "):

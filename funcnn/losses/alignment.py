@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 
 from funcnn import _checks, numerics
-from funcnn.losses.core import REDUCTIONS, batch, over, reduced, share
+from funcnn.losses.core import REDUCTIONS, batch, over, quiet, reduced, share
 from funcnn.types import Array, Cache, Loss, Spec
 
 __all__ = ["ctc"]
 
-_NEVER = -1e30  # the logarithm of 0, without the trouble that infinities make
+_NEVER = -np.inf  # the logarithm of 0
 
 
 def _log_sum(*terms: Array) -> Array:
     """``log(exp(a) + exp(b) + ...)``."""
     stacked = np.stack(terms)
     top = np.max(stacked, 0)
+    top = np.where(top == _NEVER, 0, top)
     out: Array = top + numerics.log(numerics.sum(numerics.exp(stacked - top), 0))
     return out
 
@@ -40,7 +41,7 @@ def _paths(scores: Array, skips: Array, alive: Array) -> Array:
     reach = np.full((examples, states), _NEVER, scores.dtype)
     reach[:, :2] = 0  # a path begins with the first blank or the first label
     for step in range(steps):
-        here = np.where(alive[step], np.maximum(reach + scores[step], _NEVER), _NEVER)
+        here = np.where(alive[step] & (reach != _NEVER), reach + scores[step], _NEVER)
         paths[step] = here
         reach = _log_sum(here, _later(here, 1), np.where(skips, _later(here, 2), _NEVER))
     return paths
@@ -54,7 +55,8 @@ def ctc(*, blank: int = 0, zero_infinity: bool = False, reduction: str = "mean")
     blank : int, default 0
         The class that stands for no label.
     zero_infinity : bool, default False
-        Whether labels that do not fit into their time steps count as 0, rather than being refused.
+        Whether labels that cannot be count as 0. Without it, those that do not fit into their time
+        steps are refused, and those of probability 0 have the value inf and the gradient 0.
     reduction : "mean", "sum" or "none", default "mean"
         What becomes of the values of the examples; the mean is that of each value divided by the
         number of its labels.
@@ -100,11 +102,6 @@ def ctc(*, blank: int = 0, zero_infinity: bool = False, reduction: str = "mean")
     def apply(prediction: Array, target: tuple[Array, ...]) -> tuple[Any, Cache]:
         log_p = _checks.ranked("ctc", batch("ctc", prediction, 3), "N, T, C", "prediction")
         labels, lengths, steps = _checked(log_p, target, blank)
-        examples, total, _ = log_p.shape
-        states = np.full((examples, 2 * labels.shape[1] + 1), blank)
-        states[:, 1::2] = labels
-        ends = 2 * lengths  # the last state is this one or the one before
-        position = np.arange(states.shape[1])
         fits = _needed(labels, lengths) <= steps
         if not (fits.all() or zero_infinity):
             worst = int(np.argmin(fits))
@@ -113,12 +110,22 @@ def ctc(*, blank: int = 0, zero_infinity: bool = False, reduction: str = "mean")
                 f"`target` must fit into the time steps, got {lengths[worst]} labels that need "
                 f"{_needed(labels, lengths)[worst]} of {steps[worst]} steps",
             )
+        return forward(log_p, labels, lengths, steps, fits)
+
+    @quiet
+    def forward(
+        log_p: Array, labels: Array, lengths: Array, steps: Array, fits: Array
+    ) -> tuple[Any, Cache]:
+        examples, total, _ = log_p.shape
+        states = np.full((examples, 2 * labels.shape[1] + 1), blank)
+        states[:, 1::2] = labels
+        ends = 2 * lengths  # the last state is this one or the one before
+        position = np.arange(states.shape[1])
         scores = np.take_along_axis(log_p, states[:, None, :], 2).transpose(1, 0, 2)  # (T, N, S)
-        scores = np.maximum(scores, _NEVER)
         skips = np.zeros(states.shape, bool)
         skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
         inside = (position <= ends[:, None])[None] & (np.arange(total)[:, None] < steps)[:, :, None]
-        forward = _paths(scores, skips, inside)
+        ahead = _paths(scores, skips, inside)
         # The backward paths are the forward paths of states and times in reverse, from each end.
         turn = (ends[:, None] - position) % states.shape[1]
         clock = (steps - 1 - np.arange(total)[:, None]) % total  # (T, N)
@@ -126,18 +133,22 @@ def ctc(*, blank: int = 0, zero_infinity: bool = False, reduction: str = "mean")
         reverse = (clock[:, :, None], row[None, :, None], turn[None])
         turned_skips = np.zeros_like(skips)
         turned_skips[:, 2:] = np.take_along_axis(skips, turn, 1)[:, :-2]
-        backward = _paths(scores[reverse], turned_skips, inside)[reverse]
-        last = forward[steps - 1, row]
+        behind = _paths(scores[reverse], turned_skips, inside)[reverse]
+        last = ahead[steps - 1, row]
         log_total = _log_sum(
             last[row, ends], np.where(lengths > 0, last[row, np.maximum(ends - 1, 0)], _NEVER)
         )
+        if zero_infinity:
+            fits = fits & (log_total != _NEVER)
         values = np.where(fits, -log_total, 0).astype(log_p.dtype)
-        posterior = numerics.exp(np.minimum(forward + backward - scores - log_total[:, None], 0))
-        posterior *= inside & fits[:, None]
+        through = numerics.exp(np.minimum(ahead + behind - scores - log_total[:, None], 0))
+        possible = fits[:, None] & (ahead != _NEVER) & (behind != _NEVER)
+        posterior = np.where(possible, through, 0)
         weight = (1 / np.maximum(lengths, 1)).astype(log_p.dtype) if reduction == "mean" else 1
         cache = {"posterior": posterior, "states": states, "weight": weight, "shape": log_p.shape}
         return reduced(values * weight, reduction), cache
 
+    @quiet
     def vjp(cache: Cache) -> Array:
         posterior, states, shape = cache["posterior"], cache["states"], cache["shape"]
         dprediction = np.zeros(shape, posterior.dtype)

@@ -14,10 +14,13 @@ from funcnn.losses.core import (
     batch,
     between,
     class_weights,
+    counted,
     elementwise,
+    fitted,
     one_hot,
     one_of,
     over,
+    quiet,
     reduced,
     shaped,
     share,
@@ -58,9 +61,8 @@ def _weight(target: Array, given: tuple[float, ...] | None, ignored: int | None)
     return float(numerics.sum(np.array(given)[counted].reshape(-1)))
 
 
-def _some(who: str, weight: Array, reduction: str) -> Any:
+def _some(who: str, total: float, reduction: str) -> float:
     """The sum of the weights, by which the mean divides."""
-    total = float(numerics.sum(weight.reshape(-1)))
     if reduction == "mean" and not total > 0:
         _checks.refuse(who, "`target` must have an example that counts: all are ignored or weigh 0")
     return total
@@ -78,11 +80,12 @@ def softmax_cross_entropy(
     Parameters
     ----------
     class_weight : sequence of float, optional
-        How much each class counts.
+        How much each class counts, at least 0.
     label_smoothing : float, default 0.0
         The part of each target that is spread evenly over all classes.
     ignore_index : int, optional
-        The label of examples that do not count: a mask for sequences, say -1.
+        The label of examples that do not count: a mask for sequences, say -1. Their logits may be
+        anything. Probabilities have no such label, and are refused.
     reduction : "mean", "sum" or "none", default "mean"
         What becomes of the values of the examples. The mean over labels divides by the sum of the
         weights of those that count; the mean over probabilities, by their number.
@@ -96,12 +99,13 @@ def softmax_cross_entropy(
     Raises
     ------
     ValueError, TypeError
-        For labels outside ``0..C-1``, targets of another shape or kind, an empty batch, a mean over
-        examples of which none counts.
+        For negative class weights, labels outside ``0..C-1``, targets of another shape or kind, an
+        empty batch, a mean over examples of which none counts.
 
     Notes
     -----
-    Forward: ``-sum(target * log_softmax(z))``, stable for logits of any finite size. Gradient:
+    Forward: ``-sum(target * log_softmax(z))``, stable for logits of any finite size; a logit of
+    -inf is a probability of 0, and one of inf gives NaN, as infinities do not compare. Gradient:
     ``softmax(z) - onehot(y)``, divided by the number of examples for the mean; in general
     ``sum(q) * softmax(z) - q`` with ``q = weight * smoothed target``. As
     `torch.nn.CrossEntropyLoss`, but with the classes on the last axis.
@@ -132,6 +136,8 @@ def softmax_cross_entropy(
         logits = batch(who, prediction, 2)
         known = _checks.array(who, target, "target")
         if plain and known.dtype.kind != "f":
+            _checks.labels(who, known, logits.shape[-1])
+            shaped(who, known, logits.shape[:-1])
             return of_labels(logits, known)
         classes = logits.shape[-1]
         if known.dtype.kind == "f":
@@ -140,25 +146,30 @@ def softmax_cross_entropy(
                 _checks.refuse(who, f"{text}, got {known.dtype} of shape {known.shape}")
             _checks.same_dtype(who, known, logits, "target", "the prediction is")
             shaped(who, known, logits.shape)
+            if ignored is not None:
+                _checks.refuse(who, f"`ignore_index` must be None for probabilities, got {ignored}")
             of_class = class_weights(who, "class_weight", given, classes, logits.dtype)
             q = (known * (1 - smoothing) + smoothing / classes) * of_class
-            total: Any = logits.size // classes
+            total = count(known)
         else:
             labels, of_example, of_class = _weighted(who, known, logits, given, ignored)
-            total = _some(who, of_example, reduction)
+            total = _some(who, count(known), reduction)
             q = one_hot(labels, classes, logits.dtype) * (of_example * (1 - smoothing))[..., None]
             if smoothing:
                 counts = np.ones(1, bool) if ignored is None else known[..., None] != ignored
                 q = q + counts * of_class * (smoothing / classes)
-        log_p = log_softmax(logits)
-        values = -numerics.sum(q * log_p, -1)
+        return of_distributions(logits, q, total)
+
+    @quiet
+    def of_distributions(logits: Array, q: Array, total: float) -> tuple[Any, Cache]:
+        log_p = log_softmax(np.where(q.any(-1, keepdims=True), logits, 0))
+        values = numerics.sum(counted(q, -log_p), -1)
         part = share(total, reduction, logits.dtype)
         return reduced(values, reduction, total), {"log_p": log_p, "q": q, "share": part}
 
+    @quiet
     def of_labels(logits: Array, labels: Array) -> tuple[Any, Cache]:
         """The usual case, with as few passes over the logits as can be."""
-        _checks.labels(who, labels, logits.shape[-1])
-        shaped(who, labels, logits.shape[:-1])
         shifted = logits - np.maximum.reduce(logits, -1, keepdims=True)
         p = numerics.exp(shifted)
         totals = numerics.sum(p, -1, keepdims=True)
@@ -175,8 +186,12 @@ def softmax_cross_entropy(
             flat = dz.reshape(-1)
             flat[at] -= share(at.size, reduction, p.dtype)
             return flat.reshape(p.shape)
+        return of_logarithms(cache)
+
+    @quiet
+    def of_logarithms(cache: Cache) -> Array:
         log_p, q = cache["log_p"], cache["q"]
-        dz = numerics.exp(log_p) * numerics.sum(q, -1, keepdims=True) - q
+        dz: Array = numerics.exp(log_p) * numerics.sum(q, -1, keepdims=True) - q
         dz *= cache["share"]
         return dz
 
@@ -212,9 +227,9 @@ def nll(
     Parameters
     ----------
     class_weight : sequence of float, optional
-        How much each class counts.
+        How much each class counts, at least 0.
     ignore_index : int, optional
-        The label of examples that do not count.
+        The label of examples that do not count; their log-probabilities may be anything.
     reduction : "mean", "sum" or "none", default "mean"
         What becomes of the values of the examples; the mean divides by the sum of the weights of
         those that count.
@@ -228,8 +243,8 @@ def nll(
     Raises
     ------
     ValueError, TypeError
-        For labels outside ``0..C-1``, targets of another shape or kind, an empty batch, a mean over
-        examples of which none counts.
+        For negative class weights, labels outside ``0..C-1``, targets of another shape or kind, an
+        empty batch, a mean over examples of which none counts.
 
     Notes
     -----
@@ -252,9 +267,13 @@ def nll(
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
         log_p = batch("nll", prediction, 2)
         labels, of_example, _ = _weighted("nll", target, log_p, given, ignored)
-        total = _some("nll", of_example, reduction)
+        total = _some("nll", _weight(target, given, ignored), reduction)
+        return forward(log_p, labels, of_example, total)
+
+    @quiet
+    def forward(log_p: Array, labels: Array, of_example: Array, total: float) -> tuple[Any, Cache]:
         at = _entries(labels, log_p.shape[-1])
-        values = -of_example * log_p.reshape(-1)[at].reshape(labels.shape)
+        values = counted(of_example, -log_p.reshape(-1)[at].reshape(labels.shape))
         slope = of_example.reshape(-1) * share(total, reduction, log_p.dtype)
         return reduced(values, reduction, total), {"at": at, "slope": slope, "shape": log_p.shape}
 
@@ -277,8 +296,8 @@ def binary_cross_entropy_with_logits(
     Parameters
     ----------
     positive_weight : float or sequence of float, optional
-        How much a target of 1 counts, against a target of 0; one number for all classes, or one for
-        each entry of the last axis.
+        How much a target of 1 counts, at least 0, against a target of 0; one number for all classes,
+        or one for each entry of the last axis.
     reduction : "mean", "sum" or "none", default "mean"
         What becomes of the values of the elements.
 
@@ -294,10 +313,10 @@ def binary_cross_entropy_with_logits(
 
     Notes
     -----
-    Forward: ``(1 - t) z + (1 + (w - 1) t) softplus(-z)``, with ``w`` the positive weight: for
+    Forward: ``(1 - t) softplus(z) + w t softplus(-z)``, with ``w`` the positive weight: for
     ``w = 1``, ``-t log(sigmoid(z)) - (1 - t) log(1 - sigmoid(z))``. Gradient:
-    ``(1 - t) - (1 + (w - 1) t) sigmoid(-z)``: for ``w = 1``, ``sigmoid(z) - t``. As
-    `torch.nn.BCEWithLogitsLoss`.
+    ``(1 - t) sigmoid(z) - w t sigmoid(-z)``: for ``w = 1``, ``sigmoid(z) - t``, with all its digits
+    where the answer is all but right. As `torch.nn.BCEWithLogitsLoss`.
 
     Examples
     --------
@@ -315,17 +334,21 @@ def binary_cross_entropy_with_logits(
 
     def check(logits: Array, target: Array) -> None:
         between(who, target, 0, 1)
-        if given is not None and len(given) > 1:
-            class_weights(who, "positive_weight", given, logits.shape[-1], logits.dtype)
+        if given is not None:
+            classes = logits.shape[-1] if len(given) > 1 else 1
+            class_weights(who, "positive_weight", given, classes, logits.dtype)
 
-    def factor(target: Array) -> Any:
-        return 1 if given is None else 1 + (np.array(given, target.dtype) - 1) * target
+    def positive(target: Array) -> Array:
+        return target if given is None else target * np.array(given, target.dtype)
 
     def value(logits: Array, target: Array) -> Any:
-        return (1 - target) * logits + factor(target) * numerics.softplus(-logits)
+        near_zero = numerics.log1p(numerics.exp(-np.abs(logits)))  # softplus(x) - max(x, 0)
+        negative = counted(1 - target, near_zero + np.maximum(logits, 0))
+        return negative + counted(positive(target), near_zero - np.minimum(logits, 0))
 
     def slope(logits: Array, target: Array) -> Any:
-        return (1 - target) - factor(target) * numerics.sigmoid(-logits)
+        negative = counted(1 - target, numerics.sigmoid(logits))
+        return negative - counted(positive(target), numerics.sigmoid(-logits))
 
     options = {"positive_weight": given, "reduction": reduction}
     return elementwise(Spec(binary_cross_entropy_with_logits, options=options), value, slope, check)
@@ -377,20 +400,25 @@ def focal(*, gamma: float = 2.0, alpha: float | None = 0.25, reduction: str = "m
     if alpha is not None:
         alpha = _checks.number("focal", "alpha", alpha, minimum=0, maximum=1)
 
-    def parts(logits: Array, target: Array) -> tuple[Array, Array, Array, Any]:
-        sign = 2 * target - 1
-        wrong = numerics.sigmoid(-sign * logits)
-        entropy = numerics.softplus(-sign * logits)
-        weight: Any = 1 if alpha is None else np.where(target == 1, alpha, 1 - alpha)
-        return sign, wrong, entropy, (numerics.power(wrong, gamma) * weight).astype(logits.dtype)
+    def weight(target: Array) -> Array:
+        if alpha is None:
+            return np.ones_like(target)
+        return np.where(target == 1, alpha, 1 - alpha).astype(target.dtype)
+
+    def factor(u: Array) -> Any:
+        """``q**gamma``, by the logarithm ``-softplus(u)`` of ``q``, which has all its digits."""
+        return numerics.exp(-fitted(gamma, u.dtype) * numerics.softplus(u)) if gamma else 1
 
     def value(logits: Array, target: Array) -> Any:
-        _, _, entropy, factor = parts(logits, target)
-        return factor * entropy
+        u = (2 * target - 1) * logits
+        return counted(weight(target), factor(u) * numerics.softplus(-u))
 
     def slope(logits: Array, target: Array) -> Any:
-        sign, wrong, entropy, factor = parts(logits, target)
-        return -sign * factor * (wrong + gamma * (1 - wrong) * entropy)
+        sign = 2 * target - 1
+        u = sign * logits
+        entropy = np.minimum(numerics.softplus(-u), 1e3)  # from there on, 1 - q is 0
+        growth = numerics.sigmoid(-u) + gamma * numerics.sigmoid(u) * entropy
+        return -sign * counted(weight(target), factor(u) * growth)
 
     options = {"gamma": gamma, "alpha": alpha, "reduction": reduction}
     return elementwise(
@@ -464,7 +492,8 @@ def multi_margin(
     margin : float, default 1.0
         The margin.
     class_weight : sequence of float, optional
-        How much each right class counts.
+        How much each right class counts, at least 0; the scores of examples that weigh 0 may be
+        anything.
     reduction : "mean", "sum" or "none", default "mean"
         What becomes of the values of the examples; the mean divides by their number.
 
@@ -476,7 +505,8 @@ def multi_margin(
     Raises
     ------
     ValueError, TypeError
-        For labels outside ``0..C-1``, targets of another shape or kind, an empty batch.
+        For negative class weights, labels outside ``0..C-1``, targets of another shape or kind, an
+        empty batch.
 
     Notes
     -----
@@ -509,6 +539,11 @@ def multi_margin(
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
         scores = batch(who, prediction, 2)
         labels, of_example, _ = _weighted(who, target, scores, given, None)
+        return forward(scores, labels, of_example)
+
+    @quiet
+    def forward(scores: Array, labels: Array, of_example: Array) -> tuple[Any, Cache]:
+        scores = np.where(of_example[..., None] == 0, 0, scores)
         classes = scores.shape[-1]
         at = _entries(labels, classes)
         right = scores.reshape(-1)[at].reshape(*labels.shape, 1)
@@ -516,9 +551,10 @@ def multi_margin(
         flat[at] = 0
         missing: Array = flat.reshape(scores.shape)
         weight = (of_example / classes)[..., None]
-        values = numerics.sum((missing if power == 1 else missing * missing) * weight, -1)
+        values = numerics.sum(missing * weight * (1 if power == 1 else missing), -1)
         return reduced(values, reduction), {"missing": missing, "weight": weight, "at": at}
 
+    @quiet
     def vjp(cache: Cache) -> Array:
         missing, weight, at = cache["missing"], cache["weight"], cache["at"]
         dz = (missing > 0) * weight if power == 1 else 2 * missing * weight

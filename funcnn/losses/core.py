@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,21 @@ def one_hot(labels: Array, classes: int, dtype: Any = np.float32) -> Array:
     return out
 
 
+quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+"""Decorates arithmetic, after the checks, whose results may be infinite or NaN."""
+
+
+def counted(weight: Array, values: Array) -> Array:
+    """The product, 0 where the weight is: what does not count may be anything."""
+    return np.where(weight == 0, 0, weight * values)
+
+
+def fitted(option: float, dtype: np.dtype[Any]) -> float:
+    """A positive option as a number of the dtype, neither 0 nor infinite."""
+    limits = np.finfo(dtype)
+    return min(max(option, float(limits.tiny)), float(limits.max))
+
+
 def reduced(values: Array, reduction: str, count: Any = None) -> Any:
     """Mean, sum or all of the values; the mean divides by their number, or by `count`."""
     if reduction == "none":
@@ -58,7 +74,10 @@ def reduced(values: Array, reduction: str, count: Any = None) -> Any:
     total = numerics.sum(values.reshape(-1))[()]
     if reduction == "sum":
         return total
-    return total / values.dtype.type(values.size if count is None else count)
+    count = values.dtype.type(values.size if count is None else count)
+    if not math.isfinite(total):  # of a mean, the sum may be too large
+        return numerics.sum((values / count).reshape(-1))[()]
+    return total / count
 
 
 def over(reduction: str, count: Callable[[Any], float]) -> Callable[[Any], float]:
@@ -147,8 +166,13 @@ def elementwise(
         found, known = alike(who, prediction, target)
         if check is not None:
             check(found, known)
-        return reduced(value(found, known), reduction), {"prediction": found, "target": known}
+        return forward(found, known), {"prediction": found, "target": known}
 
+    @quiet
+    def forward(found: Array, known: Array) -> Any:
+        return reduced(value(found, known), reduction)
+
+    @quiet
     def vjp(cache: Cache) -> Array:
         dprediction: Array = slope(cache["prediction"], cache["target"])
         dprediction *= share(dprediction.size, reduction, dprediction.dtype)
@@ -179,4 +203,6 @@ def class_weights(
     if len(given) != classes:
         text = f"`{name}` must have a number for each of {classes} classes, got {len(given)}"
         _checks.refuse(who, text)
+    if not max(given) <= float(np.finfo(dtype).max):
+        _checks.refuse(who, f"`{name}` must be finite in {dtype}, got {max(given)}")
     return np.array(given, dtype)

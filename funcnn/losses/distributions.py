@@ -10,8 +10,11 @@ from funcnn import _checks, numerics
 from funcnn.losses.core import (
     REDUCTIONS,
     alike,
+    counted,
     elementwise,
+    fitted,
     over,
+    quiet,
     reduced,
     several,
     shaped,
@@ -21,6 +24,7 @@ from funcnn.types import Array, Cache, Loss, Spec
 
 __all__ = ["gaussian_nll", "kl_divergence", "poisson_nll"]
 
+_EPSILON = 1e-8
 _LOG_2_PI = 1.8378770664093453  # written out: the C library's logarithm could differ
 
 
@@ -48,7 +52,8 @@ def kl_divergence(*, log_target: bool = False, reduction: str = "mean") -> Loss:
 
     Notes
     -----
-    Forward: ``t (log(t) - p)``, 0 where ``t = 0``. Gradient: ``-t``. As `torch.nn.KLDivLoss`.
+    Forward: ``t (log(t) - p)``, 0 where ``t = 0``, whatever ``p`` is there. Gradient: ``-t``. As
+    `torch.nn.KLDivLoss`.
 
     References
     ----------
@@ -70,16 +75,21 @@ def kl_divergence(*, log_target: bool = False, reduction: str = "mean") -> Loss:
 
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
         found, known = alike(who, prediction, target)
+        if not log_target and np.minimum.reduce(known, None) < 0:
+            _checks.refuse(who, f"`target` must not be negative, got {known.min()}")
+        return forward(found, known)
+
+    @quiet
+    def forward(found: Array, known: Array) -> tuple[Any, Cache]:
         if log_target:
             t, log_t = numerics.exp(known), known
         else:
-            if np.minimum.reduce(known, None) < 0:
-                _checks.refuse(who, f"`target` must not be negative, got {known.min()}")
             t, log_t = known, numerics.log(np.where(known > 0, known, known.dtype.type(1)))
         count = found.shape[0] if reduction == "batch_mean" else found.size
         part = share(count, inner, found.dtype)
-        return reduced(t * (log_t - found), inner, count), {"target": t, "share": part}
+        return reduced(counted(t, log_t - found), inner, count), {"target": t, "share": part}
 
+    @quiet
     def vjp(cache: Cache) -> Array:
         dprediction: Array = cache["target"] * -cache["share"]
         return dprediction
@@ -93,7 +103,7 @@ def poisson_nll(
     *,
     log_input: bool = True,
     full: bool = False,
-    epsilon: float = 1e-8,
+    epsilon: float = _EPSILON,
     reduction: str = "mean",
 ) -> Loss:
     """Negative log-likelihood of counts under a Poisson distribution.
@@ -106,7 +116,8 @@ def poisson_nll(
         Whether to add Stirling's approximation of ``log(t!)``, which does not depend on the
         prediction.
     epsilon : float, default 1e-8
-        Added to the prediction in its logarithm, without `log_input`.
+        Added to the prediction in its logarithm; with `log_input`, which takes none, another one is
+        refused.
     reduction : "mean", "sum" or "none", default "mean"
         What becomes of the values of the elements.
 
@@ -123,8 +134,9 @@ def poisson_nll(
     Notes
     -----
     Forward: ``exp(p) - t p``, or without `log_input` ``p - t log(p + epsilon)``; with `full`, plus
-    ``t log(t) - t + log(2 pi t) / 2`` where ``t > 1``. Gradient: ``exp(p) - t``, or
-    ``1 - t / (p + epsilon)``. As `torch.nn.PoissonNLLLoss`.
+    ``t log(t) - t + log(2 pi t) / 2`` where ``t > 1``. A count of 0 leaves out what it multiplies,
+    infinities, too. Gradient: ``exp(p) - t``, or ``1 - t / (p + epsilon)``. As
+    `torch.nn.PoissonNLLLoss`.
 
     Examples
     --------
@@ -139,6 +151,8 @@ def poisson_nll(
     log_input = _checks.boolean(who, "log_input", log_input)
     full = _checks.boolean(who, "full", full)
     epsilon = _checks.number(who, "epsilon", epsilon, minimum=0)
+    if log_input and epsilon != _EPSILON:
+        _checks.refuse(who, f"`epsilon` must be {_EPSILON} with log_input=True, got {epsilon}")
 
     def check(prediction: Array, target: Array) -> None:
         if np.minimum.reduce(target, None) < 0:
@@ -146,25 +160,33 @@ def poisson_nll(
         if not log_input and np.minimum.reduce(prediction, None) < 0:
             _checks.refuse(who, f"`prediction` must not be negative, got {prediction.min()}")
 
+    def shifted(prediction: Array) -> Array:
+        return prediction + (fitted(epsilon, prediction.dtype) if epsilon else 0)
+
     def value(prediction: Array, target: Array) -> Any:
         if log_input:
-            values = numerics.exp(prediction) - target * prediction
+            rate, log_rate = numerics.exp(prediction), prediction
         else:
-            values = prediction - target * numerics.log(prediction + epsilon)
-        if full:
-            many = np.maximum(target, 1)
-            log_many = numerics.log(many)
-            stirling = many * log_many - many + 0.5 * (log_many + _LOG_2_PI)
-            values = values + np.where(target > 1, stirling, target.dtype.type(0))
-        return values
+            rate, log_rate = prediction, numerics.log(shifted(prediction))
+        if not full:
+            return _less(rate, counted(target, log_rate))
+        log_many = numerics.log(np.maximum(target, 1))
+        many = target > 1
+        values = _less(rate, counted(target, log_rate - np.where(many, log_many - 1, 0)))
+        return values + np.where(many, 0.5 * (log_many + _LOG_2_PI), 0)
 
     def slope(prediction: Array, target: Array) -> Any:
         if log_input:
             return numerics.exp(prediction) - target
-        return 1 - target / (prediction + epsilon)
+        return 1 - counted(target, 1 / shifted(prediction))
 
     options = {"log_input": log_input, "full": full, "epsilon": epsilon, "reduction": reduction}
     return elementwise(Spec(poisson_nll, options=options), value, slope, check)
+
+
+def _less(rate: Array, other: Array) -> Array:
+    """The difference; an infinite rate has outgrown what grows by its logarithm."""
+    return np.where(rate == np.inf, rate, rate - other)
 
 
 def gaussian_nll(*, full: bool = False, epsilon: float = 1e-6, reduction: str = "mean") -> Loss:
@@ -193,7 +215,7 @@ def gaussian_nll(*, full: bool = False, epsilon: float = 1e-6, reduction: str = 
     Notes
     -----
     Forward: ``(log(v) + (t - m)**2 / v) / 2`` with ``v = max(variance, epsilon)``. Gradient:
-    ``dm = (m - t) / v`` and ``dv = (1 - (t - m)**2 / v) / (2 v)``, below `epsilon`, too, so that a
+    ``dm = (m - t) / v`` and ``dv = (1 / v - dm**2) / 2``, below `epsilon`, too, so that a
     variance can grow again. As `torch.nn.GaussianNLLLoss`.
 
     References
@@ -222,19 +244,23 @@ def gaussian_nll(*, full: bool = False, epsilon: float = 1e-6, reduction: str = 
         _checks.same_dtype(who, known, mean, "target", "the prediction is")
         if np.minimum.reduce(variance, None) < 0:
             _checks.refuse(who, f"`variance` must not be negative, got {variance.min()}")
-        v = np.maximum(variance, epsilon)
+        return forward(mean, variance, known)
+
+    @quiet
+    def forward(mean: Array, variance: Array, known: Array) -> tuple[Any, Cache]:
+        v = np.maximum(variance, fitted(epsilon, variance.dtype))
         difference = mean - known
-        values = 0.5 * (numerics.log(v) + difference * difference / v)
+        values = 0.5 * numerics.log(v) + difference / v * (0.5 * difference)
         if full:
             values = values + 0.5 * _LOG_2_PI
         return reduced(values, reduction), {"difference": difference, "variance": v}
 
+    @quiet
     def vjp(cache: Cache) -> tuple[Array, Array]:
         difference, v = cache["difference"], cache["variance"]
         part = share(v.size, reduction, v.dtype)
-        dmean = difference / v * part
-        dvariance = 0.5 * (1 - difference * difference / v) / v * part
-        return dmean, dvariance
+        slope = difference / v
+        return slope * part, 0.5 * (1 / v - slope * slope) * part
 
     options = {"full": full, "epsilon": epsilon, "reduction": reduction}
     return Loss(apply, vjp, Spec(gaussian_nll, options=options), over(reduction, np.size))

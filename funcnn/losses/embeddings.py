@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnn import _checks, numerics
 from funcnn._kernels.softmax import log_softmax
-from funcnn.losses.core import REDUCTIONS, one_of, over, reduced, several, shaped, share
+from funcnn.losses.core import REDUCTIONS, fitted, one_of, over, quiet, reduced, several, shaped, share
 from funcnn.types import Array, Cache, Loss, Spec
 
 __all__ = ["contrastive", "cosine_embedding", "triplet"]
@@ -26,6 +26,20 @@ def _vectors(who: str, prediction: object, names: tuple[str, ...]) -> tuple[Arra
     parts = several(who, prediction, names)
     _checks.ranked(who, parts[0], "N, F", names[0])
     return parts
+
+
+def _unit(x: Array) -> tuple[Array, Array]:
+    """Each row at length 1, and its length ``sqrt(x . x + 1e-12)``, ``(N, 1)``.
+
+    Rows of large numbers are made smaller first, by a power of 2, which changes no digit.
+    """
+    most = np.finfo(x.dtype).max
+    x = np.clip(x, -most, most)
+    _, power = np.frexp(np.max(np.abs(x), -1, keepdims=True))
+    power = np.maximum(power, 0)
+    near = np.ldexp(x, -power)
+    length = np.sqrt(_dots(near, near) + np.ldexp(x.dtype.type(_TINY), -2 * power))
+    return near / length, np.ldexp(length, power)
 
 
 def cosine_embedding(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
@@ -52,8 +66,8 @@ def cosine_embedding(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
     Notes
     -----
     Forward: ``1 - c`` for the target 1, ``max(0, c - margin)`` for -1, with
-    ``c = a . b / sqrt((a . a + 1e-12) (b . b + 1e-12))``. Gradient:
-    ``dc/da = b / sqrt(...) - c a / (a . a + 1e-12)``. As `torch.nn.CosineEmbeddingLoss`.
+    ``c = u . v``, ``u = a / |a|`` and ``v = b / |b|``, ``|a| = sqrt(a . a + 1e-12)``. Gradient:
+    ``dc/da = (v - c u) / |a|``. As `torch.nn.CosineEmbeddingLoss`.
 
     Examples
     --------
@@ -73,35 +87,42 @@ def cosine_embedding(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
         known = _checks.array(who, target, "target")
         shaped(who, known, a.shape[:1])
         one_of(who, known, -1, 1)
-        square_a, square_b = _dots(a, a) + _TINY, _dots(b, b) + _TINY
-        root = np.sqrt(square_a * square_b)
-        cosine = _dots(a, b) / root
-        c, together = cosine[:, 0], known == 1
-        values = np.where(together, 1 - c, np.maximum(c - margin, 0)).astype(a.dtype)
-        dcosine = np.where(together, -1, c > margin).astype(a.dtype)
-        cache = {"a": a, "b": b, "squares": (square_a, square_b), "root": root}
-        return reduced(values, reduction), {**cache, "cosine": cosine, "dcosine": dcosine[:, None]}
+        return forward(a, b, known == 1)
 
+    @quiet
+    def forward(a: Array, b: Array, together: Array) -> tuple[Any, Cache]:
+        (a, length_a), (b, length_b) = _unit(a), _unit(b)
+        cosine = _dots(a, b)
+        c = cosine[:, 0]
+        values = np.where(together, 1 - c, np.maximum(c - margin, 0))
+        dcosine = np.where(together, -1, c > margin).astype(a.dtype)[:, None]
+        cache = {"units": (a, b), "lengths": (length_a, length_b), "cosine": cosine}
+        return reduced(values, reduction), {**cache, "dcosine": dcosine}
+
+    @quiet
     def vjp(cache: Cache) -> tuple[Array, Array]:
-        a, b, root, cosine = cache["a"], cache["b"], cache["root"], cache["cosine"]
-        square_a, square_b = cache["squares"]
+        (a, b), (length_a, length_b), cosine = cache["units"], cache["lengths"], cache["cosine"]
         dcosine = cache["dcosine"] * share(len(a), reduction, a.dtype)
-        da = dcosine * (b / root - cosine * a / square_a)
-        db = dcosine * (a / root - cosine * b / square_b)
-        return da, db
+        return dcosine * (b - cosine * a) / length_a, dcosine * (a - cosine * b) / length_b
 
     spec = Spec(cosine_embedding, options={"margin": margin, "reduction": reduction})
     return Loss(apply, vjp, spec, over(reduction, np.size))
 
 
 def _lengths(difference: Array, power: float) -> tuple[Array, Array]:
-    """The length of each row, ``(N, 1)``, and its slope."""
-    if power == 2:
-        length = np.sqrt(_dots(difference, difference))
-        return length, difference / length
-    size = np.abs(difference)
-    length = numerics.power(numerics.sum(numerics.power(size, power), -1, keepdims=True), 1 / power)
-    return length, np.sign(difference) * numerics.power(size / length, power - 1)
+    """The length of each row, ``(N, 1)``, and its slope, both 0 for a row of zeros.
+
+    By the ratios to the row's largest number, whose powers neither overflow nor all vanish.
+    """
+    most = np.finfo(difference.dtype).max
+    size = np.minimum(np.abs(difference), most)
+    top = np.max(size, -1, keepdims=True)
+    ratio = size / np.where(top == 0, 1, top)
+    powers = ratio if power == 1 else ratio * ratio if power == 2 else numerics.power(ratio, power)
+    total = np.maximum(numerics.sum(powers, -1, keepdims=True), 1)
+    root = np.sqrt(total) if power == 2 else numerics.power(total, 1 / power)
+    slope = ratio / root if power == 2 else numerics.power(ratio, power - 1) * (root / total)
+    return np.minimum(top * root, most), np.sign(difference) * slope
 
 
 def triplet(
@@ -171,6 +192,10 @@ def triplet(
         anchor, positive, negative = _vectors("triplet", prediction, ("anchor", "positive", "negative"))
         if not (target is None or (isinstance(target, tuple) and not target)):
             _checks.refuse_type("triplet", f"`target` must be () or None, got {type(target).__name__}")
+        return forward(anchor, positive, negative)
+
+    @quiet
+    def forward(anchor: Array, positive: Array, negative: Array) -> tuple[Any, Cache]:
         near, u = _lengths(anchor - positive + epsilon, power)
         far, v = _lengths(anchor - negative + epsilon, power)
         swapped = np.zeros(far.shape, bool)
@@ -182,6 +207,7 @@ def triplet(
         cache = {"u": u, "v": v, "swapped": swapped, "active": missing > 0}
         return reduced(missing[:, 0], reduction), cache
 
+    @quiet
     def vjp(cache: Cache) -> tuple[Array, Array, Array]:
         u, v, swapped = cache["u"], cache["v"], cache["swapped"]
         part = cache["active"] * share(len(u), reduction, u.dtype)
@@ -256,20 +282,24 @@ def contrastive(*, temperature: float = 0.5, reduction: str = "mean") -> Loss:
         alone = ~partners.any(1)
         if alone.any():
             _checks.refuse(who, f"`target` must have each number twice, got {known[alone][0]} once")
-        length = np.sqrt(_dots(x, x) + _TINY)
-        z = x / length
-        similarity = numerics.matmul(z, z.T) / temperature
+        return forward(x, partners)
+
+    @quiet
+    def forward(x: Array, partners: Array) -> tuple[Any, Cache]:
+        z, length = _unit(x)
+        similarity = numerics.matmul(z, z.T) / fitted(temperature, x.dtype)
         np.fill_diagonal(similarity, np.finfo(x.dtype).min / 2)  # exp() of it is 0
         log_p = log_softmax(similarity)
         q = (partners / np.count_nonzero(partners, axis=1, keepdims=True)).astype(x.dtype)
         values = -numerics.sum(q * log_p, -1)
         return reduced(values, reduction), {"z": z, "length": length, "log_p": log_p, "q": q}
 
+    @quiet
     def vjp(cache: Cache) -> Array:
         z, length = cache["z"], cache["length"]
         ds = numerics.exp(cache["log_p"]) - cache["q"]
         ds *= share(len(z), reduction, z.dtype)
-        dz = numerics.matmul(ds + ds.T, z) / temperature
+        dz = numerics.matmul(ds + ds.T, z) / fitted(temperature, z.dtype)
         dprediction: Array = (dz - z * _dots(dz, z)) / length
         return dprediction
 

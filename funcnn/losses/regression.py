@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import _checks, numerics
-from funcnn.losses.core import elementwise
+from funcnn.losses.core import elementwise, fitted
 from funcnn.types import Array, Loss, Spec
 
 __all__ = ["huber", "l1", "log_cosh", "mean_squared_error", "smooth_l1"]
@@ -142,11 +142,12 @@ def huber(*, delta: float = 1.0, reduction: str = "mean") -> Loss:
 
     def value(prediction: Array, target: Array) -> Any:
         distance = np.abs(prediction - target)
-        near = np.minimum(distance, delta)
+        near = np.minimum(distance, fitted(delta, distance.dtype))
         return near * (distance - 0.5 * near)
 
     def slope(prediction: Array, target: Array) -> Any:
-        return np.minimum(np.maximum(prediction - target, -delta), delta)
+        bend = fitted(delta, prediction.dtype)
+        return np.minimum(np.maximum(prediction - target, -bend), bend)
 
     return elementwise(Spec(huber, options={"delta": delta, "reduction": reduction}), value, slope)
 
@@ -193,12 +194,13 @@ def smooth_l1(*, beta: float = 1.0, reduction: str = "mean") -> Loss:
     beta = _checks.number("smooth_l1", "beta", beta, above=0)
 
     def value(prediction: Array, target: Array) -> Any:
-        distance = np.abs(prediction - target)
-        near = np.minimum(distance, beta)
-        return near * (distance - 0.5 * near) / beta
+        distance, bend = np.abs(prediction - target), fitted(beta, prediction.dtype)
+        near = np.minimum(distance, bend)
+        return near / bend * (distance - 0.5 * near)
 
     def slope(prediction: Array, target: Array) -> Any:
-        return np.minimum(np.maximum((prediction - target) / beta, -1), 1)
+        scaled = (prediction - target) / fitted(beta, prediction.dtype)
+        return np.minimum(np.maximum(scaled, -1), 1)
 
     return elementwise(Spec(smooth_l1, options={"beta": beta, "reduction": reduction}), value, slope)
 
@@ -223,7 +225,8 @@ def log_cosh(*, reduction: str = "mean") -> Loss:
 
     Notes
     -----
-    Forward, with ``d = p - t``: ``log(cosh(d)) = |d| + log(1 + exp(-2 |d|)) - log(2)``. Gradient:
+    Forward, with ``d = p - t``: ``log(cosh(d)) = |d| + log(1 + exp(-2 |d|)) - log(2)``, and where
+    that would cancel ``log(1 + m**2 / (2 (1 + m)))`` with ``m = exp(-|d|) - 1``. Gradient:
     ``tanh(d)``. As `optax.log_cosh`; PyTorch has none.
 
     Examples
@@ -238,7 +241,9 @@ def log_cosh(*, reduction: str = "mean") -> Loss:
 
     def value(prediction: Array, target: Array) -> Any:
         distance = np.abs(prediction - target)
-        return distance + (numerics.log1p(numerics.exp(-2 * distance)) - _LOG_2)
+        far = distance + (numerics.log1p(numerics.exp(-2 * distance)) - _LOG_2)
+        m = numerics.expm1(-np.minimum(distance, 1))
+        return np.where(distance < 1, numerics.log1p(m * m / (2 * (1 + m))), far)
 
     def slope(prediction: Array, target: Array) -> Any:
         return numerics.tanh(prediction - target)

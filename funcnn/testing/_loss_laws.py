@@ -196,6 +196,82 @@ def _weight(loss: Loss, prediction: Any, target: Any) -> float:
     return loss.weight(target)
 
 
+_PROBES = (1e3, -1e3, 0.125)  # far on both sides, so that what only lies beyond a kink shows
+_ANYTHING = (np.nan, np.inf, -np.inf, 1e300)
+
+
+@law("what does not count may hold anything")
+def _uncounted(subject: LossSubject) -> None:
+    # What other numbers do not change, to the bit, must be left alone by NaN and infinity, too.
+    given = (subject.prediction, subject.target)
+    wanted = _outcome(subject, given)
+    for path, places in uncounted(subject).items():
+        leaf = dict(_values.leaves(given, "given"))[path]
+        if _values.is_float(leaf):
+            slope = dict(_values.leaves(wanted[1], "given/0"))[path]
+            if slope[places].any():
+                breach(path, "a slope of 0 where nothing counts", slope[places])
+        for value in _fillings(leaf):
+            filled = leaf.copy()
+            filled[places] = value
+            found = _outcome(subject, _values.frozen(_values.replaced(given, path, filled, "given")))
+            where = f"with {value} where nothing counts"
+            for name, before, after in zip(("value", "dprediction"), wanted, found, strict=True):
+                agree(f"{name} {where}", before, after)
+
+
+def uncounted(subject: LossSubject) -> dict[str, Array]:
+    """Which entries of the predictions and integer targets change nothing, as masks by path."""
+    given = (subject.prediction, subject.target)
+    wanted = _bits(_outcome(subject, given))
+    found = {}
+    for path, leaf in _values.leaves(given, "given"):
+        whole = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "iu"
+        if not (whole or (_values.is_float(leaf) and path.startswith("given/0"))):
+            continue
+        probes = _whole_probes(leaf) if whole else (1 + np.abs(leaf).max()) * np.array(_PROBES)
+        free = np.zeros(leaf.shape, bool)
+        for index in np.ndindex(leaf.shape):
+            free[index] = all(
+                _bits(_attempt(subject, given, path, index, probe)) == wanted for probe in probes
+            )
+        if free.any():
+            found[path] = free
+    return found
+
+
+def _whole_probes(leaf: Array) -> list[int]:
+    """All numbers that occur, those between, and one beyond on each side."""
+    limits = np.iinfo(leaf.dtype)
+    least, most = max(int(leaf.min()) - 1, limits.min), min(int(leaf.max()) + 1, limits.max)
+    return list(range(least, most + 1))
+
+
+def _fillings(leaf: Array) -> tuple[Any, ...]:
+    if _values.is_float(leaf):
+        return _ANYTHING
+    return np.iinfo(leaf.dtype).min, np.iinfo(leaf.dtype).max
+
+
+def _outcome(subject: LossSubject, given: Any) -> tuple[Any, Any]:
+    value, _, gradient = subject.pull(*given)
+    return value, gradient
+
+
+def _attempt(subject: LossSubject, given: Any, path: str, index: Any, probe: Any) -> Any:
+    """Value and gradient with another number in one place; None where that is refused."""
+    moved = dict(_values.leaves(given, "given"))[path].copy()
+    moved[index] = probe
+    try:
+        return _outcome(subject, _values.frozen(_values.replaced(given, path, moved, "given")))
+    except (ValueError, TypeError):
+        return None
+
+
+def _bits(tree: Any) -> list[bytes]:
+    return [np.asarray(leaf).tobytes() for _, leaf in _values.leaves(tree)]
+
+
 @law("an empty batch is refused, or finite")
 def _empty(subject: LossSubject) -> None:
     # A mean over nothing is undefined; a loss may say so, but must not answer NaN.
@@ -300,6 +376,7 @@ LOSS_LAWS: tuple[Law, ...] = (
     _calculus,
     _layouts,
     _weighs,
+    _uncounted,
     _empty,
     _pickling,
     _rebuilt,

@@ -58,6 +58,39 @@ _CROSS_ENTROPY = [
     for loss in _each_reduction(losses.softmax_cross_entropy, **options)
 ]
 
+_NOTHING = (0.0, 2.0, 1.0)  # what is of the first class does not count
+_SPARSE = np.array([[0.0, 0.25, 0.75], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.5, 0.5, 0.0]])
+
+_UNCOUNTED = (
+    [
+        LossCase(loss, _X, target, note=note)
+        for options in ({"class_weight": _NOTHING}, {"class_weight": _NOTHING, "label_smoothing": 0.1})
+        for target, note in ((_LABELS, "a class of weight 0"), (_SPARSE, "sparse targets"))
+        for loss in _each_reduction(losses.softmax_cross_entropy, **options)
+    ]
+    + [
+        LossCase(loss, _log_softmax(_X), _LABELS, note="a class of weight 0")
+        for loss in _each_reduction(losses.nll, class_weight=_NOTHING)
+    ]
+    + [
+        LossCase(loss, _X, _LABELS, note="a class of weight 0")
+        for loss in _each_reduction(losses.multi_margin, class_weight=_NOTHING, power=2)
+    ]
+    + [
+        LossCase(loss, _X, _ZERO_ONE, note="ones do not count")
+        for loss in _each_reduction(losses.binary_cross_entropy_with_logits, positive_weight=_NOTHING)
+    ]
+    + [
+        LossCase(loss, _X, _ZERO_ONE, note="one answer does not count")
+        for alpha in (0.0, 1.0)
+        for loss in _each_reduction(losses.focal, alpha=alpha)
+    ]
+    + [
+        LossCase(loss, _log_softmax(_X), _SPARSE, note="sparse targets")
+        for loss in _each_reduction(losses.kl_divergence)
+    ]
+)
+
 _REFUSED_CROSS_ENTROPY = [
     LossCase(
         losses.softmax_cross_entropy(ignore_index=-1),
@@ -220,7 +253,7 @@ _EMBEDDINGS = (
         for loss in _each_reduction(losses.cosine_embedding, **options)
     ]
     + [
-        LossCase(loss, (_X, _Y, _FAR), ())
+        LossCase(loss, (_X, _Y, 0.5 * (_X + _Y) + 0.1 * _FAR), ())
         for options in ({}, {"margin": 0.2, "epsilon": 1e-3}, {"norm_type": 3, "swap": True})
         for loss in _each_reduction(losses.triplet, **options)
     ]
@@ -287,6 +320,7 @@ _ALIGNMENTS = [
 
 LOSSES = [
     *_CROSS_ENTROPY,
+    *_UNCOUNTED,
     *_REFUSED_CROSS_ENTROPY,
     *_CLASSES,
     *_NUMBERS,

@@ -68,10 +68,7 @@ _WIDTHS: tuple[tuple[Any, Any], ...] = (
 _SCALES: tuple[Any, ...] = (1, 2, (3, 1))
 
 _BORDERED = [
-    *(
-        Case(pad(widths, mode=mode), shape)
-        for mode, (widths, shape) in product(_MODES, _WIDTHS)
-    ),
+    *(Case(pad(widths, mode=mode), shape) for mode, (widths, shape) in product(_MODES, _WIDTHS)),
     Case(pad(1, value=-2.5), (2, 1, 2, 2)),
     Case(pad(((3, 0),)), (2, 2, 3)),
     Case(pad(3, mode="circular"), (2, 1, 3, 3), note="all of it"),

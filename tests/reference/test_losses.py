@@ -201,8 +201,9 @@ def test_kl_divergence(reduction: str, log_target: bool) -> None:
 @pytest.mark.parametrize("log_input", [True, False])
 def test_poisson_nll(log_input: bool, full: bool, reduction: str) -> None:
     counts = np.array([[0.0, 1.0, 2.0, 7.0]] * 6)
+    options = {} if log_input else {"epsilon": 1e-4}
     _agrees(
-        losses.poisson_nll(log_input=log_input, full=full, epsilon=1e-4, reduction=reduction),
+        losses.poisson_nll(log_input=log_input, full=full, reduction=reduction, **options),
         X if log_input else np.abs(X),
         counts,
         lambda x, y: F.poisson_nll_loss(x, y, log_input, full, eps=1e-4, reduction=reduction),

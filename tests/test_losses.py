@@ -1,0 +1,289 @@
+"""What losses promise by name: values worked out by hand, what does not count, options that act."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from funcnn import losses, numerics
+from funcnn.testing import LossSubject
+from funcnn.testing._loss_laws import uncounted
+from funcnn.types import Array, Loss
+from tests import registry
+from tests.registry import LossCase
+
+f32, inf, nan = np.float32, np.inf, np.nan
+Z = np.array([[-inf, 0.5, 1.0], [0.3, -0.2, -inf]], f32)
+
+
+def _pull(loss: Loss, prediction: Any, target: Any) -> tuple[Any, Any]:
+    value, cache = loss.apply(prediction, target)
+    return value, loss.vjp(cache)
+
+
+# --- what does not count --------------------------------------------------------------------------
+
+
+def test_ignored_logits_may_be_anything() -> None:
+    loss = losses.softmax_cross_entropy(ignore_index=-1)
+    value, dz = _pull(loss, Z, np.array([1, -1]))
+    assert value == pytest.approx(0.974077, abs=1e-6)
+    assert not dz[1].any()
+    for anything in (nan, inf, -inf):
+        filled = Z.copy()
+        filled[1] = anything
+        found, slope = _pull(loss, filled, np.array([1, -1]))
+        assert found == value
+        assert np.array_equal(slope, dz)
+
+
+def test_impossible_classes_that_are_not_the_label_cost_nothing() -> None:
+    weighted = losses.softmax_cross_entropy(class_weight=[1.0, 2.0, 3.0])
+    value, dz = _pull(weighted, Z, np.array([1, 0]))
+    assert value == pytest.approx(0.807410, abs=1e-6)
+    assert np.isfinite(dz).all()
+    assert dz[0, 0] == dz[1, 2] == 0
+    sparse = np.array([[0, 0.25, 0.75], [0.5, 0.5, 0]], f32)
+    value, dz = _pull(losses.softmax_cross_entropy(), Z, sparse)
+    assert value == pytest.approx(np.mean([0.25 * 0.974077 + 0.75 * 0.474077, 0.724077]), abs=1e-6)
+    assert np.isfinite(dz).all()
+    assert losses.softmax_cross_entropy(label_smoothing=0.1).apply(Z, np.array([1, 0]))[0] == inf
+
+
+def test_nothing_times_its_logarithm_is_nothing() -> None:
+    log_p, t = np.array([[-inf, 0.0]], f32), np.array([[0.0, 1.0]], f32)
+    assert losses.kl_divergence(reduction="sum").apply(log_p, t)[0] == 0
+    assert losses.kl_divergence(log_target=True).apply(log_p, log_p)[0] == 0
+    assert losses.poisson_nll().apply(np.array([-inf], f32), np.zeros(1, f32))[0] == 0
+    counts = losses.poisson_nll(log_input=False, epsilon=0.0)
+    value, slope = _pull(counts, np.zeros(1), np.zeros(1))
+    assert (value, slope) == (0, 1)
+    weightless = losses.binary_cross_entropy_with_logits(positive_weight=0.0)
+    value, slope = _pull(weightless, np.array([nan, inf, -inf]), np.ones(3))
+    assert value == 0
+    assert not slope.any()
+
+
+def test_sentences_that_cannot_be_count_as_zero_if_asked() -> None:
+    log_p = np.log(np.full((2, 3, 3), 1 / 3, f32))
+    log_p[0, :, 1] = -inf
+    target = (np.array([[1], [1]]), np.array([1, 1]))
+    value, slope = _pull(losses.ctc(zero_infinity=True), log_p, target)
+    assert value == pytest.approx(0.752039, abs=1e-6)
+    assert not slope[0].any()
+    assert slope[1].any()
+    value, slope = _pull(losses.ctc(reduction="none"), log_p, target)
+    assert value.tolist() == [inf, pytest.approx(1.504077, abs=1e-6)]
+    assert np.isfinite(slope).all()
+
+
+def test_steps_and_labels_beyond_the_lengths_may_be_anything() -> None:
+    log_p = np.log(np.full((2, 4, 3), 1 / 3, f32))
+    labels, lengths, steps = np.array([[1, 2], [2, 1]]), np.array([1, 2]), np.array([2, 3])
+    value, slope = _pull(losses.ctc(), log_p, (labels, lengths, steps))
+    for anything in (nan, inf, -inf):
+        filled, others = log_p.copy(), labels.copy()
+        filled[0, 2:] = filled[1, 3:] = anything
+        others[0, 1] = -7
+        found, slopes = _pull(losses.ctc(), filled, (others, lengths, steps))
+        assert found == value
+        assert np.array_equal(slopes, slope)
+
+
+_MASKS = {
+    ("softmax_cross_entropy", "ignore_index"),
+    ("softmax_cross_entropy", "class_weight"),
+    ("nll", "ignore_index"),
+    ("nll", "class_weight"),
+    ("multi_margin", "class_weight"),
+    ("binary_cross_entropy_with_logits", "positive_weight"),
+    ("focal", "alpha"),
+}
+_ALWAYS = {"kl_divergence", "ctc", "nll"}  # a probability of 0, padding, other classes
+
+
+def test_the_law_of_what_does_not_count_has_something_to_look_at() -> None:
+    """Each option that can take away all weight has a case where it does so."""
+    found: set[Any] = set()
+    for case in registry.losses():
+        options = {name for name, value in case.loss.spec.options.items() if value is not None}
+        asked = {(case.loss.spec.kind, option) for option in options} & _MASKS
+        if (asked - found or case.loss.spec.kind in _ALWAYS - found) and uncounted(
+            LossSubject(case.loss, case.prediction, case.target)
+        ):
+            found |= asked | {case.loss.spec.kind}
+    assert found >= _MASKS | _ALWAYS
+
+
+def test_every_option_by_which_something_does_not_count_is_known() -> None:
+    masking = {
+        (case.loss.spec.kind, option)
+        for case in registry.losses()
+        for option in case.loss.spec.options
+        if option.endswith(("weight", "ignore_index", "alpha", "mask"))
+    }
+    assert masking == _MASKS
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+# Where the slope is not the value's, by intent, and no law would hold.
+_BELOW = LossCase(losses.gaussian_nll(epsilon=1e-3), (np.zeros(2), np.array([1e-4, 1.0])), np.ones(2))
+
+
+def _options() -> Iterator[Any]:
+    shown = {("gaussian_nll", "epsilon")}
+    for case in (*registry.losses(), _BELOW):
+        defaults = inspect.signature(case.loss.spec.build).parameters
+        for option, value in case.loss.spec.options.items():
+            asked = option != "reduction" and value != defaults[option].default
+            if asked and (case is _BELOW or (case.loss.spec.kind, option) not in shown):
+                yield pytest.param(case, option, id=f"{case.id} {option}")
+
+
+def _outcome(loss: Loss, case: LossCase) -> Any:
+    try:
+        value, slope = _pull(loss, case.prediction, case.target)
+    except ValueError as refusal:
+        return str(refusal)
+    return [np.asarray(leaf).tolist() for leaf in (value, *np.atleast_1d(slope))]
+
+
+@pytest.mark.parametrize(("case", "option"), list(_options()))
+def test_no_option_is_silent(case: LossCase, option: str) -> None:
+    """Wherever an option is not what it is by default, value or slope show it."""
+    spec = case.loss.spec
+    without = {name: value for name, value in spec.options.items() if name != option}
+    try:
+        plain = spec.build(**without)
+    except ValueError:  # another option needs this one
+        return
+    assert _outcome(case.loss, case) != _outcome(plain, case)
+
+
+def test_options_that_could_not_act_are_refused() -> None:
+    soft = np.full((4, 3), 1 / 3)
+    with pytest.raises(
+        ValueError,
+        match=r"^softmax_cross_entropy: `ignore_index` must be None for probabilities, got 0$",
+    ):
+        losses.softmax_cross_entropy(ignore_index=0).apply(soft, soft)
+    with pytest.raises(
+        ValueError, match=r"^poisson_nll: `epsilon` must be 1e-08 with log_input=True, got 0.5$"
+    ):
+        losses.poisson_nll(epsilon=0.5)
+
+
+@pytest.mark.parametrize(
+    "option", [(name, option) for name, option in sorted(_MASKS) if option.endswith("weight")]
+)
+def test_weights_that_float32_does_not_have_are_refused(option: tuple[str, str]) -> None:
+    name, word = option
+    loss = getattr(losses, name)(**{word: [1.0, 1e39, 1.0]})
+    target = np.eye(3, dtype=f32) if name.startswith("binary") else np.arange(3)
+    with pytest.raises(ValueError, match=rf"^{name}: `{word}` must be finite in float32, got 1e\+39$"):
+        loss.apply(np.zeros((3, 3), f32), target)
+    assert np.isfinite(
+        loss.apply(np.zeros((3, 3)), target.astype(np.float64) if target.ndim > 1 else target)[0]
+    )
+
+
+# --- every magnitude ------------------------------------------------------------------------------
+
+
+def test_small_distances_and_large_logits_keep_their_digits() -> None:
+    for mode in ("fast", "portable"):
+        with numerics.use(mode):
+            value = losses.log_cosh().apply(np.array([1e-4], f32), np.zeros(1, f32))[0]
+            assert value == pytest.approx(5e-9, rel=1e-5)
+            binary = losses.binary_cross_entropy_with_logits()
+            slope = _pull(binary, np.array([-17], f32), np.zeros(1, f32))[1]
+            assert slope == pytest.approx(4.1399376e-8, rel=1e-5)
+
+
+def test_vectors_of_any_length_have_a_direction() -> None:
+    x = np.array([[1, 2], [2, 1], [-1, 3], [0, 1]], f32)
+    for scale in (1e-3, 1.0, 1e20, 3e37):
+        same, slope = _pull(losses.contrastive(), x * f32(scale), np.array([0, 1, 0, 1]))
+        assert same == pytest.approx(losses.contrastive().apply(x, np.array([0, 1, 0, 1]))[0], 1e-4)
+        assert np.isfinite(slope).all()
+        pair = (x * f32(scale), x[::-1] * f32(scale))
+        value, slopes = _pull(losses.cosine_embedding(), pair, np.array([1, -1, 1, -1]))
+        wanted = losses.cosine_embedding().apply((x, x[::-1]), np.array([1, -1, 1, -1]))[0]
+        assert value == pytest.approx(wanted, rel=1e-4)
+        assert np.isfinite(slopes).all()
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("norm", [1, 1.5, 2, 3, 8, 30, 1000, 1e6, 1e300])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_equal_points_have_a_slope_in_every_norm(norm: float, swap: bool, dtype: Any) -> None:
+    loss = losses.triplet(norm_type=norm, swap=swap)
+    point = np.ones((2, 3), dtype)
+    for other in (point, point + dtype(1e-6), point + dtype(1e30)):
+        for given in ((point, point, other), (point, other, point), (other, point, point)):
+            value, slopes = _pull(loss, given, ())
+            assert np.isfinite(value)
+            assert np.isfinite(slopes).all()
+
+
+def test_a_difference_of_minus_epsilon_has_the_slope_zero() -> None:
+    point = np.zeros((1, 3))
+    for norm in (1, 1.5, 2, 8):
+        value, (da, dp, dn) = _pull(
+            losses.triplet(norm_type=norm), (point, point + 1e-6, point + 2), ()
+        )
+        assert np.isfinite(value)
+        assert not dp.any()
+        assert np.isfinite([da, dn]).all()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_the_mean_of_large_numbers_is_one_of_them(reduction: str) -> None:
+    large = np.full((4, 3), 2e38, f32)
+    assert losses.l1(reduction=reduction).apply(large, np.zeros_like(large))[0] == pytest.approx(2e38)
+
+
+def test_a_bend_below_the_smallest_number_is_none() -> None:
+    loss = losses.smooth_l1(beta=1e-300, reduction="none")
+    value, slope = _pull(loss, np.array([1, 0, -2], f32), np.zeros(3, f32))
+    assert value.tolist() == [1, 0, 2]
+    assert slope.tolist() == [1, 0, -1]
+    value, slope = _pull(losses.huber(delta=1e300, reduction="none"), value, np.zeros(3, f32))
+    assert value.tolist() == [0.5, 0, 2]
+    assert slope.tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, id=c.id) for c in registry.losses()])
+def test_nothing_warns_at_any_magnitude(case: LossCase) -> None:
+    """Not even where the answer is infinite or NaN, in value or slope."""
+    for size in (1e-45, 1e-30, 1e15, 1e30, 3e38, inf, nan):
+        with np.errstate(all="ignore"):
+            given = _times(case.prediction, size)
+        try:
+            _pull(case.loss, given, _single(case.target))
+        except ValueError as refusal:  # negative counts and variances
+            if "must not be negative" not in str(refusal):
+                raise
+
+
+def _times(prediction: Any, size: float) -> Any:
+    if isinstance(prediction, tuple):
+        return tuple(_times(part, size) for part in prediction)
+    return (prediction * size).astype(f32)
+
+
+def _single(target: Any) -> Any:
+    floats = isinstance(target, np.ndarray) and target.dtype.kind == "f"
+    return target.astype(f32) if floats else target
+
+
+def test_every_loss_takes_float32_only_with_float32() -> None:
+    target: Array = np.zeros((4, 3))
+    with pytest.raises(TypeError, match="`target` must be float32 as the prediction is, got float64"):
+        losses.l1().apply(target.astype(f32), target)
