@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import subprocess
+import sys
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ from funcnn import (
     value_and_grad,
 )
 from funcnn.testing import assert_reproducible, digest
+from tests import elsewhere
 
 
 class Pair(NamedTuple):
@@ -31,6 +34,37 @@ class Pair(NamedTuple):
 
     first: Any
     second: Any
+
+
+# --- order ----------------------------------------------------------------------------------------
+
+_ORDERS = """
+from funcnn.combinators import statistics
+from tests import registry
+
+def order(tree):
+    if isinstance(tree, dict):
+        return [(name, order(part)) for name, part in tree.items()]
+    return list(map(order, tree)) if isinstance(tree, (tuple, list)) else ""
+
+for case in registry.layers():
+    subject = registry.subject(case)
+    if subject.params:
+        run = subject.run("training")
+        trees = (subject.started[1], run.dparams, run.cache, statistics(run.cache))
+        print(case.id, *map(order, trees))
+"""
+
+
+def test_keys_come_in_one_order() -> None:
+    """Whatever the seed of the hashes of strings; a checkpoint's bytes depend on the order."""
+    command = [sys.executable, "-c", _ORDERS]
+    environments = (elsewhere.environment(PYTHONHASHSEED=seed) for seed in ("0", "1", "2"))
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, env=each) for each in environments]
+    first, *others = (run.communicate()[0].decode().splitlines() for run in runs)
+    assert len(first) > 200
+    for other in others:
+        assert other == first
 
 
 # --- digest ---------------------------------------------------------------------------------------
