@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from funcnn import batch_norm, group_norm, layer_norm, local_response_norm, random, serial, tree
+from funcnn import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    numerics,
+    random,
+    rms_norm,
+    serial,
+    tree,
+)
 from funcnn.combinators import statistics
 from funcnn.types import Array, Layer
 
@@ -46,6 +58,78 @@ def test_a_large_mean_does_no_harm_in_float32(build: Callable[[], Layer[Array, A
     wide = tree.map(lambda leaf: leaf.astype(np.float64), params)
     exact, _ = layer.apply(wide, x.astype(np.float64), key=random.key(0))
     np.testing.assert_allclose(layer.apply(params, x, key=random.key(0))[0], exact, atol=0.02)
+
+
+CENTRED: list[tuple[Layer[Array, Array], Callable[[int], tuple[int, ...]]]] = [
+    (layer_norm(affine=False), lambda width: (2, width)),
+    (layer_norm((1, 2, 3)), lambda width: (2, 3, width, 2)),
+    (layer_norm(1), lambda width: (2, width, 3)),
+    (group_norm(2), lambda width: (2, 4, width, 2)),
+    (instance_norm(), lambda width: (2, 3, width, 1)),
+    (batch_norm(), lambda width: (width, 3)),
+    (batch_norm(track_running=False), lambda width: (2, 3, width, 2)),
+]
+_LEVELS = (10000.1, 1013.3, -0.1, 1e-20, 3e19, -1e30, 3e38)
+
+
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [2, 7, 300, 4099])
+@pytest.mark.parametrize(("layer", "shape"), [pytest.param(*e, id=repr(e[0])) for e in CENTRED])
+def test_what_is_constant_becomes_zero(
+    layer: Layer[Array, Array],
+    shape: Callable[[int], tuple[int, ...]],
+    width: int,
+    dtype: Any,
+    mode: numerics.Mode,
+) -> None:
+    key, levels = random.key(0), (*_LEVELS, *((1e200, -1e308) if dtype is np.float64 else ()))
+    params = layer.init(key, shape(width))[1]
+    params = tree.map(lambda leaf: leaf.astype(dtype), params)
+    dout = random.normal(key, shape(width), dtype=dtype)
+    with numerics.use(mode):
+        for level in levels:
+            out, cache = layer.apply(params, np.full(shape(width), level, dtype), key=key)
+            assert not out.any(), level
+            dparams, dx = layer.vjp(cache, dout)
+            assert all(np.isfinite(leaf).all() for _, leaf in tree.leaves({**dparams, "x": dx}))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("level", [10000.1, -1013.3, 1e19, 1e30, -3e38])
+def test_other_norms_of_what_is_constant(level: float, dtype: Any) -> None:
+    x = np.full((2, 7), level, dtype)
+    out, cache = rms_norm(affine=False).apply({}, x)
+    np.testing.assert_allclose(out, np.sign(x), rtol=1e-6)
+    dx = rms_norm(affine=False).vjp(cache, np.ones_like(x))[1]
+    np.testing.assert_allclose(dx * level, 0, atol=1e-5)
+    out, cache = local_response_norm(3).apply({}, x)
+    assert np.isfinite(out).all()
+    assert np.isfinite(local_response_norm(3).vjp(cache, np.ones_like(x))[1]).all()
+
+
+def test_running_statistics_of_what_is_constant() -> None:
+    x = np.full((300, 3), 1013.3, np.float32)
+    layer: Layer[Array, Array] = batch_norm(momentum=1.0)
+    params = layer.init(random.key(0), x.shape)[1]
+    cache = layer.apply(params, x, key=random.key(0))[1]
+    assert (cache["running"]["running_mean"] == x[0]).all()
+    assert not cache["running"]["running_var"].any()
+    assert not layer.apply({**params, **cache["running"]}, x)[0].any()  # in inference, too
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e4, 1e18, 1e20, 1e30, 1e38])
+@pytest.mark.parametrize("layer", [layer_norm(affine=False), rms_norm(affine=False), batch_norm()])
+def test_huge_numbers_in_float32(layer: Layer[Array, Array], size: float) -> None:
+    """Where squares overflow, values and slopes are those of float64."""
+    x = random.normal(random.key(0), (9, 12)) * np.float32(size)
+    dout, params = random.normal(random.key(1), x.shape), layer.init(random.key(0), x.shape)[1]
+    found, cache = layer.apply(params, x, key=random.key(0))
+    wide = tree.map(lambda leaf: leaf.astype(np.float64), params)
+    expected, wide_cache = layer.apply(wide, x.astype(np.float64), key=random.key(0))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    slopes = (layer.vjp(cache, dout)[1], layer.vjp(wide_cache, dout.astype(np.float64))[1])
+    np.testing.assert_allclose(slopes[0] * size, slopes[1] * size, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,21 @@ from funcnn import numerics
 from funcnn._kernels.broadcasting import stretched
 from funcnn.types import Array
 
+_FLAT = 2.0**-10  # a deviation below so much of the mean is dominated by the mean's rounding
+
 
 class Centred(NamedTuple):
-    """What `centre` gives; all but the offsets with size 1 along the axes that it averaged over."""
+    """What `centre` gives; all but the offsets with size 1 along the axes that it averaged over.
+
+    Where squares would overflow, offsets and rstd are those of ``shrink * x``; elsewhere `shrink` is
+    1, or None if it is everywhere.
+    """
 
     offset: Array
     rstd: Array
     mean: Array
     variance: Array
+    shrink: Array | None
 
 
 def centre(x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = True) -> Centred:
@@ -26,7 +33,28 @@ def centre(x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = True
     mean = numerics.mean(x, axes, keepdims=True) if centred else np.zeros((1,) * x.ndim, x.dtype)
     offset = x - stretched(mean, x) if centred else x
     variance = numerics.mean(offset * offset, axes, keepdims=True)
-    return Centred(offset, numerics.rsqrt(variance + epsilon), mean, variance)
+    large = ~(variance < np.inf)
+    flat = large | (np.sqrt(variance) < _FLAT * np.abs(mean))
+    if not (x.size and flat.any()):
+        return Centred(offset, numerics.rsqrt(variance + epsilon), mean, variance, None)
+    # Groups that are almost constant are centred once more, from their first element on: then what is
+    # constant is exactly 0. Groups of huge numbers are divided by a power of 2, which is exact. The
+    # bits of all other groups stay.
+    again, offset = x * np.where(large, x.dtype.type(0.5), 1), offset.copy(order="K")
+    first = tuple(slice(1) if k in axes else slice(None) for k in range(x.ndim))
+    again = again - again[first] if centred else again
+    size = np.frexp(np.maximum.reduce(np.abs(again), axes, keepdims=True))[1]
+    shrink = np.ldexp(x.dtype.type(1), np.where(large, -np.maximum(size, 0), 0))
+    again *= shrink
+    shrink *= np.where(large, x.dtype.type(0.5), 1)
+    if centred:
+        rest = numerics.mean(again, axes, keepdims=True)
+        again -= rest
+        mean = np.where(flat, x[first] + rest / shrink, mean)
+    np.copyto(offset, again, where=flat)
+    variance = numerics.mean(offset * offset, axes, keepdims=True)
+    rstd = numerics.rsqrt(variance + epsilon * (shrink * shrink))
+    return Centred(offset, rstd, mean, variance / (shrink * shrink), shrink if large.any() else None)
 
 
 def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) -> Array:
@@ -54,13 +82,14 @@ def centre_gradients(
     offset: Array,
     rstd: Array,
     scale: Array,
+    shrink: Array | None,
     axes: tuple[int, ...],
     centred: bool = True,
 ) -> tuple[Array, Array, Array]:
     """``dx``, ``dscale`` and ``dbias`` of ``scale * values + bias``; the scale broadcasts.
 
     With ``values = offset * rstd`` and ``dvalues = scale * dout``,
-    ``dx = rstd * (dvalues - mean(dvalues) - values * mean(dvalues * values))``.
+    ``dx = rstd * (dvalues - mean(dvalues) - values * mean(dvalues * values))``, times `shrink`.
     """
     product = dout * offset
     # Where one scale serves several elements it comes out of their sum, which is small.
@@ -77,6 +106,8 @@ def centre_gradients(
     dx -= product
     if centred:
         dx -= stretched(_scaled_sums(total, scale, axes) * factor, dx)
+    if shrink is not None:
+        dx *= shrink
     return dx, dscale, dbias
 
 

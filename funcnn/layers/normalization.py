@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import _checks, numerics
+from funcnn import checks, numerics
 from funcnn._kernels import normalization as kernels
 from funcnn._kernels.channels import channel_axis, other_axes, spread
+from funcnn.checks import Flag, Integer, Number, Shapes, Whatever, declared
 from funcnn.initializers import ones, zeros
 from funcnn.types import Array, Cache, Key, Params, Preserving, Shape, Spec, Trait
 
@@ -22,13 +23,20 @@ __all__ = [
     "rms_norm",
 ]
 
-_ONES = ones()
-_ZEROS = zeros()
+_STARTS = {"scale": ones(), "bias": zeros(), "running_mean": zeros(), "running_var": ones()}
+_EPSILON = Number(minimum=0)
 
 
 # --- over the batch -------------------------------------------------------------------------------
 
 
+@declared(
+    "couples_batch",
+    momentum=Number(minimum=0, maximum=1),
+    epsilon=_EPSILON,
+    affine=Flag(),
+    track_running=Flag(),
+)
 def batch_norm(
     *,
     momentum: float = 0.1,
@@ -58,7 +66,7 @@ def batch_norm(
     Raises
     ------
     ValueError, TypeError
-        For an option out of range, an input that has not the channels and the dtype of the
+        For an option out of range, an input without the channels and the dtype of the
         parameters, or, in training, a batch with fewer than two values per channel.
 
     Notes
@@ -91,77 +99,70 @@ def batch_norm(
     >>> out.ravel().round(3), cache["running"]["running_mean"]
     (array([-1.,  1.], dtype=float32), array([0.2], dtype=float32))
     """
-    momentum = _checks.number("batch_norm", "momentum", momentum, minimum=0, maximum=1)
-    epsilon = _checks.number("batch_norm", "epsilon", epsilon, minimum=0)
-    affine = _checks.boolean("batch_norm", "affine", affine)
-    track_running = _checks.boolean("batch_norm", "track_running", track_running)
-    starts = {"scale": _ONES, "bias": _ZEROS} if affine else {}
-    starts |= {"running_mean": _ZEROS, "running_var": _ONES} if track_running else {}
-    leaf_shapes: dict[str, tuple[int | None, ...]] = dict.fromkeys(starts, (None,))
+    names = (["scale", "bias"] if affine else []) + (
+        ["running_mean", "running_var"] if track_running else []
+    )
+    shapes: Shapes = dict.fromkeys(names, (None,))
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        checked = _checks.any_shape("batch_norm", shape, 2)
+        checked = checks.any_shape(shape, 2)
         channels = (checked[channel_axis(len(checked))],)
-        _checks.key("batch_norm", key)
-        return checked, {name: start(key, channels) for name, start in starts.items()}
+        checks.key(key)
+        return checked, {name: _STARTS[name](key, channels) for name in names}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves("batch_norm", params, leaf_shapes)
-        rank, axis = _checks.any_ranked("batch_norm", x, 2).ndim, channel_axis(x.ndim)
+        checks.leaves(params, shapes)
+        rank, axis = checks.any_ranked(x, 2).ndim, channel_axis(x.ndim)
         for leaf in params.values():
-            _checks.sized("batch_norm", x, axis, leaf.size, "channels")
-            _checks.same_dtype("batch_norm", x, leaf)
+            checks.sized(x, axis, leaf.size, "channels")
+            checks.same_dtype(x, leaf)
         if key is not None:
-            _checks.key("batch_norm", key)
+            checks.key(key)
             if x.size < 2 * x.shape[axis]:
-                _checks.refuse(
-                    "batch_norm",
-                    f"`x` must have at least 2 values per channel in training, got shape {x.shape}",
+                checks.refuse(
+                    f"`x` must have at least 2 values per channel in training, got shape {x.shape}"
                 )
-        scale = spread(params["scale"], rank) if affine else np.ones((1,) * rank, x.dtype)
+        leaves = {name: spread(leaf, rank) for name, leaf in params.items()}
+        cache: dict[str, Any] = {"scale": leaves.get("scale", np.ones((1,) * rank, x.dtype))}
         if track_running and key is None:
-            mean, variance = (spread(params[name], rank) for name in ("running_mean", "running_var"))
-            rstd = numerics.rsqrt(variance + epsilon)
-            out = x * (scale * rstd)
-            out += (spread(params["bias"], rank) if affine else 0) - mean * (scale * rstd)
-            return out, {"x": x, "mean": mean, "rstd": rstd, "scale": scale}
-        offset, rstd, mean, variance = kernels.centre(x, other_axes(rank), epsilon)
-        cache: dict[str, Any] = {"offset": offset, "rstd": rstd, "scale": scale}
-        if track_running:
-            count = x.size // mean.size
-            new = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
-            cache["running"] = {name: moved(params[name], new[name]) for name in new}
-        weights = (scale, spread(params["bias"], rank)) if affine else (None, None)
-        return kernels.scaled(offset, rstd, *weights), cache
+            mean, variance = leaves["running_mean"], leaves["running_var"]
+            rstd, offset, shrink = numerics.rsqrt(variance + epsilon), x - mean, None
+            cache["constant"] = True  # the statistics
+        else:
+            offset, rstd, mean, variance, shrink = kernels.centre(x, other_axes(rank), epsilon)
+            if track_running:
+                count = x.size // mean.size
+                new = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
+                cache["running"] = {name: moved(params[name], new[name]) for name in new}
+        out = kernels.scaled(offset, rstd, leaves.get("scale"), leaves.get("bias"))
+        return out, {**cache, "offset": offset, "rstd": rstd, "shrink": shrink}
 
     def moved(old: Array, new: Array) -> Array:
         """A running statistic that has taken a step towards the batch's."""
         return np.asarray((1 - momentum) * old + momentum * new.reshape(-1))
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        rstd, scale = cache["rstd"], cache["scale"]
-        x = cache["x" if "x" in cache else "offset"]
-        _checks.gradient("batch_norm", dout, x.shape, x.dtype)
-        if "x" in cache:  # the statistics were constants
-            dscale, dbias = kernels.scale_gradients(dout, cache["x"] - cache["mean"], scale)
+        offset, rstd, scale = cache["offset"], cache["rstd"], cache["scale"]
+        checks.gradient(dout, offset.shape, offset.dtype)
+        if "constant" in cache:
+            dscale, dbias = kernels.scale_gradients(dout, offset, scale)
             dscale, dx = dscale * rstd, dout * (scale * rstd)
         else:
-            offset, axes = cache["offset"], other_axes(dout.ndim)
-            dx, dscale, dbias = kernels.centre_gradients(dout, offset, rstd, scale, axes)
-        dparams = {"scale": dscale.reshape(-1), "bias": dbias.reshape(-1)} if affine else {}
-        for name in starts.keys() - dparams.keys():
-            dparams[name] = np.zeros(rstd.size, rstd.dtype)
-        return dparams, dx
+            dx, dscale, dbias = kernels.centre_gradients(
+                dout, offset, rstd, scale, cache["shrink"], other_axes(dout.ndim)
+            )
+        zero = np.zeros(rstd.size, rstd.dtype)
+        slopes = {"scale": dscale.reshape(-1), "bias": dbias.reshape(-1)}
+        return {name: slopes.get(name, zero) for name in names}, dx
 
-    options = {"momentum": momentum, "epsilon": epsilon, "affine": affine}
-    options["track_running"] = track_running
-    traits: tuple[Trait, ...] = ("couples_batch", "statistics") if track_running else ("couples_batch",)
-    return Preserving(init, apply, vjp, Spec(batch_norm, options=options, traits=frozenset(traits)))
+    traits: tuple[Trait, ...] = ("statistics",) if track_running else ()
+    return Preserving(init, apply, vjp, Spec(traits=frozenset(traits)))
 
 
 # --- within each example --------------------------------------------------------------------------
 
 
+@declared(axes=Whatever(), epsilon=_EPSILON, affine=Flag(), bias=Flag())
 def layer_norm(
     axes: int | tuple[int, ...] = -1, *, epsilon: float = 1e-5, affine: bool = True, bias: bool = True
 ) -> Preserving:
@@ -188,7 +189,7 @@ def layer_norm(
     Raises
     ------
     ValueError, TypeError
-        For axes that the input has not, other sizes or another dtype than the parameters', or an
+        For axes that the input does not have, other sizes or another dtype than the parameters', or an
         option out of range.
 
     Notes
@@ -209,12 +210,11 @@ def layer_norm(
     array([[-1.,  1.],
            [-1.,  1.]])
     """
-    spec = Spec(layer_norm, options={"axes": axes, "epsilon": epsilon, "affine": affine, "bias": bias})
-    affine = _checks.boolean("layer_norm", "affine", affine)
-    bias = _checks.boolean("layer_norm", "bias", bias)
-    return _over_axes(spec, axes, epsilon, scale=affine, bias=affine and bias, centred=True)
+    names = ("scale", "bias")[: 1 + bias] if affine else ()
+    return _over_axes(axes, epsilon, names, centred=True)
 
 
+@declared(axes=Whatever(), epsilon=_EPSILON, affine=Flag())
 def rms_norm(
     axes: int | tuple[int, ...] = -1, *, epsilon: float = 1e-6, affine: bool = True
 ) -> Preserving:
@@ -237,7 +237,7 @@ def rms_norm(
     Raises
     ------
     ValueError, TypeError
-        For axes that the input has not, other sizes or another dtype than the parameters', or an
+        For axes that the input does not have, other sizes or another dtype than the parameters', or an
         option out of range.
 
     Notes
@@ -257,11 +257,10 @@ def rms_norm(
     >>> rms_norm(affine=False).apply({}, np.array([[1.0, 7.0]]))[0].round(3)
     array([[0.2, 1.4]])
     """
-    spec = Spec(rms_norm, options={"axes": axes, "epsilon": epsilon, "affine": affine})
-    affine = _checks.boolean("rms_norm", "affine", affine)
-    return _over_axes(spec, axes, epsilon, scale=affine, bias=False, centred=False)
+    return _over_axes(axes, epsilon, ("scale",) if affine else (), centred=False)
 
 
+@declared(groups=Integer(1), epsilon=_EPSILON, affine=Flag())
 def group_norm(groups: int, *, epsilon: float = 1e-5, affine: bool = True) -> Preserving:
     """Mean 0 and variance 1 for every example in each group of channels, then scale and bias.
 
@@ -282,7 +281,7 @@ def group_norm(groups: int, *, epsilon: float = 1e-5, affine: bool = True) -> Pr
     Raises
     ------
     ValueError, TypeError
-        For channels that the groups do not divide, an input that has not the channels and the dtype
+        For channels that the groups do not divide, an input without the channels and the dtype
         of the parameters, or an option out of range.
 
     Notes
@@ -302,11 +301,10 @@ def group_norm(groups: int, *, epsilon: float = 1e-5, affine: bool = True) -> Pr
     >>> group_norm(2, affine=False).apply({}, np.array([[1.0, 3.0, 0.0, 9.0]]))[0].round(3)
     array([[-1.,  1., -1.,  1.]])
     """
-    groups = _checks.integer("group_norm", "groups", groups, 1)
-    spec = Spec(group_norm, (groups,), {"epsilon": epsilon, "affine": affine})
-    return _over_groups(spec, groups, epsilon, affine)
+    return _over_groups(groups, epsilon, affine)
 
 
+@declared(epsilon=_EPSILON, affine=Flag())
 def instance_norm(*, epsilon: float = 1e-5, affine: bool = False) -> Preserving:
     """Mean 0 and variance 1 for every channel of every example.
 
@@ -347,9 +345,7 @@ def instance_norm(*, epsilon: float = 1e-5, affine: bool = False) -> Preserving:
     array([[[-1., -1.],
             [ 1.,  1.]]])
     """
-    return _over_groups(
-        Spec(instance_norm, options={"epsilon": epsilon, "affine": affine}), None, epsilon, affine
-    )
+    return _over_groups(None, epsilon, affine)
 
 
 class _Layout(NamedTuple):
@@ -368,45 +364,42 @@ class _Layout(NamedTuple):
 
 
 def _over_axes(
-    spec: Spec, axes: int | tuple[int, ...], epsilon: float, *, scale: bool, bias: bool, centred: bool
+    axes: int | tuple[int, ...], epsilon: float, names: tuple[str, ...], *, centred: bool
 ) -> Preserving:
     """Normalise axes of the input, with parameters along the same axes."""
-    who = spec.kind
     given = axes if isinstance(axes, tuple) else (axes,)
     if not given:
-        _checks.refuse(who, "`axes` must name at least one axis, got ()")
+        checks.refuse("`axes` must name at least one axis, got ()")
     for axis in given:
-        _checks.integer(who, "axes", axis)
+        Integer().check("axes", axis)
 
     def layout(shape: Shape) -> _Layout:
         for axis in given:
-            _checks.feature_axis(who, axis, len(shape))
+            checks.feature_axis(axis, len(shape))
         places = tuple(sorted({axis % len(shape) for axis in given}))
         if len(places) < len(given):
-            _checks.refuse(who, f"`axes` must be different axes of the shape {shape}, got {axes}")
+            checks.refuse(f"`axes` must be different axes of the shape {shape}, got {axes}")
         return _Layout(shape, places, places, _only(shape, places))
 
-    return _within_examples(spec, layout, epsilon, scale=scale, bias=bias, centred=centred)
+    return _within_examples(layout, epsilon, names, centred=centred)
 
 
-def _over_groups(spec: Spec, groups: int | None, epsilon: float, affine: bool) -> Preserving:
+def _over_groups(groups: int | None, epsilon: float, affine: bool) -> Preserving:
     """Normalise groups of channels, each one by itself if `groups` is None."""
-    who = spec.kind
-    affine = _checks.boolean(who, "affine", affine)
 
     def layout(shape: Shape) -> _Layout:
         place = channel_axis(len(shape))
         channels = shape[place]
         count = channels if groups is None else groups
         if channels % count:
-            _checks.refuse(who, f"`x` must have a multiple of {count} channels, got shape {shape}")
+            checks.refuse(f"`x` must have a multiple of {count} channels, got shape {shape}")
         split = (*shape[:place], count, channels // count, *shape[place + 1 :])
         axes = tuple(axis for axis in range(1, len(split)) if axis != place)
         if all(split[axis] == 1 for axis in axes):
-            _checks.refuse(who, f"`x` must have more than one value per group, got shape {shape}")
+            checks.refuse(f"`x` must have more than one value per group, got shape {shape}")
         return _Layout(split, axes, (place,), _only(split, (place, place + 1)))
 
-    return _within_examples(spec, layout, epsilon, scale=affine, bias=affine, centred=True)
+    return _within_examples(layout, epsilon, ("scale", "bias") if affine else (), centred=True)
 
 
 def _only(shape: Shape, axes: tuple[int, ...]) -> Shape:
@@ -415,54 +408,47 @@ def _only(shape: Shape, axes: tuple[int, ...]) -> Shape:
 
 
 def _within_examples(
-    spec: Spec,
-    layout: Callable[[Shape], _Layout],
-    epsilon: float,
-    *,
-    scale: bool,
-    bias: bool,
-    centred: bool,
+    layout: Callable[[Shape], _Layout], epsilon: float, names: tuple[str, ...], *, centred: bool
 ) -> Preserving:
     """Normalise a view of the input, as `layout` says for its shape."""
-    who = spec.kind
-    epsilon = _checks.number(who, "epsilon", epsilon, minimum=0)
-    starts = ({"scale": _ONES} if scale else {}) | ({"bias": _ZEROS} if bias else {})
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        checked = _checks.any_shape(who, shape, 2)
+        checked = checks.any_shape(shape, 2)
         sizes = tuple(checked[axis] for axis in layout(checked).along)
-        _checks.key(who, key)
-        return checked, {name: start(key, sizes) for name, start in starts.items()}
+        checks.key(key)
+        return checked, {name: _STARTS[name](key, sizes) for name in names}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        view, axes, along, beside = layout(_checks.any_ranked(who, x, 2).shape)
-        _checks.leaves(who, params, dict.fromkeys(starts, (None,) * len(along)))
+        view, axes, along, beside = layout(checks.any_ranked(x, 2).shape)
+        checks.leaves(params, dict.fromkeys(names, (None,) * len(along)))
         for leaf in params.values():
             for axis, size in zip(along, leaf.shape, strict=True):
-                _checks.sized(who, x, axis, size, f"elements along axis {axis}")
-            _checks.same_dtype(who, x, leaf)
-        offset, rstd, _, _ = kernels.centre(x.reshape(view), axes, epsilon, centred)
+                checks.sized(x, axis, size, f"elements along axis {axis}")
+            checks.same_dtype(x, leaf)
+        offset, rstd, _, _, shrink = kernels.centre(x.reshape(view), axes, epsilon, centred)
         leaves = {name: leaf.reshape(beside) for name, leaf in params.items()}
         out = kernels.scaled(offset, rstd, leaves.get("scale"), leaves.get("bias"))
         factor = leaves.get("scale", np.ones((1,) * len(view), x.dtype))
-        cache = {"offset": offset, "rstd": rstd, "scale": factor, "shape": x.shape}
+        cache = {"offset": offset, "rstd": rstd, "scale": factor, "shrink": shrink, "shape": x.shape}
         return out.reshape(x.shape), cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient(who, dout, cache["shape"], cache["offset"].dtype)
+        offset, rstd, scale, shrink = (cache[k] for k in ("offset", "rstd", "scale", "shrink"))
+        checks.gradient(dout, cache["shape"], offset.dtype)
         view, axes, along, _ = layout(dout.shape)
         dx, dscale, dbias = kernels.centre_gradients(
-            dout.reshape(view), cache["offset"], cache["rstd"], cache["scale"], axes, centred
+            dout.reshape(view), offset, rstd, scale, shrink, axes, centred
         )
         slopes, sizes = {"scale": dscale, "bias": dbias}, [dout.shape[axis] for axis in along]
-        return {name: slopes[name].reshape(sizes) for name in starts}, dx.reshape(dout.shape)
+        return {name: slopes[name].reshape(sizes) for name in names}, dx.reshape(dout.shape)
 
-    return Preserving(init, apply, vjp, spec)
+    return Preserving(init, apply, vjp)
 
 
 # --- over neighbouring channels -------------------------------------------------------------------
 
 
+@declared(size=Integer(1), alpha=Number(minimum=0), beta=Number(), k=Number(above=0))
 def local_response_norm(
     size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Preserving:
@@ -509,28 +495,23 @@ def local_response_norm(
     >>> local_response_norm(3, alpha=3.0, beta=1.0).apply({}, np.array([[1.0, 1.0, 2.0]]))[0].round(3)
     array([[0.333, 0.143, 0.333]])
     """
-    size = _checks.integer("local_response_norm", "size", size, 1)
-    alpha = _checks.number("local_response_norm", "alpha", alpha, minimum=0)
-    beta = _checks.number("local_response_norm", "beta", beta)
-    k = _checks.number("local_response_norm", "k", k, above=0)
     before, after, weight = size // 2, (size - 1) // 2, alpha / size
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return _checks.any_shape("local_response_norm", shape, 2), {}
+        return checks.any_shape(shape, 2), {}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves("local_response_norm", params, {})
-        axis = channel_axis(_checks.any_ranked("local_response_norm", x, 2).ndim)
+        checks.leaves(params, {})
+        axis = channel_axis(checks.any_ranked(x, 2).ndim)
         d = k + weight * kernels.window_sums(x * x, before, after, axis)
         factor = numerics.power(d, -beta)
         return x * factor, {"x": x, "d": d, "factor": factor}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         x, d, factor = cache["x"], cache["d"], cache["factor"]
-        _checks.gradient("local_response_norm", dout, x.shape, x.dtype)
+        checks.gradient(dout, x.shape, x.dtype)
         scaled = dout * factor  # after and before change places: the sums go the other way
         sums = kernels.window_sums(scaled * x / d, after, before, channel_axis(x.ndim))
         return {}, scaled - (2 * weight * beta) * x * sums
 
-    options = {"alpha": alpha, "beta": beta, "k": k}
-    return Preserving(init, apply, vjp, Spec(local_response_norm, (size,), options))
+    return Preserving(init, apply, vjp)
