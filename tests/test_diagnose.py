@@ -66,12 +66,9 @@ def logarithm(plus: float = 0.0) -> Layer[Any, Any]:
     return Layer(init, apply, vjp, Spec(logarithm, options={"plus": plus}))
 
 
-NO_KEY = pytest.mark.filterwarnings("ignore:value_and_grad. without a key:UserWarning")
-
 # --- tracing ------------------------------------------------------------------------------------------
 
 
-@NO_KEY
 @pytest.mark.parametrize("key", [None, random.key(3)])
 def test_a_trace_has_the_bits_of_the_network(key: Key | None) -> None:
     params = start()
@@ -197,7 +194,6 @@ def test_trace_nan_wants_both_or_none() -> None:
 # --- gradient_norms -----------------------------------------------------------------------------------
 
 
-@NO_KEY
 def test_gradient_norms_are_the_norms() -> None:
     params = start()
     table = gradient_norms(NET, params, LOSS, X, Y)

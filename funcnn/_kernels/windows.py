@@ -21,6 +21,17 @@ class Window(NamedTuple):
     dilation: tuple[int, ...]
 
 
+def expanded(sizes: Sizes, axes: int) -> tuple[int, ...]:
+    """One int for each axis; a single int stands for all of them.
+
+    Examples
+    --------
+    >>> expanded(3, 2), expanded((3, 5), 2)
+    ((3, 3), (3, 5))
+    """
+    return (sizes,) * axes if isinstance(sizes, int) else sizes
+
+
 def window(
     kernel: tuple[int, ...], stride: Sizes = 1, padding: Padding = 0, dilation: Sizes = 1
 ) -> Window:
@@ -35,9 +46,9 @@ def window(
     pads = (padding,) * rank if isinstance(padding, int) else padding
     return Window(
         tuple(kernel),
-        (stride,) * rank if isinstance(stride, int) else tuple(stride),
+        expanded(stride, rank),
         tuple((pad, pad) if isinstance(pad, int) else (pad[0], pad[1]) for pad in pads),
-        (dilation,) * rank if isinstance(dilation, int) else tuple(dilation),
+        expanded(dilation, rank),
     )
 
 

@@ -50,6 +50,7 @@ from funcnn.checks.options import (
     Layers,
     Number,
     Optional,
+    Sizes,
     Whatever,
 )
 from funcnn.checks.refusals import (
@@ -76,6 +77,7 @@ __all__ = [
     "RefusedType",
     "RefusedValue",
     "Shapes",
+    "Sizes",
     "Whatever",
     "any_ranked",
     "any_shape",

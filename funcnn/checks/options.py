@@ -68,6 +68,20 @@ class Integers(NamedTuple):
         return (*Integer(self.minimum).wrong(), *several)
 
 
+class Sizes(NamedTuple):
+    """As `Integers`, but an int for all axes stays one: ``conv(6, 5)`` prints as it was written."""
+
+    axes: int
+    minimum: int = 0
+
+    def check(self, name: str, value: Any, /) -> int | tuple[int, ...]:
+        found = Integers(self.axes, self.minimum).check(name, value)
+        return found if isinstance(value, tuple) else found[0]
+
+    def wrong(self) -> tuple[object, ...]:
+        return Integers(self.axes, self.minimum).wrong()
+
+
 class Number(NamedTuple):
     """A finite real number within bounds (`above` and `below` are exclusive)."""
 

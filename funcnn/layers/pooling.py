@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from funcnn import _checks
-from funcnn._kernels import adaptive_pooling, pooling as kernels, window_means
+from funcnn import checks
+from funcnn._kernels import adaptive_pooling as bins, pooling as kernels, window_means
 from funcnn._kernels.axes import channels_second, channels_second_shape
-from funcnn._kernels.windows import Window, output_size, overhanging, window
+from funcnn._kernels.windows import Window, expanded, output_size, overhanging, window
+from funcnn.checks import Constraint, Flag, Number, Optional, Sizes, declared
 from funcnn.types import (
     Array,
     Cache,
@@ -19,7 +20,6 @@ from funcnn.types import (
     Params,
     Sequence,
     Shape,
-    Spec,
     Vector,
     Volume,
 )
@@ -45,6 +45,24 @@ __all__ = [
 ]
 
 
+Ints = int | tuple[int, ...]
+
+
+def _options(axes: int, *names: str) -> dict[str, Constraint]:
+    """What poolings over so many axes declare: what all have, and some options more."""
+    every: dict[str, Constraint] = {
+        "kernel_size": Sizes(axes, 1),
+        "stride": Optional(Sizes(axes, 1)),
+        "ceil_mode": Flag(),
+        "padding": Sizes(axes),
+        "dilation": Sizes(axes, 1),
+        "count_include_pad": Flag(),
+        "norm_type": Number(minimum=1),
+    }
+    return {name: every[name] for name in ("kernel_size", "stride", "ceil_mode", *names)}
+
+
+@declared("maximum", **_options(2, "padding", "dilation"))
 def max_pool(
     kernel_size: int | tuple[int, int],
     *,
@@ -92,10 +110,10 @@ def max_pool(
     array([[[[ 5.,  7.],
              [13., 15.]]]])
     """
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-    return _max_pool(Spec(max_pool, (kernel_size,), options), "N, C, H, W")
+    return _max_pool("N, C, H, W", kernel_size, stride, padding, dilation, ceil_mode)
 
 
+@declared("maximum", **_options(1, "padding", "dilation"))
 def max_pool1d(
     kernel_size: int,
     *,
@@ -135,10 +153,10 @@ def max_pool1d(
     array([[[3.],
             [2.]]])
     """
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-    return _max_pool(Spec(max_pool1d, (kernel_size,), options), "N, T, F")
+    return _max_pool("N, T, F", kernel_size, stride, padding, dilation, ceil_mode)
 
 
+@declared("maximum", **_options(3, "padding", "dilation"))
 def max_pool3d(
     kernel_size: int | tuple[int, int, int],
     *,
@@ -177,10 +195,10 @@ def max_pool3d(
     >>> max_pool3d(2).apply({}, np.arange(8.0).reshape(1, 1, 2, 2, 2))[0]
     array([[[[[7.]]]]])
     """
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-    return _max_pool(Spec(max_pool3d, (kernel_size,), options), "N, C, D, H, W")
+    return _max_pool("N, C, D, H, W", kernel_size, stride, padding, dilation, ceil_mode)
 
 
+@declared(**_options(2, "padding", "count_include_pad"))
 def avg_pool(
     kernel_size: int | tuple[int, int],
     *,
@@ -228,15 +246,10 @@ def avg_pool(
     array([[[[ 2.5,  4.5],
              [10.5, 12.5]]]])
     """
-    options = {
-        "stride": stride,
-        "padding": padding,
-        "ceil_mode": ceil_mode,
-        "count_include_pad": count_include_pad,
-    }
-    return _avg_pool(Spec(avg_pool, (kernel_size,), options), "N, C, H, W")
+    return _avg_pool("N, C, H, W", kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
+@declared(**_options(1, "padding", "count_include_pad"))
 def avg_pool1d(
     kernel_size: int,
     *,
@@ -276,15 +289,10 @@ def avg_pool1d(
     array([[[2.],
             [1.]]])
     """
-    options = {
-        "stride": stride,
-        "padding": padding,
-        "ceil_mode": ceil_mode,
-        "count_include_pad": count_include_pad,
-    }
-    return _avg_pool(Spec(avg_pool1d, (kernel_size,), options), "N, T, F")
+    return _avg_pool("N, T, F", kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
+@declared(**_options(3, "padding", "count_include_pad"))
 def avg_pool3d(
     kernel_size: int | tuple[int, int, int],
     *,
@@ -323,15 +331,10 @@ def avg_pool3d(
     >>> avg_pool3d(2).apply({}, np.arange(8.0).reshape(1, 1, 2, 2, 2))[0]
     array([[[[[3.5]]]]])
     """
-    options = {
-        "stride": stride,
-        "padding": padding,
-        "ceil_mode": ceil_mode,
-        "count_include_pad": count_include_pad,
-    }
-    return _avg_pool(Spec(avg_pool3d, (kernel_size,), options), "N, C, D, H, W")
+    return _avg_pool("N, C, D, H, W", kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
+@declared(**_options(2, "norm_type"))
 def lp_pool(
     kernel_size: int | tuple[int, int],
     *,
@@ -382,10 +385,10 @@ def lp_pool(
     >>> lp_pool((1, 2)).apply({}, np.array([[[[3.0, -4.0]]]]))[0]
     array([[[[5.]]]])
     """
-    options = {"norm_type": norm_type, "stride": stride, "ceil_mode": ceil_mode}
-    return _lp_pool(Spec(lp_pool, (kernel_size,), options), "N, C, H, W")
+    return _lp_pool("N, C, H, W", kernel_size, norm_type, stride, ceil_mode)
 
 
+@declared(**_options(1, "norm_type"))
 def lp_pool1d(
     kernel_size: int,
     *,
@@ -423,10 +426,10 @@ def lp_pool1d(
     >>> lp_pool1d(2).apply({}, np.array([[[3.0], [-4.0]]]))[0]
     array([[[5.]]])
     """
-    options = {"norm_type": norm_type, "stride": stride, "ceil_mode": ceil_mode}
-    return _lp_pool(Spec(lp_pool1d, (kernel_size,), options), "N, T, F")
+    return _lp_pool("N, T, F", kernel_size, norm_type, stride, ceil_mode)
 
 
+@declared(**_options(3, "norm_type"))
 def lp_pool3d(
     kernel_size: int | tuple[int, int, int],
     *,
@@ -464,10 +467,10 @@ def lp_pool3d(
     >>> lp_pool3d((1, 2, 2)).apply({}, np.full((1, 1, 1, 2, 2), 2.0))[0]
     array([[[[[4.]]]]])
     """
-    options = {"norm_type": norm_type, "stride": stride, "ceil_mode": ceil_mode}
-    return _lp_pool(Spec(lp_pool3d, (kernel_size,), options), "N, C, D, H, W")
+    return _lp_pool("N, C, D, H, W", kernel_size, norm_type, stride, ceil_mode)
 
 
+@declared()
 def global_avg_pool() -> Layer[Any, Vector]:
     """Mean over all places, ``(N, C, *spatial) -> (N, C)``, or times, ``(N, T, F) -> (N, F)``.
 
@@ -496,9 +499,10 @@ def global_avg_pool() -> Layer[Any, Vector]:
     >>> global_avg_pool().apply({}, np.array([[[[1.0, 2.0], [3.0, 4.0]]]]))[0]
     array([[2.5]])
     """
-    return _global_pool(Spec(global_avg_pool), _mean_of_bins, _mean_of_bins_gradient)
+    return _global_pool(_mean_of_bins, _mean_of_bins_gradient)
 
 
+@declared("maximum")
 def global_max_pool() -> Layer[Any, Vector]:
     """Maximum over all places, ``(N, C, *spatial) -> (N, C)``, or times, ``(N, T, F) -> (N, F)``.
 
@@ -523,10 +527,10 @@ def global_max_pool() -> Layer[Any, Vector]:
     >>> global_max_pool().apply({}, np.array([[[[1.0, 2.0], [3.0, 4.0]]]]))[0]
     array([[4.]])
     """
-    spec = Spec(global_max_pool, traits=frozenset({"maximum"}))
-    return _global_pool(spec, adaptive_pooling.maximum, adaptive_pooling.maximum_gradient)
+    return _global_pool(bins.maximum, bins.maximum_gradient)
 
 
+@declared(output_size=Sizes(2, 1))
 def adaptive_avg_pool(output_size: int | tuple[int, int]) -> Layer[Image, Image]:
     """Mean of each of so many bins, ``(N, C, H, W) -> (N, C, *output_size)``.
 
@@ -556,9 +560,10 @@ def adaptive_avg_pool(output_size: int | tuple[int, int]) -> Layer[Image, Image]
     >>> adaptive_avg_pool(5).init(random.key(0), (32, 16, 14, 13))[0]
     (32, 16, 5, 5)
     """
-    return _adaptive_avg_pool(Spec(adaptive_avg_pool, (output_size,)), "N, C, H, W")
+    return _adaptive_pool("N, C, H, W", output_size, _mean_of_bins, _mean_of_bins_gradient)
 
 
+@declared(output_size=Sizes(1, 1))
 def adaptive_avg_pool1d(output_size: int) -> Layer[Sequence, Sequence]:
     """Mean of each of so many bins of time steps, ``(N, T, F) -> (N, output_size, F)``.
 
@@ -589,9 +594,10 @@ def adaptive_avg_pool1d(output_size: int) -> Layer[Sequence, Sequence]:
     array([[[2. ],
             [2.5]]])
     """
-    return _adaptive_avg_pool(Spec(adaptive_avg_pool1d, (output_size,)), "N, T, F")
+    return _adaptive_pool("N, T, F", output_size, _mean_of_bins, _mean_of_bins_gradient)
 
 
+@declared(output_size=Sizes(3, 1))
 def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer[Volume, Volume]:
     """Mean of each of so many bins, ``(N, C, D, H, W) -> (N, C, *output_size)``.
 
@@ -620,9 +626,10 @@ def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer[Volume
     >>> adaptive_avg_pool3d((2, 5, 5)).init(random.key(0), (32, 16, 7, 14, 13))[0]
     (32, 16, 2, 5, 5)
     """
-    return _adaptive_avg_pool(Spec(adaptive_avg_pool3d, (output_size,)), "N, C, D, H, W")
+    return _adaptive_pool("N, C, D, H, W", output_size, _mean_of_bins, _mean_of_bins_gradient)
 
 
+@declared("maximum", output_size=Sizes(2, 1))
 def adaptive_max_pool(output_size: int | tuple[int, int]) -> Layer[Image, Image]:
     """Largest element of each of so many bins, ``(N, C, H, W) -> (N, C, *output_size)``.
 
@@ -652,9 +659,10 @@ def adaptive_max_pool(output_size: int | tuple[int, int]) -> Layer[Image, Image]
     >>> adaptive_max_pool(5).init(random.key(0), (32, 16, 14, 13))[0]
     (32, 16, 5, 5)
     """
-    return _adaptive_max_pool(Spec(adaptive_max_pool, (output_size,)), "N, C, H, W")
+    return _adaptive_pool("N, C, H, W", output_size, bins.maximum, bins.maximum_gradient)
 
 
+@declared("maximum", output_size=Sizes(1, 1))
 def adaptive_max_pool1d(output_size: int) -> Layer[Sequence, Sequence]:
     """Largest element of each of so many bins of time steps, ``(N, T, F) -> (N, output_size, F)``.
 
@@ -685,9 +693,10 @@ def adaptive_max_pool1d(output_size: int) -> Layer[Sequence, Sequence]:
     array([[[3.],
             [3.]]])
     """
-    return _adaptive_max_pool(Spec(adaptive_max_pool1d, (output_size,)), "N, T, F")
+    return _adaptive_pool("N, T, F", output_size, bins.maximum, bins.maximum_gradient)
 
 
+@declared("maximum", output_size=Sizes(3, 1))
 def adaptive_max_pool3d(output_size: int | tuple[int, int, int]) -> Layer[Volume, Volume]:
     """Largest element of each of so many bins, ``(N, C, D, H, W) -> (N, C, *output_size)``.
 
@@ -716,7 +725,7 @@ def adaptive_max_pool3d(output_size: int | tuple[int, int, int]) -> Layer[Volume
     >>> adaptive_max_pool3d((2, 5, 5)).init(random.key(0), (32, 16, 7, 14, 13))[0]
     (32, 16, 2, 5, 5)
     """
-    return _adaptive_max_pool(Spec(adaptive_max_pool3d, (output_size,)), "N, C, D, H, W")
+    return _adaptive_pool("N, C, D, H, W", output_size, bins.maximum, bins.maximum_gradient)
 
 
 Forward = Callable[[Array, Window], tuple[Array, Any]]
@@ -725,35 +734,32 @@ BinForward = Callable[[Array, tuple[int, ...]], tuple[Array, Any]]
 BinGradient = Callable[[Array, Any, tuple[int, ...]], Array]
 
 
-def _max_pool(spec: Spec, axes: str) -> Layer[Any, Any]:
-    """The maximum pooling that a spec describes."""
-
+def _max_pool(
+    axes: str, kernel: Ints, stride: Ints | None, padding: Ints, dilation: Ints, ceil_mode: bool
+) -> Layer[Any, Any]:
     def gradient(dout: Array, winners: Any, shape: tuple[int, ...], at: Window) -> Array:
         return kernels.max_pool_gradient(dout, winners, shape, at)
 
-    spec = spec._replace(traits=frozenset({"maximum"}))
-    return _pooling(spec, axes, kernels.max_pool, gradient)
-
-
-def _avg_pool(spec: Spec, axes: str) -> Layer[Any, Any]:
-    """The average pooling that a spec describes."""
-    everything = _checks.boolean(
-        spec.kind, "count_include_pad", spec.options["count_include_pad"]
+    return _pooling(
+        axes, kernel, stride, padding, dilation, ceil_mode, kernels.max_pool, gradient
     )
 
+
+def _avg_pool(
+    axes: str, kernel: Ints, stride: Ints | None, padding: Ints, ceil_mode: bool, everything: bool
+) -> Layer[Any, Any]:
     def forward(x: Array, at: Window) -> tuple[Array, None]:
         return window_means.mean(x, at, everything), None
 
     def gradient(dout: Array, record: None, shape: tuple[int, ...], at: Window) -> Array:
         return window_means.mean_gradient(dout, shape, at, everything)
 
-    return _pooling(spec, axes, forward, gradient)
+    return _pooling(axes, kernel, stride, padding, 1, ceil_mode, forward, gradient)
 
 
-def _lp_pool(spec: Spec, axes: str) -> Layer[Any, Any]:
-    """The Lp pooling that a spec describes."""
-    power = _checks.number(spec.kind, "norm_type", spec.options["norm_type"], minimum=1)
-
+def _lp_pool(
+    axes: str, kernel: Ints, power: float, stride: Ints | None, ceil_mode: bool
+) -> Layer[Any, Any]:
     def forward(x: Array, at: Window) -> tuple[Array, dict[str, Array]]:
         out = window_means.norm(x, at, power)
         return out, {"x": x, "out": out}
@@ -763,22 +769,26 @@ def _lp_pool(spec: Spec, axes: str) -> Layer[Any, Any]:
     ) -> Array:
         return window_means.norm_gradient(dout, record["x"], record["out"], at, power)
 
-    return _pooling(spec, axes, forward, gradient)
+    return _pooling(axes, kernel, stride, 0, 1, ceil_mode, forward, gradient)
 
 
-def _pooling(spec: Spec, axes: str, forward: Forward, gradient: Gradient) -> Layer[Any, Any]:
-    """The pooling that a spec describes; `forward` leaves a record for `gradient`."""
-    who, rank, given = spec.kind, axes.count(",") - 1, spec.options
-    kernel = _checks.integers(who, "kernel_size", spec.args[0], rank, 1)
-    step = kernel if given["stride"] is None else given["stride"]
-    stride = _checks.integers(who, "stride", step, rank, 1)
-    padding = _checks.integers(who, "padding", given.get("padding", 0), rank)
-    dilation = _checks.integers(who, "dilation", given.get("dilation", 1), rank, 1)
-    ceil_mode = _checks.boolean(who, "ceil_mode", given["ceil_mode"])
-    spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-    if any(2 * pad > span for pad, span in zip(padding, spans, strict=True)):
-        _checks.refuse(who, f"`padding` must be at most half of the kernel {spans}, got {padding}")
-    fixed = window(kernel, stride, padding, dilation)
+def _pooling(
+    axes: str,
+    kernel: Ints,
+    stride: Ints | None,
+    padding: Ints,
+    dilation: Ints,
+    ceil_mode: bool,
+    forward: Forward,
+    gradient: Gradient,
+) -> Layer[Any, Any]:
+    """A pooling of windows; `forward` leaves a record for `gradient`."""
+    rank = axes.count(",") - 1
+    pads = expanded(padding, rank)
+    fixed = window(expanded(kernel, rank), kernel if stride is None else stride, pads, dilation)
+    spans = tuple(d * (k - 1) + 1 for k, d in zip(fixed.kernel, fixed.dilation, strict=True))
+    if any(2 * pad > span for pad, span in zip(pads, spans, strict=True)):
+        checks.refuse(f"`padding` must be at most half of the kernel {spans}, got {pads}")
 
     @lru_cache(maxsize=64)
     def placed(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
@@ -787,92 +797,77 @@ def _pooling(spec: Spec, axes: str, forward: Forward, gradient: Gradient) -> Lay
         places = output_size(at, shape[2:])
         if min(places) < 1:
             got = channels_second_shape(shape)
-            _checks.refuse(who, f"`x` must not be smaller than the kernel {spans}, got shape {got}")
+            checks.refuse(f"`x` must not be smaller than the kernel {spans}, got shape {got}")
         return at, channels_second_shape((*shape[:2], *places))
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return placed(channels_second_shape(_checks.shape(who, shape, axes)))[1], {}
+        return placed(channels_second_shape(checks.shape(shape, axes)))[1], {}
 
     def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
-        _checks.leaves(who, params, {})
-        image = channels_second(_checks.ranked(who, x, axes))
+        image = channels_second(checks.inputs(params, {}, x, axes))
         out, record = forward(image, placed(image.shape)[0])
         return channels_second(out), {"record": record, "shape": image.shape, "dtype": x.dtype}
 
     def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
         shape = cache["shape"]
         at, out_shape = placed(shape)
-        _checks.gradient(who, dout, out_shape, cache["dtype"])
+        checks.gradient(dout, out_shape, cache["dtype"])
         dx = gradient(channels_second(dout), cache["record"], shape, at)
         return {}, channels_second(dx)
 
-    return Layer(init, apply, vjp, spec)
+    return Layer(init, apply, vjp)
 
 
 def _mean_of_bins(x: Array, places: tuple[int, ...]) -> tuple[Array, None]:
-    return adaptive_pooling.average(x, places), None
+    return bins.average(x, places), None
 
 
 def _mean_of_bins_gradient(dout: Array, record: None, shape: tuple[int, ...]) -> Array:
-    return adaptive_pooling.average_gradient(dout, shape)
-
-
-def _adaptive_avg_pool(spec: Spec, axes: str) -> Layer[Any, Any]:
-    """The average pooling into bins that a spec describes."""
-    return _adaptive_pool(spec, axes, _mean_of_bins, _mean_of_bins_gradient)
-
-
-def _adaptive_max_pool(spec: Spec, axes: str) -> Layer[Any, Any]:
-    """The maximum pooling into bins that a spec describes."""
-    spec = spec._replace(traits=frozenset({"maximum"}))
-    return _adaptive_pool(spec, axes, adaptive_pooling.maximum, adaptive_pooling.maximum_gradient)
+    return bins.average_gradient(dout, shape)
 
 
 def _adaptive_pool(
-    spec: Spec, axes: str, forward: BinForward, gradient: BinGradient
+    axes: str, output_size: Ints, forward: BinForward, gradient: BinGradient
 ) -> Layer[Any, Any]:
-    """The pooling into a given number of places that a spec describes."""
-    who = spec.kind
-    places = _checks.integers(who, "output_size", spec.args[0], axes.count(",") - 1, 1)
+    """A pooling into a given number of places."""
+    places = expanded(output_size, axes.count(",") - 1)
 
     def out_shape(image: tuple[int, ...]) -> tuple[int, ...]:
         return channels_second_shape((*image[:2], *places))
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return out_shape(channels_second_shape(_checks.shape(who, shape, axes))), {}
+        return out_shape(channels_second_shape(checks.shape(shape, axes))), {}
 
     def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
-        _checks.leaves(who, params, {})
-        image = channels_second(_checks.ranked(who, x, axes))
+        image = channels_second(checks.inputs(params, {}, x, axes))
         out, record = forward(image, places)
         return channels_second(out), {"record": record, "shape": image.shape, "dtype": x.dtype}
 
     def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
         shape = cache["shape"]
-        _checks.gradient(who, dout, out_shape(shape), cache["dtype"])
+        checks.gradient(dout, out_shape(shape), cache["dtype"])
         return {}, channels_second(gradient(channels_second(dout), cache["record"], shape))
 
-    return Layer(init, apply, vjp, spec)
+    return Layer(init, apply, vjp)
 
 
-def _global_pool(spec: Spec, forward: BinForward, gradient: BinGradient) -> Layer[Any, Any]:
-    """The pooling of everything into one place that a spec describes."""
-    who = spec.kind
+def _global_pool(forward: BinForward, gradient: BinGradient) -> Layer[Any, Any]:
+    """A pooling of everything into one place."""
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return channels_second_shape(_checks.any_shape(who, shape, 3))[:2], {}
+        return channels_second_shape(checks.any_shape(shape, 3))[:2], {}
 
     def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
-        _checks.leaves(who, params, {})
-        image = channels_second(_checks.any_ranked(who, x, 3))
+        checks.leaves(params, {})
+        image = channels_second(checks.any_ranked(x, 3))
         out, record = forward(image, (1,) * (x.ndim - 2))
         return out.reshape(out.shape[:2]), {"record": record, "shape": image.shape, "dtype": x.dtype}
 
     def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
         shape = cache["shape"]
-        _checks.gradient(who, dout, shape[:2], cache["dtype"])
+        checks.gradient(dout, shape[:2], cache["dtype"])
         ones = (1,) * (len(shape) - 2)
         dx = gradient(dout.reshape(*dout.shape, *ones), cache["record"], shape)
         return {}, channels_second(dx)
 
-    return Layer(init, apply, vjp, spec)
+    return Layer(init, apply, vjp)
