@@ -121,7 +121,7 @@ def maximum_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Arr
         every = np.arange(math.prod(x_shape[2:]), dtype=np.int32)[:, None]
         flat = slope.reshape(x_shape[1], 1, x_shape[0])
         dx = np.empty((*x_shape[1:], x_shape[0]), dout.dtype)
-        pooling.chosen(flat, winners[0] == every, dx.reshape(x_shape[1], -1, x_shape[0]))
+        pooling.chosen(flat, winners[0] == every, dx.reshape(len(dx), len(every), len(dout)))
         return np.moveaxis(dx, -1, 0)
     for (axis, o), taps in zip(reversed(_last_first(places)), reversed(winners), strict=True):
         n = x_shape[axis + 1]
