@@ -178,7 +178,8 @@ def confusion_matrix(prediction: Array, target: Array) -> Array:
     logits, known = _classes("confusion_matrix", prediction, target)
     classes = logits.shape[-1]
     cells = known.reshape(-1).astype(np.int64) * classes + logits.argmax(-1).reshape(-1)
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+    counts = np.bincount(cells, minlength=classes * classes).astype(np.int64, copy=False)
+    return counts.reshape(classes, classes)
 
 
 def _ratio(hits: Array, totals: Array) -> float:

@@ -504,13 +504,13 @@ def _beyond(x: float) -> float:
     least, most = int(ends[0]), int(ends[1])
     while least < most:
         middle = (least + most) // 2
-        p = np.array([middle]).view(np.float64)
+        p = np.array([middle], np.int64).view(np.float64)
         tails = _tails(0.5 - p)
         if _quantile(0.5 - p, tails, p[tails])[0] > x:
             least = middle + 1
         else:
             most = middle
-    return float(np.array([least]).view(np.float64)[0])
+    return float(np.array([least], np.int64).view(np.float64)[0])
 
 
 def truncated_normal(

@@ -249,6 +249,33 @@ def test_a_sum_leaves_its_terms_alone() -> None:
         numerics.sum(x, 0)
 
 
+# --- where NumPy's own integers have 32 bits --------------------------------------------------------
+
+SHORT_INTEGERS = """
+import numpy as np
+counted = np.bincount
+def shortened(function):
+    def made(*args, **options):
+        found = function(*args, **options)
+        given = any(isinstance(x, (type, np.dtype, np.ndarray)) for x in [*args, *options.values()])
+        whole = isinstance(found, np.ndarray) and found.dtype == np.int64
+        return found.astype(np.int32) if whole and (function is counted or not given) else found
+    return made
+for name in "arange array asarray full bincount cumsum indices".split():
+    setattr(np, name, shortened(getattr(np, name)))
+"""
+
+
+def test_integers_that_must_have_64_bits_ask_for_them() -> None:
+    assert run(SHORT_INTEGERS + DIGEST).stdout.strip() == GOLDEN
+    load, draw = "from tests.test_random import _all_draws\n", "print(_all_draws())"
+    assert run(load + SHORT_INTEGERS + draw).stdout == run(load + draw).stdout != ""
+    counted = "from funcnn.metrics import confusion_matrix\n"
+    counted += "print(confusion_matrix(np.eye(2), np.arange(2)).dtype)"
+    found = run(SHORT_INTEGERS + counted)
+    assert found.stdout.strip() == "int64", found.stderr
+
+
 # --- the same bits everywhere -----------------------------------------------------------------------
 
 DIGEST = """

@@ -249,3 +249,16 @@ def test_erf_at_the_nodes_of_its_table() -> None:
     nodes = np.arange(193) / 32
     wanted = [math.erf(value) for value in nodes]
     np.testing.assert_allclose(portable("erf", nodes), wanted, rtol=3e-16)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_nan_of_either_sign_stays_one(name: str, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where `abs` leaves its sign alone, as it does on 32-bit Arm."""
+    words = {4: [0x7FC00000, 0xFFC00000, 0x7FFFFFFF, 0xFFFFFFFF], 8: [0x7FF8 << 48, 0xFFF8 << 48]}
+    size = np.dtype(dtype).itemsize
+    nans = np.array(words[size], f"u{size}").view(dtype)
+    assert np.isnan(portable(name, nans)).all()
+    absolute = np.abs
+    monkeypatch.setattr(np, "abs", lambda x: np.where(np.isnan(x), x, absolute(x)))
+    assert np.isnan(portable(name, nans)).all()

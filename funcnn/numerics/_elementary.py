@@ -186,7 +186,7 @@ _LOG_FROM = int(np.float64(0.6875).view(np.int64))  # mantissas from here to 1.3
 
 def _log_tables() -> list[Array]:
     """For each of 128 slices of the mantissas: a centre of 10 bits and its logarithm."""
-    edges = (np.arange(129) << 45) + _LOG_FROM
+    edges = (np.arange(129, dtype=np.int64) << 45) + _LOG_FROM
     borders = edges.view(np.float64).tolist()
     rows: list[tuple[float, ...]] = []
     for low, high in itertools.pairwise(borders):
@@ -393,7 +393,7 @@ def erf(x: Array) -> Array:
     *coefficients, lost = _erf_table()
     size = np.minimum(np.abs(x), 6.0)
     shifted = size * float(_ERF_STEP) + _SHIFT
-    j = np.minimum(shifted.view(np.int64) - _SHIFT_BITS, 6 * _ERF_STEP)  # NaN: any node
+    j = np.clip(shifted.view(np.int64) - _SHIFT_BITS, 0, 6 * _ERF_STEP)  # NaN of either sign: any node
     h = size - (shifted - _SHIFT) * (1 / _ERF_STEP)
     total = coefficients[-1].take(j)
     for column in coefficients[-2:0:-1]:
