@@ -35,11 +35,14 @@ __all__ = [
     "map_several",
     "map_with_path",
     "norm",
+    "path",
+    "place",
     "reduce",
     "replace",
     "scale",
     "select",
     "unflatten",
+    "walk",
     "zeros_like",
 ]
 
@@ -49,12 +52,39 @@ _Keys = tuple[Any, ...]
 _Parts = list[dict[Any, Any]]
 
 
-def _walk(outs: _Parts, *trees: Any) -> Iterator[tuple[_Keys, list[Any], _Parts, _Parts]]:
+def walk(outs: _Parts, *trees: Any) -> Iterator[tuple[_Keys, list[Any], _Parts, _Parts]]:
     """Visit what holds the leaves of one tree, or of several that match. Every verb stands on this.
 
-    For each dict or tuple it yields the keys that lead there, the names of its leaves, the parts of
-    each tree by these names, and dicts for results. In the end, each of `outs` holds under ``""`` a
-    tree like the first. The walk has a stack of its own: a tree may be deeper than Python's.
+    Parameters
+    ----------
+    outs : list of dict
+        Empty dicts; in the end, each holds under ``""`` a tree like the first one.
+    *trees : tree
+        Trees that match.
+
+    Yields
+    ------
+    keys : tuple
+        What leads to a dict or a tuple; its path is ``path(keys)``.
+    names : list
+        The keys or places of the leaves in it.
+    insides : list of dict
+        What each tree has there, by name.
+    into : list of dict
+        Where results belong, by name; one for each of `outs`.
+
+    Notes
+    -----
+    It keeps a stack of its own: a tree may be deeper than Python's.
+
+    Examples
+    --------
+    >>> for keys, names, (inside,), _ in walk([], {"a": 1, "b": {"c": (2, 3)}}):
+    ...     print(repr(path(*keys)), [inside[name] for name in names])
+    '' []
+    '' [1]
+    'b' []
+    'b/c' [2, 3]
     """
     todo: list[tuple[_Keys, _Parts, _Parts]] = [((), [{"": tree} for tree in trees], outs)]
     tuples = []
@@ -91,7 +121,7 @@ def _opened(keys: _Keys, nodes: list[Any]) -> _Parts:
         refuse("tree", f"a tree must have at most {_DEEPEST} levels: does it hold itself?")
     if isinstance(first, dict):
         for node in nodes:
-            if not isinstance(node, dict) or node.keys() != first.keys():
+            if node is not first and (not isinstance(node, dict) or node.keys() != first.keys()):
                 _mismatch(keys, first, node)
         for key in first:
             if not isinstance(key, str):
@@ -103,18 +133,49 @@ def _opened(keys: _Keys, nodes: list[Any]) -> _Parts:
     return [dict(enumerate(node)) for node in nodes]
 
 
-def _join(path: str, name: Any) -> str:
-    return f"{path}/{name}" if path else str(name)
+def path(*keys: Any) -> str:
+    """The path to which keys lead, as `walk` gives them.
 
+    Parameters
+    ----------
+    *keys : str or int
+        The first stands for the whole tree and has no name.
 
-def _path(keys: _Keys) -> str:
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> path("", "encoder", 0, "weight")
+    'encoder/0/weight'
+    """
     return "/".join([str(key) for key in keys[1:]])
+
+
+def place(path: str) -> str:
+    """A path as a message quotes it: a long one without its middle.
+
+    Parameters
+    ----------
+    path : str
+        As `leaves` gives it.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> place("conv1/weight")
+    "'conv1/weight'"
+    """
+    return repr(path if len(path) <= 80 else f"{path[:40]}...{path[-40:]}")
 
 
 def _at(keys: _Keys) -> str:
     """Where something is, in a message."""
-    path = _path(keys)
-    return f" at {path if len(path) <= 80 else f'{path[:40]}...{path[-40:]}'!r}" if path else ""
+    return f" at {place(path(*keys))}" if len(keys) > 1 else ""
 
 
 def _mismatch(keys: _Keys, first: Any, other: Any) -> NoReturn:
@@ -165,10 +226,9 @@ def map_several(
     ({'w': 'w', 'x': ('x/0', 'x/1')}, {'w': -1, 'x': (-2, -3)})
     """
     whole: _Parts = [{} for _ in range(number)]
-    for keys, names, insides, outs in _walk(whole, tree, *others):
-        above = _path(keys)
+    for keys, names, insides, outs in walk(whole, tree, *others):
         for name in names:
-            results = fn(_join(above, name), *[inside[name] for inside in insides])
+            results = fn(path(*keys, name), *[inside[name] for inside in insides])
             for out, result in zip(outs, results, strict=True):
                 out[name] = result
     return tuple(out[""] for out in whole)
@@ -200,10 +260,9 @@ def map_with_path(fn: Callable[..., Any], tree: T, *others: Any) -> T:
     {'dense1': {'weight': 'dense1/weight'}}
     """
     whole: dict[str, T] = {}
-    for keys, names, insides, (out,) in _walk([whole], tree, *others):
-        above = _path(keys)
+    for keys, names, insides, (out,) in walk([whole], tree, *others):
         for name in names:
-            out[name] = fn(_join(above, name), *[inside[name] for inside in insides])
+            out[name] = fn(path(*keys, name), *[inside[name] for inside in insides])
     return whole[""]
 
 
@@ -236,7 +295,7 @@ def map(fn: Callable[..., Any], tree: T, *others: Any) -> T:
     (-1, (-2, -3))
     """
     whole: dict[str, T] = {}
-    for _, names, insides, (out,) in _walk([whole], tree, *others):
+    for _, names, insides, (out,) in walk([whole], tree, *others):
         for name in names:
             out[name] = fn(*[inside[name] for inside in insides])
     return whole[""]
@@ -246,7 +305,7 @@ def _paired(*trees: Any) -> list[tuple[Any, ...]]:
     """The keys to each leaf, and the leaf of each tree, in sorted order of the keys."""
     found = [
         ((*keys, name), *[inside[name] for inside in insides])
-        for keys, names, insides, _ in _walk([], *trees)
+        for keys, names, insides, _ in walk([], *trees)
         for name in names
     ]
     return sorted(found, key=itemgetter(0))
@@ -270,7 +329,7 @@ def leaves(tree: Any) -> list[tuple[str, Any]]:
     >>> tree.leaves({"dense1": {"weight": 1, "bias": 2}})
     [('dense1/bias', 2), ('dense1/weight', 1)]
     """
-    return [(_path(keys), leaf) for keys, leaf in _paired(tree)]
+    return [(path(*keys), leaf) for keys, leaf in _paired(tree)]
 
 
 def reduce(fn: Callable[[T, Any], T], tree: Any, initial: T) -> T:
@@ -425,7 +484,7 @@ def add(a: T, b: T) -> T:
     >>> tree.add({"w": np.ones(2)}, {"w": np.ones(2)})
     {'w': array([2., 2.])}
     """
-    return map(lambda x, y: x + y, a, b)
+    return map(lambda x, y: np.asarray(x + y), a, b)  # a sum of numbers, too, stays an array
 
 
 def scale(tree: T, factor: float) -> T:
@@ -449,7 +508,7 @@ def scale(tree: T, factor: float) -> T:
     {'w': array([3., 3.])}
     """
     times = number("scale", "factor", factor)
-    return map(lambda leaf: leaf * leaf.dtype.type(times), tree)
+    return map(lambda leaf: np.asarray(leaf * leaf.dtype.type(times)), tree)
 
 
 def cast(tree: T, dtype: Any) -> T:
@@ -556,7 +615,7 @@ def select(tree: Any, pattern: str | Callable[[str], bool]) -> Params:
     fits = pattern if callable(pattern) else lambda path: fnmatchcase(path, pattern)
 
     kept: Params = {}
-    fitting = {path for path, _ in leaves(tree) if fits(path)}
+    fitting = {here for here, _ in leaves(tree) if fits(here)}
     ahead: list[tuple[tuple[str, ...], Any]] = [((), tree)]
     while ahead:
         keys, node = ahead.pop()
@@ -659,7 +718,7 @@ def unflatten(vector: Array, like: T) -> T:
     for keys, leaf in _paired(like):
         ends[keys] = start = start + np.size(leaf)
     whole: dict[str, T] = {}
-    for keys, names, (inside,), (out,) in _walk([whole], like):
+    for keys, names, (inside,), (out,) in walk([whole], like):
         for name in names:
             leaf, end = inside[name], ends[(*keys, name)]
             out[name] = vector[end - leaf.size : end].reshape(leaf.shape).astype(leaf.dtype)

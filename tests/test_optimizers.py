@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from funcnn import numerics, optimizers, random, schedules, tree
-from funcnn.optimizers import (
-    Optimizer,
-    aliases,
-    apply_updates,
-    chain,
-    learning_rate,
-    limits,
-    matrices,
-    quasi_newton,
-    scaling,
-    wrappers,
-)
+from funcnn import checks, numerics, optimizers, random, schedules, tree
+from funcnn.checks import Refusal
+from funcnn.optimizers import Optimizer, apply_updates, chain, check_state, learning_rate
 from funcnn.types import Array, Params, rebuild
 
 _KEY = random.key(31)
@@ -212,11 +203,181 @@ def test_what_does_not_match_is_refused(optimizer: Optimizer) -> None:
 
 def test_every_constructor_is_among_the_cases() -> None:
     made = repr(CASES) + "".join(repr(rebuild(case.spec).spec) for case in CASES)
-    own = {"trace", "scale_by_", "ema_params", "squared_norm"}
-    for module in (aliases, limits, matrices, quasi_newton, scaling, wrappers):
-        for name in module.__all__:
-            if not any(name.startswith(start) for start in own):
-                assert f"{name}(" in made, f"add a case of {name}"
+    for name in _LOOSE.__all__:
+        own = name.startswith(("scale_by_", "trace"))
+        if checks.declaration(getattr(optimizers, name)) and not own:
+            assert f"{name}(" in made, f"add a case of {name}"
+
+
+# --- what is refused, for every optimizer ---------------------------------------------------------
+
+
+def _wrong_leaves(leaf: Array) -> Iterator[tuple[str, Any]]:
+    """What a leaf must not be; each is of the right size, or broadcasts to it."""
+    yield "a list", leaf.tolist()
+    yield "a number", 1.5
+    yield "nothing", None
+    yield "NumPy's own number", np.float64(1.5)
+    yield "bool", leaf > 0
+    yield "integers", leaf.astype(np.int32)
+    yield "float16", leaf.astype(np.float16)
+    yield "long double", leaf.astype(np.longdouble)
+    yield "complex", leaf.astype(np.complex128)
+    yield "objects", leaf.astype(object)
+    yield "text", leaf.astype("U8")
+    yield "other byte order", leaf.astype(leaf.dtype.newbyteorder())
+    yield "the other float", leaf.astype(np.float32)
+    yield "masked", np.ma.array(leaf)
+    if leaf.ndim == 2:
+        yield "a matrix", leaf.view(np.matrix)
+        yield "turned", np.zeros(leaf.shape[::-1])
+        yield "half of it", leaf[: len(leaf) // 2]
+    if leaf.size:
+        yield "empty", leaf.reshape(-1)[:0]
+    if leaf.ndim:
+        yield "one number", np.zeros(())
+    yield "one axis more", leaf[None]
+    yield "a dict", {"w": leaf}
+    yield "a tuple", (leaf,)
+
+
+def _without(params: Params, path: str) -> Params:
+    first, _, rest = path.partition("/")
+    if rest:
+        return {**params, first: _without(params[first], rest)}
+    return {name: part for name, part in params.items() if name != first}
+
+
+def _wrong_trees(params: Params) -> Iterator[tuple[str, str, Any]]:
+    """Where something is wrong, what it is, and the tree."""
+    others: tuple[Any, ...] = (None, [], (), np.zeros(3), "state", 3)
+    for wrong in others:
+        yield "", "another thing", wrong
+    for path, leaf in tree.leaves(params):
+        for what, wrong in _wrong_leaves(leaf):
+            yield path, what, tree.map_with_path(lambda p, x: wrong if p == path else x, params)  # noqa: B023
+    for path, _ in tree.leaves(params):
+        yield path, "missing", _without(params, path)
+    yield "more", "something more", {**params, "more": np.zeros(3)}
+
+
+def _refused(call: Callable[[], object], where: str, what: str) -> None:
+    with pytest.raises((ValueError, TypeError)) as caught:
+        call()
+    text = str(caught.value)
+    assert isinstance(caught.value, Refusal), f"{what} at {where!r}: {text}"
+    assert len(text) < 300, text
+    assert "\n" not in text, text
+    assert all(part in text for part in where.split("/")), f"{what} at {where!r}: {text}"
+
+
+_NEVER = (
+    "a list", "a number", "nothing", "bool", "integers", "float16", "objects", "other byte order",
+    "masked", "a matrix",
+)  # fmt: skip
+_SMALL: Params = {"dense1": {"bias": np.ones(3), "weight": np.ones((3, 2))}}
+
+
+@each
+def test_wrong_gradients_are_refused(optimizer: Optimizer) -> None:
+    state = optimizer.init(_SMALL)
+    for where, what, grads in _wrong_trees(_SMALL):
+        _refused(lambda: optimizer.update(grads, state, _SMALL), where, what)  # noqa: B023
+
+
+@each
+def test_wrong_parameters_are_refused(optimizer: Optimizer) -> None:
+    state = optimizer.init(_SMALL)
+    for where, what, params in _wrong_trees(_SMALL):
+        _refused(lambda: optimizer.update(_SMALL, state, params), where, what)  # noqa: B023
+    for where, what, params in _wrong_trees(_SMALL):
+        if where and what in _NEVER:
+            _refused(lambda: optimizer.init(params), where, what)  # noqa: B023
+
+
+@each
+def test_wrong_states_are_refused(optimizer: Optimizer) -> None:
+    state = optimizer.init(_SMALL)
+    for _ in range(2):  # so that the next one is for `accumulate` to take
+        _, state = optimizer.update(_SMALL, state, _SMALL)
+    for where, what, wrong in _wrong_trees(state):
+        last = where.rpartition("/")[2]
+        _refused(lambda: optimizer.update(_SMALL, wrong, _SMALL), last, what)  # noqa: B023
+        _refused(lambda: check_state(optimizer, wrong, _SMALL), last, what)  # noqa: B023
+    for path, leaf in tree.leaves(state):
+        if leaf.ndim:
+            continue
+        bad = (-1, -5, -(2**63), 2**63 - 1) if leaf.dtype == np.int64 else (np.nan, np.inf, -0.5)
+        for value in bad:
+            forged = tree.replace(state, {path: np.array(value, leaf.dtype)})
+            last = path.rpartition("/")[2]
+            _refused(lambda: optimizer.update(_SMALL, forged, _SMALL), last, repr(value))  # noqa: B023
+            _refused(lambda: check_state(optimizer, forged, _SMALL), last, repr(value))  # noqa: B023
+    check_state(optimizer, state, _SMALL)
+
+
+def test_a_deep_place_is_named_in_one_line() -> None:
+    params: Params = {"w": np.ones(2)}
+    wrong: Params = {"w": np.ones(3)}
+    for _ in range(900):
+        params, wrong = {"block": params}, {"block": wrong}
+    _refused(lambda: optimizers.adam().update(wrong, optimizers.adam().init(params), params), "w", "")
+    assert optimizers.adam().update(params, optimizers.adam().init(params), params)
+
+
+@pytest.mark.parametrize(
+    ("update", "kind", "message"),
+    [
+        (
+            lambda p: optimizers.adagrad().update(
+                p, optimizers.adagrad().init({"w": np.ones((1, 2))}), p
+            ),
+            ValueError,
+            "scale_by_adagrad1: `state['square']` must have the shapes of `params`, got (1, 2) for "
+            "(3, 2) at 'w'",
+        ),
+        (
+            lambda p: optimizers.scale_by_adam().update(
+                p, optimizers.scale_by_adam().init(p) | {"count": np.array(-5)}, p
+            ),
+            ValueError,
+            "scale_by_adam: `state['count']` must be at least 0 and below 4611686018427387904, got -5",
+        ),
+        (
+            lambda p: optimizers.adagrad().update(
+                {"w": p["w"].view(np.matrix)}, optimizers.adagrad().init(p), p
+            ),
+            TypeError,
+            "scale_by_adagrad1: `grads['w']` must be a plain NumPy array, got matrix: "
+            "write np.asarray(grads['w'])",
+        ),
+        (
+            lambda p: apply_updates(p, {"w": p["w"].astype(np.float16)}),
+            TypeError,
+            "apply_updates: `updates['w']` must be float32 or float64, got float16: "
+            "write updates['w'].astype(np.float32)",
+        ),
+        (
+            lambda p: apply_updates(p, {}),
+            ValueError,
+            "apply_updates: `updates` must match `params`: trees must match: only one has w",
+        ),
+        (
+            lambda p: optimizers.sgd_update(p, {"w": p["w"].astype(np.float32)}, 0.1),
+            TypeError,
+            "sgd_update: `grads` must have the dtypes of `params`, got float32 for float64 at 'w'",
+        ),
+        (
+            lambda p: optimizers.adam().init([p["w"]]),  # type: ignore[arg-type]
+            TypeError,
+            "adam: `params` must be a dict of arrays, got list",
+        ),
+    ],
+)
+def test_refusals_read(update: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind) as caught:
+        update({"w": np.ones((3, 2))})
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
@@ -436,11 +597,11 @@ def test_adafactor_remembers_rows_and_columns() -> None:
     [
         (lambda: optimizers.sgd(-0.1), "`learning_rate` must be at least 0"),
         (lambda: optimizers.adafactor(-0.1), "adafactor: `learning_rate` must be at least 0"),
-        (lambda: optimizers.sgd(0.1, 1.5), "trace: `decay` must be below 1"),
-        (lambda: optimizers.adam(0.1, beta1=1.0), "scale_by_adam: `beta1` must be below 1"),
+        (lambda: optimizers.sgd(0.1, 1.5), "sgd: `momentum` must be below 1"),
+        (lambda: optimizers.adam(0.1, beta1=1.0), "adam: `beta1` must be below 1"),
         (lambda: optimizers.clip(0.0), "clip: `limit` must be above 0"),
         (lambda: optimizers.accumulate(_SGD, 0), "accumulate: `steps` must be at least 1"),
-        (lambda: optimizers.adamw(weight_decay=-1.0), "`rate` must be at least 0"),
+        (lambda: optimizers.adamw(weight_decay=-1.0), "adamw: `weight_decay` must be at least 0"),
         (lambda: optimizers.lbfgs(memory=0), "lbfgs: `memory` must be at least 1"),
     ],
 )
@@ -453,8 +614,8 @@ def test_bad_values_are_refused(make: Any, message: str) -> None:
     ("make", "message"),
     [
         (lambda: _LOOSE.sgd("fast"), "`learning_rate` must be a number"),
-        (lambda: _LOOSE.chain(optimizers.adam), "chain: every part must be an Optimizer"),
-        (lambda: _LOOSE.lookahead(0.1), "lookahead: `optimizer` must be an Optimizer"),
+        (lambda: _LOOSE.chain(optimizers.adam), "chain: every child must be an Optimizer"),
+        (lambda: _LOOSE.lookahead(0.1), "lookahead: every child must be an Optimizer"),
         (lambda: optimizers.per_path({}), "per_path: `rules` must map patterns to optimizers"),
         (lambda: _LOOSE.freeze(3), "freeze: `patterns` must be strings"),
         (lambda: _LOOSE.add_decayed_weights(0.1, 3), "`mask` must be a pattern or a function"),
@@ -467,7 +628,7 @@ def test_bad_kinds_are_refused(make: Any, message: str) -> None:
 
 def test_a_foreign_state_is_refused() -> None:
     params = {"w": np.zeros(1)}
-    with pytest.raises(ValueError, match="chain: `state` must belong to this optimizer"):
+    with pytest.raises(ValueError, match="adam: `state` must belong to this optimizer"):
         optimizers.adam().update(params, optimizers.momentum(0.1).init(params), params)
 
 

@@ -21,7 +21,6 @@ from funcnn.types import Layer, Spec, Trait
 
 P = ParamSpec("P")
 R = TypeVar("R")
-L = TypeVar("L", bound=Layer[Any, Any])
 
 _DECLARATIONS = "__funcnn_declaration__"
 _BARE = "__funcnn_bare__"
@@ -102,12 +101,13 @@ def _guarded(function: Callable[P, R], who: str) -> Callable[P, R]:
     return call
 
 
-def bare(layer: L) -> L:
+def bare(layer: R) -> R:
     """A layer whose refusals name nobody, for a combinator that names its children itself."""
-    return layer._replace(
+    whole: Any = layer
+    return whole._replace(  # type: ignore[no-any-return]
         **{
             field: getattr(part, _BARE)
-            for field, part in zip(layer._fields, layer, strict=True)
+            for field, part in zip(whole._fields, whole, strict=True)
             if hasattr(part, _BARE)
         }
     )

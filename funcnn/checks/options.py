@@ -166,15 +166,19 @@ class Instance(NamedTuple):
 
 
 class Layers(NamedTuple):
-    """Layers, the children of what is built; never the functions that make them."""
+    """Layers, or what else has a spec: children of what is built, never functions that make them."""
+
+    kind: type = Layer
+    words: str = "a layer"
 
     def check(self, name: str, value: Any, /) -> Any:
-        for layer in value if isinstance(value, tuple) and not isinstance(value, Layer) else (value,):
-            if not isinstance(layer, Layer):
-                hint = f": write {layer.__name__}()" if callable(layer) else ""
-                if type(layer) in (list, tuple):
+        one = not isinstance(value, tuple) or isinstance(value, self.kind)
+        for child in (value,) if one else value:
+            if not isinstance(child, self.kind):
+                hint = f": write {child.__name__}()" if callable(child) else ""
+                if type(child) in (list, tuple):
                     hint = ": write a star in front of it"
-                refuse_type(f"every child must be a layer, got {shown(layer)}{hint}")
+                refuse_type(f"every child must be {self.words}, got {shown(child)}{hint}")
         return value
 
     def wrong(self) -> tuple[object, ...]:

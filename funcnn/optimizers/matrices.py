@@ -1,4 +1,4 @@
-"""Transformations that see a weight as a matrix: factored second moments, orthogonal updates."""
+"""Optimizers that see a weight as a matrix: factored second moments, orthogonal updates."""
 
 from __future__ import annotations
 
@@ -7,14 +7,36 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, numerics, tree
-from funcnn.optimizers.core import Optimizer, State, count, counted, power, remembering, stateless, walk
-from funcnn.optimizers.scaling import Leaves, averaged, squared_norm
-from funcnn.types import Array, Params, Spec
+from funcnn import checks, numerics, tree
+from funcnn.checks import Instance, Integer, Optional, declared
+from funcnn.optimizers.adaptive_moments import adam
+from funcnn.optimizers.agreement import counted, counter, hold
+from funcnn.optimizers.clipping import MASK, Mask, add_decayed_weights, selects
+from funcnn.optimizers.core import Optimizer, Rate, State
+from funcnn.optimizers.descent import scale_by_learning_rate
+from funcnn.optimizers.moments import averaged, squared_norm
+from funcnn.optimizers.parts import (
+    FLAG,
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    RATE,
+    filled,
+    pipeline,
+    power,
+    remembering,
+    stateless,
+    walk,
+)
+from funcnn.optimizers.wrappers import divided
+from funcnn.types import Array, Params, Shape
 
-__all__ = ["scale_by_factored_rms", "scale_by_muon", "scale_by_parameter_size"]
+Leaves = tuple[Any, ...]
+
+__all__ = ["adafactor", "muon", "scale_by_factored_rms", "scale_by_muon", "scale_by_parameter_size"]
 
 
+@declared(decay=POSITIVE, limit=POSITIVE)
 def scale_by_factored_rms(decay: float = 0.8, limit: float = 1.0) -> Optimizer:
     """The gradient over the root of its mean square, which is kept as a row times a column.
 
@@ -50,26 +72,26 @@ def scale_by_factored_rms(decay: float = 0.8, limit: float = 1.0) -> Optimizer:
     array([[-1., -1., -1.],
            [-1., -1., -1.]])
     """
-    who = "scale_by_factored_rms"
-    decay = _checks.number(who, "decay", decay, above=0)
-    limit = _checks.number(who, "limit", limit, above=0)
+
+    def row_shape(leaf: Array) -> Shape:
+        return (*leaf.shape[:-1], 1) if leaf.ndim > 1 else leaf.shape
+
+    def column_shape(leaf: Array) -> Shape:
+        return (*leaf.shape[:-2], 1, leaf.shape[-1]) if leaf.ndim > 1 else (0,)
+
+    shapes = {"row": row_shape, "column": column_shape}
 
     def init(params: Params) -> State:
-        def row(leaf: Array) -> Array:
-            return np.zeros((*leaf.shape[:-1], 1) if leaf.ndim > 1 else leaf.shape, leaf.dtype)
-
-        def column(leaf: Array) -> Array:
-            shape = (*leaf.shape[:-2], 1, leaf.shape[-1]) if leaf.ndim > 1 else (0,)
-            return np.zeros(shape, leaf.dtype)
-
-        return {
-            "count": counted(0),
-            "row": tree.map(row, params),
-            "column": tree.map(column, params),
+        filled(params)
+        memory = {
+            name: tree.map(lambda leaf, shape=shape: np.zeros(shape(leaf), leaf.dtype), params)
+            for name, shape in shapes.items()
         }
+        return {"count": counted(0), **memory}
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        steps = count(state)
+        hold(state, "count", "row", "column")
+        steps = counter(state) + 1
         kept = 1 - float(numerics.power(np.array(float(steps)), -decay))
 
         def leaf(path: str, gradient: Array, param: Array, row: Array, column: Array) -> Leaves:
@@ -85,12 +107,14 @@ def scale_by_factored_rms(decay: float = 0.8, limit: float = 1.0) -> Optimizer:
             size = sqrt(squared_norm(out) / max(out.size, 1))
             return out / max(1.0, size / limit), row, column
 
-        updates, row, column = walk(who, leaf, grads, params, state["row"], state["column"])
+        memory = {"row": state["row"], "column": state["column"]}
+        updates, row, column = walk(leaf, grads, params, shapes=shapes, **memory)
         return updates, {"count": counted(steps), "row": row, "column": column}
 
-    return Optimizer(init, update, Spec(scale_by_factored_rms, (decay, limit)))
+    return Optimizer(init, update)
 
 
+@declared(least=NOT_NEGATIVE)
 def scale_by_parameter_size(least: float = 1e-3) -> Optimizer:
     """Multiply each leaf's update by the root mean square of the leaf.
 
@@ -119,12 +143,11 @@ def scale_by_parameter_size(least: float = 1e-3) -> Optimizer:
     >>> scale_by_parameter_size().update({"w": np.ones(2)}, {}, {"w": np.array([1.0, 7.0])})[0]
     {'w': array([5., 5.])}
     """
-    least = _checks.number("scale_by_parameter_size", "least", least, minimum=0)
 
     def leaf(path: str, gradient: Array, param: Array) -> Any:
         return gradient * max(least, sqrt(squared_norm(param) / max(param.size, 1)))
 
-    return stateless(Spec(scale_by_parameter_size, (least,)), leaf)
+    return stateless(leaf)
 
 
 def _orthogonal(x: Array, steps: int, epsilon: float) -> Array:
@@ -138,6 +161,7 @@ def _orthogonal(x: Array, steps: int, epsilon: float) -> Array:
     return np.ascontiguousarray(wide.T) if x.shape[0] > x.shape[1] else wide
 
 
+@declared(decay=FRACTION, nesterov=FLAG, iterations=Integer(0), epsilon=NOT_NEGATIVE)
 def scale_by_muon(
     decay: float = 0.95, *, nesterov: bool = True, iterations: int = 5, epsilon: float = 1e-8
 ) -> Optimizer:
@@ -184,18 +208,15 @@ def scale_by_muon(
     array([[0.7, 0. ],
            [0. , 0.7]])
     """
-    who = "scale_by_muon"
-    decay = _checks.number(who, "decay", decay, minimum=0, below=1)
-    nesterov = _checks.boolean(who, "nesterov", nesterov)
-    iterations = _checks.integer(who, "iterations", iterations, 0)
-    epsilon = _checks.number(who, "epsilon", epsilon, minimum=0)
 
     def at_step(steps: int) -> Any:
         now, following = 1 - power(decay, steps), 1 - power(decay, steps + 1)
 
         def leaf(path: str, gradient: Array, param: Array, mean: Array) -> tuple[Any, Any]:
             if gradient.ndim != 2:
-                _checks.refuse(who, f"leaves must be matrices, got shape {gradient.shape} at {path!r}")
+                checks.refuse(
+                    f"leaves must be matrices, got shape {gradient.shape} at {tree.place(path)}"
+                )
             mean = averaged(mean, gradient, decay)
             if nesterov:
                 ahead = mean * (decay / following) + gradient * ((1 - decay) / now)
@@ -206,5 +227,145 @@ def scale_by_muon(
 
         return leaf
 
-    options = {"nesterov": nesterov, "iterations": iterations, "epsilon": epsilon}
-    return remembering(Spec(scale_by_muon, (decay,), options), ("mean",), at_step)
+    return remembering(at_step, "mean")
+
+
+@declared(
+    learning_rate=RATE,
+    weight_decay=NOT_NEGATIVE,
+    decay=POSITIVE,
+    limit=POSITIVE,
+    least=NOT_NEGATIVE,
+    mask=MASK,
+)
+def adafactor(
+    learning_rate: Rate = 1e-2,
+    weight_decay: float = 0.0,
+    *,
+    decay: float = 0.8,
+    limit: float = 1.0,
+    least: float = 1e-3,
+    mask: Mask = None,
+) -> Optimizer:
+    """Adam with next to no memory: mean squares as a row times a column, steps relative to size.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 1e-2
+        The length of a step as a fraction of the size of each leaf; never more than ``1 / sqrt(t)``.
+    weight_decay : float, default 0.0
+        Decoupled weight decay, as in `adamw`.
+    decay : float, default 0.8
+        How fast the mean square slows down.
+    limit : float, default 1.0
+        The largest root mean square of an update, before it is scaled.
+    least : float, default 1e-3
+        The smallest size of a leaf.
+    mask : str or callable, optional
+        Which leaves decay, see `add_decayed_weights`.
+
+    Returns
+    -------
+    Optimizer
+
+    Notes
+    -----
+    See `scale_by_factored_rms` and `scale_by_parameter_size`; equals `torch.optim.Adafactor`, but
+    that weight decay, too, goes with ``min(lr, 1 / sqrt(t))``.
+
+    References
+    ----------
+    N. Shazeer and M. Stern, "Adafactor: adaptive learning rates with sublinear memory cost", 2018.
+
+    Examples
+    --------
+    >>> from funcnn.optimizers import adafactor
+    >>> adafactor()
+    adafactor()
+    """
+
+    def falling(step: int) -> float:
+        rate = learning_rate(step) if callable(learning_rate) else learning_rate
+        return min(rate, 1 / sqrt(step + 1))
+
+    return pipeline(
+        scale_by_factored_rms(decay, limit),
+        scale_by_parameter_size(least),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(falling),
+    )
+
+
+@declared(
+    learning_rate=RATE,
+    weight_decay=NOT_NEGATIVE,
+    decay=FRACTION,
+    nesterov=FLAG,
+    iterations=Integer(0),
+    matrices=MASK,
+    others=Optional(Instance(Optimizer, "an Optimizer")),
+)
+def muon(
+    learning_rate: Rate = 2e-2,
+    weight_decay: float = 0.0,
+    *,
+    decay: float = 0.95,
+    nesterov: bool = True,
+    iterations: int = 5,
+    matrices: Mask = None,
+    others: Optimizer | None = None,
+) -> Optimizer:
+    """Momentum made orthogonal for the matrices, another optimizer for the rest.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 2e-2
+        The size of the singular values of a step.
+    weight_decay : float, default 0.0
+        Decoupled weight decay of the matrices, as in `adamw`.
+    decay : float, default 0.95
+        What is kept of the mean gradient at each step.
+    nesterov : bool, default True
+        Whether momentum looks one step ahead.
+    iterations : int, default 5
+        Newton-Schulz iterations.
+    matrices : str or callable, optional
+        For which matrices: a shell pattern for their paths, or a function ``(path, leaf) -> bool``.
+        All by default; the authors leave out embeddings and the last layer.
+    others : Optimizer, optional
+        For all other leaves; by default `adam` with the same learning rate.
+
+    Returns
+    -------
+    Optimizer
+        With state ``{"matrices": ..., "others": ...}``.
+
+    Notes
+    -----
+    See `scale_by_muon`; equals `optax.contrib.muon` (whose weights are transposed, and whose Adam
+    looks ahead, too). PyTorch's `Muon` computes in bfloat16.
+
+    References
+    ----------
+    K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
+
+    Examples
+    --------
+    >>> from funcnn.optimizers import adamw, muon
+    >>> muon(0.02, others=adamw(3e-4))
+    muon(others=adamw(learning_rate=0.0003))
+    """
+    wanted = selects("*" if matrices is None else matrices)
+    parts = {
+        "matrices": pipeline(
+            scale_by_muon(decay, nesterov=nesterov, iterations=iterations),
+            add_decayed_weights(weight_decay, "*"),
+            scale_by_learning_rate(learning_rate),
+        ),
+        "others": adam(learning_rate) if others is None else others,
+    }
+
+    def choose(path: str, leaf: Array) -> str:
+        return "matrices" if leaf.ndim == 2 and wanted(path, leaf) else "others"
+
+    return divided(parts, choose)

@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import _checks, numerics, tree
-from funcnn.optimizers.core import Optimizer, State, count, counted, walk
-from funcnn.optimizers.scaling import Rate, rates
-from funcnn.types import Array, Params, Spec
+from funcnn import checks, numerics, tree
+from funcnn.checks import Integer, declared
+from funcnn.optimizers.agreement import counted, counter, hold, real
+from funcnn.optimizers.core import Optimizer, Rate, State
+from funcnn.optimizers.descent import rates
+from funcnn.optimizers.parts import RATE, filled, walk
+from funcnn.types import Array, Params, Shape
 
 __all__ = ["lbfgs"]
 
@@ -22,6 +25,10 @@ _FLAT = 1e-7  # a gradient that is nowhere larger needs no step
 
 def _dot(a: Array, b: Array) -> float:
     return float(numerics.sum(a * b))
+
+
+# What a state holds beside numbers, and whether there are several of them.
+_VECTORS = {"gradient": 0, "step": 0, "steps": 1, "changes": 1}
 
 
 class _Point(NamedTuple):
@@ -94,6 +101,7 @@ def _line_search(
     return low.at
 
 
+@declared(learning_rate=RATE, memory=Integer(1))
 def lbfgs(learning_rate: Rate = 1.0, *, memory: int = 10) -> Optimizer:
     """Limited-memory BFGS, for the gradient of the full batch; with a line search, if it can.
 
@@ -141,15 +149,14 @@ def lbfgs(learning_rate: Rate = 1.0, *, memory: int = 10) -> Optimizer:
     >>> bool(value_and_grad(params)[0] < 1e-6)
     True
     """
-    memory = _checks.integer("lbfgs", "memory", memory, 1)
-    start, following = rates("lbfgs", learning_rate)
+    start, following = rates(learning_rate)
 
     def init(params: Params) -> State:
-        zeros = np.zeros_like(tree.flatten(_moving(params)))
+        zeros = tree.flatten(_moving(filled(params)))
         past = np.zeros((memory, zeros.size), zeros.dtype)
         return {
-            "count": counted(0),
             **start,
+            "count": counted(0),
             "kept": counted(0),
             "gradient": zeros,
             "step": zeros,
@@ -163,15 +170,19 @@ def lbfgs(learning_rate: Rate = 1.0, *, memory: int = 10) -> Optimizer:
         params: Params,
         value_and_grad: Callable[[Params], tuple[Any, Params]] | None = None,
     ) -> tuple[Params, State]:
-        walk("lbfgs", lambda path, gradient, param: (gradient,), grads, params)  # they must match
-        gradient, number = tree.flatten(_moving(grads)), count(state)
-        steps, changes, kept = state["steps"], state["changes"], int(state["kept"])
+        walk(lambda path, gradient, param: (gradient,), grads, params)  # they must match
+        hold(state, *{**start, "count": 0, "kept": 0, **_VECTORS})
+        gradient = tree.flatten(_moving(grads))
+        for name, rows in _VECTORS.items():
+            _fits(state[name], name, (memory,) * rows + gradient.shape, gradient.dtype)
+        number, kept = counter(state) + 1, counter(state, "kept", memory + 1)
+        steps, changes = state["steps"], state["changes"]
         step, change = state["step"], gradient - state["gradient"]
         if number > 1 and _dot(change, step) > 1e-10:
             steps, changes = _remembered(steps, step), _remembered(changes, change)
             kept = min(kept + 1, memory)
         direction = -_times_inverse_hessian(gradient, steps[memory - kept :], changes[memory - kept :])
-        length = float(state["learning_rate"])
+        length = real(state, "learning_rate")
         if number == 1:
             total = float(numerics.sum(np.abs(gradient)))
             length *= min(1.0, 1 / total) if total else 1.0
@@ -190,8 +201,8 @@ def lbfgs(learning_rate: Rate = 1.0, *, memory: int = 10) -> Optimizer:
             length = _line_search(evaluate, here, length, size)
         step = direction * length
         new = {
-            "count": counted(number),
             **following(state),
+            "count": counted(number),
             "kept": counted(kept),
             "gradient": gradient,
             "step": step,
@@ -200,8 +211,14 @@ def lbfgs(learning_rate: Rate = 1.0, *, memory: int = 10) -> Optimizer:
         }
         return _update(params, step), new
 
-    spec = Spec(lbfgs, (learning_rate,), {"memory": memory})
-    return Optimizer(init, update, spec)
+    return Optimizer(init, update)
+
+
+def _fits(vectors: object, name: str, shape: Shape, dtype: np.dtype[Any]) -> None:
+    found = checks.floating(vectors, f"state[{name!r}]")
+    checks.exact_shape(found.shape, shape, f"state[{name!r}]")
+    if found.dtype != dtype:
+        checks.refuse_type(f"`state[{name!r}]` must be {dtype} as `params` are, got {found.dtype}")
 
 
 def _moving(params: Params) -> Params:

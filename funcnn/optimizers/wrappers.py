@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import _checks, tree
-from funcnn.optimizers.core import Optimizer, State, count, counted, walk
-from funcnn.optimizers.scaling import averaged
-from funcnn.types import Array, Params, Spec
+from funcnn import checks, tree
+from funcnn.checks import Instance, Integer, Number, Refusal, bare, declared
+from funcnn.optimizers.agreement import belong, counted, counter, hold
+from funcnn.optimizers.core import Optimizer, State
+from funcnn.optimizers.moments import averaged
+from funcnn.optimizers.parts import OPTIMIZER, filled, walk
+from funcnn.types import Array, Params
 
 __all__ = [
     "accumulate",
@@ -22,12 +25,18 @@ __all__ = [
     "skip_nonfinite",
 ]
 
-
-def _optimizer(who: str, value: object) -> Optimizer:
-    """An optimizer, and not the function that makes one."""
-    return _checks.instance(who, "optimizer", value, Optimizer, "an Optimizer")
+PART = Number(minimum=0, maximum=1)
 
 
+def _inner(optimizer: Optimizer, grads: Params, state: State, params: Params) -> tuple[Params, State]:
+    """The wrapped optimizer's update; a refusal says that it comes from within."""
+    try:
+        return bare(optimizer).update(grads, state, params)
+    except Refusal as refusal:
+        raise refusal.inside("inner")
+
+
+@declared(optimizer=OPTIMIZER, steps=Integer(1))
 def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
     """Gather the gradients of several steps, then take one step with their mean.
 
@@ -56,27 +65,26 @@ def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
     >>> first, optimizer.update({"w": np.array([3.0])}, state, params)[0]
     ({'w': array([0.])}, {'w': array([-2.])})
     """
-    inner = _optimizer("accumulate", optimizer)
-    steps = _checks.integer("accumulate", "steps", steps, 1)
 
     def init(params: Params) -> State:
-        return {"count": counted(0), "sum": tree.zeros_like(params), "inner": inner.init(params)}
+        return {"count": counted(0), "sum": filled(params), "inner": optimizer.init(params)}
 
     def add(path: str, gradient: Array, param: Array, total: Array) -> tuple[Any, Any]:
         return np.zeros_like(gradient), total + gradient
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        updates, total = walk("accumulate", add, grads, params, state["sum"])
-        taken = count(state)
+        hold(state, "count", "sum", "inner")
+        taken = counter(state, below=steps) + 1
+        updates, total = walk(add, grads, params, sum=state["sum"])
         if taken < steps:
             return updates, {"count": counted(taken), "sum": total, "inner": state["inner"]}
-        updates, own = inner.update(tree.scale(total, 1 / steps), state["inner"], params)
+        updates, own = _inner(optimizer, tree.scale(total, 1 / steps), state["inner"], params)
         return updates, {"count": counted(0), "sum": tree.zeros_like(total), "inner": own}
 
-    spec = Spec(accumulate, children=(inner.spec,), options={"steps": steps})
-    return Optimizer(init, update, spec)
+    return Optimizer(init, update)
 
 
+@declared(optimizer=OPTIMIZER)
 def skip_nonfinite(optimizer: Optimizer) -> Optimizer:
     """Leave out steps whose gradient holds an infinity or NaN.
 
@@ -103,21 +111,28 @@ def skip_nonfinite(optimizer: Optimizer) -> Optimizer:
     >>> optimizer.update({"w": np.array([1.0, np.nan])}, optimizer.init(params), params)[0]
     {'w': array([0., 0.])}
     """
-    inner = _optimizer("skip_nonfinite", optimizer)
 
     def init(params: Params) -> State:
-        return {"skipped": counted(0), "inner": inner.init(params)}
+        return {"skipped": counted(0), "inner": optimizer.init(params)}
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        if all(np.isfinite(leaf).all() for _, leaf in tree.leaves(grads)):
-            updates, own = inner.update(grads, state["inner"], params)
+        hold(state, "skipped", "inner")
+        skipped, finite = counter(state, "skipped"), []
+
+        def look(path: str, gradient: Array, param: Array) -> tuple[Any]:
+            finite.append(np.isfinite(gradient).all())
+            return (np.zeros_like(param),)
+
+        zeros = walk(look, grads, params)[0]
+        if all(finite):
+            updates, own = _inner(optimizer, grads, state["inner"], params)
             return updates, {"skipped": state["skipped"], "inner": own}
-        skipped = counted(int(state["skipped"]) + 1)
-        return tree.zeros_like(params), {"skipped": skipped, "inner": state["inner"]}
+        return zeros, {"skipped": counted(skipped + 1), "inner": state["inner"]}
 
-    return Optimizer(init, update, Spec(skip_nonfinite, children=(inner.spec,)))
+    return Optimizer(init, update)
 
 
+@declared(decay=PART)
 def ema(decay: float = 0.999) -> Optimizer:
     """Keep a moving average of the parameters; the last in its chain, so that it sees all updates.
 
@@ -149,18 +164,23 @@ def ema(decay: float = 0.999) -> Optimizer:
     >>> ema_params(state)
     {'w': array([3.])}
     """
-    decay = _checks.number("ema", "decay", decay, minimum=0, maximum=1)
+
+    def init(params: Params) -> State:
+        filled(params)
+        return {"average": params}
 
     def leaf(path: str, gradient: Array, param: Array, average: Array) -> tuple[Any, Any]:
         return gradient, averaged(average, param + gradient, decay)
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        updates, average = walk("ema", leaf, grads, params, state["average"])
+        hold(state, "average")
+        updates, average = walk(leaf, grads, params, average=state["average"])
         return updates, {"average": tree.replace(average, tree.select(params, tree.is_statistic))}
 
-    return Optimizer(lambda params: {"average": params}, update, Spec(ema, (decay,)))
+    return Optimizer(init, update)
 
 
+@checks.named
 def ema_params(state: State) -> Params:
     """The averaged parameters in the state of an optimizer with `ema`.
 
@@ -189,7 +209,7 @@ def ema_params(state: State) -> Params:
     """
     found = _average(state)
     if found is None:
-        _checks.refuse("ema_params", "`state` must be that of an optimizer with `ema`, got no average")
+        checks.refuse("`state` must be that of an optimizer with `ema`, got no average")
     return found
 
 
@@ -200,6 +220,7 @@ def _average(state: State) -> Params | None:
     return next((part for part in below if part is not None), None)
 
 
+@declared(optimizer=OPTIMIZER, steps=Integer(1), rate=PART)
 def lookahead(optimizer: Optimizer, steps: int = 5, rate: float = 0.5) -> Optimizer:
     """Go some steps ahead, then come back part of the way.
 
@@ -234,73 +255,84 @@ def lookahead(optimizer: Optimizer, steps: int = 5, rate: float = 0.5) -> Optimi
     >>> optimizer.update({"w": np.array([-4.0])}, optimizer.init(params), params)[0]
     {'w': array([2.])}
     """
-    inner = _optimizer("lookahead", optimizer)
-    steps = _checks.integer("lookahead", "steps", steps, 1)
-    rate = _checks.number("lookahead", "rate", rate, minimum=0, maximum=1)
 
     def init(params: Params) -> State:
-        return {"count": counted(0), "slow": params, "inner": inner.init(params)}
+        filled(params)
+        return {"count": counted(0), "slow": params, "inner": optimizer.init(params)}
 
     def leaf(path: str, change: Array, param: Array, slow: Array) -> tuple[Any, Any]:
         kept = slow + (param + change - slow) * rate
         return kept - param, kept
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        updates, own = inner.update(grads, state["inner"], params)
-        taken, slow = count(state), state["slow"]
+        hold(state, "count", "slow", "inner")
+        taken, slow = counter(state, below=steps) + 1, state["slow"]
+        walk(lambda path, gradient, param, slow: (gradient, slow), grads, params, slow=slow)
+        updates, own = _inner(optimizer, grads, state["inner"], params)
         if taken == steps:
             taken = 0
-            updates, slow = walk("lookahead", leaf, updates, params, slow)
+            updates, slow = walk(leaf, updates, params, slow=slow)
         return updates, {"count": counted(taken), "slow": slow, "inner": own}
 
-    spec = Spec(lookahead, children=(inner.spec,), options={"steps": steps, "rate": rate})
-    return Optimizer(init, update, spec)
+    return Optimizer(init, update)
 
 
-def divided(
-    spec: Spec,
-    parts: Mapping[str, Optimizer],
-    choose: Callable[[str, Array], str | None],
-) -> Optimizer:
+def divided(parts: Mapping[str, Optimizer], choose: Callable[[str, Array], str | None]) -> Optimizer:
     """Each leaf to the part that ``choose(path, leaf)`` names; None is refused."""
-    who = spec.kind
 
     def share(params: Params) -> dict[str, str]:
         names = {path: choose(path, leaf) for path, leaf in tree.leaves(params)}
         for path, name in names.items():
             if name is None and not tree.is_statistic(path):
-                text = f"`rules` must have a pattern for every leaf, got none for {path!r}"
-                _checks.refuse(who, text)
+                place = tree.place(path)
+                checks.refuse(f"`rules` must have a pattern for every leaf, got none for {place}")
         return {path: name or next(iter(parts)) for path, name in names.items()}
 
     def init(params: Params) -> State:
+        filled(params)
         chosen = share(params)
-        states = {}
-        for name, part in parts.items():
-            if state := part.init(_selected(params, chosen, name)):
-                states[name] = state
-        return states
+        own = {name: part.init(_selected(params, chosen, name)) for name, part in parts.items()}
+        return {name: state for name, state in own.items() if state}
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        tree.map(lambda *_: None, params, grads)  # they must match
+        belong(state, parts)
+        grads = walk(lambda path, gradient, param: (gradient,), grads, params)[0]
         chosen = share(params)
         updates: dict[str, Any] = {}
         new: State = {}
         for name, part in parts.items():
             own_grads, own_params = (_selected(whole, chosen, name) for whole in (grads, params))
-            own, own_state = part.update(own_grads, state.get(name, {}), own_params)
+            try:
+                own, own_state = bare(part).update(own_grads, state.get(name, {}), own_params)
+            except Refusal as refusal:
+                raise refusal.inside(name)
             updates.update(tree.leaves(own))
             if own_state:
                 new[name] = own_state
         return tree.map_with_path(lambda path, _: updates[path], params), new
 
-    return Optimizer(init, update, spec)
+    return Optimizer(init, update)
 
 
 def _selected(params: Params, chosen: dict[str, str], name: str) -> Params:
     return tree.select(params, lambda path: chosen[path] == name)
 
 
+class Rules(NamedTuple):
+    """A mapping of shell patterns to optimizers, which is copied."""
+
+    def check(self, name: str, value: Any, /) -> dict[str, Optimizer]:
+        if not isinstance(value, Mapping) or not value or not all(isinstance(p, str) for p in value):
+            got = checks.shown(value)
+            checks.refuse_type(f"`{name}` must map patterns to optimizers, got {got}")
+        one = Instance(Optimizer, "an Optimizer")
+        return {pattern: one.check(name, part) for pattern, part in value.items()}
+
+    def wrong(self) -> tuple[object, ...]:
+        return ({}, None, {"*": 0.1}, {3: None}, "*")
+
+
+@declared(rules=Rules())
 def per_path(rules: Mapping[str, Optimizer]) -> Optimizer:
     """Another optimizer, or another learning rate, for other leaves.
 
@@ -333,12 +365,10 @@ def per_path(rules: Mapping[str, Optimizer]) -> Optimizer:
     >>> optimizer.update(params, optimizer.init(params), params)[0]
     {'conv1': {'bias': array([-0.1])}, 'dense1': {'bias': array([-1.])}}
     """
-    if not isinstance(rules, Mapping) or not rules:
-        _checks.refuse_type("per_path", f"`rules` must map patterns to optimizers, got {rules!r}")
-    named = {f"rule{i}": _optimizer("per_path", part) for i, part in enumerate(rules.values(), 1)}
+    named = {f"rule{i}": part for i, part in enumerate(rules.values(), 1)}
 
     def choose(path: str, leaf: Array) -> str | None:
         fits = (name for name, pattern in zip(named, rules, strict=True) if fnmatchcase(path, pattern))
         return next(fits, None)
 
-    return divided(Spec(per_path, (dict(rules),)), named, choose)
+    return divided(named, choose)

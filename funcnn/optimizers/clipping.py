@@ -5,31 +5,55 @@ from __future__ import annotations
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from math import sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import _checks, tree
-from funcnn.optimizers.core import Optimizer, State, stateless, walk
-from funcnn.optimizers.scaling import squared_norm
-from funcnn.types import Array, Params, Spec
+from funcnn import checks, tree
+from funcnn.checks import declared
+from funcnn.optimizers.agreement import hold
+from funcnn.optimizers.core import Optimizer, State
+from funcnn.optimizers.moments import squared_norm
+from funcnn.optimizers.parts import NOT_NEGATIVE, POSITIVE, filled, stateless, walk
+from funcnn.types import Array, Params
 
 __all__ = ["add_decayed_weights", "clip", "clip_by_global_norm", "clip_by_norm", "freeze"]
 
 Mask = str | Callable[[str, Array], bool] | None
 
 
-def selects(who: str, mask: Mask) -> Callable[[str, Array], bool]:
+class Patterns(NamedTuple):
+    """Shell patterns for paths; a mask is one, or a function in its place, or nothing."""
+
+    mask: bool = False
+
+    def check(self, name: str, value: Any, /) -> Any:
+        if self.mask:
+            if not (value is None or callable(value) or isinstance(value, str)):
+                got = checks.shown(value)
+                text = f"`{name}` must be a pattern or a function (path, leaf), got {got}"
+                checks.refuse_type(text)
+        elif not all(isinstance(pattern, str) for pattern in value):
+            checks.refuse_type(f"`{name}` must be strings, got {checks.shown(value)}")
+        return value
+
+    def wrong(self) -> tuple[object, ...]:
+        return (3, True, np.ones(2), b"*")
+
+
+MASK = Patterns(mask=True)
+
+
+def selects(mask: Mask) -> Callable[[str, Array], bool]:
     """A mask as a function ``(path, leaf) -> bool``."""
     if mask is None:
         return lambda path, leaf: leaf.ndim >= 2
     if isinstance(mask, str):
         return lambda path, leaf: fnmatchcase(path, mask)
-    if not callable(mask):
-        _checks.refuse_type(who, f"`mask` must be a pattern or a function (path, leaf), got {mask!r}")
     return mask
 
 
+@declared(rate=NOT_NEGATIVE, mask=MASK)
 def add_decayed_weights(rate: float, mask: Mask = None) -> Optimizer:
     """Add a fraction of the parameters to the gradient, so that they decay.
 
@@ -65,15 +89,15 @@ def add_decayed_weights(rate: float, mask: Mask = None) -> Optimizer:
     >>> add_decayed_weights(0.1).update(zeros, {}, params)[0]
     {'weight': array([[0.1]]), 'bias': array([0.])}
     """
-    rate = _checks.number("add_decayed_weights", "rate", rate, minimum=0)
-    decays = selects("add_decayed_weights", mask)
+    decays = selects(mask)
 
     def leaf(path: str, gradient: Array, param: Array) -> Any:
         return gradient + param * rate if rate and decays(path, param) else gradient
 
-    return stateless(Spec(add_decayed_weights, (rate,), {"mask": mask}), leaf)
+    return stateless(leaf)
 
 
+@declared(limit=POSITIVE)
 def clip(limit: float) -> Optimizer:
     """Clip every element to ``-limit .. limit``.
 
@@ -98,12 +122,11 @@ def clip(limit: float) -> Optimizer:
     >>> clip(1.0).update({"w": np.array([-3.0, 0.5])}, {}, {"w": np.zeros(2)})[0]
     {'w': array([-1. ,  0.5])}
     """
-    limit = _checks.number("clip", "limit", limit, above=0)
 
     def leaf(path: str, gradient: Array, param: Array) -> Any:
         return np.minimum(np.maximum(gradient, -limit), limit)
 
-    return stateless(Spec(clip, (limit,)), leaf)
+    return stateless(leaf)
 
 
 def _shrinking(norm: float, limit: float) -> float:
@@ -114,6 +137,7 @@ def _shrinking(norm: float, limit: float) -> float:
     return 1.0 if norm + 1e-6 <= limit else limit / (norm + 1e-6)
 
 
+@declared(limit=POSITIVE)
 def clip_by_norm(limit: float) -> Optimizer:
     """Shrink each leaf whose Euclidean norm is too large.
 
@@ -139,14 +163,14 @@ def clip_by_norm(limit: float) -> Optimizer:
     >>> clip_by_norm(1.0).update({"w": np.array([3.0, 4.0])}, {}, {"w": np.zeros(2)})[0]["w"].round(4)
     array([0.6, 0.8])
     """
-    limit = _checks.number("clip_by_norm", "limit", limit, above=0)
 
     def leaf(path: str, gradient: Array, param: Array) -> Any:
         return gradient * _shrinking(sqrt(squared_norm(gradient)), limit)
 
-    return stateless(Spec(clip_by_norm, (limit,)), leaf)
+    return stateless(leaf)
 
 
+@declared(limit=POSITIVE)
 def clip_by_global_norm(limit: float) -> Optimizer:
     """Shrink all leaves together if their Euclidean norm, taken as one vector, is too large.
 
@@ -178,16 +202,20 @@ def clip_by_global_norm(limit: float) -> Optimizer:
     >>> {name: leaf.round(4) for name, leaf in updates.items()}
     {'a': array([0.6]), 'b': array([0.8])}
     """
-    limit = _checks.number("clip_by_global_norm", "limit", limit, above=0)
+
+    def init(params: Params) -> State:
+        filled(params)
+        return {}
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        hold(state)
         squares: dict[str, float] = {}
 
         def measure(path: str, gradient: Array, param: Array) -> tuple[Any]:
             squares[path] = squared_norm(gradient)
             return (gradient,)
 
-        moving = walk("clip_by_global_norm", measure, grads, params)[0]
+        moving = walk(measure, grads, params)[0]
         total = 0.0
         for path in sorted(squares):  # so that the order of the keys does not matter
             total += squares[path]
@@ -198,11 +226,12 @@ def clip_by_global_norm(limit: float) -> Optimizer:
         def shrink(path: str, gradient: Array, param: Array) -> tuple[Any]:
             return (gradient * factor,)
 
-        return walk("clip_by_global_norm", shrink, grads, params)[0], state
+        return walk(shrink, grads, params)[0], state
 
-    return Optimizer(lambda params: {}, update, Spec(clip_by_global_norm, (limit,)))
+    return Optimizer(init, update)
 
 
+@declared(patterns=Patterns())
 def freeze(*patterns: str) -> Optimizer:
     """Set the updates of some leaves to zero; the last in its chain, so that nothing follows.
 
@@ -230,18 +259,17 @@ def freeze(*patterns: str) -> Optimizer:
     >>> optimizer.update(params, optimizer.init(params), params)[0]
     {'conv1': {'bias': array([0.])}, 'dense1': {'bias': array([-1.])}}
     """
-    if not all(isinstance(pattern, str) for pattern in patterns):
-        _checks.refuse_type("freeze", f"`patterns` must be strings, got {patterns!r}")
 
     def init(params: Params) -> State:
+        filled(params)
         paths = [path for path, _ in tree.leaves(params)]
         for pattern in patterns:
             if not any(fnmatchcase(path, pattern) for path in paths):
-                _checks.refuse("freeze", f"`patterns` must fit a parameter, got {pattern!r}")
+                checks.refuse(f"`patterns` must fit a parameter, got {checks.shown(pattern)}")
         return {}
 
     def leaf(path: str, gradient: Array, param: Array) -> Any:
         frozen = any(fnmatchcase(path, pattern) for pattern in patterns)
         return np.zeros_like(gradient) if frozen else gradient
 
-    return stateless(Spec(freeze, patterns), leaf)._replace(init=init)
+    return stateless(leaf)._replace(init=init)

@@ -1,0 +1,111 @@
+"""What gradients, updates and states must be: arrays that fit the parameters, leaf by leaf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from funcnn import checks, tree
+from funcnn.checks import Refusal
+from funcnn.types import Array, Params, Shape
+
+State = dict[str, Any]
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def match(params: Params, others: Mapping[str, Params]) -> None:
+    """Refuse the first of some trees that differs from the parameters, by its name."""
+    if not isinstance(params, dict):
+        checks.refuse_type(f"`params` must be a dict of arrays, got {type(params).__name__}")
+    for name, other in others.items():
+        try:
+            tree.map(lambda *_: None, params, other)
+        except Refusal as refusal:
+            checks.refuse(f"`{name}` must match `params`: {refusal.text}")
+
+
+def fit(
+    path: str,
+    param: Array,
+    parts: Mapping[str, Array],
+    shapes: Mapping[str, Callable[[Array], Shape]] | None = None,
+) -> None:
+    """Refuse a leaf that is no array of numbers, or of another shape or dtype than the parameter."""
+    place = tree.place(path)
+    kind = checks.array if tree.is_statistic(path) else checks.floating
+    kind(param, f"params[{place}]")
+    for name, part in parts.items():
+        kind(part, f"{name}[{place}]")
+        wanted = (shapes or {}).get(name, np.shape)(param)
+        for word, want, got in (("shape", wanted, part.shape), ("dtype", param.dtype, part.dtype)):
+            if want != got:
+                refuse = checks.refuse if word == "shape" else checks.refuse_type
+                refuse(f"`{name}` must have the {word}s of `params`, got {got} for {want} at {place}")
+
+
+def both(fn: Callable[[Array, Array], Array], params: Params, other: Params, name: str) -> Params:
+    """``fn(param, part)`` over two trees that must match."""
+
+    def leaf(param: Array, part: Array) -> Array:
+        usual = type(param) is type(part) is np.ndarray and param.dtype in FLOATS
+        if not usual or part.dtype is not param.dtype or part.shape != param.shape:
+            fit("", param, {name: part})
+        return fn(param, part)
+
+    try:
+        with np.errstate(all="ignore"):
+            return tree.map(leaf, params, other)
+    except Refusal:  # walk again, slowly, to name the place
+        match(params, {name: other})
+        tree.map_with_path(lambda path, param, part: fit(path, param, {name: part}), params, other)
+        raise
+
+
+def hold(state: State, *names: str) -> None:
+    """Refuse a state that does not hold just these entries."""
+    if not isinstance(state, dict):
+        checks.refuse_type(f"`state` must be a dict, got {type(state).__name__}")
+    if len(state) != len(names) or not all(name in state for name in names):
+        wanted = ", ".join(names) or "nothing"
+        got = ", ".join(checks.shown(name).strip("'") for name in list(state)[:8]) or "nothing"
+        checks.refuse(f"`state` must hold {wanted}, got {got}"[:250])
+
+
+def belong(state: State, names: Mapping[str, Any]) -> None:
+    """Refuse a state with an entry for a part that there is not."""
+    if not isinstance(state, dict):
+        checks.refuse_type(f"`state` must be a dict, got {type(state).__name__}")
+    for name in state:
+        if name not in names:
+            text = f"it has no part {checks.shown(name)}, only {', '.join(names)}"
+            checks.refuse(f"`state` must belong to this optimizer: {text}"[:250])
+
+
+def counter(state: State, name: str = "count", below: int = 2**62) -> int:
+    """How often something has happened, from a state."""
+    found = checks.array(state[name], f"state[{name!r}]")
+    if found.dtype != np.int64 or found.ndim:
+        got = f"{found.dtype} of shape {found.shape}"
+        checks.refuse_type(f"`state[{name!r}]` must be an int64 of shape (), got {got}")
+    if not 0 <= found < below:
+        checks.refuse(f"`state[{name!r}]` must be at least 0 and below {below}, got {found}")
+    return int(found)
+
+
+def real(state: State, name: str) -> float:
+    """A finite number that is not negative, from a state."""
+    found = checks.array(state[name], f"state[{name!r}]")
+    if found.dtype != np.float64 or found.ndim:
+        got = f"{found.dtype} of shape {found.shape}"
+        checks.refuse_type(f"`state[{name!r}]` must be a float64 of shape (), got {got}")
+    if not 0 <= found < np.inf:
+        checks.refuse(f"`state[{name!r}]` must be finite and at least 0, got {found}")
+    return float(found)
+
+
+def counted(steps: int) -> Array:
+    """A counter's value."""
+    return np.array(steps, np.int64)
