@@ -23,7 +23,7 @@ from funcnn import (
     training as training,
     tree as tree,
 )
-from funcnn._kernels.columns import col2im as col2im, im2col as im2col
+from funcnn._kernels.convolution.textbook import col2im as col2im, im2col as im2col
 from funcnn.combinators import (
     branch as branch,
     dense_connect as dense_connect,

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from funcnn._kernels import matrices, products, scratch as borrowing
-from funcnn._kernels.columns import col2im, im2col
+from funcnn._kernels import scratch as borrowing
 from funcnn._kernels.convolution import (
     Operation,
     Plan,
@@ -21,9 +20,12 @@ from funcnn._kernels.convolution import (
     bias_gradient,
     convolve,
     input_gradient,
+    overlapping,
     plan,
+    products,
     weight_gradient,
 )
+from funcnn._kernels.convolution.textbook import col2im, im2col
 from funcnn._kernels.windows import Window, output_size, same_padding, window
 from funcnn.types import Array
 
@@ -148,12 +150,12 @@ def test_rows_near_an_edge_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         x, weight, bias, dout = _arrays((3, 2, 9, 6), (4, 2, *kernel), win)
         _, _, dx = _looped(x, weight, bias, dout, win, 1)
         for worth in (0, 10**12):
-            monkeypatch.setattr(matrices, "_ZEROS", worth)
-            matrices._spans.cache_clear()
+            monkeypatch.setattr(overlapping, "_ZEROS", worth)
+            overlapping._spans.cache_clear()
             for forced in (Plan(True, 2), Plan(False, 2)):
                 found = input_gradient(dout, weight, x.shape, win, 1, forced)
                 np.testing.assert_allclose(found, dx, atol=1e-12)
-    matrices._spans.cache_clear()
+    overlapping._spans.cache_clear()
 
 
 @settings(max_examples=40, deadline=None)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn._kernels import pooling, runs
+from funcnn._kernels import runs
 from funcnn._kernels.convolution import batch_last
-from funcnn._kernels.pooling import (
+from funcnn._kernels.pooling import separable as pooling
+from funcnn._kernels.pooling.separable import (
     average_pool,
     average_pool_gradient,
     max_pool,

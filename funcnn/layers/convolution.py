@@ -7,8 +7,9 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from funcnn import _checks, random
-from funcnn._kernels import convolution, depthwise_convolution, transposed_convolution
+from funcnn._kernels import convolution
 from funcnn._kernels.axes import channels_second, channels_second_shape
+from funcnn._kernels.convolution import depthwise, transposed
 from funcnn._kernels.windows import Window, causal_padding, output_size, same_padding, window
 from funcnn.initializers import Initializer, he_normal, initializer, zeros
 from funcnn.types import Array, Cache, Image, Key, Layer, Params, Sequence, Shape, Spec, Volume
@@ -574,7 +575,7 @@ def _convolution(spec: Spec, axes: str) -> Layer[Array, Array]:
         return weight[1] * groups, out_channels, groups
 
     def kernels(weight: tuple[int, ...]) -> _Kernels:
-        return depthwise_convolution if weight[1] == 1 < groups else convolution
+        return depthwise if weight[1] == 1 < groups else convolution
 
     return _layer(spec, axes, kernel, _Rule(filters, channels, place, kernels))
 
@@ -591,7 +592,7 @@ def _depthwise(spec: Spec, axes: str) -> Layer[Array, Array]:
         return weight[0] // multiplier, weight[0], weight[0] // multiplier
 
     def kernels(weight: tuple[int, ...]) -> _Kernels:
-        return depthwise_convolution
+        return depthwise
 
     return _layer(spec, axes, kernel, _Rule(filters, channels, place, kernels))
 
@@ -617,14 +618,14 @@ def _transposed(spec: Spec, axes: str) -> Layer[Array, Array]:
         return weight[0], out_channels, groups
 
     def place(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
-        places = transposed_convolution.reach(at, shape[2:])
+        places = transposed.reach(at, shape[2:])
         if min(places) < 1:
             got = channels_second_shape(shape)
             _checks.refuse(who, f"`x` must reach beyond the padding {pads}, got shape {got}")
         return at, places
 
     def kernels(weight: tuple[int, ...]) -> _Kernels:
-        return transposed_convolution
+        return transposed
 
     return _layer(spec, axes, kernel, _Rule(filters, channels, place, kernels))
 

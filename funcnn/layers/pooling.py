@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from funcnn import checks
-from funcnn._kernels import adaptive_pooling as bins, pooling as kernels, window_means
 from funcnn._kernels.axes import channels_second, channels_second_shape
+from funcnn._kernels.pooling import bins, means, separable as kernels
 from funcnn._kernels.windows import Window, expanded, output_size, overhanging, window
 from funcnn.checks import Constraint, Flag, Number, Optional, Sizes, declared
 from funcnn.types import (
@@ -749,10 +749,10 @@ def _avg_pool(
     axes: str, kernel: Ints, stride: Ints | None, padding: Ints, ceil_mode: bool, everything: bool
 ) -> Layer[Any, Any]:
     def forward(x: Array, at: Window) -> tuple[Array, None]:
-        return window_means.mean(x, at, everything), None
+        return means.mean(x, at, everything), None
 
     def gradient(dout: Array, record: None, shape: tuple[int, ...], at: Window) -> Array:
-        return window_means.mean_gradient(dout, shape, at, everything)
+        return means.mean_gradient(dout, shape, at, everything)
 
     return _pooling(axes, kernel, stride, padding, 1, ceil_mode, forward, gradient)
 
@@ -761,13 +761,13 @@ def _lp_pool(
     axes: str, kernel: Ints, power: float, stride: Ints | None, ceil_mode: bool
 ) -> Layer[Any, Any]:
     def forward(x: Array, at: Window) -> tuple[Array, dict[str, Array]]:
-        out = window_means.norm(x, at, power)
+        out = means.norm(x, at, power)
         return out, {"x": x, "out": out}
 
     def gradient(
         dout: Array, record: dict[str, Array], shape: tuple[int, ...], at: Window
     ) -> Array:
-        return window_means.norm_gradient(dout, record["x"], record["out"], at, power)
+        return means.norm_gradient(dout, record["x"], record["out"], at, power)
 
     return _pooling(axes, kernel, stride, 0, 1, ceil_mode, forward, gradient)
 

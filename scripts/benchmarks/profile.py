@@ -20,9 +20,9 @@ from funcnn.numerics._blas import on_one_blas_thread
 
 PARTS = ("products", "columns", "pools", "sums", "rest")
 _OF_FILE = {
-    "matrices": "columns",
-    "flat_convolution": "columns",
-    "pooling": "pools",
+    "overlapping": "columns",
+    "flat": "columns",
+    "separable": "pools",
     "_fast": "sums",
 }
 

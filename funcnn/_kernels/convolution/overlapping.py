@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from funcnn._kernels.products import stacked_product
+from funcnn._kernels.convolution.products import stacked_product
 from funcnn._kernels.runs import short_runs
 from funcnn._kernels.scratch import scratch
 from funcnn._kernels.windows import Window, output_size

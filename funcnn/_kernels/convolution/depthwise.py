@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.columns import inside, tap_slices
+from funcnn._kernels.convolution.textbook import inside, tap_slices
 from funcnn._kernels.scratch import scratch
 from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels import pooling
+from funcnn._kernels.pooling import separable as pooling
 from funcnn._kernels.runs import short_runs
 from funcnn._kernels.windows import Window, window
 from funcnn.types import Array

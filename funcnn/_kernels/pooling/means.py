@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.pooling import average_pool, average_pool_gradient
+from funcnn._kernels.pooling.separable import average_pool, average_pool_gradient
 from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
 

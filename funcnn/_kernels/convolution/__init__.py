@@ -1,6 +1,6 @@
 """Convolution (cross-correlation) and its two gradients, for any number of spatial axes.
 
-How images become matrices stands in `matrices`, how those are multiplied in `products`; here are
+How images become matrices stands in `overlapping`, how those are multiplied in `products`; here are
 the three operations, and which way to do them.
 """
 
@@ -13,9 +13,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels import flat_convolution
-from funcnn._kernels.matrices import add_columns, columns, heightened, image, layouts, matrices
-from funcnn._kernels.products import stacked_product, summed_outer_product
+from funcnn._kernels.convolution import flat as flat_kernels
+from funcnn._kernels.convolution.overlapping import (
+    add_columns,
+    columns,
+    heightened,
+    image,
+    layouts,
+    matrices,
+)
+from funcnn._kernels.convolution.products import stacked_product, summed_outer_product
 from funcnn._kernels.windows import Window, output_size
 from funcnn.numerics._threads import share
 from funcnn.types import Array
@@ -38,7 +45,7 @@ class Plan(NamedTuple):
     ``rows``: slide along the first spatial axis without copying. ``chunk``: how many places of the
     next axis to do at a time. ``correlate``: the input gradient is itself a convolution, with the
     rotated filters, instead of a sum of columns. ``flat``: as a single product of long rows, see
-    `flat_convolution`; then the others do not matter.
+    `flat`; then the others do not matter.
     """
 
     rows: bool
@@ -112,7 +119,7 @@ def convolve(
     """``out[n, o, p] = bias[o] + sum_ck weight[o, c, k] x[n, c, p * stride + k * dilation]``."""
     rows, chunk, _, flat = forced or plan("convolve", x.shape, weight.shape, window)
     if flat:
-        return flat_convolution.convolve(x, weight, bias, window)
+        return flat_kernels.convolve(x, weight, bias, window)
     outs, ins = weight.shape[:2]
     out = np.empty((outs, *output_size(window, x.shape[2:]), x.shape[0]), x.dtype)
     if out.size:
@@ -142,7 +149,7 @@ def weight_gradient(
     """``dweight[o, c, k] = sum_np dout[n, o, p] x[n, c, p * stride + k * dilation]``."""
     rows, chunk, _, flat = forced or plan("weight", x.shape, weight_shape, window)
     if flat:
-        return flat_convolution.weight_gradient(x, dout, weight_shape, window)
+        return flat_kernels.weight_gradient(x, dout, weight_shape, window)
     if not dout.size:
         return np.zeros(weight_shape, x.dtype)
     pixels, seen = image(numerics.prepare(x), window, rows)
@@ -172,7 +179,7 @@ def input_gradient(
     """``dx[n, c, p * stride + k * dilation] += sum_o weight[o, c, k] dout[n, o, p]``."""
     rows, chunk, correlate, flat = forced or plan("input", x_shape, weight.shape, window)
     if flat:
-        return flat_convolution.input_gradient(dout, weight, x_shape, window)
+        return flat_kernels.input_gradient(dout, weight, x_shape, window)
     if correlate:
         return _correlate(dout, weight, window, groups)
     dx = np.zeros((x_shape[1], *x_shape[2:], x_shape[0]), dout.dtype)
