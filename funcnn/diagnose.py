@@ -12,7 +12,7 @@ import numpy as np
 
 from funcnn import _checks, random, schedules, tree
 from funcnn.combinators import statistics
-from funcnn.data.batches import Dataset, checked
+from funcnn.data.examples import length, taken
 from funcnn.optimizers import Optimizer, apply_updates
 from funcnn.tracing import trace, trace_backward
 from funcnn.types import Array, Key, Layer, Loss, Params
@@ -89,9 +89,9 @@ def trace_nan(
         The network.
     params : dict
         Its parameters.
-    x : ndarray, or tuple of them
+    x : ndarray, or tuple or dict of them
         The batch.
-    y : ndarray, optional
+    y : ndarray, or tuple or dict of them, optional
         Its targets, and with a `loss` the backward pass is looked at, too.
     loss : Loss, optional
         What is made small.
@@ -152,19 +152,13 @@ def _arrays(
 
 
 def _first_bad(phase: str, path: str, what: str, value: Any) -> Finding | None:
-    if isinstance(value, tuple):
-        parts = (_first_bad(phase, path, what, part) for part in value)
-        return next((part for part in parts if part is not None), None)
-    array = np.asarray(value)
-    if array.dtype.kind != "f":
-        return None
-    wrong = ~np.isfinite(array)
-    if not wrong.any():
-        return None
-    place = tuple(int(i) for i in np.argwhere(wrong)[0])
-    return Finding(
-        phase, path, what, place, float(array[place]), int(np.count_nonzero(wrong)), array.size
-    )
+    for _, leaf in tree.leaves(value):
+        array = np.asarray(leaf)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            wrong = ~np.isfinite(array)
+            place, bad = tuple(int(i) for i in np.argwhere(wrong)[0]), int(np.count_nonzero(wrong))
+            return Finding(phase, path, what, place, float(array[place]), bad, array.size)
+    return None
 
 
 class GradientNorms(NamedTuple):
@@ -357,8 +351,8 @@ def learning_rate_finder(
     if not callable(optimizer):
         hint = "must make an optimizer of a learning rate, such as `funcnn.adam`"
         _checks.refuse_type(who, f"`optimizer` {hint}, got {_checks.shown(optimizer)}")
-    checked(who, Dataset(x, y))
-    if not len(x):
+    count = length(who, x, y)
+    if not count:
         _checks.refuse(who, "`x` must have at least one example")
     lowest = _checks.number(who, "lowest", lowest, above=0)
     highest = _checks.number(who, "highest", highest, above=lowest)
@@ -372,8 +366,8 @@ def learning_rate_finder(
     with np.errstate(all="ignore"):  # it is meant to explode
         for step in range(steps):
             own = random.fold_in(key, step)
-            chosen = random.randint(random.fold_in(own, "batch"), (batch_size,), 0, len(x))
-            batch = x[chosen], y[chosen]
+            chosen = random.randint(random.fold_in(own, "batch"), (batch_size,), 0, count)
+            batch = taken(x, chosen), taken(y, chosen)
             value, params, state = _step(net, loss, trained, params, state, *batch, own)
             smooth, weight = 0.9 * smooth + 0.1 * value, 0.9 * weight + 0.1
             if not np.isfinite(smooth) or (losses and smooth / weight > 4 * min(losses)):

@@ -13,8 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn import data, dense, evaluate, fit, predict, random, sgd, softmax_cross_entropy, tree
+from funcnn import (
+    data,
+    dense,
+    evaluate,
+    fit,
+    numerics,
+    predict,
+    random,
+    sgd,
+    softmax_cross_entropy,
+    tree,
+)
 from funcnn.data import Batches, Dataset
+from funcnn.data.augmentation import _beta
 from funcnn.types import Array, Key
 
 KEY = random.key(0)
@@ -368,11 +380,9 @@ def test_a_step_that_is_not_there_is_refused(step: int) -> None:
         Batches(Dataset(np.arange(10.0), np.arange(10)), 4).batch(KEY, 0, step)
 
 
-def test_batches_refuse_sizes_below_one_and_sets_that_do_not_fit() -> None:
+def test_batches_refuse_sizes_below_one() -> None:
     with pytest.raises(ValueError, match=r"^Batches: `size` must be at least 1, got 0"):
         _ = Batches(Dataset(np.arange(10.0), np.arange(10)), 0).steps
-    with pytest.raises(ValueError, match=r"^Batches: `x` and `y` must have one length, got 10 and 9"):
-        _ = Batches(Dataset(np.arange(10.0), np.arange(9)), 2).steps
 
 
 def test_split_parts_without_loss() -> None:
@@ -382,10 +392,157 @@ def test_split_parts_without_loss() -> None:
     assert np.array_equal(train.x, train.y)
 
 
+@pytest.mark.parametrize(
+    ("count", "fraction", "held_out"),
+    [(100, 0.07, 7), (100, 0.29, 29), (7, 5 / 7, 5), (10, 0.1 + 0.2, 3), (10, 0.31, 4), (3, 1e-9, 1),
+     (0, 0.5, 0), (5, 0, 0), (5, 1, 5), (1, 0.5, 1)],
+)  # fmt: skip
+def test_split_holds_out_as_many_as_the_fraction_says(
+    count: int, fraction: float, held_out: int
+) -> None:
+    train, test = data.split(KEY, Dataset(np.arange(float(count)), np.arange(count)), fraction)
+    assert (len(train), len(test)) == (count - held_out, held_out)
+
+
+def test_split_holds_out_whole_parts_exactly() -> None:
+    """Decimal fractions, and parts of the whole: rounding of the float moves none of them."""
+    for count in (10, 49, 100, 200, 999, 1797):
+        dataset = Dataset(np.arange(float(count)), np.arange(count))
+        for part in range(0, count + 1, max(1, count // 60)):
+            assert len(data.split(KEY, dataset, part / count)[1]) == part
+        for percent in range(101):
+            wanted = -(-percent * count // 100)
+            assert len(data.split(KEY, dataset, percent / 100)[1]) == wanted
+            assert len(data.split(KEY, dataset, 1 - (100 - percent) / 100)[1]) == wanted
+
+
 def test_a_batch_owns_its_memory() -> None:
     base = np.arange(10.0)
     batch = Batches(Dataset(base, np.arange(10)), 4, shuffle=False).batch(KEY, 0, 0)
     assert not np.shares_memory(batch.x, base)
+
+
+# --- data sets ------------------------------------------------------------------------------------
+
+TREE = Dataset({"image": IMAGES, "size": (np.arange(6.0), LABELS)}, (LABELS, np.arange(6.0)))
+
+
+def test_a_data_set_gives_what_is_asked_for() -> None:
+    dataset = Dataset(IMAGES, LABELS)
+    assert len(dataset) == 6
+    for place in (0, 3, -1, np.int64(5), np.uint8(2)):
+        x, y = dataset[place]
+        assert np.array_equal(x, IMAGES[place])
+        assert y == LABELS[place]
+    mask = LABELS == 1
+    indices: list[Any] = [slice(None, 4), slice(None, None, -2), slice(9, 12), mask, mask.tolist()]
+    for index in [*indices, [3, 0], [], np.array([5, 5])]:
+        part = dataset[index]
+        assert type(part) is Dataset
+        expected = np.arange(6)[index if np.size(index) else slice(0)]
+        assert np.array_equal(part.x, IMAGES[expected])
+        assert np.array_equal(part.y, LABELS[expected])
+        assert np.array_equal(dataset.take(index).y, part.y)
+    x, y = dataset
+    assert x is IMAGES
+    assert y is LABELS
+
+
+def test_a_data_set_can_be_changed_and_pickled() -> None:
+    dataset = Dataset(IMAGES, LABELS)
+    other = dataset._replace(y=LABELS + 1)
+    assert other.x is IMAGES
+    assert np.array_equal(other.y, LABELS + 1)
+    again = pickle.loads(pickle.dumps(dataset))
+    assert type(again) is Dataset
+    assert np.array_equal(again.x, IMAGES)
+    with pytest.raises(AttributeError):
+        dataset.x = IMAGES  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("index", "kind", "message"),
+    [
+        (6, IndexError, r"`index` must lie in -6\.\.5, got 6"),
+        (-7, IndexError, r"`index` must lie in -6\.\.5, got -7"),
+        (True, TypeError, "`index` must be an int, a slice, a mask or ints, .*, got True"),
+        (1.0, TypeError, "`index` must be an int, a slice, a mask or ints, .*, got 1.0"),
+        ((1, 2), TypeError, r"`index` must be an int, .*, got \(1, 2\)"),
+        ("x", TypeError, "`index` must be an int, .*, got 'x'"),
+        (np.zeros((6, 1), bool), TypeError, r"`index` must be an int, .*, got an array of"),
+        (np.zeros(5, bool), ValueError, "`index` must be a mask of 6 examples, got 5"),
+        ([0, 9], IndexError, "9"),
+    ],
+)
+def test_a_data_set_refuses_what_is_no_place(index: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        Dataset(IMAGES, LABELS)[index]
+    with pytest.raises(kind, match=message):
+        TREE[index]
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "kind", "message"),
+    [
+        (np.zeros((3, 2)), np.zeros(4), ValueError, "`x` and `y` must have one length, got 3 and 4"),
+        (np.zeros(3), {"a": np.zeros(4)}, ValueError, "`x` and `y/a` must have one length, got 3"),
+        ((np.zeros(3), np.zeros(2)), np.zeros(3), ValueError, "`x/0` and `x/1` must have one length"),
+        (np.zeros(3), np.float64(1), TypeError, "`y` must be a NumPy array, got float64"),
+        (np.zeros(()), np.zeros(3), ValueError, r"`x` must have a batch axis, got shape \(\)"),
+        ([1.0], np.zeros(1), TypeError, "`x` must be a NumPy array, got list"),
+        ((np.zeros(1), [1]), np.zeros(1), TypeError, "`x/1` must be a NumPy array, got list"),
+        (np.zeros(1), None, TypeError, "`y` must be a NumPy array, got NoneType"),
+        ((), np.zeros(1), ValueError, "`x` must hold at least one array, got none"),
+        (np.ma.masked_array([1.0]), np.zeros(1), TypeError, "`x` must be a plain NumPy array"),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_refused_at_once(
+    x: Any, y: Any, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=f"^Dataset: {message}"):
+        Dataset(x, y)
+
+
+def test_examples_are_trees() -> None:
+    assert len(TREE) == 6
+    x, y = TREE[2]
+    assert np.array_equal(x["image"], IMAGES[2])
+    assert x["size"] == (2.0, LABELS[2])
+    assert y == (LABELS[2], 2.0)
+    places = [4, 1]
+    part = TREE[places]
+    assert tree.equal(part.x, tree.map(lambda array: array[places], TREE.x))
+    assert tree.equal(part.y, tree.map(lambda array: array[places], TREE.y))
+    assert len(Dataset(TREE.x, ())) == 6
+    train, test = data.split(KEY, TREE, 0.5)
+    batches = [Batches(TREE, 4).batch(KEY, 0, i) for i in (0, 1)]
+    for parts in ((train, test), batches):
+        places = np.concatenate([part.y[1] for part in parts]).astype(int).tolist()
+        assert sorted(places) == list(range(6))
+        images = np.concatenate([part.x["image"] for part in parts])
+        assert np.array_equal(images, IMAGES[places])
+        assert np.array_equal(np.concatenate([part.x["size"][1] for part in parts]), LABELS[places])
+    assert not np.shares_memory(batches[0].x["image"], IMAGES)
+
+
+@pytest.mark.parametrize("change", [data.random_flip(0.5), data.augmentations(data.random_shift(2))])
+def test_every_image_of_a_tree_is_changed_alike(change: data.Augmentation) -> None:
+    x: dict[str, Any] = {"image": IMAGES, "other": (-IMAGES, LABELS, np.ones((6, 3)))}
+    found = change(KEY, x)
+    assert np.array_equal(found["image"], change(KEY, IMAGES))
+    assert np.array_equal(found["other"][0], -found["image"])
+    assert found["other"][1:] == (LABELS, x["other"][2])
+    assert np.array_equal(Batches(TREE, 4, augment=change).batch(KEY, 0, 1).y[0],
+                          Batches(TREE, 4).batch(KEY, 0, 1).y[0])  # fmt: skip
+    with pytest.raises(ValueError, match="must have 4 axes"):
+        change(KEY, (np.ones((2, 3)), np.ones((2, 4))))
+
+
+def test_mixup_blends_every_array_of_a_tree_alike() -> None:
+    x = {"one": np.eye(6), "other": (np.eye(6)[:, :, None],)}
+    mixed, targets = data.mixup(6).pair(KEY, x, np.arange(6))
+    assert np.allclose(mixed["one"], targets)
+    assert np.allclose(mixed["other"][0][:, :, 0], targets)
 
 
 # --- toy sets -------------------------------------------------------------------------------------
@@ -606,6 +763,21 @@ def test_mixup_blends_examples_and_targets_alike() -> None:
     again, twice = data.mixup(6).pair(KEY, x, targets)
     assert np.allclose(twice.sum(1), 1)
     assert again.shape == (6, 6)
+
+
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+@pytest.mark.parametrize("alpha", [5e-324, 1e-300, 1e-20, 1e-8, 1e-4, 0.01])
+def test_mixup_ends_for_any_alpha(alpha: float, mode: Any) -> None:
+    """However small: each weight is then as good as 0 or 1, each as likely."""
+    x = np.array([[0.0], [1.0]] * 500)
+    with numerics.use(mode):
+        mixed, targets = data.mixup(2, alpha).pair(KEY, x, x[:, 0].astype(int))
+    assert np.allclose(mixed[:, 0], targets[:, 1], rtol=0, atol=1e-15)
+    assert np.isfinite(mixed).all()
+    assert np.mean((mixed == 0) | (mixed == 1)) >= (0.7 if alpha > 1e-3 else 0.99)
+    weights = _beta(KEY, alpha, 4000)
+    assert weights.mean() == pytest.approx(0.5, abs=0.03)
+    assert weights.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.02)
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])

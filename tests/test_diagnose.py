@@ -66,9 +66,12 @@ def logarithm(plus: float = 0.0) -> Layer[Any, Any]:
     return Layer(init, apply, vjp, Spec(logarithm, options={"plus": plus}))
 
 
+NO_KEY = pytest.mark.filterwarnings("ignore:value_and_grad. without a key:UserWarning")
+
 # --- tracing ------------------------------------------------------------------------------------------
 
 
+@NO_KEY
 @pytest.mark.parametrize("key", [None, random.key(3)])
 def test_a_trace_has_the_bits_of_the_network(key: Key | None) -> None:
     params = start()
@@ -194,6 +197,7 @@ def test_trace_nan_wants_both_or_none() -> None:
 # --- gradient_norms -----------------------------------------------------------------------------------
 
 
+@NO_KEY
 def test_gradient_norms_are_the_norms() -> None:
     params = start()
     table = gradient_norms(NET, params, LOSS, X, Y)
@@ -283,7 +287,7 @@ def test_parts_that_are_none_are_refused_by_name(
 
 def test_an_optimizer_instead_of_what_makes_one_is_refused_and_the_other_way_round() -> None:
     loose: Any = learning_rate_finder
-    with pytest.raises(TypeError, match=r"must make an optimizer of a .*, got adam\(.*=0\.1\)"):
+    with pytest.raises(TypeError, match=r"must make an optimizer of a .*, got adam\(0\.1\)"):
         loose(NET, start(), LOSS, adam(0.1), X, Y, key=random.key(0))
     with pytest.raises(TypeError, match=r"`optimizer` must be an Optimizer, got <function adam"):
         overfit_one_batch(NET, start(), LOSS, adam, X, Y)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -59,7 +60,7 @@ OPTIMIZER = adam(0.02)
 def cut_finely(patch: pytest.MonkeyPatch) -> None:
     """Batches and predictions as small as these would run on one thread, whatever the workers."""
     patch.setattr("funcnn.training.gradients._SMALL", 1 << 9)
-    patch.setattr("funcnn.training.loop._PREDICTION_SHARD", 8)
+    patch.setattr("funcnn.training.evaluation._SHARD", 8)
 
 
 @pytest.fixture(autouse=True)
@@ -341,7 +342,90 @@ def test_a_checkpoint_that_cannot_be_written_is_known_before_the_first_step(tmp_
             trained(checkpoint=path, augment=never)
 
 
+# --- the last batch -------------------------------------------------------------------------------
+
+
+def never(key: Any, x: Any) -> Any:
+    raise Stop
+
+
+def test_a_last_batch_that_is_too_small_is_known_before_the_first_step(tmp_path: Path) -> None:
+    vectors = Dataset(random.normal(KEY, (33, 4)), np.arange(33) % 3)
+    net, file = serial(dense(5), batch_norm(), dense(3)), tmp_path / "run.npz"
+    text = (
+        r"fit: `batch_size` must not leave a last batch of 1, got 32: batch_norm1: `x` must have at "
+        r"least 2 values per channel in training, got shape \(1, 5\): drop_last=True leaves it out"
+    )
+    for augment in (None, lambda key, x: x * 2):
+        with pytest.raises(ValueError, match=f"^{text}$"):
+            fit(net, LOSS, sgd(0.1), vectors, key=KEY, epochs=1, augment=augment, checkpoint=file)
+        assert not file.exists()
+    result = fit(net, LOSS, sgd(0.1), vectors, key=KEY, epochs=2, drop_last=True)
+    assert result.history["step"].tolist() == [1, 2]
+    assert fit(net, LOSS, sgd(0.1), vectors, key=KEY, epochs=1, batch_size=31).state.step == 2
+    bytes_ = Dataset((vectors.x > 0).astype(np.uint8), vectors.y)  # fit for the network when augmented
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        fit(net, LOSS, sgd(0.1), bytes_, key=KEY, epochs=1, augment=lambda key, x: x.astype(np.float32))
+
+
+def test_a_loss_that_needs_several_examples_is_asked_before_the_first_step() -> None:
+    def apply(prediction: Any, target: Any) -> Any:
+        if len(target) < 5:
+            raise ValueError("five at least")
+        return LOSS.apply(prediction, target)
+
+    message = r"must not leave a last batch of 4, got 40: five at least: drop_last=True leaves it out$"
+    with pytest.raises(ValueError, match=message):
+        fit(PLAIN, LOSS._replace(apply=apply), OPTIMIZER, TRAIN, key=KEY, epochs=1, batch_size=40)
+
+
+def test_what_a_network_refuses_of_any_batch_has_its_own_words() -> None:
+    images = Dataset(np.ones((44, 3, 10, 10), np.float32), TRAIN.y)
+    params = PLAIN.init(KEY, (1, 1, 10, 10))[1]
+    with pytest.raises(ValueError, match=r"^conv1: `x` must have 1 channels"):
+        fit(PLAIN, LOSS, OPTIMIZER, images, key=KEY, epochs=1, batch_size=40, params=params)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "drop_last", "steps"),
+    [(1, 32, False, 1), (5, 32, False, 1), (33, 32, True, 1), (44, 44, True, 1), (44, 20, False, 3)],
+)
+def test_sizes_of_batches(count: int, size: int, drop_last: bool, steps: int) -> None:
+    options: dict[str, Any] = {"epochs": 1, "batch_size": size, "drop_last": drop_last}
+    assert trained(PLAIN, train=TRAIN[:count], augment=None, **options).state.step == steps
+
+
+def test_dropping_all_there_is_is_refused() -> None:
+    message = r"^fit: `batch_size` must be at most 44 with drop_last=True, got 45$"
+    with pytest.raises(ValueError, match=message):
+        trained(PLAIN, batch_size=45, drop_last=True)
+
+
 # --- validation, patience, callbacks, log ---------------------------------------------------------
+
+
+def test_what_is_better_is_known_or_said() -> None:
+    def mae(prediction: Any, target: Any) -> float:
+        return float(np.abs(prediction.max(1) - target).mean())
+
+    def perplexed(prediction: Any, target: Any) -> float:
+        return metrics.perplexity(prediction, target)
+
+    named: dict[str, Any] = {"mae": mae, "any name": metrics.perplexity, "x": metrics.accuracy}
+    for monitor, mode, largest in (
+        ("mae", "min", False), ("mae", "max", True), ("any name", None, False), ("x", None, True),
+        ("x", "min", False), ("loss", None, False), ("loss", "portable", False),
+    ):  # fmt: skip
+        result = trained(PLAIN, epochs=4, metrics=named, monitor=monitor, mode=mode)
+        values = result.history[f"validation_{monitor}"]
+        best = values.argmax() if largest else values.argmin()
+        assert result.best_epoch == best + 1
+    message = r"^fit: `mode` must say whether 'mae' is best when it is small or large: write mode='min'"
+    for mode in (None, "fast"):
+        with pytest.raises(ValueError, match=message):
+            trained(PLAIN, metrics=named, monitor="mae", mode=mode)
+    with pytest.raises(ValueError, match=r"must be one of 'fast', 'portable'"):
+        trained(PLAIN, mode="small")
 
 
 def test_patience_ends_a_training_that_gets_no_better() -> None:
@@ -365,7 +449,8 @@ def test_a_first_validation_that_is_nan_does_not_stay_the_best() -> None:
         seen.append(1)
         return float("nan") if len(seen) == 1 else float(len(seen))
 
-    result = trained(PLAIN, metrics={"strange": strange}, monitor="strange", epochs=3)
+    options: dict[str, Any] = {"metrics": {"strange": strange}, "monitor": "strange", "mode": "max"}
+    result = trained(PLAIN, epochs=3, **options)
     assert result.best_epoch == 3
 
 
@@ -373,7 +458,7 @@ def test_a_validation_that_is_always_nan_is_no_better_each_time() -> None:
     def nothing(prediction: Any, target: Any) -> float:
         return float("nan")
 
-    options: dict[str, Any] = {"metrics": {"nothing": nothing}, "monitor": "nothing"}
+    options: dict[str, Any] = {"metrics": {"nothing": nothing}, "monitor": "nothing", "mode": "min"}
     result = trained(PLAIN, epochs=9, patience=2, **options)
     assert result.history["epoch"].tolist() == [1, 2]
     assert tree.equal(result.best_params, result.params)
@@ -390,6 +475,15 @@ def test_callbacks_see_each_epoch_and_can_end_it() -> None:
     assert len(result.history["loss"]) == 2
     assert [epoch.record["loss"] for epoch in seen] == result.history["loss"].tolist()
     assert tree.equal(seen[-1].state.params, result.params)
+
+
+def test_counts_are_of_64_bits(tmp_path: Path) -> None:
+    file = tmp_path / "run.npz"
+    trained(PLAIN, epochs=1, checkpoint=file)
+    for result in (trained(PLAIN, epochs=2), trained(PLAIN, epochs=2, resume=file)):
+        kinds = {name: values.dtype for name, values in result.history.items()}
+        assert kinds.pop("epoch") == kinds.pop("step") == np.int64
+        assert set(kinds.values()) == {np.dtype(np.float64)}
 
 
 def test_the_log_has_a_line_for_each_epoch_even_after_a_restart(tmp_path: Path) -> None:
@@ -427,6 +521,59 @@ def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[st
     assert "validation accuracy 0." in lines[0]
     trained(PLAIN, epochs=2)
     assert capsys.readouterr().out == ""
+
+
+class Stream:
+    """Of a notebook or a log: it can be written to, and does not know more."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+
+def closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+class Broken(io.StringIO):
+    """The reader has gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+    def isatty(self) -> bool:
+        raise OSError
+
+
+@pytest.mark.parametrize("make", [lambda: None, Stream, closed, Broken, lambda: object()])
+@pytest.mark.parametrize("progress", [None, False, True])
+def test_no_stream_ends_a_training(
+    monkeypatch: pytest.MonkeyPatch, make: Any, progress: bool | None
+) -> None:
+    stream = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        patch.setattr(sys, "stderr", make())
+        result = trained(PLAIN, epochs=2, progress=progress)
+    assert len(result.history["loss"]) == 2
+    if isinstance(stream, Stream):
+        assert stream.text.count("epoch ") == (2 if progress else 0)
+
+
+def test_a_bar_is_drawn_on_a_terminal_and_only_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tqdm")
+    terminal = io.StringIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(terminal, "isatty", lambda: True, raising=False)
+        patch.setattr(sys, "stdout", terminal)
+        patch.setattr(sys, "stderr", None)
+        trained(PLAIN, epochs=2)
+    assert "step" in terminal.getvalue()
+    assert terminal.getvalue().count("epoch ") == 2
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_advice() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
@@ -16,6 +17,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from funcnn import (
     batch_norm,
     bilinear,
+    branch,
     conv,
     dense,
     dropout,
@@ -23,6 +25,7 @@ from funcnn import (
     freeze,
     max_pool,
     mean_squared_error,
+    named,
     numerics,
     random,
     relu,
@@ -30,6 +33,7 @@ from funcnn import (
     serial,
     softmax_cross_entropy,
     tree,
+    triplet,
     value_and_grad,
 )
 from funcnn.combinators import statistics
@@ -41,6 +45,7 @@ from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait
 
 KEY = random.key(0)
 Net = Layer[Any, Any]
+pytestmark = pytest.mark.filterwarnings("ignore:value_and_grad. without a key:UserWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -215,6 +220,53 @@ def test_tuples_go_in() -> None:
     assert tree.allclose(runs[0][1], net.vjp(cache, loss.vjp(loss.apply(out, y)[1]))[0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("batch", [6, 40])
+def test_tuples_come_out(batch: int) -> None:
+    """A loss of three outputs, and no target."""
+    net, loss = branch(dense(2), dense(2), dense(2)), triplet()
+    x = random.normal(random.key(1), (batch, 3)).astype(np.float64)
+    _, params = net.init(KEY, x.shape)
+    params = tree.cast(params, np.float64)
+    out, cache = net.apply(params, x)
+    wanted, kept = loss.apply(out, ())
+    for workers in (1, 2):
+        value, grads = value_and_grad(net, loss, workers=workers)(params, x, ())
+        assert value == pytest.approx(float(wanted), rel=1e-12)
+        assert tree.allclose(grads, net.vjp(cache, loss.vjp(kept))[0], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [6, 40])
+def test_dicts_go_in_and_come_out(batch: int) -> None:
+    layer, loss = dense(3), softmax_cross_entropy()
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> Any:
+        out, cache = layer.apply(params, x["left"] + x["right"][0])
+        return {"out": out, "side": (x["left"],)}, cache
+
+    def vjp(cache: Cache, dout: Any) -> Any:
+        return layer.vjp(cache, dout["out"])[0], None
+
+    def of_out(prediction: Any, target: Any) -> Any:
+        return loss.apply(prediction["out"], target["label"])
+
+    def slope(cache: Cache) -> Any:
+        slopes = loss.vjp(cache)
+        return {"out": slopes, "side": (np.zeros((len(slopes), 4), np.float32),)}
+
+    net: Net = Layer(layer.init, apply, vjp, dense(3).spec)
+    x, y = random.normal(random.key(1), (batch, 4)), random.randint(random.key(2), (batch,), 0, 3)
+    _, params = layer.init(KEY, x.shape)
+    inputs, wrapped = {"left": x, "right": (x,)}, loss._replace(apply=of_out, vjp=slope)
+    found = value_and_grad(net, wrapped, workers=2)(params, inputs, {"label": y})
+    wanted = value_and_grad(layer, loss)(params, x + x, y)
+    assert found[0] == pytest.approx(float(wanted[0]), rel=1e-6)
+    assert tree.allclose(found[1], wanted[1], rtol=1e-5, atol=1e-6)
+    inputs["right"] = (x[:-1],)
+    message = f"^value_and_grad: `x/left` and `x/right/0` must have one length, got {batch} and"
+    with pytest.raises(ValueError, match=message):
+        value_and_grad(net, wrapped)(params, inputs, {"label": y})
+
+
 def test_nothing_is_mutated() -> None:
     net, params, x, y = _problem(40)
     for leaf in (x, y, *(leaf for _, leaf in tree.leaves(params))):
@@ -309,6 +361,48 @@ def test_a_coupled_network_runs_as_one_shard(traits: frozenset[Trait]) -> None:
     step = value_and_grad(net._replace(apply=apply, spec=spec), softmax_cross_entropy(), workers=1)
     step(net.init(KEY, x.shape)[1], x, y)
     assert seen == ([40] if traits else [10] * 4)
+
+
+KEYED = serial(
+    named("encoder", serial(conv(4, 3), batch_norm(), relu())), flatten(), dropout(0.1),
+    freeze(serial(dense(5), dropout(0.2))), dense(3), dropout(0.0), batch_norm(track_running=False),
+)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_forgotten_key_is_told_once_by_the_names_of_the_layers() -> None:
+    x, y = random.normal(random.key(1), (8, 2, 5, 5)), np.zeros(8, int)
+    _, params = KEYED.init(KEY, x.shape)
+    step = value_and_grad(KEYED, softmax_cross_entropy(), statistics=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            step(params, x, y, KEY)
+        assert not caught
+        for _ in range(3):
+            step(params, x, y)
+    (warning,) = caught
+    assert str(warning.message) == (
+        "value_and_grad: without a key, encoder/batch_norm1, dropout1, serial1/dropout1 run as in "
+        "inference: write step(params, x, y, key)"
+    )
+    assert warning.category is UserWarning
+    assert warning.filename == __file__
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_network_that_needs_no_key_is_not_told() -> None:
+    net = serial(dense(5), relu(), dropout(0.0), batch_norm(track_running=False), dense(3))
+    x, y = random.normal(random.key(1), (8, 4)), np.zeros(8, int)
+    value_and_grad(net, softmax_cross_entropy())(net.init(KEY, x.shape)[1], x, y)
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_names_of_many_layers_are_not_all_told() -> None:
+    net = serial(*[dropout(0.1) for _ in range(50)])
+    with pytest.warns(UserWarning, match="dropout1, dropout2, dropout3 and 47 more run as") as caught:
+        value_and_grad(net, mean_squared_error())({}, np.ones((2, 3)), np.ones((2, 3)))
+    assert len(str(caught[0].message)) < 300
 
 
 # --- threads --------------------------------------------------------------------------------------

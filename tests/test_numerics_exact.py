@@ -291,6 +291,77 @@ def test_settling_the_doubtful_is_needed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert product(rows, ones)[0, 0] != -1 - 2.0**-23
 
 
+CANCELLING: dict[str, Any] = {
+    "wholly": lambda a, b, rng: None,
+    "but for the last digits": lambda a, b, rng: a.__imul__(1 + 2.0**-20 * (rng.random(a.shape) < 0.2)),
+    "over many magnitudes": lambda a, b, rng: a.__imul__(10.0 ** rng.integers(-9, 9, a.shape[1])),
+    "to subnormal numbers": lambda a, b, rng: (a.__imul__(2.0**-90), b.__imul__(2.0**-50)),
+    "to ties": lambda a, b, rng: (np.rint(a * 9, out=a), np.rint(b * 9, out=b)),
+}
+
+
+@pytest.mark.parametrize("kind", CANCELLING)
+@pytest.mark.parametrize("rare", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_entries_that_cancel_are_exact_and_not_done_one_by_one(
+    dtype: Any, rare: bool, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.standard_normal((30, 40)), rng.standard_normal((40, 20))
+    CANCELLING[kind](a, b, rng)
+    a, b = np.hstack([a, -a]).astype(dtype), np.vstack([b, b]).astype(dtype)
+    if rare:
+        a[rng.random(30) > 0.05] = rng.standard_normal(80)
+    else:
+        a[:, 0] += dtype(2.0**-12)  # what is left of them
+    order = rng.permutation(80)
+    wanted = exact(a, b)
+
+    def refuse(row: list[float]) -> Any:
+        raise AssertionError("whole numbers of any size are slow")
+
+    monkeypatch.setattr(_exact, "_integers", refuse)
+    for left, right in ((a, b), (a[:, order], b[order])):
+        found = product(left, right)
+        np.testing.assert_array_equal(found, wanted)
+        assert not np.signbit(found[found == 0]).any()
+    stacked = product(np.stack([a, -a])[:, None], np.stack([b, b * 2]))
+    np.testing.assert_array_equal(stacked, [[wanted, wanted * 2], [-wanted, wanted * -2]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rounding_from_digits_is_that_of_fractions(dtype: Any) -> None:
+    """At ties, carries, the least numbers and the largest."""
+    precision, least, most = (24, -149, 128) if dtype == np.float32 else (53, -1074, 1024)
+    numbers, exponents = [], []
+    for lead in (1, 3, (1 << precision) - 1, (1 << precision) - 2, 1 << (precision - 1)):
+        for tail in (0, 1, 1 << 59, 1 << 60, (1 << 60) + 1, (1 << 61) - 1):
+            for exponent in (least - 61, least - 60, least - 62, least - 90, 0, most - 60 - precision):
+                numbers += [(lead << 61) + tail, -(lead << 61) - tail]
+                exponents += [exponent - 1, exponent - 1]
+    bits = 21
+    digits = np.zeros((9, len(numbers)), np.int64)
+    for i in range(6):
+        digits[5 - i] = [(abs(x) >> bits * i & (1 << bits) - 1) * (1 if x > 0 else -1) for x in numbers]
+    digits[0] = [(abs(x) >> bits * 5) * (1 if x > 0 else -1) for x in numbers]
+    _exact._carry(digits, bits)
+    with np.errstate(over="ignore"):
+        found = _exact._rounded(digits, bits, np.array(exponents) + 5 * bits, dtype)
+    wanted = [nearest(x * Fraction(2) ** e, dtype) for x, e in zip(numbers, exponents, strict=True)]
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_numbers_of_all_magnitudes_in_one_row() -> None:
+    rng = np.random.default_rng(4)
+    for dtype, widest in ((np.float32, 37), (np.float64, 300)):
+        a = rng.standard_normal((6, 20)) * 10.0 ** rng.integers(-widest, widest, (6, 20))
+        b = rng.standard_normal((20, 5)) * 10.0 ** rng.integers(-widest, 8, (20, 5))
+        a, b = a.astype(dtype), b.astype(dtype)
+        with np.errstate(over="ignore"):
+            a, b = np.hstack([a, -a, a[:, :1]]), np.vstack([b, b, dtype(1e-30) * b[:1]])
+        np.testing.assert_array_equal(product(a, b), exact(a, b))
+
+
 @pytest.mark.parametrize("step", [0, 1, 2, 3, 4, 6, 12])
 @pytest.mark.parametrize("turned", [False, True])
 def test_windows_that_overlap_are_products_like_their_copies(step: int, turned: bool) -> None:

@@ -13,9 +13,9 @@ from funcnn.data.augmentation import (
 from funcnn.data.batches import (
     Batches as Batches,
     Dataset as Dataset,
-    prepared as prepared,
     split as split,
 )
+from funcnn.data.examples import prepared as prepared
 from funcnn.data.files import read_csv as read_csv, read_npy as read_npy, read_npz as read_npz
 from funcnn.data.images import pixels as pixels, resize as resize
 from funcnn.data.scaling import (

@@ -1,7 +1,8 @@
 """Changes of images, drawn anew for every batch: pure functions of a key.
 
 An `Augmentation` is data, as an initializer is: it prints, pickles and compares. `augmentations` makes
-one of several. `funcnn.fit` and `Batches` take one, or any function ``(key, x) -> x``.
+one of several. `funcnn.fit` and `Batches` take one, or any function ``(key, x) -> x``. Where ``x`` is a
+tuple or a dict, every image in it ``(N, C, H, W)`` is changed, all in the same way.
 
 Examples
 --------
@@ -24,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, numerics, random
+from funcnn import _checks, numerics, random, tree
+from funcnn.data.examples import length
 from funcnn.types import Array, Key
 
 __all__ = [
@@ -66,7 +68,7 @@ class Augmentation:
     shown: str
     targets: bool = False
 
-    def __call__(self, key: Key, x: Array) -> Array:
+    def __call__(self, key: Key, x: Any) -> Any:
         """The examples, changed.
 
         Raises
@@ -81,7 +83,7 @@ class Augmentation:
             )
         return self.pair(key, x, None)[0]
 
-    def pair(self, key: Key, x: Array, y: Any) -> tuple[Array, Any]:
+    def pair(self, key: Key, x: Any, y: Any) -> tuple[Any, Any]:
         """The examples and their targets, changed."""
         who = self.shown.partition("(")[0]
         _checks.key(who, key)
@@ -128,14 +130,28 @@ def augmentations(*parts: Augmentation) -> Augmentation:
     return Augmentation(_all, (parts,), shown)
 
 
-def _all(key: Key, x: Array, parts: tuple[Augmentation, ...]) -> Array:
-    return _all_pairs(key, x, None, parts)[0]
+def _all(key: Key, x: Any, changes: tuple[Augmentation, ...]) -> Any:
+    return _all_pairs(key, x, None, changes)[0]
 
 
-def _all_pairs(key: Key, x: Array, y: Any, parts: tuple[Augmentation, ...]) -> tuple[Array, Any]:
-    for i, part in enumerate(parts):
-        x, y = part.pair(random.fold_in(key, i), x, y)
+def _all_pairs(key: Key, x: Any, y: Any, changes: tuple[Augmentation, ...]) -> tuple[Any, Any]:
+    for i, change in enumerate(changes):
+        x, y = change.pair(random.fold_in(key, i), x, y)
     return x, y
+
+
+def _of_images(change: Callable[..., Array], options: tuple[Any, ...], shown: str) -> Augmentation:
+    """A change of images ``(N, C, H, W)``, and of every image in a tuple or a dict, each alike."""
+    return Augmentation(_each_image, (change, *options), shown)
+
+
+def _each_image(key: Key, x: Any, change: Callable[..., Array], *options: Any) -> Any:
+    images = any(np.ndim(array) == 4 for _, array in tree.leaves(x))
+
+    def changed(array: Array) -> Array:  # without any image, the change refuses what there is
+        return array if images and np.ndim(array) != 4 else change(key, array, *options)
+
+    return tree.map(changed, x)
 
 
 # --- moving -------------------------------------------------------------------------------------------
@@ -170,7 +186,7 @@ def random_flip(probability: float = 0.5, *, vertical: bool = False) -> Augmenta
     vertical = _checks.boolean("random_flip", "vertical", vertical)
     shown = [repr(probability)] if probability != 0.5 else []
     shown += ["vertical=True"] if vertical else []
-    return Augmentation(_flip, (probability, vertical), f"random_flip({', '.join(shown)})")
+    return _of_images(_flip, (probability, vertical), f"random_flip({', '.join(shown)})")
 
 
 def _flip(key: Key, x: Array, probability: float, vertical: bool) -> Array:
@@ -204,7 +220,7 @@ def random_shift(pixels: int) -> Augmentation:
     (1, 1, 3, 3)
     """
     pixels = _checks.integer("random_shift", "pixels", pixels, 0)
-    return Augmentation(_crop, (pixels, None, "random_shift"), f"random_shift({pixels})")
+    return _of_images(_crop, (pixels, None, "random_shift"), f"random_shift({pixels})")
 
 
 def random_crop(size: int | tuple[int, int], padding: int = 0) -> Augmentation:
@@ -239,7 +255,7 @@ def random_crop(size: int | tuple[int, int], padding: int = 0) -> Augmentation:
     height, width = _checks.integers("random_crop", "size", size, 2, 1)
     padding = _checks.integer("random_crop", "padding", padding, 0)
     shown = f"random_crop({size!r}{f', padding={padding}' if padding else ''})"
-    return Augmentation(_crop, (padding, (height, width), "random_crop"), shown)
+    return _of_images(_crop, (padding, (height, width), "random_crop"), shown)
 
 
 def _crop(key: Key, x: Array, padding: int, size: tuple[int, int] | None, who: str) -> Array:
@@ -313,7 +329,7 @@ def random_affine(
         "shift": _checks.number(who, "shift", shift, minimum=0),
     }
     shown = ", ".join(f"{name}={value!r}" for name, value in options.items() if value)
-    return Augmentation(_affine, tuple(options.values()), f"{who}({shown})")
+    return _of_images(_affine, tuple(options.values()), f"{who}({shown})")
 
 
 def _affine(key: Key, x: Array, rotation: float, scale: float, shear: float, shift: float) -> Array:
@@ -393,7 +409,7 @@ def cutout(size: int) -> Augmentation:
     9
     """
     size = _checks.integer("cutout", "size", size, 1)
-    return Augmentation(_cutout, (size,), f"cutout({size})")
+    return _of_images(_cutout, (size,), f"cutout({size})")
 
 
 def _cutout(key: Key, x: Array, size: int) -> Array:
@@ -455,37 +471,41 @@ def mixup(classes: int, alpha: float = 0.2) -> Augmentation:
     return Augmentation(_mixup, (classes, alpha), shown, targets=True)
 
 
-def _mixup(key: Key, x: Array, y: Any, classes: int, alpha: float) -> tuple[Array, Array]:
-    found = _checks.any_ranked("mixup", x)
-    targets = _checks.array("mixup", y, "y")
-    if targets.dtype.kind in "iu" and targets.shape == found.shape[:1]:
+def _mixup(key: Key, x: Any, y: Any, classes: int, alpha: float) -> tuple[Any, Array]:
+    for _, array in tree.leaves(x):
+        dtype = _checks.any_ranked("mixup", array).dtype
+    count, targets = length("mixup", x), _checks.array("mixup", y, "y")
+    if targets.dtype.kind in "iu" and targets.shape == (count,):
         _checks.labels("mixup", targets, classes, "y")
-        targets = (targets[:, None] == np.arange(classes)).astype(found.dtype)
-    if targets.shape != (len(found), classes):
-        wanted = f"labels ({len(found)},) or probabilities ({len(found)}, {classes})"
+        targets = targets[:, None] == np.arange(classes)
+    if targets.shape != (count, classes):
+        wanted = f"labels ({count},) or probabilities ({count}, {classes})"
         _checks.refuse("mixup", f"`y` must be {wanted}, got shape {targets.shape}")
     weights, order = random.split(key)
-    weight = _beta(weights, alpha, len(found)).astype(found.dtype)
-    other = random.permutation(order, len(found))
+    weight, other = _beta(weights, alpha, count), random.permutation(order, count)
 
     def blended(values: Array) -> Array:
-        own = weight.reshape(-1, *[1] * (values.ndim - 1))
+        own = weight.astype(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
         return np.asarray(own * values + (1 - own) * values[other])
 
-    return blended(found), blended(targets.astype(found.dtype))
+    return tree.map(blended, x), blended(targets.astype(dtype))
 
 
 def _beta(key: Key, alpha: float, count: int) -> Array:
-    """Draws from Beta(alpha, alpha)."""
+    """Draws from Beta(alpha, alpha). For a small alpha both powers vanish, and their ratio counts."""
     out, missing = np.empty(count), np.ones(count, bool)
     round_ = 0
     while missing.any():
-        u, v = (
-            numerics.power(random.uniform(own, (count,), dtype=np.float64), 1 / alpha)
+        first, second = (
+            random.uniform(own, (count,), dtype=np.float64)
             for own in random.split(random.fold_in(key, round_))
         )
-        accepted = missing & (u + v <= 1) & (u + v > 0)
-        out[accepted] = u[accepted] / (u[accepted] + v[accepted])
+        with np.errstate(all="ignore"):
+            u, v = (numerics.power(draw, 1 / alpha) for draw in (first, second))
+            ratio = 1 / (1 + numerics.power(second / first, 1 / alpha))
+            share = np.where(u + v > 0, u / (u + v), ratio)
+        accepted = missing & (u + v <= 1) & ~np.isnan(share)
+        out[accepted] = share[accepted]
         missing &= ~accepted
         round_ += 1
     return out

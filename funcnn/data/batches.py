@@ -2,118 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import _checks, random
+from funcnn import _checks, random, tree
 from funcnn.data.augmentation import Augmentation
+from funcnn.data.examples import length, taken
 from funcnn.types import Array, Key
 
-__all__ = ["Batches", "Dataset", "prepared", "split"]
+__all__ = ["Batches", "Dataset", "split"]
 
 
-class Dataset(NamedTuple):
-    """Examples and what is to be said of them, one behind the other.
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples and what is to be said of them, one behind the other; unpacks as ``x, y = dataset``.
 
     Parameters
     ----------
-    x : ndarray, ``(N, ...)``
-        Examples; may be memory-mapped, or `prepared` as they are read.
-    y : ndarray, ``(N, ...)``
-        Labels or targets.
+    x : ndarray, ``(N, ...)``, or tuple or dict of them
+        Examples; arrays may be memory-mapped, or `prepared` as they are read.
+    y : ndarray, ``(N, ...)``, or tuple or dict of them
+        Labels or targets; ``()`` for none.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays of different lengths, and what is no array.
 
     Examples
     --------
     >>> import numpy as np
     >>> from funcnn.data import Dataset
-    >>> len(Dataset(np.zeros((5, 2)), np.zeros(5, int)))
-    5
+    >>> dataset = Dataset(np.arange(10.0).reshape(5, 2), np.arange(5))
+    >>> len(dataset), len(dataset[:3]), len(dataset[dataset.y > 3])
+    (5, 3, 1)
+    >>> dataset[2]
+    (array([4., 5.]), np.int64(2))
     """
 
-    x: Array
-    y: Array
+    x: Any
+    y: Any
+
+    def __post_init__(self) -> None:
+        length("Dataset", self.x, self.y)
 
     def __len__(self) -> int:
-        return len(self.x)
+        return length("Dataset", self.x)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.x, self.y))
+
+    def __getitem__(self, index: Any) -> Any:
+        """One example with its target, or a `Dataset` of several: a slice, a mask, places."""
+        if not isinstance(index, (int, np.integer)) or isinstance(index, bool):
+            return self.take(index)
+        if not -len(self) <= index < len(self):
+            places = f"{-len(self)}..{len(self) - 1}" if len(self) else "nothing"
+            raise IndexError(f"Dataset: `index` must lie in {places}, got {index}")
+        place = int(index) % len(self)
+        one = self.take(slice(place, place + 1))
+        return taken(one.x, 0), taken(one.y, 0)
 
     def take(self, index: Any) -> Dataset:
-        """The examples at some places: a slice, or an array of ints."""
-        return Dataset(self.x[index], self.y[index])
+        """The examples at some places: a slice, a mask, or a list or an array of ints."""
+        if not isinstance(index, slice):
+            index = _places(index, len(self))
+        return Dataset(taken(self.x, index), taken(self.y, index))
+
+    def _replace(self, **changes: Any) -> Dataset:
+        """The data set with another `x` or `y`."""
+        return replace(self, **changes)
 
 
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    """What `prepared` makes."""
-
-    source: Any
-    change: Callable[[Array], Array]
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: Any) -> Array:
-        return self.change(np.asarray(self.source[index]))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (len(self), *self[:1].shape[1:])
-
-
-def prepared(source: Array, change: Callable[[Array], Array]) -> Any:
-    """An array whose rows are prepared as they are read, such as bytes on the disk.
-
-    Parameters
-    ----------
-    source : ndarray, ``(N, ...)``
-        May be memory-mapped, and larger than the memory.
-    change : callable
-        ``(rows) -> rows``, such as `pixels` or a `Normalization`.
-
-    Returns
-    -------
-    object
-        With a length and a shape. It stands in for the ``x`` of a `Dataset`: in `Batches`,
-        `funcnn.fit`, `funcnn.evaluate` and `funcnn.predict`, which take a few rows at a time.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from funcnn.data import pixels, prepared
-    >>> images = prepared(np.full((1000, 28, 28), 255, np.uint8), pixels)
-    >>> len(images), images.shape, images[:2].max()
-    (1000, (1000, 1, 28, 28), np.float32(1.0))
-    """
-    return _Prepared(source, change)
-
-
-def is_on_disk(x: Any) -> bool:
-    """Whether an array may be larger than the memory."""
-    return isinstance(x, (np.memmap, _Prepared))
+def _places(index: object, count: int) -> Array:
+    """Places of examples as an array: a mask of all of them, or ints."""
+    places = np.asarray(index, None if np.size(index) else np.int64)  # type: ignore[arg-type]
+    if isinstance(index, tuple) or places.ndim != 1 or places.dtype.kind not in "biu":
+        wanted = "an int, a slice, a mask or ints, one behind the other"
+        _checks.refuse_type("Dataset", f"`index` must be {wanted}, got {_checks.shown(index)}")
+    if places.dtype.kind == "b" and len(places) != count:
+        _checks.refuse("Dataset", f"`index` must be a mask of {count} examples, got {len(places)}")
+    return places
 
 
 def checked(who: str, dataset: object, name: str = "dataset") -> Dataset:
-    """A data set whose arrays have one length."""
+    """A data set, and not the pair it was meant to be made from."""
     if not isinstance(dataset, Dataset):
         hint = ": write data.Dataset(x, y)" if isinstance(dataset, tuple) else ""
         _checks.refuse_type(who, f"`{name}` must be a Dataset, got {type(dataset).__name__}{hint}")
-    examples(who, dataset.x, "x")
-    examples(who, dataset.y, "y")
-    if len(dataset.x) != len(dataset.y):
-        _checks.refuse(
-            who,
-            f"`x` and `y` must have one length, got {len(dataset.x)} and {len(dataset.y)}",
-        )
     return dataset
-
-
-def examples(who: str, x: object, name: str) -> None:
-    """An array, or what stands in for one that is larger than the memory."""
-    if not isinstance(x, _Prepared) and not _checks.array(who, x, name).ndim:
-        _checks.refuse(who, f"`{name}` must have a batch axis, got shape ()")
 
 
 def split(key: Key, dataset: Dataset, fraction: float) -> tuple[Dataset, Dataset]:
@@ -136,7 +118,7 @@ def split(key: Key, dataset: Dataset, fraction: float) -> tuple[Dataset, Dataset
     Raises
     ------
     ValueError, TypeError
-        For a fraction outside 0..1, or arrays of different lengths.
+        For a fraction outside 0..1.
 
     Examples
     --------
@@ -150,7 +132,7 @@ def split(key: Key, dataset: Dataset, fraction: float) -> tuple[Dataset, Dataset
     dataset = checked("split", dataset)
     fraction = _checks.number("split", "fraction", fraction, minimum=0, maximum=1)
     order = random.permutation(_checks.key("split", key), len(dataset))
-    held_out = -int(-fraction * len(dataset) // 1)
+    held_out = ceil(fraction * len(dataset) * (1 - 2**-50))  # the float 0.07 lies above 7 / 100
     return dataset.take(order[held_out:]), dataset.take(order[:held_out])
 
 
@@ -217,17 +199,18 @@ class Batches(NamedTuple):
         if not 0 <= step < self.steps:
             _checks.refuse("batch", f"`step` must lie in 0..{self.steps - 1}, got {step}")
         places = slice(step * self.size, (step + 1) * self.size)
-        if not self.shuffle:
-            x, y = self.dataset.take(places)
-        else:
+        if self.shuffle:
             x, y = self.dataset.take(_order(key, epoch, len(self.dataset))[places])
+        else:
+            x, y = self.dataset.take(places)
         if self.augment is not None:
             own = random.fold_in(random.fold_in(_epoch_key(key, epoch), step), "augment")
+            x, y = tree.map(np.asarray, x), tree.map(np.asarray, y)
             if isinstance(self.augment, Augmentation):
-                x, y = self.augment.pair(own, np.asarray(x), np.asarray(y))
+                x, y = self.augment.pair(own, x, y)
             else:
-                x = self.augment(own, np.asarray(x))
-        return Dataset(np.array(x), np.array(y))
+                x = self.augment(own, x)
+        return Dataset(tree.map(np.array, x), tree.map(np.array, y))
 
 
 def _epoch_key(key: Key, epoch: int) -> Key:

@@ -180,10 +180,10 @@ def read_npz(path: str | PathLike[str], x: str = "x", y: str = "y") -> Dataset:
             for name in (x, y):
                 if name not in stored:
                     raise ValueError(f"it has no {name!r}, only {', '.join(stored) or 'nothing'}")
-            dataset = Dataset(stored[x], stored[y])
+            arrays = stored[x], stored[y]
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError) as problem:
             _checks.refuse("read_npz", f"{path} must be a whole .npz file: {problem}")
-    return _one_each("read_npz", path, dataset)
+    return _one_each("read_npz", path, *arrays)
 
 
 def read_npy(x: str | PathLike[str], y: str | PathLike[str]) -> Dataset:
@@ -221,7 +221,7 @@ def read_npy(x: str | PathLike[str], y: str | PathLike[str]) -> Dataset:
     >>> type(read_npy(folder / "x.npy", folder / "y.npy").x).__name__
     'memmap'
     """
-    return _one_each("read_npy", x, Dataset(_mapped(x), _mapped(y)))
+    return _one_each("read_npy", x, _mapped(x), _mapped(y))
 
 
 def _mapped(path: str | PathLike[str]) -> Array:
@@ -236,8 +236,8 @@ def _mapped(path: str | PathLike[str]) -> Array:
     return found
 
 
-def _one_each(who: str, path: str | PathLike[str], dataset: Dataset) -> Dataset:
-    if not dataset.x.ndim or not dataset.y.ndim or len(dataset.x) != len(dataset.y):
-        shapes = f"{dataset.x.shape} and {dataset.y.shape}"
+def _one_each(who: str, path: str | PathLike[str], x: Array, y: Array) -> Dataset:
+    if not x.ndim or not y.ndim or len(x) != len(y):
+        shapes = f"{x.shape} and {y.shape}"
         _checks.refuse(who, f"{path} must have one target for each example, got {shapes}")
-    return dataset
+    return Dataset(x, y)

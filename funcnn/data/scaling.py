@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from funcnn import _checks, numerics
-from funcnn.data.batches import Dataset, checked, is_on_disk, prepared
+from funcnn.data.batches import Dataset, checked
+from funcnn.data.examples import is_on_disk, prepared
 from funcnn.types import Array
 
 __all__ = ["Normalization", "normalization", "normalize"]

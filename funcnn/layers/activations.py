@@ -78,37 +78,45 @@ def _activation(
 
 
 def _elementwise(
-    spec: Spec, forward: Callable[[Array], Array], slope: Callable[[Array], Array], of: Kept = "x"
+    spec: Spec, value: Callable[[Array], Array], slope: Callable[[Array], Array], of: Kept = "x"
 ) -> Preserving:
-    """One function for every element; `slope` is its derivative, computed from ``x`` or ``out``."""
+    """One function for every element; `slope` is its derivative, computed from ``x`` or ``out``.
+
+    Both are right for all numbers, and infinity: what overflows on the way reaches its limit silently.
+    """
+    if not all(map(_fits_float32, (*spec.args, *spec.options.values()))):
+        value, slope = _in_float64(value), _in_float64(slope)
+
+    def forward(x: Array) -> Any:
+        if of == "out":  # nothing but comparisons
+            return value(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return value(x)
 
     def pullback(kept: Array, dout: Array) -> Any:
-        d = slope(kept)  # fresh memory, so what comes out may lie in it
-        return np.multiply(dout, d, out=d if d.dtype == dout.dtype else None)
+        if of == "out":
+            return dout * slope(kept)
+        with np.errstate(over="ignore", invalid="ignore"):
+            d = np.asarray(slope(kept))  # fresh memory, so what comes out may lie in it
+            return np.multiply(dout, d, out=d if d.dtype == dout.dtype else None)
 
     return _activation(spec, forward, pullback, of, lambda shape: shape)
 
 
-def _gated(
-    spec: Spec, gate: Callable[[Array], Array], slope: Callable[[Array, Array], Array]
-) -> Preserving:
-    """``x`` times its `gate`, which is kept, as it costs most; `slope` takes ``x`` and the gate."""
-    who = spec.kind
+def _fits_float32(option: object) -> bool:
+    """Whether float32 holds an option in full precision."""
+    size = abs(option) if isinstance(option, float) else 0.0
+    return size == 0 or 2.0**-126 <= size < 2.0**128
 
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return _checks.any_shape(who, shape), {}
 
-    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves(who, params, {})
-        g = gate(_checks.floating(who, x))
-        return x * g, {"x": x, "gate": g}
+def _in_float64(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """The same function, computed in float64: for an option that float32 does not hold."""
 
-    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        x, g = cache["x"], cache["gate"]
-        _checks.gradient(who, dout, x.shape, x.dtype)
-        return {}, dout * slope(x, g)
+    def wide(x: Array) -> Array:
+        with np.errstate(over="ignore"):
+            return function(x.astype(np.float64)).astype(x.dtype)
 
-    return Preserving(init, apply, vjp, spec)
+    return wide
 
 
 def _along_axis(
@@ -150,14 +158,25 @@ def _negative(x: Array) -> Array:
     return part
 
 
-def _choose(condition: Array, yes: float, no: Array | float, dtype: np.dtype[Any]) -> Array:
-    """``where(condition, yes, no)`` for finite `yes` and `no`."""
-    chosen = condition.astype(dtype)
-    if yes == 1 and not isinstance(no, np.ndarray) and 0 <= no <= 1:
-        return chosen.clip(no, 1, out=chosen)
-    chosen *= dtype.type(yes)
-    chosen += ~condition * (no if isinstance(no, np.ndarray) else dtype.type(no))
-    return chosen
+def _choose(condition: Array, yes: Array | float, no: Array | float, dtype: np.dtype[Any]) -> Array:
+    """``where(condition, yes, no)``; what is not chosen must be finite."""
+    one, other = (part if isinstance(part, np.ndarray) else dtype.type(part) for part in (yes, no))
+    return np.asarray(condition * one + ~condition * other)
+
+
+def _finite(x: Array, highest: float | None = None) -> Array:
+    """Infinity as the largest number: what it is multiplied by may be 0 far out."""
+    info = np.finfo(x.dtype)
+    return np.asarray(x.clip(info.min, info.max if highest is None else highest))
+
+
+def _sigmoid_slope(x: Array) -> Array:
+    """``s (1 - s)`` without a difference: ``e / (1 + e)^2`` with ``e = exp(-|x|)``."""
+    e = np.asarray(numerics.exp(-np.abs(x)))
+    d = e + 1
+    e /= d
+    e /= d
+    return e
 
 
 # --- rectifiers -----------------------------------------------------------------------------------
@@ -322,13 +341,7 @@ def threshold(threshold: float, value: float) -> Preserving:
     value = _checks.number("threshold", "value", value)
 
     def forward(x: Array) -> Any:
-        kept = (x > level).astype(x.dtype)
-        out = x.clip(level, np.inf)  # before it is chosen: minus infinity times 0 is NaN
-        out *= kept
-        np.subtract(1, kept, out=kept)
-        kept *= x.dtype.type(value)
-        out += kept
-        return out
+        return _choose(x > level, x.clip(level, np.inf), value, x.dtype)
 
     def slope(x: Array) -> Any:
         return x > level
@@ -379,7 +392,7 @@ def leaky_relu(negative_slope: float = 0.01) -> Preserving:
     def forward(x: Array) -> Any:
         if 0 < negative_slope <= 1:
             return np.maximum(x, x * negative_slope)
-        return _positive(x) + negative_slope * _negative(x)
+        return _positive(x) + negative_slope * (_negative(x) if negative_slope else x.clip(0, 0))
 
     def slope(x: Array) -> Any:
         return _choose(x > 0, 1, negative_slope, x.dtype)
@@ -440,18 +453,26 @@ def prelu(*, per_channel: bool = False, initial_slope: float = 0.25) -> Preservi
         if per_channel:
             _checks.sized("prelu", x, channels.channel_axis(x.ndim), slope.size, "channels")
         _checks.same_dtype("prelu", x, slope)
-        out = _positive(x) + channels.spread(slope, x.ndim) * _negative(x)
+        with np.errstate(over="ignore"):
+            out = _positive(x) + _times_negative(channels.spread(slope, x.ndim), x)
         return out, {"x": x, "slope": slope}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         x, slope = cache["x"], cache["slope"]
         _checks.gradient("prelu", dout, x.shape, x.dtype)
-        slopes, parts = channels.spread(slope, x.ndim), dout * _negative(x)
-        dslope = channels.collect(parts) if per_channel else numerics.sum(parts).reshape(1)
-        return {"slope": dslope}, dout * _choose(x > 0, 1, slopes, x.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            slopes, parts = channels.spread(slope, x.ndim), dout * _negative(x)
+            dslope = channels.collect(parts) if per_channel else numerics.sum(parts).reshape(1)
+            return {"slope": dslope}, dout * _choose(x > 0, 1, slopes, x.dtype)
 
     options = {"per_channel": per_channel, "initial_slope": initial_slope}
     return Preserving(init, apply, vjp, Spec(prelu, options=options))
+
+
+def _times_negative(slopes: Array, x: Array) -> Array:
+    """``a min(x, 0)``, and 0 for a slope of 0 at minus infinity."""
+    low = _negative(x)
+    return slopes * (low if slopes.all() else np.where(slopes == 0, 0, low))
 
 
 # --- exponential and smooth ones ------------------------------------------------------------------
@@ -540,7 +561,12 @@ def celu(alpha: float = 1.0) -> Preserving:
     alpha = _checks.number("celu", "alpha", alpha, above=0)
 
     def forward(x: Array) -> Any:
-        return _positive(x) + alpha * numerics.expm1(_negative(x) / alpha)
+        low = _negative(x)
+        ratio = low / alpha
+        out = np.asarray(alpha * numerics.expm1(ratio))
+        if alpha > 1:  # a small ratio has lost digits, or vanished, where x is as small as it can be
+            np.copyto(out, low, where=ratio > -np.finfo(x.dtype).eps)
+        return out + _positive(x)
 
     def slope(x: Array) -> Any:
         return numerics.exp(_negative(x) / alpha)
@@ -610,10 +636,10 @@ def gelu(approximate: str = "none") -> Preserving:
     Notes
     -----
     Forward: ``y = x P(x)``, where ``P`` is the normal distribution function,
-    ``P(x) = (1 + erf(x / sqrt(2))) / 2``; approximately ``y = x (1 + t) / 2`` with
-    ``t = tanh(u)``, ``u = sqrt(2 / pi) (x + 0.044715 x^3)``. Pullback:
+    ``P(x) = erfc(-x / sqrt(2)) / 2``; approximately ``y = x s`` with ``s = sigmoid(2 u)``,
+    ``u = sqrt(2 / pi) (x + 0.044715 x^3)``, which is ``(1 + tanh(u)) / 2``. Pullback:
     ``dx = dy (P(x) + x exp(-x^2 / 2) / sqrt(2 pi))``; approximately
-    ``dx = dy ((1 + t) + x (1 - t^2) du/dx) / 2``.
+    ``dx = dy (s + 2 x s (1 - s) du/dx)``.
 
     References
     ----------
@@ -627,50 +653,34 @@ def gelu(approximate: str = "none") -> Preserving:
     array([-0.1587,  1.9545])
     """
     approximate = _checks.choice("gelu", "approximate", approximate, ("none", "tanh"))
-    spec = Spec(gelu, options={"approximate": approximate})
+    spec, a = Spec(gelu, options={"approximate": approximate}), math.sqrt(2 / math.pi)
 
     def probability(x: Array) -> Any:
-        p = np.asarray(numerics.erf(x * math.sqrt(0.5)))
-        p += 1
-        p *= 0.5
-        return p
+        return 0.5 * numerics.erfc(-math.sqrt(0.5) * x)
 
-    def slope(x: Array, p: Array) -> Any:
-        d = x * x
-        d *= -0.5
-        d = np.asarray(numerics.exp(d))
-        d *= 1 / math.sqrt(2 * math.pi)
-        d *= x
-        d += p
-        return d
+    def density(x: Array) -> Any:
+        return numerics.exp(-0.5 * (x * x)) * (a / 2)
 
-    def gate(x: Array) -> Any:
-        """``(1 + t) / 2``."""
-        u = x * x
-        u *= 0.044715
-        u += 1
-        u *= x
-        u *= math.sqrt(2 / math.pi)
-        g = np.asarray(numerics.tanh(u))
-        g += 1
-        g *= 0.5
-        return g
+    def value(x: Array) -> Any:
+        return _finite(x, np.inf) * probability(x)
 
-    def slope_tanh(x: Array, g: Array) -> Any:
-        """``g (1 + 2 x (1 - g) du/dx)``, as ``1 - t^2 = 4 g (1 - g)``."""
-        d = x * x
-        d *= 3 * 0.044715
-        d += 1
-        d *= 2 * math.sqrt(2 / math.pi)
-        d *= x
-        d *= 1 - g
-        d += 1
-        d *= g
-        return d
+    def slope(x: Array) -> Any:
+        return probability(x) + _finite(x) * density(x)
+
+    def twice_u(x: Array) -> Any:
+        return x * (2 * a + (2 * a * 0.044715) * (x * x))
+
+    def value_tanh(x: Array) -> Any:
+        return _finite(x, np.inf) * numerics.sigmoid(twice_u(x))
+
+    def slope_tanh(x: Array) -> Any:
+        u2, near = twice_u(x), x.clip(-100, 100)  # beyond, the slope of the gate is 0
+        rise = near * (2 * a + (6 * a * 0.044715) * (near * near))
+        return numerics.sigmoid(u2) + rise * _sigmoid_slope(u2)
 
     if approximate == "tanh":
-        return _gated(spec, gate, slope_tanh)
-    return _gated(spec, probability, slope)
+        return _elementwise(spec, value_tanh, slope_tanh)
+    return _elementwise(spec, value, slope)
 
 
 def silu() -> Preserving:
@@ -702,15 +712,15 @@ def silu() -> Preserving:
     >>> silu().apply({}, np.array([-1.0, 2.0]))[0].round(4)
     array([-0.2689,  1.7616])
     """
+    return _elementwise(Spec(silu), _silu, _silu_slope)
 
-    def slope(x: Array, s: Array) -> Any:
-        d = 1 - s
-        d *= x
-        d += 1
-        d *= s
-        return d
 
-    return _gated(Spec(silu), numerics.sigmoid, slope)
+def _silu(x: Array) -> Any:
+    return _finite(x, np.inf) * numerics.sigmoid(x)
+
+
+def _silu_slope(x: Array) -> Any:
+    return numerics.sigmoid(x) + _finite(x) * _sigmoid_slope(x)
 
 
 def mish() -> Preserving:
@@ -742,14 +752,14 @@ def mish() -> Preserving:
     >>> mish().apply({}, np.array([-1.0, 2.0]))[0].round(4)
     array([-0.3034,  1.944 ])
     """
+    def value(x: Array) -> Any:
+        return _finite(x, np.inf) * numerics.tanh(numerics.softplus(x))
 
-    def gate(x: Array) -> Any:
-        return numerics.tanh(numerics.softplus(x))
+    def slope(x: Array) -> Any:
+        u = numerics.softplus(x)
+        return numerics.tanh(u) + _finite(x) * numerics.tanh_slope(u) * numerics.sigmoid(x)
 
-    def slope(x: Array, t: Array) -> Any:
-        return t + x * (1 - t * t) * numerics.sigmoid(x)
-
-    return _gated(Spec(mish), gate, slope)
+    return _elementwise(Spec(mish), value, slope)
 
 
 def softplus(beta: float = 1.0) -> Preserving:
@@ -772,9 +782,9 @@ def softplus(beta: float = 1.0) -> Preserving:
 
     Notes
     -----
-    Forward: ``y = log(1 + exp(beta x)) / beta``, without overflow. Pullback:
-    ``dx = dy sigmoid(beta x)``. PyTorch returns ``x`` itself beyond a threshold, ``beta x > 20``, where
-    the two differ by less than 2.1e-9 / beta.
+    Forward: ``y = log(1 + exp(beta x)) / beta``, as ``max(x, 0) + log(1 + exp(-|beta x|)) / beta``.
+    Pullback: ``dx = dy sigmoid(beta x)``. PyTorch returns ``x`` itself beyond a threshold,
+    ``beta x > 20``, where the two differ by less than 2.1e-9 / beta.
 
     References
     ----------
@@ -791,7 +801,7 @@ def softplus(beta: float = 1.0) -> Preserving:
     beta = _checks.number("softplus", "beta", beta, above=0)
 
     def forward(x: Array) -> Any:
-        return numerics.softplus(beta * x) / beta
+        return _positive(x) + numerics.softplus(-np.abs(beta * x)) / beta
 
     def slope(x: Array) -> Any:
         return numerics.sigmoid(beta * x)
@@ -826,13 +836,7 @@ def sigmoid() -> Preserving:
     >>> sigmoid().apply({}, np.array([0.0, 2.0]))[0].round(4)
     array([0.5   , 0.8808])
     """
-
-    def slope(out: Array) -> Any:
-        d = np.subtract(1, out)
-        d *= out
-        return d
-
-    return _elementwise(Spec(sigmoid), numerics.sigmoid, slope, "out")
+    return _elementwise(Spec(sigmoid), numerics.sigmoid, _sigmoid_slope)
 
 
 def log_sigmoid() -> Preserving:
@@ -944,19 +948,11 @@ def hard_swish() -> Preserving:
     >>> hard_swish().apply({}, np.array([-4.0, 1.5, 4.0]))[0].round(4)
     array([-0.   ,  1.125,  4.   ])
     """
-
     def forward(x: Array) -> Any:
-        out = x + 3
-        np.clip(out, 0, 6, out=out)
-        out *= x
-        out /= 6
-        return out
+        return np.clip(x + 3, 0, 6) / 6 * x.clip(-3, np.inf)
 
     def slope(x: Array) -> Any:
-        d = x / 3
-        d += 0.5
-        np.copyto(d, d.clip(0, 1), where=np.abs(x) >= 3)  # there it is 0 or 1
-        return d
+        return _choose(np.abs(x) < 3, x.clip(-3, 3) / 3 + 0.5, x >= 3, x.dtype)
 
     return _elementwise(Spec(hard_swish), forward, slope)
 
@@ -985,11 +981,7 @@ def tanh() -> Preserving:
     >>> tanh().apply({}, np.array([-1.0, 2.0]))[0].round(4)
     array([-0.7616,  0.964 ])
     """
-
-    def slope(out: Array) -> Any:
-        return 1 - out * out
-
-    return _elementwise(Spec(tanh), numerics.tanh, slope, "out")
+    return _elementwise(Spec(tanh), numerics.tanh, numerics.tanh_slope)
 
 
 def softsign() -> Preserving:
@@ -1021,13 +1013,13 @@ def softsign() -> Preserving:
     >>> softsign().apply({}, np.array([-1.0, 3.0]))[0]
     array([-0.5 ,  0.75])
     """
-
     def forward(x: Array) -> Any:
-        return x / (1 + np.abs(x))
+        finite = _finite(x)
+        return finite / (1 + np.abs(finite))
 
     def slope(x: Array) -> Any:
-        d = 1 + np.abs(x)
-        return 1 / (d * d)
+        r = 1 / (1 + np.abs(x))
+        return r * r
 
     return _elementwise(Spec(softsign), forward, slope)
 
@@ -1140,7 +1132,9 @@ def tanh_shrink() -> Preserving:
 
     Notes
     -----
-    Forward: ``y = x - tanh(x)``. Pullback: ``dx = dy tanh(x)^2``.
+    Forward: ``y = x - tanh(x)``. Pullback: ``dx = dy tanh(x)^2``. Below ``|x| = 1``, where the
+    difference cancels, ``y = x c / (1 + c)`` by Lambert's continued fraction,
+    ``c = x^2 / (3 + x^2 / (5 + ...))``.
 
     Examples
     --------
@@ -1149,9 +1143,12 @@ def tanh_shrink() -> Preserving:
     >>> tanh_shrink().apply({}, np.array([-1.0, 2.0]))[0].round(4)
     array([-0.2384,  1.036 ])
     """
-
     def forward(x: Array) -> Any:
-        return x - numerics.tanh(x)
+        near = x.clip(-1, 1)
+        c, square = np.zeros_like(near), near * near
+        for k in range(21, 1, -2):
+            c = square / (k + c)
+        return _choose(np.abs(x) < 1, near * c / (1 + c), x - numerics.tanh(x), x.dtype)
 
     def slope(x: Array) -> Any:
         t = numerics.tanh(x)
@@ -1185,6 +1182,9 @@ def softmax(axis: int = -1) -> Preserving:
     -----
     Forward: ``y = exp(x) / sum(exp(x))``, shifted by the maximum. Pullback:
     ``dx = y * (dy - sum(dy * y))``.
+
+    Minus infinity gives 0; along an axis of nothing else, NaN, as in PyTorch. Plus infinity shares 1
+    with its equals, where PyTorch gives NaN.
 
     References
     ----------
@@ -1230,6 +1230,8 @@ def log_softmax(axis: int = -1) -> Preserving:
     -----
     Forward: ``y = x - log(sum(exp(x)))``, shifted by the maximum. Pullback:
     ``dx = dy - exp(y) * sum(dy)``.
+
+    Infinities are those of `softmax`.
 
     Examples
     --------
@@ -1329,12 +1331,13 @@ def glu(axis: int = -1) -> Preserving:
 
     def forward(x: Array) -> Any:
         a, b = np.split(x, 2, axis)
-        return a * numerics.sigmoid(b)
+        with np.errstate(invalid="ignore"):
+            return a * numerics.sigmoid(b)
 
     def pullback(x: Array, dout: Array) -> Any:
         a, b = np.split(x, 2, axis)
-        da = dout * (s := numerics.sigmoid(b))
-        return np.concatenate([da, da * a * (1 - s)], axis)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.concatenate([dout * numerics.sigmoid(b), dout * a * _sigmoid_slope(b)], axis)
 
     return _along_axis(Spec(glu, options={"axis": axis}), forward, pullback, "x", axis, 2)
 
@@ -1379,12 +1382,13 @@ def swiglu(axis: int = -1) -> Preserving:
 
     def forward(x: Array) -> Any:
         a, b = np.split(x, 2, axis)
-        return a * numerics.sigmoid(a) * b
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _silu(a) * b
 
     def pullback(x: Array, dout: Array) -> Any:
         a, b = np.split(x, 2, axis)
-        db = dout * (s := numerics.sigmoid(a))
-        return np.concatenate([db * b * (1 + a * (1 - s)), db * a], axis)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.concatenate([dout * b * _silu_slope(a), dout * _silu(a)], axis)
 
     return _along_axis(Spec(swiglu, options={"axis": axis}), forward, pullback, "x", axis, 2)
 

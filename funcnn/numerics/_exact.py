@@ -48,7 +48,6 @@ import math
 import operator
 import threading
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -61,6 +60,7 @@ _PANEL = 2048  # terms that are widened to float64 at a time
 _DEPTH = 256  # terms that a BLAS adds up at a time: few, as this sets the bound on its error
 _TILE = 1 << 18  # entries of an operand or a product that are worked on at a time: they stay in cache
 _SLICES = 4
+_MOST_SLICES = 12  # of 21 bits and more; beyond, whole numbers of any size are as fast
 _local = threading.local()
 
 
@@ -134,9 +134,12 @@ def prepare(x: Array) -> Array:
     return x.astype(np.float64) if x.dtype == np.float32 else x
 
 
-def _tiles(shape: tuple[int, ...], terms: int) -> Iterator[tuple[slice, ...]]:
-    """Cut a product of this shape into pieces that stay in the cache."""
+def _tiles(
+    a: Array, b: Array, shape: tuple[int, ...]
+) -> Iterator[tuple[tuple[slice, ...], Array, Array]]:
+    """Cut a product of this shape, and its operands, into pieces that stay in the cache."""
     *stack, rows, columns = shape
+    terms = a.shape[-1]
     row_step = max(256, min(_TILE // max(columns, terms), 2048))
     column_step = max(256, _TILE // max(min(rows, row_step), terms))
     steps = [column_step, row_step]
@@ -147,7 +150,9 @@ def _tiles(shape: tuple[int, ...], terms: int) -> Iterator[tuple[slice, ...]]:
     steps.reverse()
     starts = [range(0, size, step) for size, step in zip(shape, steps, strict=True)]
     for corner in itertools.product(*starts):
-        yield tuple(slice(i, i + step) for i, step in zip(corner, steps, strict=True))
+        tile = tuple(slice(i, i + step) for i, step in zip(corner, steps, strict=True))
+        left, right = (*tile[:-1], slice(None)), (*tile[:-2], slice(None), tile[-1])
+        yield tile, _cut(a, left), _cut(b, right)
 
 
 def _cut(x: Array, tile: tuple[slice, ...]) -> Array:
@@ -186,9 +191,8 @@ def _product(a: Array, b: Array, out: Array) -> None:
         _settle(a, b, out, bracket(a, b, out))
         return
     unsure = np.empty(out.shape, bool)
-    for tile in _tiles(out.shape, a.shape[-1]):
-        rows, columns = (*tile[:-1], slice(None)), (*tile[:-2], slice(None), tile[-1])
-        unsure[tile] = bracket(_cut(a, rows), _cut(b, columns), out[tile])
+    for tile, rows, columns in _tiles(a, b, out.shape):
+        unsure[tile] = bracket(rows, columns, out[tile])
     _settle(a, b, out, unsure)
 
 
@@ -307,14 +311,81 @@ def _bracket64(a: Array, b: Array, out: Array) -> Array:
     return unsure
 
 
-def _slices(x: Array, bits: int) -> list[Array]:
+def _slices(x: Array, bits: int, most: int = _SLICES) -> list[Array]:
     """Cut ``|x| <= 1`` into parts of so many bits: multiples of ``2**-bits``, ``2**(-2 bits)``..."""
-    parts = []
-    for cut in range(1, _SLICES + 1):
-        shift = 1.5 * 2.0 ** (52 - bits * cut)  # adding it drops what is below the cut
+    parts: list[Array] = []
+    while len(parts) < most and (most == _SLICES or x.any()):
+        shift = 1.5 * 2.0 ** (52 - bits * (len(parts) + 1))  # adding it drops what is below the cut
         parts.append((x + shift) - shift)
         x = x - parts[-1]
     return parts
+
+
+def _all_digits(a: Array, b: Array, dtype: Any) -> tuple[Array, Array]:
+    """Products, rounded once, and where they are known: the scheme for float64 with as many slices
+    as it takes, where the sums of their products are the digits of a long integer.
+
+    Not known are those of rows and columns whose numbers differ by more than some 200 binary digits.
+    """
+    terms = min(a.shape[-1], _PANEL)
+    bits = (53 - (terms - 1).bit_length()) // 2
+    finite = np.isfinite(a).all(-1, keepdims=True), np.isfinite(b).all(-2, keepdims=True)
+    a, b = np.where(finite[0], a, 0.0), np.where(finite[1], b, 0.0)
+    a, b = a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)
+    a_exponent = np.frexp(np.abs(a).max(-1, keepdims=True))[1]
+    b_exponent = np.frexp(np.abs(b).max(-2, keepdims=True))[1]
+    a_scaled, b_scaled = np.ldexp(a, -a_exponent), np.ldexp(b, -b_exponent)
+    a_slices, b_slices = (_slices(x, bits, _MOST_SLICES) for x in (a_scaled, b_scaled))
+    whole = [
+        np.ldexp(sum(reversed(parts), np.zeros_like(x)), exponent) == x
+        for parts, exponent, x in ((a_slices, a_exponent, a), (b_slices, b_exponent, b))
+    ]
+    known = whole[0].all(-1, keepdims=True) & whole[1].all(-2, keepdims=True)
+    shape = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    levels = len(a_slices) + len(b_slices) + 4  # two before the point, and three zeros at the end
+    digits = np.zeros((levels, *shape, a.shape[-2], b.shape[-1]), np.int64)
+    for k in range(0, a.shape[-1], _PANEL):
+        for (t, left), (u, right) in itertools.product(enumerate(a_slices), enumerate(b_slices)):
+            part = np.matmul(left[..., k : k + _PANEL], right[..., k : k + _PANEL, :])
+            digits[t + u + 2] += np.ldexp(part, (t + u + 2) * bits).astype(np.int64)
+        _carry(digits, bits)
+    return _rounded(digits, bits, a_exponent + b_exponent, dtype), known
+
+
+def _carry(digits: Array, bits: int) -> None:
+    """Bring all digits but the first into ``0 <= digit < 2**bits``."""
+    for i in range(len(digits) - 1, 0, -1):
+        over = digits[i] >> bits
+        digits[i] -= over << bits
+        digits[i - 1] += over
+
+
+def _rounded(digits: Array, bits: int, exponent: Array, dtype: Any) -> Array:
+    """The float nearest to ``sum(digits[i] * 2**(-i * bits)) * 2**exponent``, ties to even."""
+    precision, least = (24, -149) if dtype == np.float32 else (53, -1074)
+    negative = digits[0] < 0
+    np.negative(digits, out=digits, where=negative)
+    _carry(digits, bits)
+    first = np.minimum((digits != 0).argmax(0), len(digits) - 4)
+    window = np.take_along_axis(digits, first + np.arange(4).reshape(4, *[1] * first.ndim), 0)
+    high, low = (window[0] << bits) + window[1], (window[2] << bits) + window[3]
+    sticky = (digits != 0).sum(0) > (window != 0).sum(0)
+    # The 62 bits from the first one on, the last of them set where anything follows.
+    size = np.frexp(high.astype(np.float64))[1].astype(np.int64)
+    more = np.clip(62 - size, 0, 2 * bits)
+    left_out = 2 * bits - more
+    number = (high << more) + (low >> left_out)
+    number |= sticky | (low & ((1 << left_out) - 1) != 0)
+    scale = exponent - (first + 1) * bits - more
+    drop = np.maximum(62 - precision, least - scale)  # the least exponent makes it subnormal
+    dropped = np.minimum(drop, 62)
+    kept, half = number >> dropped, 1 << (dropped - 1)
+    rest = number - (kept << dropped)
+    kept += (rest > half) | ((rest == half) & (kept & 1 == 1))
+    kept[(drop > 62) | (high == 0)] = 0
+    value = np.ldexp(kept.astype(np.float64), (scale + drop).astype(np.intc))
+    value = np.where(negative, -value, value) + 0  # there is one zero
+    return np.asarray(value, dtype)
 
 
 def _two_sum(x: Array, y: Array) -> tuple[Array, Array]:
@@ -340,6 +411,12 @@ def _settle(a: Array, b: Array, out: Array, unsure: Array) -> None:
         np.copyto(out, 0, where=unsure & ~meet)
         unsure &= meet
         places = _places(unsure)
+    if len(places[0]) > unsure.size >> 4:
+        for tile, part_of_a, part_of_b in _tiles(a, b, out.shape):
+            exact, known = _all_digits(part_of_a, part_of_b, out.dtype)
+            np.copyto(out[tile], exact, where=unsure[tile] & known)
+            unsure[tile] &= ~known
+        places = _places(unsure)
     b = b.swapaxes(-1, -2)
     step = max(1, _TILE // a.shape[-1])
     for i in range(0, len(places[0]), step):
@@ -348,8 +425,7 @@ def _settle(a: Array, b: Array, out: Array, unsure: Array) -> None:
         if out.dtype == np.float32:
             out[place] = _sums(left * right)
         else:
-            pairs = zip(left.tolist(), right.tolist(), strict=True)
-            out[place] = [_inner_product(x, y) for x, y in pairs]
+            out[place] = _inner_products(left, right, np.float64)
 
 
 def _vectors(x: Array, stack: list[Array], row: Array) -> Array:
@@ -380,51 +456,9 @@ def _sums(terms: Array) -> Array:
     found = (total + error).astype(np.float32)
     doubt = np.flatnonzero((total - error).astype(np.float32) != found)
     if len(doubt):
-        found[doubt] = _to_odd(terms[doubt])
+        found[doubt] = _inner_products(terms[doubt], np.ones((len(doubt), terms.shape[1])), np.float32)
     found += 0
     return np.asarray(found)
-
-
-def _to_odd(terms: Array) -> Array:
-    """Exact sums along the last axis, rounded to odd: so they can be rounded again, to float32."""
-    if terms.size < 1 << 14:
-        rows = terms.tolist()
-        total = np.array([math.fsum(row) for row in rows])
-        rest = np.zeros(total.shape)
-        # Only the float64s halfway between two float32s end in so many zeros.
-        for i in np.flatnonzero((total.view(np.int64) & 0xFFFFFFF) == 0):
-            rest[i] = math.fsum([*rows[i], -total[i]])
-    else:
-        total, rest = _double_double_sums(terms)
-    even = (total.view(np.int64) & 1) == 0
-    away = np.nextafter(total, np.copysign(np.inf, rest))
-    return np.where((rest != 0) & even, away, total)
-
-
-def _double_double_sums(terms: Array) -> tuple[Array, Array]:
-    """Exact sums as ``total + rest``, for many at a time; those that need more digits by `fsum`."""
-    high = np.ascontiguousarray(terms.T)
-    low, lost = np.zeros_like(high), np.zeros(high.shape, bool)
-    while len(high) > 1:
-        half, keep = len(high) // 2, (len(high) + 1) // 2
-        high, first = _fold(high, half, keep)
-        low, second = _fold(low, half, keep)
-        low[:half], third = _two_sum(low[:half], first)
-        lost[:half] |= lost[keep:] | (second != 0) | (third != 0)
-        lost = lost[:keep]
-    total, rest = _two_sum(high[0], low[0])
-    for i in np.flatnonzero(lost[0]):
-        row = terms[i].tolist()
-        total[i] = math.fsum(row)
-        rest[i] = math.fsum([*row, -total[i]])
-    return total, rest
-
-
-def _fold(x: Array, half: int, keep: int) -> tuple[Array, Array]:
-    """Add the last half to the first; what was lost."""
-    total = x[:keep].copy()
-    total[:half], rest = _two_sum(x[:half], x[keep:])
-    return total, rest
 
 
 def _meet(left: Array, right: Array) -> Array:
@@ -444,10 +478,22 @@ def _special(a: Array, b: Array) -> Array:
     return np.where(nan, np.nan, np.where(above, np.inf, -np.inf))
 
 
-def _inner_product(left: list[float], right: list[float]) -> float:
-    """The exact inner product, rounded."""
-    total = sum(map(operator.mul, map(Fraction, left), map(Fraction, right)), Fraction(0))
-    try:
-        return float(total)
-    except OverflowError:
-        return math.inf if total > 0 else -math.inf
+def _inner_products(left: Array, right: Array, dtype: Any) -> Array:
+    """The exact inner products of rows, rounded."""
+    out, known = (x[:, 0, 0] for x in _all_digits(left[:, None], right[:, :, None], dtype))
+    for i in np.flatnonzero(~known):
+        (x, below), (y, under) = _integers(left[i].tolist()), _integers(right[i].tolist())
+        total, bits = sum(map(operator.mul, x, y)), 24
+        size, mask = abs(total), (1 << bits) - 1
+        places = range(size.bit_length() // bits * bits, -1, -bits)
+        digits = np.array([*(size >> place & mask for place in places), 0, 0, 0], np.int64)[:, None]
+        exponent = np.array([places[0] - (below * under).bit_length() + 1])
+        out[i] = _rounded(digits, bits, exponent, dtype)[0] * (1 if total > 0 else -1) + 0
+    return np.asarray(out)
+
+
+def _integers(row: list[float]) -> tuple[list[int], int]:
+    """Numerators over one denominator."""
+    ratios = [x.as_integer_ratio() for x in row]
+    below = max(under for _, under in ratios)
+    return [above * (below // under) for above, under in ratios], below

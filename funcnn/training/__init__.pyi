@@ -1,13 +1,12 @@
 """The public names of `funcnn.training`, and where each has its home."""
 
+from funcnn.training.evaluation import evaluate as evaluate, predict as predict
 from funcnn.training.events import tensorboard as tensorboard
 from funcnn.training.gradients import value_and_grad as value_and_grad
 from funcnn.training.loop import (
     Epoch as Epoch,
     FitResult as FitResult,
-    evaluate as evaluate,
     fit as fit,
-    predict as predict,
 )
 from funcnn.training.state import (
     TrainState as TrainState,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 import numpy as np
 
 from funcnn import _checks, random, tree
+from funcnn._children import named_after
 from funcnn.combinators import statistics as new_statistics
+from funcnn.data.examples import concatenated, length, taken
 from funcnn.numerics._blas import on_one_blas_thread
 from funcnn.numerics._memory import keep_freed_memory
 from funcnn.numerics._threads import in_team, run_tasks
-from funcnn.types import Array, Key, Layer, Loss, Params, has_trait
+from funcnn.types import Array, Key, Layer, Loss, Params, Spec, has_trait
 
 __all__ = ["value_and_grad"]
 
@@ -70,8 +75,9 @@ def value_and_grad(
     callable
         ``(params, x, y, key=None) -> (value, grads)``, or ``(value, grads, statistics)``, where
         ``tree.replace(params, statistics)`` carries the statistics on. ``grads`` is the same tree
-        as ``params``. A key means training: dropout draws from it. The gradient of ``x`` is never
-        computed.
+        as ``params``. A key means training: dropout draws from it. Without one, a network with
+        layers that need it, such as dropout and batch normalisation, gives a warning, once. The
+        gradient of ``x`` is never computed.
 
     Raises
     ------
@@ -104,8 +110,13 @@ def value_and_grad(
     keeps_statistics = has_trait(net.spec, "statistics")
     coupled = has_trait(net.spec, "couples_batch")
     params_vjp = net.params_vjp or (lambda cache, dout: net.vjp(cache, dout)[0])
+    missed = list(_keyed(net.spec))  # without a key; empty when a warning has named them
 
     def step(params: Params, x: X, y: Any, key: Key | None = None) -> tuple[Any, ...]:
+        if key is None and missed:
+            named = missed[:]
+            missed.clear()
+            _warn_of_no_key(named)
         if keeps_statistics and key is not None and not statistics:
             _checks.refuse(
                 "value_and_grad",
@@ -113,7 +124,8 @@ def value_and_grad(
                 "value_and_grad(net, loss, statistics=True), and carry on its third result "
                 "with tree.replace(params, statistics)",
             )
-        slices = [slice(None)] if coupled else shards(_examples(x, y), x, params)
+        examples = length("value_and_grad", x, y)
+        slices = [slice(None)] if coupled else shards(examples, x, params)
         keys = _shard_keys(key, len(slices))
 
         def whole() -> tuple[Any, Params, Any]:
@@ -123,13 +135,13 @@ def value_and_grad(
 
         def sharded() -> tuple[Any, Params, Any]:
             def forward(i: int) -> tuple[Any, Any]:
-                return net.apply(params, _cut(x, slices[i]), key=keys[i])
+                return net.apply(params, taken(x, slices[i]), key=keys[i])
 
             def backward(i: int) -> Params:
-                return params_vjp(caches[i], _cut(dprediction, slices[i]))
+                return params_vjp(caches[i], taken(dprediction, slices[i]))
 
             predictions, caches = zip(*run_tasks(forward, len(slices), workers), strict=True)
-            value, dprediction = _slope(loss, _join(predictions), y)
+            value, dprediction = _slope(loss, concatenated(predictions), y)
             return value, _add_up(run_tasks(backward, len(slices), workers)), caches[0]
 
         value, grads, cache = on_one_blas_thread(
@@ -138,6 +150,24 @@ def value_and_grad(
         return (value, grads, new_statistics(cache)) if statistics else (value, grads)
 
     return step
+
+
+def _keyed(spec: Spec, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The paths of the layers that do in training what they do not do in inference."""
+    if spec.traits & {"statistics", "stochastic"}:
+        yield "/".join(path) or spec.kind
+    seen: Counter[str] = Counter()
+    for child in spec.children:
+        kind, name = named_after(child).kind, named_after(child).name
+        seen[kind] += 1
+        stays = spec.kind in ("named", "freeze", "remat")  # at the place of its parent
+        yield from _keyed(child, path if stays else (*path, name or f"{kind}{seen[kind]}"))
+
+
+def _warn_of_no_key(missed: list[str]) -> None:
+    more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
+    text = f"without a key, {', '.join(missed[:3])}{more} run as in inference"
+    warnings.warn(f"value_and_grad: {text}: write step(params, x, y, key)", stacklevel=3)
 
 
 def _slope(loss: Loss, prediction: Any, y: Any) -> tuple[Any, Any]:
@@ -162,7 +192,7 @@ def shards(examples: int, x: Any, params: Params) -> list[slice]:
     if examples < 16:
         return [slice(0, examples)]
     numbers, weights = _numbers(x), _weights(params)
-    vectors = not isinstance(x, tuple) and x.ndim == 2 and x.dtype.kind == "f"
+    vectors = isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f"
     small = numbers < _SMALL and numbers + weights < _SMALL
     if small or (vectors and numbers < weights):
         count = 1
@@ -174,11 +204,7 @@ def shards(examples: int, x: Any, params: Params) -> list[slice]:
 
 def _numbers(x: Any) -> int:
     """How many numbers a network works on; an index stands for a vector of them."""
-    if isinstance(x, tuple):
-        return sum(map(_numbers, x))
-    if not isinstance(x, np.ndarray):  # the network refuses it
-        return 0
-    return int(x.size) * (1 if x.dtype.kind == "f" else 64)
+    return sum(int(array.size) * (1 if array.dtype.kind == "f" else 64) for _, array in tree.leaves(x))
 
 
 def _weights(params: Any) -> int:
@@ -193,39 +219,6 @@ def _shard_keys(key: Key | None, count: int) -> list[Key | None]:
     if key is None or count == 1:
         return [key] * count
     return [random.fold_in(key, i) for i in range(count)]
-
-
-def _examples(x: Any, y: Any) -> int:
-    """The length of the batch, which all of its arrays agree on."""
-    first = x
-    while isinstance(first, tuple):
-        first = first[0]
-    target = y
-    while isinstance(target, tuple):
-        target = target[0]
-    for name, array in (("x", first), ("y", target)):
-        if not _checks.array("value_and_grad", array, name).ndim:
-            _checks.refuse("value_and_grad", f"`{name}` must have a batch axis, got shape ()")
-    lengths = [len(first), len(target)]
-    if lengths[0] != lengths[1]:
-        _checks.refuse(
-            "value_and_grad", f"`x` and `y` must have one length, got {lengths[0]} and {lengths[1]}"
-        )
-    return lengths[0]
-
-
-def _cut(x: Any, part: slice) -> Any:
-    """The same part of every array."""
-    if isinstance(x, tuple):
-        return tuple(_cut(array, part) for array in x)
-    return x[part]
-
-
-def _join(parts: tuple[Any, ...]) -> Any:
-    """The arrays of all parts behind one another."""
-    if isinstance(parts[0], tuple):
-        return tuple(_join(arrays) for arrays in zip(*parts, strict=True))
-    return np.concatenate(parts)
 
 
 def _add_up(grads: list[Params]) -> Params:

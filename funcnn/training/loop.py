@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from funcnn import _checks, checkpoints, numerics, tree
-from funcnn.data import Augmentation, Batches, Dataset
-from funcnn.data.batches import checked, examples
-from funcnn.metrics import Mean
-from funcnn.numerics._blas import on_one_blas_thread
-from funcnn.numerics._threads import run_tasks
+from funcnn import _checks, numerics, random, tree
+from funcnn.data import Batches, Dataset
+from funcnn.data.batches import checked
+from funcnn.data.examples import shape
+from funcnn.metrics import Mean, better
 from funcnn.optimizers import Optimizer, learning_rate
+from funcnn.training.checkpointing import (
+    Run,
+    RunFile,
+    described,
+    fingerprint,
+    resumed,
+    without_places,
+)
+from funcnn.training.evaluation import Metric, Record, check_metrics, evaluate
 from funcnn.training.progress import Progress
 from funcnn.training.state import TrainState, train_state, train_step
 from funcnn.types import Array, Key, Layer, Loss, Params
 
-__all__ = ["Epoch", "FitResult", "evaluate", "fit", "predict"]
+__all__ = ["Epoch", "FitResult", "fit"]
 
-Metric = Callable[[Array, Array], float]
-Record = dict[str, float]
-_PREDICTION_SHARD = 64  # examples that one thread predicts at a time
+Mode = numerics.Mode | Literal["min", "max"]
 
 
 class Epoch(NamedTuple):
@@ -87,148 +91,6 @@ class FitResult(NamedTuple):
     state: TrainState
 
 
-class _Run(NamedTuple):
-    """What a training remembers beside its state; all of it is in the checkpoint."""
-
-    state: TrainState
-    best_params: Params
-    best_value: float = float("nan")
-    best_epoch: int = 0
-    loss: Mean = Mean()
-    records: tuple[Record, ...] = ()
-
-    def save(self, path: str | PathLike[str], identity: dict[str, Any]) -> None:
-        meta = {
-            "cursor": self.state.cursor(),
-            "best": [self.best_value, self.best_epoch],
-            "loss": list(self.loss),
-            "records": self.records,
-            "training": identity,
-        }
-        checkpoints.save(path, {**self.state.tree(), "best": self.best_params}, meta)
-
-
-def predict(
-    net: Layer[Any, Any],
-    params: Params,
-    x: Array,
-    *,
-    workers: int | None = None,
-) -> Any:
-    """Run a network in inference over any number of examples.
-
-    Parameters
-    ----------
-    net : Layer
-        The network.
-    params : dict
-        Its parameters.
-    x : ndarray, ``(N, ...)``
-        Examples.
-    workers : int, optional
-        Threads; by default as many as there are processors. The bits do not depend on it.
-
-    Returns
-    -------
-    ndarray, ``(N, ...)``
-
-    Raises
-    ------
-    ValueError, TypeError
-        For what the network refuses.
-
-    Examples
-    --------
-    >>> from funcnn import dense, predict, random
-    >>> _, params = dense(2).init(random.key(0), (1, 3))
-    >>> predict(dense(2), params, np.ones((1000, 3), np.float32)).shape
-    (1000, 2)
-    """
-    _checks.instance("predict", "net", net, Layer, "a layer")
-    examples("predict", x, "x")
-    if workers is not None:
-        _checks.integer("predict", "workers", workers, 1)
-    starts = range(0, max(len(x), 1), _PREDICTION_SHARD)
-
-    def part(i: int) -> Array:
-        chosen = np.asarray(x[starts[i] : starts[i] + _PREDICTION_SHARD])
-        out: Array = net.apply(params, chosen)[0]
-        return out
-
-    return np.concatenate(on_one_blas_thread(lambda: run_tasks(part, len(starts), workers)))
-
-
-def evaluate(
-    net: Layer[Any, Any],
-    params: Params,
-    dataset: Dataset,
-    loss: Loss,
-    metrics: Mapping[str, Metric] | None = None,
-    *,
-    workers: int | None = None,
-) -> Record:
-    """The loss and some metrics of a network on a data set, in inference.
-
-    Parameters
-    ----------
-    net : Layer
-        The network.
-    params : dict
-        Its parameters.
-    dataset : Dataset
-        Examples and targets.
-    loss : Loss
-        What training makes small.
-    metrics : mapping of str to callable, optional
-        ``(prediction, target) -> float``, see `funcnn.metrics`.
-    workers : int, optional
-        See `predict`.
-
-    Returns
-    -------
-    dict of str to float
-        ``loss``, and what the metrics say.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For what the network, the loss or a metric refuses.
-
-    Examples
-    --------
-    >>> from funcnn import data, dense, evaluate, mean_squared_error, random
-    >>> _, params = dense(1).init(random.key(0), (1, 3))
-    >>> zeros = data.Dataset(np.zeros((4, 3), np.float32), np.zeros((4, 1), np.float32))
-    >>> evaluate(dense(1), params, zeros, mean_squared_error())
-    {'loss': 0.0}
-    """
-    _checks.instance("evaluate", "net", net, Layer, "a layer")
-    _checks.instance("evaluate", "loss", loss, Loss, "a loss")
-    checked("evaluate", dataset)
-    _metrics("evaluate", metrics)
-    prediction = predict(net, params, dataset.x, workers=workers)
-    target = np.asarray(dataset.y)
-    record = {"loss": float(loss.apply(prediction, target)[0])}
-    for name, metric in (metrics or {}).items():
-        value = metric(prediction, target)
-        if np.ndim(value):
-            got = f"an array of shape {np.shape(value)}"
-            _checks.refuse_type("evaluate", f"`metrics` must give numbers, {name!r} gave {got}")
-        record[name] = float(value)
-    return record
-
-
-def _metrics(who: str, metrics: Mapping[str, Metric] | None) -> None:
-    """Refuse metrics without a name of their own."""
-    if metrics is not None and not (
-        isinstance(metrics, Mapping) and all(map(callable, metrics.values()))
-    ):
-        got = _checks.shown(metrics)
-        _checks.refuse_type(who, f"`metrics` must be a dict of functions by name, got {got}")
-    if metrics is not None and "loss" in metrics:
-        _checks.refuse(who, "`metrics` must have other names than 'loss', which is the loss")
-
-
 def fit(
     net: Layer[Any, Any],
     loss: Loss,
@@ -241,7 +103,7 @@ def fit(
     validation: Dataset | None = None,
     metrics: Mapping[str, Metric] | None = None,
     params: Params | None = None,
-    augment: Callable[[Key, Array], Array] | None = None,
+    augment: Callable[[Key, Any], Any] | None = None,
     monitor: str = "loss",
     patience: int | None = None,
     checkpoint: str | PathLike[str] | None = None,
@@ -251,7 +113,8 @@ def fit(
     callbacks: tuple[Callable[[Epoch], bool | None], ...] = (),
     progress: bool | None = None,
     workers: int | None = None,
-    mode: numerics.Mode | None = None,
+    mode: Mode | None = None,
+    drop_last: bool = False,
 ) -> FitResult:
     """Train a network.
 
@@ -278,8 +141,8 @@ def fit(
         ``(key, x) -> x`` on each batch; an `Augmentation` of `funcnn.data` may change the targets,
         too.
     monitor : str, default "loss"
-        What of the validation decides which epoch is the best: ``"loss"`` or ``"perplexity"``, to
-        be small, or another metric's name, to be large.
+        What of the validation decides which epoch is the best: ``"loss"``, to be small, or a metric's
+        name. Those of `funcnn.metrics` know whether they are to be large; of others, say `mode`.
     patience : int, optional
         Stop after so many epochs without a better one.
     checkpoint : path, optional
@@ -288,7 +151,8 @@ def fit(
         Steps after which to write it within an epoch, too.
     resume : path, optional
         A checkpoint to go on from, of the same training: all but `epochs`, `patience` and what
-        only looks on must be as it was. The final bits are those of an uninterrupted run.
+        only looks on must be as it was. The final bits are those of an uninterrupted run; one that
+        a callback has ended stays so.
     log : path, optional
         A file that gets a line of JSON for each epoch.
     callbacks : tuple of callable, optional
@@ -297,8 +161,11 @@ def fit(
         Whether to say how it goes on standard output; by default only on a terminal.
     workers : int, optional
         Threads; the bits do not depend on their number.
-    mode : "fast" or "portable", optional
-        The arithmetic; by default the one in force.
+    mode : "fast", "portable", "min" or "max", optional
+        The arithmetic, by default the one in force; or whether the monitored value is best when it
+        is small or large (for both, see `funcnn.numerics.use`).
+    drop_last : bool, default False
+        Whether to leave out the last batch of an epoch where it is not full.
 
     Returns
     -------
@@ -307,10 +174,19 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        For what any of the parts refuses, or a checkpoint of another training.
+        For what any of the parts refuses, a last batch that is too small for the network or the
+        loss, or a checkpoint of another training.
     FloatingPointError
         When the loss is no longer finite; with `optimizers.skip_nonfinite`, which leaves out such
         steps, when it was so throughout an epoch.
+    KeyboardInterrupt
+        When it is interrupted; the message says where the checkpoint is and how to go on.
+
+    Notes
+    -----
+    The loss of an epoch is the mean over what the loss averages over: with ignored labels or class
+    weights, over all that count in the epoch, as of one large batch. Callbacks are asked before
+    the epoch's checkpoint is written, which remembers what they decided.
 
     Examples
     --------
@@ -322,166 +198,243 @@ def fit(
     >>> bool(result.history["loss"][-1] < result.history["loss"][0])
     True
     """
-    _checks.instance("fit", "net", net, Layer, "a layer")
-    _checks.instance("fit", "loss", loss, Loss, "a loss")
-    _checks.instance("fit", "optimizer", optimizer, Optimizer, "an Optimizer")
-    checked("fit", train, "train")
-    if validation is not None and not len(checked("fit", validation, "validation")):
-        _checks.refuse("fit", "`validation` must have at least one example")
-    _checks.key("fit", key)
-    _checks.integer("fit", "epochs", epochs, 0)
-    _checks.integer("fit", "batch_size", batch_size, 1)
-    _metrics("fit", metrics)
-    if not len(train):
-        _checks.refuse("fit", "`train` must have at least one example")
-    if checkpoint_every is not None:
-        _checks.integer("fit", "checkpoint_every", checkpoint_every, 1)
-    if patience is not None or monitor != "loss":
-        _checks.integer("fit", "patience", 1 if patience is None else patience, 1)
-        if validation is None:
-            _checks.refuse("fit", "`monitor` and `patience` need `validation`")
-    if augment is not None and not callable(augment):
-        _checks.refuse_type("fit", f"`augment` must be a function, got {_checks.shown(augment)}")
-    if not (isinstance(callbacks, (tuple, list)) and all(map(callable, callbacks))):
-        got = _checks.shown(callbacks)
-        _checks.refuse_type("fit", f"`callbacks` must be a tuple of functions, got {got}")
-    if progress is not None:
-        _checks.boolean("fit", "progress", progress)
-    if monitor not in {"loss", *(metrics or {})}:
-        _checks.refuse("fit", f"`monitor` must be 'loss' or one of `metrics`, got {monitor!r}")
-    batches = Batches(train, batch_size, augment=augment)
-    step = train_step(net, loss, optimizer, workers=workers)
+    _check_parts(net, loss, optimizer, train, validation, metrics)
+    _check_counts(key, epochs, batch_size, checkpoint_every, patience)
+    _check_functions(augment, callbacks)
+    _checks.boolean("fit", "progress", progress if progress is not None else False)
+    if _checks.boolean("fit", "drop_last", drop_last) and len(train) < batch_size:
+        text = f"`batch_size` must be at most {len(train)} with drop_last=True, got {batch_size}"
+        _checks.refuse("fit", text)
+    largest = _is_best_large(monitor, metrics or {}, mode)
+    if validation is None and (patience is not None or monitor != "loss"):
+        _checks.refuse("fit", "`monitor` and `patience` need `validation`")
+    batches = Batches(train, batch_size, drop_last=drop_last, augment=augment)
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is an error below
-    with numerics.use(mode or numerics.mode()), quiet:
-        identity = {
-            "key": list(key),
-            "net": _shown(net),
-            "loss": _shown(loss),
-            "optimizer": _shown(optimizer),
-            "batch_size": batch_size,
-            "train": _fingerprint(train),
-            "validation": None if validation is None else _fingerprint(validation),
-            "metrics": list(metrics or {}),
-            "monitor": monitor,
-            "augment": _described(augment),
-            "numerics": numerics.mode(),
-        }
-        start = train_state(net, optimizer, key, train.x[:batch_size].shape, params)
-        run = _Run(start, start.params)
+    arithmetic = numerics.mode() if mode is None or mode == "min" or mode == "max" else mode
+    with numerics.use(arithmetic), quiet:
+        identity: dict[str, Any] = {}
+        if checkpoint is not None or resume is not None:
+            identity = {
+                "key": list(key),
+                "net": without_places(net),
+                "loss": without_places(loss),
+                "optimizer": without_places(optimizer),
+                "batch_size": batch_size,
+                "drop_last": drop_last,
+                "train": fingerprint(train),
+                "validation": None if validation is None else fingerprint(validation),
+                "metrics": list(metrics or {}),
+                "monitor": monitor,
+                "best": "largest" if largest else "smallest",
+                "augment": described(augment),
+                "numerics": numerics.mode(),
+            }
+        start = train_state(net, optimizer, key, shape(train.x, min(batch_size, len(train))), params)
+        run = Run(start, start.params)
         if resume is not None:
-            run = _resumed(resume, run, identity)
-        with Progress(epochs, batches.steps, progress) as shown:
-            _write_log(log, run.records, "w")
-            if checkpoint is not None:  # a file that cannot be written is better known now
-                run.save(checkpoint, identity)
-            while run.state.epoch < epochs and not _patience_ended(run, patience):
-                began = time.perf_counter()
-                while run.state.batch < batches.steps:
-                    batch = batches.batch(key, run.state.epoch, run.state.batch)
-                    state, measured = step(run.state, batch)
-                    mean = run.loss
-                    if np.isfinite(measured["loss"]):
-                        mean = mean.add(measured["loss"], len(batch))
-                    elif _skipped(state) == _skipped(run.state):
-                        _end_with_advice(f"{measured['loss']} at step {state.step}")
-                    run = run._replace(state=state, loss=mean)
-                    shown.step(run.loss.value)
-                    now = checkpoint_every is not None and state.step % checkpoint_every == 0
-                    if checkpoint is not None and now:
-                        run.save(checkpoint, identity)
-                if not run.loss.weight:
-                    _end_with_advice(f"not finite in all steps of epoch {run.state.epoch + 1}")
-                run = _ended_epoch(run, net, loss, validation, metrics, monitor, workers)
-                record = run.records[-1]
-                _write_log(log, ({**record, "seconds": time.perf_counter() - began},), "a")
-                shown.epoch(record)
-                if checkpoint is not None:
-                    run.save(checkpoint, identity)
-                answers = [callback(Epoch(run.state, record)) for callback in callbacks]
-                if True in answers:
-                    break
-    best = run.best_params if run.best_epoch else run.state.params
-    history = {
-        name: np.array([record[name] for record in run.records]) for name in _names(run.records)
-    }
-    return FitResult(run.state.params, history, best, run.best_epoch or len(run.records), run.state)
+            run = resumed(resume, run, identity, batches.steps)
+        _check_last_batch(net, loss, batches, run.state)
+        training = _Training(
+            net, loss, train_step(net, loss, optimizer, workers=workers), batches, epochs, validation,
+            metrics, monitor, largest, patience, callbacks, RunFile(checkpoint, identity),
+            checkpoint_every, log, workers,
+        )  # fmt: skip
+        run = _trained(training, run, progress)
+    return _result(run)
 
 
-def _ended_epoch(
-    run: _Run,
-    net: Layer[Any, Any],
-    loss: Loss,
-    validation: Dataset | None,
-    metrics: Mapping[str, Metric] | None,
-    monitor: str,
-    workers: int | None,
-) -> _Run:
+class _Training(NamedTuple):
+    """What stays as it is from the first step to the last."""
+
+    net: Layer[Any, Any]
+    loss: Loss
+    step: Callable[[TrainState, Dataset], tuple[TrainState, dict[str, float]]]
+    batches: Batches
+    epochs: int
+    validation: Dataset | None
+    metrics: Mapping[str, Metric] | None
+    monitor: str
+    largest: bool
+    patience: int | None
+    callbacks: tuple[Callable[[Epoch], bool | None], ...]
+    file: RunFile
+    checkpoint_every: int | None
+    log: str | PathLike[str] | None
+    workers: int | None
+
+
+def _trained(training: _Training, run: Run, progress: bool | None) -> Run:
+    """The run after its last epoch."""
+    try:
+        _write_log(training.log, run.records, "w")
+        training.file.save(run)  # a file that cannot be written is better known now
+        with Progress(training.epochs, training.batches.steps, progress) as shown:
+            run = _asked(training, run)
+            while not _has_ended(training, run):
+                run = _asked(training, _after_epoch(training, run, shown))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"fit: interrupted: {training.file.advice()}") from None
+    return run
+
+
+def _has_ended(training: _Training, run: Run) -> bool:
+    epoch, patience = run.state.epoch, training.patience
+    no_better = patience is not None and epoch - run.best_epoch >= patience and epoch > 0
+    return bool(run.stopped) or no_better or epoch >= training.epochs
+
+
+def _after_epoch(training: _Training, run: Run, shown: Progress) -> Run:
+    """The run at the end of the epoch that it is in; the callbacks are still to be asked."""
+    began, every = time.perf_counter(), training.checkpoint_every
+    while run.state.batch < training.batches.steps:
+        run = _stepped(training, run)
+        shown.step(run.loss.value)
+        if every is not None and run.state.step % every == 0:
+            training.file.save(run)
+    if not run.loss.values:
+        _end_with_advice(f"not finite in all steps of epoch {run.state.epoch + 1}")
+    run = _evaluated(training, run)
+    record = run.records[-1]
+    _write_log(training.log, ({**record, "seconds": time.perf_counter() - began},), "a")
+    shown.epoch(record)
+    return run
+
+
+def _stepped(training: _Training, run: Run) -> Run:
+    """The run after one more step."""
+    batch = training.batches.batch(run.state.key, run.state.epoch, run.state.batch)
+    state, measured = training.step(run.state, batch)
+    value, weight = measured["loss"], training.loss.weight
+    if np.isfinite(value):
+        over = len(batch) if weight is None else weight(batch.y)
+        return run._replace(state=state, loss=run.loss.add(value, float(over)))
+    if _skipped(state) == _skipped(run.state):
+        _end_with_advice(f"{value} at step {state.step}")
+    return run._replace(state=state)
+
+
+def _evaluated(training: _Training, run: Run) -> Run:
     """The run with the epoch's record, and the cursor at the next epoch."""
     state = run.state._replace(epoch=run.state.epoch + 1, batch=0)
     record = {"epoch": state.epoch, "step": state.step, "loss": run.loss.value}
     with contextlib.suppress(_checks.Refusal):  # an optimizer of the user's own may have none
         record["learning_rate"] = learning_rate(state.optimizer)
-    run = run._replace(state=state, loss=Mean())
-    if validation is not None:
-        found = evaluate(net, state.params, validation, loss, metrics, workers=workers)
+    run = run._replace(state=state, loss=Mean(), stopped=None)
+    if training.validation is not None:
+        found = evaluate(
+            training.net, state.params, training.validation, training.loss, training.metrics,
+            workers=training.workers,
+        )  # fmt: skip
         record.update({f"validation_{name}": value for name, value in found.items()})
-        sign = 1 if monitor in ("loss", "perplexity") else -1
-        first = np.isnan(run.best_value) and not np.isnan(found[monitor])
-        if first or sign * found[monitor] < sign * run.best_value:
-            run = run._replace(
-                best_params=state.params, best_value=found[monitor], best_epoch=state.epoch
-            )
+        value, sign = found[training.monitor], -1 if training.largest else 1
+        first = np.isnan(run.best_value) and not np.isnan(value)
+        if first or sign * value < sign * run.best_value:
+            run = run._replace(best_params=state.params, best_value=value, best_epoch=state.epoch)
     return run._replace(records=(*run.records, record))
 
 
-def _patience_ended(run: _Run, patience: int | None) -> bool:
-    return patience is not None and run.state.epoch - run.best_epoch >= patience and run.state.epoch > 0
+def _asked(training: _Training, run: Run) -> Run:
+    """The run with what the callbacks decide on its last epoch, unless they have, and in its file."""
+    if run.stopped is None:
+        epoch = Epoch(run.state, dict(run.records[-1]))
+        try:
+            answers = [callback(epoch) for callback in training.callbacks]
+            stopped = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+            run = run._replace(stopped=stopped)
+        finally:  # the epoch is whole, even if a callback is not
+            training.file.save(run)
+    return run
 
 
-def _resumed(path: str | PathLike[str], fresh: _Run, identity: dict[str, Any]) -> _Run:
-    """The run that a checkpoint holds, if it is one of this training."""
-    _, meta = checkpoints.load(path)
-    if "training" not in meta:
-        _checks.refuse(
-            "fit", f"{path} must be a checkpoint that `fit` wrote: give other weights as `params`"
-        )
-    for name, wanted in identity.items():
-        if (got := meta["training"].get(name)) != wanted:
-            _checks.refuse(
-                "fit",
-                f"{path} must be a checkpoint of this training: {name} was {got}, now {wanted}; "
-                "a new one can begin with its weights, given as `params`",
-            )
-    stored, _ = checkpoints.load(path, {**fresh.state.tree(), "best": fresh.best_params})
-    cursor = meta["cursor"]
-    state = TrainState(
-        stored["params"], stored["optimizer"], fresh.state.key,
-        cursor["step"], cursor["epoch"], cursor["batch"],
-    )  # fmt: skip
-    value, epoch = meta["best"]
-    return _Run(state, stored["best"], value, epoch, Mean(*meta["loss"]), tuple(meta["records"]))
+def _result(run: Run) -> FitResult:
+    best = run.best_params if run.best_epoch else run.state.params
+    names = list(run.records[0]) if run.records else []
+    whole = ("epoch", "step")
+    history = {
+        name: np.array([record[name] for record in run.records], np.int64 if name in whole else None)
+        for name in names
+    }
+    return FitResult(run.state.params, history, best, run.best_epoch or len(run.records), run.state)
 
 
-def _described(augment: Callable[[Key, Array], Array] | None) -> str | None:
-    """What can be compared after a restart; of a function, its name."""
-    if augment is None:
+# --- what is refused before the first step ------------------------------------------------------------
+
+
+def _check_parts(
+    net: Layer[Any, Any],
+    loss: Loss,
+    optimizer: Optimizer,
+    train: Dataset,
+    validation: Dataset | None,
+    metrics: Mapping[str, Metric] | None,
+) -> None:
+    _checks.instance("fit", "net", net, Layer, "a layer")
+    _checks.instance("fit", "loss", loss, Loss, "a loss")
+    _checks.instance("fit", "optimizer", optimizer, Optimizer, "an Optimizer")
+    if not len(checked("fit", train, "train")):
+        _checks.refuse("fit", "`train` must have at least one example")
+    if validation is not None and not len(checked("fit", validation, "validation")):
+        _checks.refuse("fit", "`validation` must have at least one example")
+    check_metrics("fit", metrics)
+
+
+def _check_counts(
+    key: Key, epochs: int, batch_size: int, checkpoint_every: int | None, patience: int | None
+) -> None:
+    _checks.key("fit", key)
+    _checks.integer("fit", "epochs", epochs, 0)
+    _checks.integer("fit", "batch_size", batch_size, 1)
+    for name, count in (("checkpoint_every", checkpoint_every), ("patience", patience)):
+        if count is not None:
+            _checks.integer("fit", name, count, 1)
+
+
+def _check_functions(augment: object, callbacks: object) -> None:
+    if augment is not None and not callable(augment):
+        _checks.refuse_type("fit", f"`augment` must be a function, got {_checks.shown(augment)}")
+    if not (isinstance(callbacks, (tuple, list)) and all(map(callable, callbacks))):
+        got = _checks.shown(callbacks)
+        _checks.refuse_type("fit", f"`callbacks` must be a tuple of functions, got {got}")
+
+
+def _is_best_large(monitor: str, metrics: Mapping[str, Metric], mode: Mode | None) -> bool:
+    """Whether the monitored value is to be large: as is known, or as is said."""
+    if monitor not in {"loss", *metrics}:
+        _checks.refuse("fit", f"`monitor` must be 'loss' or one of `metrics`, got {monitor!r}")
+    known = "min" if monitor == "loss" else better(metrics[monitor])
+    if mode not in ("min", "max") and known is None:
+        text = f"`mode` must say whether {monitor!r} is best when it is small or large"
+        _checks.refuse("fit", f"{text}: write mode='min' or mode='max'")
+    return (mode if mode in ("min", "max") else known) == "max"
+
+
+def _check_last_batch(
+    net: Layer[Any, Any], loss: Loss, batches: Batches, state: TrainState
+) -> None:
+    """Refuse now what the network or the loss would refuse after an epoch: a last batch so small."""
+    rest = len(batches.dataset) % batches.size
+    if batches.drop_last or not rest or batches.steps == 1:
+        return
+    key = random.fold_in(state.key, "step")
+
+    def problem(batch: Dataset) -> Exception | None:
+        try:
+            loss.apply(net.apply(state.params, batch.x, key=key)[0], batch.y)
+        except Exception as found:
+            return found
         return None
-    if isinstance(augment, Augmentation):
-        return repr(augment)
-    return str(getattr(augment, "__qualname__", type(augment).__qualname__))
+
+    place = state.epoch, batches.steps - 1
+    for way in (batches._replace(augment=None), batches):  # augmented only where it must be
+        found = problem(way.batch(state.key, *place))
+        if found is None:
+            return
+    if problem(batches.batch(state.key, state.epoch, 0)) is None:
+        text = f"`batch_size` must not leave a last batch of {rest}, got {batches.size}"
+        _checks.refuse("fit", f"{text}: {found}: drop_last=True leaves it out")
 
 
-def _shown(part: Any) -> str:
-    """As it prints; a function in it without its place in memory, which is another in each process."""
-    return re.sub(" at 0x[0-9a-fA-F]+", "", repr(part))
-
-
-def _fingerprint(dataset: Dataset) -> str:
-    """What shows that a data set is another: its shape, and up to 2,048 targets from all over it."""
-    some = np.asarray(dataset.y[:: max(1, len(dataset) // 1024)])
-    some = np.ascontiguousarray(some, some.dtype.newbyteorder("<"))
-    digest = hashlib.sha256(f"{some.dtype.str} {some.shape}".encode() + some.tobytes())
-    return f"{tuple(dataset.x.shape)} with targets {digest.hexdigest()[:8]}"
+# --- what is said on the way --------------------------------------------------------------------------
 
 
 def _skipped(state: TrainState) -> int:
@@ -498,10 +451,6 @@ def _end_with_advice(loss: str) -> NoReturn:
     raise FloatingPointError(
         f"fit: the loss is {loss}: funcnn.diagnose.trace_nan names the layer"
     )
-
-
-def _names(records: tuple[Record, ...]) -> list[str]:
-    return list(records[0]) if records else []
 
 
 def _write_log(path: str | PathLike[str] | None, records: tuple[Record, ...], how: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -29,7 +30,7 @@ class Progress:
     """
 
     def __init__(self, epochs: int, steps: int, shown: bool | None) -> None:
-        terminal = sys.stdout.isatty()
+        terminal = _is_terminal(sys.stdout)
         self._shown = terminal if shown is None else shown
         self._epochs, self._steps = epochs, steps
         self._bar: Any = None
@@ -50,7 +51,9 @@ class Progress:
         """One step is done; `loss` is the epoch's mean so far."""
         if self._make_bar is not None:
             if self._bar is None:
-                self._bar = self._make_bar(total=self._steps, leave=False, unit="step")
+                self._bar = self._make_bar(
+                    total=self._steps, leave=False, unit="step", file=sys.stdout
+                )
             self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
             self._bar.update()
 
@@ -64,12 +67,26 @@ class Progress:
                 for name, value in record.items()
                 if name not in hidden
             ]
-            print(f"epoch {record['epoch']:>3}/{self._epochs}  {'  '.join(parts)}", flush=True)
+            _say(f"epoch {record['epoch']:>3}/{self._epochs}  {'  '.join(parts)}")
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _say(line: str) -> None:
+    """Print a line; a stream that is missing, closed or broken ends no training."""
+    with suppress(AttributeError, OSError, ValueError):
+        print(line, flush=True)
+
+
+def _is_terminal(stream: Any) -> bool:
+    """Whether somebody looks on; a stream may be None, closed, or not know."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError, OSError):
+        return False
 
 
 def _tqdm() -> Any:

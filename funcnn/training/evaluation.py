@@ -1,0 +1,160 @@
+"""What a network says of examples, and how good that is: no step is taken here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from funcnn import _checks, tree
+from funcnn.data import Dataset
+from funcnn.data.batches import checked
+from funcnn.data.examples import concatenated, length, taken
+from funcnn.numerics._blas import on_one_blas_thread
+from funcnn.numerics._threads import run_tasks
+from funcnn.types import Layer, Loss, Params, Spec
+
+__all__ = ["evaluate", "predict"]
+
+Metric = Callable[[Any, Any], float]
+Record = dict[str, float]
+_SHARD = 64  # examples that one thread predicts at a time
+
+
+def predict(
+    net: Layer[Any, Any],
+    params: Params,
+    x: Any,
+    *,
+    workers: int | None = None,
+) -> Any:
+    """Run a network in inference over any number of examples.
+
+    Parameters
+    ----------
+    net : Layer
+        The network.
+    params : dict
+        Its parameters.
+    x : ndarray, ``(N, ...)``, or tuple or dict of them
+        Examples.
+    workers : int, optional
+        Threads; by default as many as there are processors. The bits do not depend on it.
+
+    Returns
+    -------
+    ndarray, ``(N, ...)``, or tuple or dict of them
+        As the network gives it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For what the network refuses, and for one whose output has no row for each example.
+
+    Notes
+    -----
+    Examples are cut into shards. A network that couples them in inference, such as one with
+    ``batch_norm(track_running=False)``, runs over all of them at once.
+
+    Examples
+    --------
+    >>> from funcnn import dense, predict, random
+    >>> _, params = dense(2).init(random.key(0), (1, 3))
+    >>> predict(dense(2), params, np.ones((1000, 3), np.float32)).shape
+    (1000, 2)
+    """
+    _checks.instance("predict", "net", net, Layer, "a layer")
+    count = max(length("predict", x), 1)
+    if workers is not None:
+        _checks.integer("predict", "workers", workers, 1)
+    size = count if _couples(net.spec) else _SHARD
+    starts = range(0, count, size)
+
+    def part(i: int) -> Any:
+        chosen = tree.map(np.asarray, taken(x, slice(starts[i], starts[i] + size)))
+        out = net.apply(params, chosen)[0]
+        for _, array in tree.leaves(out) if len(starts) > 1 else ():
+            if len(array) != min(size, count - starts[i]):
+                text = "`net` must give a row for each example, to be run on parts of them"
+                _checks.refuse("predict", f"{text}, got shape {array.shape}")
+        return out
+
+    return concatenated(on_one_blas_thread(lambda: run_tasks(part, len(starts), workers)))
+
+
+def _couples(spec: Spec) -> bool:
+    """Whether the examples of a batch meet in inference, where running statistics keep them apart."""
+    alone = "couples_batch" not in spec.traits or "statistics" in spec.traits
+    return not alone or any(map(_couples, spec.children))
+
+
+def evaluate(
+    net: Layer[Any, Any],
+    params: Params,
+    dataset: Dataset,
+    loss: Loss,
+    metrics: Mapping[str, Metric] | None = None,
+    *,
+    workers: int | None = None,
+) -> Record:
+    """The loss and some metrics of a network on a data set, in inference.
+
+    Parameters
+    ----------
+    net : Layer
+        The network.
+    params : dict
+        Its parameters.
+    dataset : Dataset
+        Examples and targets.
+    loss : Loss
+        What training makes small.
+    metrics : mapping of str to callable, optional
+        ``(prediction, target) -> float``, see `funcnn.metrics`.
+    workers : int, optional
+        See `predict`.
+
+    Returns
+    -------
+    dict of str to float
+        ``loss``, and what the metrics say.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For what the network, the loss or a metric refuses.
+
+    Examples
+    --------
+    >>> from funcnn import data, dense, evaluate, mean_squared_error, random
+    >>> _, params = dense(1).init(random.key(0), (1, 3))
+    >>> zeros = data.Dataset(np.zeros((4, 3), np.float32), np.zeros((4, 1), np.float32))
+    >>> evaluate(dense(1), params, zeros, mean_squared_error())
+    {'loss': 0.0}
+    """
+    _checks.instance("evaluate", "net", net, Layer, "a layer")
+    _checks.instance("evaluate", "loss", loss, Loss, "a loss")
+    checked("evaluate", dataset)
+    check_metrics("evaluate", metrics)
+    prediction = predict(net, params, dataset.x, workers=workers)
+    target = tree.map(np.asarray, dataset.y)
+    record = {"loss": float(loss.apply(prediction, target)[0])}
+    for name, metric in (metrics or {}).items():
+        value = metric(prediction, target)
+        if np.ndim(value):
+            got = f"an array of shape {np.shape(value)}"
+            _checks.refuse_type("evaluate", f"`metrics` must give numbers, {name!r} gave {got}")
+        record[name] = float(value)
+    return record
+
+
+def check_metrics(who: str, metrics: Mapping[str, Metric] | None) -> None:
+    """Refuse metrics without a name of their own."""
+    if metrics is not None and not (
+        isinstance(metrics, Mapping) and all(map(callable, metrics.values()))
+    ):
+        got = _checks.shown(metrics)
+        _checks.refuse_type(who, f"`metrics` must be a dict of functions by name, got {got}")
+    if metrics is not None and "loss" in metrics:
+        _checks.refuse(who, "`metrics` must have other names than 'loss', which is the loss")
