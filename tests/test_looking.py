@@ -95,7 +95,7 @@ def test_a_validation_that_is_never_finite_is_drawn_without_a_best(tmp_path: Pat
 
 def test_the_best_is_marked_where_it_is_known_what_is_better() -> None:
     values = np.array([0.5, 0.2, 0.9])
-    history = {"loss": values, "validation_loss": values, "validation_mae": values,
+    history = {"loss": values, "validation_loss": values, "validation_speed": values,
                "validation_perplexity": values, "validation_f1": values}  # fmt: skip
     figure: Any = looking.curves(history)
     marks = {axes.get_ylabel(): axes.lines[-1] for axes in figure.axes}

@@ -140,8 +140,10 @@ def test_nothing_that_makes_or_scales_data_slips_past() -> None:
 
 def test_no_metric_slips_past() -> None:
     with caught():
-        for metric in test_metrics.ALL:
-            metric(watched(test_metrics.LOGITS), test_metrics.TARGET)
+        for metric in test_metrics.ALL + test_metrics.NUMBERS:
+            prediction, target = test_metrics._given(metric)
+            for weight in (None, np.arange(1.0, 7.0)):
+                metric(watched(prediction), watched(target), weight=watched(weight))
 
 
 def test_no_training_slips_past(tmp_path: Path) -> None:

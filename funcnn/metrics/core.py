@@ -1,0 +1,210 @@
+"""What the metrics share: what is better, what counts, and means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeVar
+
+import numpy as np
+
+from funcnn import checks, numerics
+from funcnn.checks import named
+from funcnn.types import Array
+
+__all__ = ["Mean", "better"]
+
+Better = Literal["max", "min"]
+_Metric = TypeVar("_Metric", bound=Callable[..., object])
+
+
+def metric(which: Better) -> Callable[[_Metric], _Metric]:
+    """Make a metric: a function that is named in its refusals and says what is better."""
+
+    def make(function: _Metric) -> _Metric:
+        vars(function)["better"] = which
+        return named(function)  # type: ignore[return-value]
+
+    return make
+
+
+def better(metric: object) -> Better | None:
+    """Say whether a metric is better when it is larger or when it is smaller.
+
+    Parameters
+    ----------
+    metric : callable
+        One of this module, of your own with an attribute ``better``, or a `functools.partial` of it.
+
+    Returns
+    -------
+    "max", "min" or None
+        None where the metric does not say.
+
+    Examples
+    --------
+    >>> from funcnn.metrics import accuracy, perplexity
+    >>> better(accuracy), better(perplexity), better(lambda prediction, target: 0.0)
+    ('max', 'min', None)
+    """
+    found = getattr(getattr(metric, "func", metric), "better", None)
+    return found if found in ("max", "min") else None
+
+
+class Cases(NamedTuple):
+    """What counts: scores ``(N, C)``, classes ``(N,)``, weights ``(N,)`` or None for ones.
+
+    `binary` says that there was one score for two classes.
+    """
+
+    scores: Array
+    labels: Array
+    weight: Array | None
+    binary: bool
+
+    def averaged(self, values: Array) -> float:
+        """Of one value for each case; NaN for no cases."""
+        return mean(values, self.weight)
+
+
+def is_binary(scores: Array, known: Array) -> bool:
+    """Whether there is a single score for each target of 0 or 1."""
+    if scores.shape == known.shape:
+        return scores.ndim == 1 or scores.shape[-1:] == (1,) or known.dtype.kind in "iub"
+    return scores.ndim > 1 and scores.shape[-1] == 1 and scores.shape[:-1] == known.shape
+
+
+def cases(
+    prediction: object,
+    target: object,
+    ignore_index: int | None = None,
+    weight: Array | None = None,
+    threshold: float | None = None,
+) -> Cases:
+    """Predictions and classes, checked; of those alone that count.
+
+    A single score ``z`` stands for the two scores ``[threshold, z]``.
+    """
+    scores = checks.floating(prediction, "prediction")
+    known = checks.array(target, "target")
+    binary = is_binary(scores, known)
+    if binary:
+        classes = 2
+        flat = scores.reshape(-1, 1)
+        edge = checks.Number().check("threshold", 0.0 if threshold is None else threshold)
+        scores, shape = np.concatenate([np.full_like(flat, edge), flat], 1), known.shape
+    else:
+        if threshold is not None:
+            checks.refuse(f"`threshold` must be None for scores of several classes, got {threshold}")
+        known = _from_one_hot(scores, known, ignore_index)
+        if scores.ndim < 2 or known.shape != scores.shape[:-1]:
+            checks.refuse(
+                "`prediction` must be (N, ..., C) and `target` (N, ...), "
+                f"got {scores.shape} and {known.shape}",
+            )
+        classes, shape = scores.shape[-1], known.shape
+        scores = scores.reshape(known.size, classes)
+    labels = known.reshape(-1)
+    counts = np.ones(labels.shape, bool)
+    if ignore_index is not None:
+        counts = labels != checks.Integer().check("ignore_index", ignore_index)
+    found = weights(weight, shape)
+    if found is not None:
+        counts = counts & (found != 0)
+        found = found[counts] if found.dtype.kind == "f" else None
+    scores, labels = scores[counts], labels[counts]
+    if np.isnan(scores).any():
+        checks.refuse("`prediction` must hold no NaN")
+    if binary:
+        labels = zeros_and_ones(labels)
+    return Cases(scores, checks.labels(labels, classes).astype(np.int64), found, binary)
+
+
+def _from_one_hot(scores: Array, known: Array, ignore_index: int | None) -> Array:
+    """Classes, where there are rows of probabilities."""
+    if known.dtype.kind != "f" or known.shape != scores.shape:
+        return known
+    if ignore_index is not None:
+        checks.refuse(f"`ignore_index` must be None for one-hot targets, got {ignore_index}")
+    wrong = ~(np.abs(numerics.sum(known, -1) - 1) <= 1e-3)
+    if wrong.any():
+        checks.refuse(
+            "`target` must hold one-hot rows, which sum to 1, "
+            f"got one that sums to {numerics.sum(known, -1)[wrong][0]}",
+        )
+    return np.asarray(known.argmax(-1))
+
+
+def zeros_and_ones(labels: Array) -> Array:
+    """Targets that are 0 or 1, as integers, whatever their dtype."""
+    if labels.dtype.kind not in "biuf":
+        checks.refuse_type(f"`target` must be numbers, got {labels.dtype}")
+    wrong = (labels != 0) & (labels != 1)
+    if wrong.any():
+        checks.refuse(f"`target` must be 0 or 1 for such scores, got {labels[wrong][0]}")
+    return labels.astype(np.int64)
+
+
+def weights(weight: object, shape: tuple[int, ...]) -> Array | None:
+    """One for each target, flat: booleans, or numbers of at least 0, which become float64."""
+    if weight is None:
+        return None
+    found = checks.array(weight, "weight")
+    if found.dtype.kind not in "biuf":
+        checks.refuse_type(f"`weight` must be booleans or numbers, got {found.dtype}")
+    if found.shape != shape:
+        checks.refuse(f"`weight` must have the shape {shape}, got {found.shape}")
+    flat = found.reshape(-1)
+    if flat.dtype.kind == "b":
+        return flat
+    wrong = ~((flat >= 0) & (flat < np.inf))
+    if wrong.any():
+        checks.refuse(f"`weight` must be finite and at least 0, got {flat[wrong][0]}")
+    return flat.astype(np.float64)
+
+
+def mean(values: Array, weight: Array | None) -> float:
+    """The mean, by weights if there are some; NaN of nothing, and finite where the numbers are."""
+    if not values.size:
+        return float("nan")
+    if values.dtype.kind == "b" and weight is None:
+        return int(np.count_nonzero(values)) / values.size
+    values = values.astype(np.float64)
+    top = np.max(np.abs(values))
+    if not 0 < top < np.inf:
+        top = np.float64(1)
+    values = values / top
+    if weight is None:
+        return float(numerics.mean(values) * top)
+    return float(numerics.sum(values * weight) / numerics.sum(weight) * top)
+
+
+class Mean(NamedTuple):
+    """A running mean, immutable: `add` gives the next one.
+
+    Parameters
+    ----------
+    total : float
+        The weighted sum of the values so far.
+    weight : float
+        The sum of their weights.
+    values : int
+        How many there were.
+
+    Examples
+    --------
+    >>> Mean().add(1.0, 3).add(5.0, 1).value
+    2.0
+    """
+
+    total: float = 0.0
+    weight: float = 0.0
+    values: int = 0
+
+    def add(self, value: float, weight: float = 1.0) -> Mean:
+        """One more value. A weight of 0 says that it is a sum, which is added as it is."""
+        return Mean(self.total + float(value) * (weight or 1), self.weight + weight, self.values + 1)
+
+    @property
+    def value(self) -> float:
+        """The mean, or the sum of sums; NaN before the first value."""
+        return self.total / (self.weight or 1) if self.values else float("nan")
