@@ -270,11 +270,6 @@ def _keeping_out(operations: int) -> Cost:
     return Cost(_each(operations), "out")
 
 
-def _gate(call: Call) -> int:
-    """What the input is multiplied by."""
-    return ITEM * call.x
-
-
 def _masked(places: Count) -> Cost:
     """Two operations where something is dropped; one byte for each draw."""
     return Cost(
@@ -332,8 +327,8 @@ COSTS: dict[str, Cost] = {
     "relu": _keeping_out(1),
     "relu6": _keeping_out(2),
     "hard_tanh": _keeping_out(2),
-    "tanh": _keeping_out(1),
-    "sigmoid": _keeping_out(4),
+    "tanh": _keeping_x(1),
+    "sigmoid": _keeping_x(4),
     "softmax": _keeping_out(5),
     "log_softmax": _keeping_out(5),
     "softmin": _keeping_out(6),
@@ -343,9 +338,9 @@ COSTS: dict[str, Cost] = {
     "elu": _keeping_x(3),
     "celu": _keeping_x(4),
     "selu": _keeping_x(4),
-    "gelu": Cost(lambda call: call.x * (5 if call.options["approximate"] == "none" else 8), "x", _gate),
-    "silu": Cost(_each(5), "x", _gate),
-    "mish": Cost(_each(5), "x", _gate),
+    "gelu": Cost(lambda call: call.x * (5 if call.options["approximate"] == "none" else 8), "x"),
+    "silu": _keeping_x(5),
+    "mish": _keeping_x(5),
     "softplus": _keeping_x(4),
     "softsign": _keeping_x(3),
     "log_sigmoid": _keeping_x(4),
