@@ -14,13 +14,15 @@ import pytest
 from funcnn import combinators, initializers, layers, losses, sequences
 from tests import registry
 
+_LAYER = ("Layer[", "Preserving")
 
-def _rooms() -> Iterator[tuple[ModuleType, str]]:
+
+def _rooms() -> Iterator[tuple[ModuleType, str | tuple[str, ...]]]:
     """Modules that make things which laws hold for, and what they return."""
     for info in pkgutil.iter_modules(layers.__path__):
-        yield import_module(f"funcnn.layers.{info.name}"), "Layer["
-    yield combinators, "Layer["
-    yield sequences, "Layer["
+        yield import_module(f"funcnn.layers.{info.name}"), _LAYER
+    yield combinators, _LAYER
+    yield sequences, _LAYER
     yield losses, "Loss"
     yield initializers, "Initializer"
 

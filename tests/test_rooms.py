@@ -21,6 +21,7 @@ FLOORS = (
     {"numerics", "_files"},
     {"tree", "random"},
     {"_kernels", "initializers", "schedules"},
+    {"parameterless"},
     {"_children", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},
     {"combinators", "reparametrization", "sequences", "tracing", "checkpoints"},
     {"training", "testing", "interop", "parallel", "outline", "looking", "diagnose"},

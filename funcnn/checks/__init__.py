@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from funcnn.checks.arrays import (
     Shapes,
+    alone,
     any_ranked,
     any_shape,
     array,
@@ -79,6 +80,7 @@ __all__ = [
     "Shapes",
     "Sizes",
     "Whatever",
+    "alone",
     "any_ranked",
     "any_shape",
     "array",

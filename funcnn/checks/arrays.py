@@ -238,6 +238,15 @@ def inputs(params: object, shapes: Shapes, x: object, axes: str) -> Array:
     return found
 
 
+def alone(params: object, x: object, min_rank: int = 1) -> Array:
+    """No params, and an `x` of any rank from `min_rank` up."""
+    if params or type(params) is not dict:
+        leaves(params, {})
+    if type(x) is np.ndarray and x.dtype in _FLOATS and x.ndim >= min_rank and 0 not in x.shape[1:]:
+        return x
+    return any_ranked(x, min_rank)
+
+
 def children(params: object, names: Shape) -> dict[str, Any]:
     """A dict whose entries belong to children of this combinator, and to nobody else."""
     if not isinstance(params, dict):

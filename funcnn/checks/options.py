@@ -114,8 +114,8 @@ class Number(NamedTuple):
 
     def wrong(self) -> tuple[object, ...]:
         beyond = {self.above, self.below} - {None}
-        beyond |= set() if self.minimum is None else {self.minimum - 1}
-        beyond |= set() if self.maximum is None else {self.maximum + 1}
+        beyond |= set() if self.minimum is None else {self.minimum - 1 - abs(self.minimum)}
+        beyond |= set() if self.maximum is None else {self.maximum + 1 + abs(self.maximum)}
         return (math.nan, math.inf, -math.inf, True, "0.5", None, np.ones(2), 10**400, *beyond)
 
 

@@ -1,0 +1,61 @@
+"""Functions of every element that more than one layer is made of.
+
+`clip` with two bounds runs several times faster than `maximum` or `minimum` with one, and a choice by
+arithmetic several times faster than `where` (NumPy 2.4, AVX-512, a million float32). All of them hand
+on NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcnn import numerics
+from funcnn.types import Array
+
+
+def positive(x: Array) -> Any:
+    """``max(x, 0)``."""
+    return x.clip(0, np.inf)
+
+
+def negative(x: Array) -> Any:
+    """``min(x, 0)``."""
+    return x.clip(-np.inf, 0)
+
+
+def finite(x: Array) -> Any:
+    """Infinity as the largest number: what it is multiplied by may be 0 far out."""
+    info = np.finfo(x.dtype)
+    return x.clip(info.min, info.max)
+
+
+def choose(condition: Array, yes: Array | float, no: Array | float, dtype: np.dtype[Any]) -> Any:
+    """``where(condition, yes, no)``; what is not chosen must be finite."""
+    one, other = (part if isinstance(part, np.ndarray) else dtype.type(part) for part in (yes, no))
+    return condition * one + ~condition * other
+
+
+def gated(x: Array, gate: Array) -> Any:
+    """``x`` times a gate from 0 to 1, which is 0 at minus infinity."""
+    return x.clip(np.finfo(x.dtype).min, np.inf) * gate
+
+
+def sigmoid_slope(x: Array) -> Any:
+    """``s (1 - s)`` without a difference: ``e / (1 + e)^2`` with ``e = exp(-|x|)``."""
+    e = np.asarray(numerics.exp(-np.abs(x)))
+    d = e + 1
+    e /= d
+    e /= d
+    return e
+
+
+def silu(x: Array) -> Any:
+    """``x sigmoid(x)``."""
+    return gated(x, numerics.sigmoid(x))
+
+
+def silu_slope(x: Array) -> Any:
+    """``s + x s (1 - s)``."""
+    return numerics.sigmoid(x) + finite(x) * sigmoid_slope(x)

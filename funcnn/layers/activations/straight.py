@@ -1,0 +1,355 @@
+"""Activations of straight lines, element by element.
+
+Each is a function and its slope, both right for all numbers and infinity: no formula cancels or
+overflows. A new one is an entry here, and a case and its exact function in the tests.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from funcnn import checks
+from funcnn._kernels.elementwise import choose, negative, positive
+from funcnn.checks import Number, declared
+from funcnn.parameterless import elementwise
+from funcnn.types import Preserving
+
+__all__ = [
+    "hard_shrink",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
+    "leaky_relu",
+    "relu",
+    "relu6",
+    "soft_shrink",
+    "threshold",
+]
+
+
+@declared("monotone")
+def relu() -> Preserving:
+    """Rectified linear unit, elementwise.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Notes
+    -----
+    Forward: ``y = max(x, 0)``. Pullback: ``dx = dy`` where ``y > 0``, else 0; at ``x = 0`` the
+    derivative is taken as 0, as in PyTorch.
+
+    References
+    ----------
+    V. Nair and G. Hinton, "Rectified linear units improve restricted Boltzmann machines", 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import relu
+    >>> relu().apply({}, np.array([-1.0, 2.0]))[0]
+    array([0., 2.])
+    """
+    return elementwise(positive, lambda y: y > 0, from_output=True)
+
+
+@declared("monotone")
+def relu6() -> Preserving:
+    """Rectified linear unit that saturates at 6.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Notes
+    -----
+    Forward: ``y = min(max(x, 0), 6)``. Pullback: ``dx = dy`` where ``0 < y < 6``, else 0.
+
+    References
+    ----------
+    A. Krizhevsky, "Convolutional deep belief networks on CIFAR-10", 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import relu6
+    >>> relu6().apply({}, np.array([-1.0, 2.0, 8.0]))[0]
+    array([0., 2., 6.])
+    """
+    return elementwise(lambda x: x.clip(0, 6), lambda y: (y > 0) & (y < 6), from_output=True)
+
+
+@declared(negative_slope=Number())
+def leaky_relu(negative_slope: float = 0.01) -> Preserving:
+    """Rectified linear unit with a small slope for negative inputs.
+
+    Parameters
+    ----------
+    negative_slope : float, default 0.01
+        The slope below 0, and at 0, as in PyTorch.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an option that is not a finite number, or an input that is not float32 or float64.
+
+    Notes
+    -----
+    Forward: ``y = max(x, 0) + negative_slope * min(x, 0)``. Pullback: ``dx = dy`` where ``x > 0``,
+    else ``negative_slope * dy``.
+
+    References
+    ----------
+    A. Maas, A. Hannun and A. Ng, "Rectifier nonlinearities improve neural network acoustic
+    models", 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import leaky_relu
+    >>> leaky_relu(0.1).apply({}, np.array([-1.0, 2.0]))[0]
+    array([-0.1,  2. ])
+    """
+    return elementwise(
+        lambda x: positive(x) + negative_slope * (negative(x) if negative_slope else x.clip(0, 0)),
+        lambda x: choose(x > 0, 1, negative_slope, x.dtype),
+        negative_slope,
+    )
+
+
+@declared("monotone", minimum=Number(), maximum=Number())
+def hard_tanh(minimum: float = -1.0, maximum: float = 1.0) -> Preserving:
+    """The identity between two bounds, constant beyond them.
+
+    Parameters
+    ----------
+    minimum, maximum : float, default -1 and 1
+        The bounds.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For bounds that are not finite numbers in order, or an input that is not float32 or
+        float64.
+
+    Notes
+    -----
+    Forward: ``y = min(max(x, minimum), maximum)``. Pullback: ``dx = dy`` strictly between the
+    bounds, else 0.
+
+    References
+    ----------
+    R. Collobert, "Large scale machine learning", PhD thesis, 2004.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import hard_tanh
+    >>> hard_tanh().apply({}, np.array([-3.0, 0.5, 3.0]))[0]
+    array([-1. ,  0.5,  1. ])
+    """
+    if not maximum > minimum:
+        checks.refuse(f"`maximum` must be above {minimum}, got {maximum}")
+    return elementwise(
+        lambda x: x.clip(minimum, maximum),
+        lambda y: (y > minimum) & (y < maximum),
+        minimum,
+        maximum,
+        from_output=True,
+    )
+
+
+@declared()
+def hard_sigmoid() -> Preserving:
+    """Sigmoid of three straight lines.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Notes
+    -----
+    Forward: ``y = min(max(x / 6 + 1 / 2, 0), 1)``, as in PyTorch. Pullback: ``dx = dy / 6`` where
+    ``-3 < x < 3``, else 0.
+
+    References
+    ----------
+    M. Courbariaux, Y. Bengio and J. David, "BinaryConnect: training deep neural networks with
+    binary weights during propagations", 2015 (there with slope 1 / 2).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import hard_sigmoid
+    >>> hard_sigmoid().apply({}, np.array([-4.0, 0.0, 1.5]))[0].round(4)
+    array([0.  , 0.5 , 0.75])
+    """
+    return elementwise(
+        lambda x: (x + 3).clip(0, 6) / 6, lambda x: (np.abs(x) < 3) * x.dtype.type(1 / 6)
+    )
+
+
+@declared()
+def hard_swish() -> Preserving:
+    """Input times its `hard_sigmoid`.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Notes
+    -----
+    Forward: ``y = x min(max(x / 6 + 1 / 2, 0), 1)``. Pullback: 0 where ``x <= -3``, ``dx = dy``
+    where ``x >= 3``, ``dx = dy (x / 3 + 1 / 2)`` between.
+
+    References
+    ----------
+    A. Howard et al., "Searching for MobileNetV3", 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import hard_swish
+    >>> hard_swish().apply({}, np.array([-4.0, 1.5, 4.0]))[0].round(4)
+    array([-0.   ,  1.125,  4.   ])
+    """
+    return elementwise(
+        lambda x: (x + 3).clip(0, 6) / 6 * x.clip(-3, np.inf),
+        lambda x: choose(np.abs(x) < 3, x.clip(-3, 3) / 3 + 0.5, x >= 3, x.dtype),
+    )
+
+
+@declared(threshold=Number(), value=Number())
+def threshold(threshold: float, value: float) -> Preserving:
+    """The identity above a threshold, a constant elsewhere.
+
+    Parameters
+    ----------
+    threshold : float
+        Where the identity begins.
+    value : float
+        What comes out at the threshold and below.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an option that is not a finite number, or an input that is not float32 or float64.
+
+    Notes
+    -----
+    Forward: ``y = x`` where ``x > threshold``, else ``value``. Pullback: ``dx = dy`` where
+    ``x > threshold``, else 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import threshold
+    >>> threshold(1.0, -5.0).apply({}, np.array([0.5, 1.0, 2.0]))[0]
+    array([-5., -5.,  2.])
+    """
+    return elementwise(
+        lambda x: choose(x > threshold, x.clip(threshold, np.inf), value, x.dtype),
+        lambda x: x > threshold,
+        threshold,
+        value,
+    )
+
+
+@declared(threshold=Number(minimum=0))
+def soft_shrink(threshold: float = 0.5) -> Preserving:
+    """Move every element towards 0 by a threshold, and no further.
+
+    Parameters
+    ----------
+    threshold : float, default 0.5
+        At least 0.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a negative threshold, or an input that is not float32 or float64.
+
+    Notes
+    -----
+    Forward: ``y = x - threshold`` above the threshold, ``x + threshold`` below its negative, 0 between.
+    Pullback: ``dx = dy`` where ``|x| > threshold``, else 0.
+
+    References
+    ----------
+    D. Donoho and I. Johnstone, "Ideal spatial adaptation by wavelet shrinkage", 1994.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import soft_shrink
+    >>> soft_shrink().apply({}, np.array([-2.0, 0.25, 1.0]))[0]
+    array([-1.5,  0. ,  0.5])
+    """
+    return elementwise(
+        lambda x: x - x.clip(-threshold, threshold), lambda x: np.abs(x) > threshold, threshold
+    )
+
+
+@declared(threshold=Number(minimum=0))
+def hard_shrink(threshold: float = 0.5) -> Preserving:
+    """Set elements of at most a threshold in size to 0.
+
+    Parameters
+    ----------
+    threshold : float, default 0.5
+        At least 0.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a negative threshold, or an input that is not float32 or float64.
+
+    Notes
+    -----
+    Forward: ``y = x`` where ``|x| > threshold``, else 0. Pullback: ``dx = dy`` where
+    ``|x| > threshold``, else 0.
+
+    References
+    ----------
+    D. Donoho and I. Johnstone, "Ideal spatial adaptation by wavelet shrinkage", 1994.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import hard_shrink
+    >>> hard_shrink().apply({}, np.array([-2.0, 0.25, 1.0]))[0]
+    array([-2.,  0.,  1.])
+    """
+    return elementwise(
+        lambda x: x * (np.abs(x) > threshold), lambda x: np.abs(x) > threshold, threshold
+    )

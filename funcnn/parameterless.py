@@ -1,0 +1,140 @@
+"""What layers without parameters share: functions of arrays become a layer.
+
+`parameterless` checks what goes in, and leaves the rest to two functions, one for each direction.
+`elementwise` needs no more than a function of numbers and its slope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from funcnn import checks
+from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape, Spec, Trait
+
+__all__ = ["elementwise", "parameterless"]
+
+L = TypeVar("L", bound=Layer[Any, Any])
+Forward = Callable[[Array], tuple[Any, dict[str, Any]]]
+Pullback = Callable[[Cache, Any], Any]
+Function = Callable[[Array], Any]
+
+
+def parameterless(
+    kind: type[L],
+    forward: Forward,
+    pullback: Pullback,
+    out_shape: Callable[[Shape], Shape] | None = None,
+    *,
+    training: Callable[[Array, Key], tuple[Any, dict[str, Any]]] | None = None,
+    traits: frozenset[Trait] = frozenset(),
+) -> L:
+    """A layer of arrays of any rank, out of one function for each direction.
+
+    Parameters
+    ----------
+    kind : type
+        `Preserving` or `Layer`.
+    forward : callable
+        ``x -> (out, kept)``, with a dict of what the pullback needs.
+    pullback : callable
+        ``(kept, dout) -> dx``.
+    out_shape : callable, optional
+        ``shape -> shape``, and refuses shapes that cannot be; by default the shape stays.
+    training : callable, optional
+        ``(x, key) -> (out, kept)`` in place of `forward` where there is a key.
+    traits : frozenset of Trait
+        What options make of the layer.
+
+    Returns
+    -------
+    Layer
+        Without parameters, of this kind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.types import Preserving
+    >>> twice = parameterless(Preserving, lambda x: (2 * x, {}), lambda kept, dout: 2 * dout)
+    >>> twice.apply({}, np.array([1.0, 2.0]))[0]
+    array([2., 4.])
+    """
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        found = checks.any_shape(shape)
+        return found if out_shape is None else out_shape(found), {}
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        checks.alone(params, x)
+        if out_shape is not None:
+            out_shape(x.shape)
+        out, kept = forward(x) if key is None or training is None else training(x, checks.key(key))
+        return out, {"out_shape": out.shape, "dtype": out.dtype, **kept}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        checks.gradient(dout, cache["out_shape"], cache["dtype"])
+        return {}, pullback(cache, dout)
+
+    return kind(init, apply, vjp, Spec(traits=traits))
+
+
+def elementwise(
+    value: Function, slope: Function, *options: float, from_output: bool = False
+) -> Preserving:
+    """A layer that applies one function to every element.
+
+    Parameters
+    ----------
+    value : callable
+        The function, of an array. What overflows on the way to its limit does so silently.
+    slope : callable
+        Its derivative, in memory of its own.
+    *options : float
+        What both are made of. For an option that float32 does not hold, they compute in float64.
+    from_output : bool, default False
+        Whether the slope is a function of the output, which is kept instead of the input.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = elementwise(lambda x: x * x, lambda x: 2 * x)
+    >>> out, cache = layer.apply({}, np.array([3.0, np.inf]))
+    >>> out, layer.vjp(cache, np.ones(2))[1]
+    (array([ 9., inf]), array([ 6., inf]))
+    """
+    if not all(size == 0 or 2.0**-126 <= size < 2.0**128 for size in map(abs, options)):
+        value, slope = _in_float64(value), _in_float64(slope)
+
+    def forward(x: Array) -> tuple[Any, dict[str, Any]]:
+        if from_output:  # comparisons alone: nothing overflows
+            out = value(x)
+            return out, {"out": out}
+        with np.errstate(over="ignore", invalid="ignore"):
+            return value(x), {"x": x}
+
+    def pullback(kept: Cache, dout: Array) -> Any:
+        if from_output:
+            return dout * slope(kept["out"])
+        with np.errstate(over="ignore", invalid="ignore"):
+            d = np.asarray(slope(kept["x"]))
+            return np.multiply(dout, d, out=d if d.dtype == dout.dtype else None)
+
+    return parameterless(Preserving, forward, pullback)
+
+
+def _in_float64(function: Function) -> Function:
+    """The same function, computed in float64."""
+
+    def wide(x: Array) -> Array:
+        with np.errstate(over="ignore"):
+            narrow: Array = function(x.astype(np.float64)).astype(x.dtype)
+        return narrow
+
+    return wide
