@@ -9,6 +9,7 @@ from funcnn import (
     layers as layers,
     looking as looking,
     losses as losses,
+    machine as machine,
     metrics as metrics,
     models as models,
     numerics as numerics,

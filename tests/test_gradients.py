@@ -37,9 +37,9 @@ from funcnn import (
     value_and_grad,
 )
 from funcnn.combinators import statistics
-from funcnn.numerics import _threads
-from funcnn.numerics._blas import on_one_blas_thread
-from funcnn.numerics._threads import _team, in_team, run_tasks
+from funcnn.machine import threads
+from funcnn.machine.blas import on_one_blas_thread
+from funcnn.machine.threads import _team, in_team, run_tasks
 from funcnn.training.gradients import shards
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait
 
@@ -146,7 +146,7 @@ def test_large_products_of_one_shard_are_shared_out(
             meeting.wait()
             return task(i)
 
-        return _threads.share(noted, count)
+        return threads.share(noted, count)
 
     monkeypatch.setattr("funcnn._kernels.linear.share", share)
     net = serial(dense(24), relu(), dense(20), relu(), dense(3))
@@ -168,8 +168,8 @@ def test_large_products_of_one_shard_are_shared_out(
 def test_the_number_of_blas_threads_does_not_show() -> None:
     net, params, x, y = _problem(64)
     runs = []
-    for threads in (1, 2):
-        with threadpool_limits(threads):
+    for count in (1, 2):
+        with threadpool_limits(count):
             runs.append(value_and_grad(net, softmax_cross_entropy())(params, x, y, KEY))
     _same(runs[1], runs[0])
 
@@ -506,14 +506,14 @@ def test_tasks_come_back_in_order() -> None:
 
 @pytest.mark.threads
 def test_a_task_has_no_team_of_its_own() -> None:
-    assert _threads.share(lambda i: threading.current_thread().name, 2) == ["MainThread"] * 2
+    assert threads.share(lambda i: threading.current_thread().name, 2) == ["MainThread"] * 2
     meeting = threading.Barrier(2, timeout=10)
 
     def task(i: int) -> int | None:
         meeting.wait()  # both at once
         return _team.get()
 
-    assert in_team(2, lambda: (_threads.share(task, 2), _team.get())) == ([1, 1], 2)
+    assert in_team(2, lambda: (threads.share(task, 2), _team.get())) == ([1, 1], 2)
     assert _team.get() == 1
 
 

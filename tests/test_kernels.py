@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from funcnn._kernels import scratch as borrowing
 from funcnn._kernels.convolution import (
     Operation,
     Plan,
@@ -27,6 +26,7 @@ from funcnn._kernels.convolution import (
 )
 from funcnn._kernels.convolution.textbook import col2im, im2col
 from funcnn._kernels.windows import Window, output_size, same_padding, window
+from funcnn.machine import memory
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
@@ -211,7 +211,7 @@ def test_results_are_fresh_and_inputs_untouched(batch: int, padding: int) -> Non
         array.flags.writeable = False
     first = _all_three(x, weight, dout, win)
     copies = [result.copy() for result in first]
-    buffers = list(borrowing._buffers.by_name.values())
+    buffers = list(memory._buffers.by_name.values())
     assert buffers
     for result in first:
         assert result.flags.writeable
@@ -254,13 +254,13 @@ def test_threads_do_not_share_scratch() -> None:
 
 
 def test_large_scratch_is_given_back() -> None:
-    lent = borrowing.scratch("a test", (borrowing._KEPT + 1,), np.dtype(np.uint8))
-    assert lent.size == borrowing._KEPT + 1
-    assert "a test" not in borrowing._buffers.by_name
-    small = borrowing.scratch("a test", (3, 5), np.dtype(np.float32))
+    lent = memory.scratch("a test", (memory._KEPT + 1,), np.dtype(np.uint8))
+    assert lent.size == memory._KEPT + 1
+    assert "a test" not in memory._buffers.by_name
+    small = memory.scratch("a test", (3, 5), np.dtype(np.float32))
     assert small.ctypes.data % 64 == 0
-    assert np.shares_memory(small, borrowing.scratch("a test", (7,), np.dtype(np.float64)))
-    del borrowing._buffers.by_name["a test"]
+    assert np.shares_memory(small, memory.scratch("a test", (7,), np.dtype(np.float64)))
+    del memory._buffers.by_name["a test"]
 
 
 # --- the choice ------------------------------------------------------------------------------------

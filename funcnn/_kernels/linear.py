@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
-from funcnn.numerics._threads import share
+from funcnn.machine.threads import share
 from funcnn.types import Array
 
 _FEW_ROWS = 128  # up to here `W xᵀ` is faster than `x Wᵀ`, by a third at 64 rows: W is read in order

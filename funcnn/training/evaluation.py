@@ -11,8 +11,8 @@ from funcnn import _checks, tree
 from funcnn.data import Dataset
 from funcnn.data.batches import checked
 from funcnn.data.examples import concatenated, length, taken
-from funcnn.numerics._blas import on_one_blas_thread
-from funcnn.numerics._threads import run_tasks
+from funcnn.machine.blas import on_one_blas_thread
+from funcnn.machine.threads import run_tasks
 from funcnn.types import Layer, Loss, Params, Spec
 
 __all__ = ["evaluate", "predict"]

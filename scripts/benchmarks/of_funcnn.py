@@ -11,7 +11,7 @@ import funcnn
 from benchmarks import catalogue
 from benchmarks.cases import Case, arrays
 from funcnn import models, numerics
-from funcnn.numerics._memory import keep_freed_memory
+from funcnn.machine.memory import keep_freed_memory
 
 
 def variants() -> list[str]:

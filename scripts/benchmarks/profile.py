@@ -15,8 +15,8 @@ import numpy as np
 from benchmarks import of_funcnn
 from benchmarks.cases import Case
 from benchmarks.turns import Row
+from funcnn.machine.blas import on_one_blas_thread
 from funcnn.numerics import _fast
-from funcnn.numerics._blas import on_one_blas_thread
 
 PARTS = ("products", "columns", "pools", "sums", "rest")
 _OF_FILE = {

@@ -24,7 +24,7 @@ from funcnn._kernels.convolution.overlapping import (
 )
 from funcnn._kernels.convolution.products import stacked_product, summed_outer_product
 from funcnn._kernels.windows import Window, output_size
-from funcnn.numerics._threads import share
+from funcnn.machine.threads import share
 from funcnn.types import Array
 
 Shape = tuple[int, ...]

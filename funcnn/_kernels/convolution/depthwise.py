@@ -17,8 +17,8 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels.convolution.textbook import inside, tap_slices
-from funcnn._kernels.scratch import scratch
 from funcnn._kernels.windows import Window, output_size
+from funcnn.machine.memory import scratch
 from funcnn.types import Array
 
 

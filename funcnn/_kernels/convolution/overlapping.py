@@ -24,8 +24,8 @@ import numpy as np
 
 from funcnn._kernels.convolution.products import stacked_product
 from funcnn._kernels.runs import short_runs
-from funcnn._kernels.scratch import scratch
 from funcnn._kernels.windows import Window, output_size
+from funcnn.machine.memory import scratch
 from funcnn.types import Array
 
 Shape = tuple[int, ...]

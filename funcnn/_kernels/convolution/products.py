@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.scratch import scratch
+from funcnn.machine.memory import scratch
 from funcnn.types import Array
 
 _SMALL = 1_000_000  # multiplications of a product that BLAS does in place

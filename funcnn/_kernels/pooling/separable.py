@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn._kernels.runs import short_runs
-from funcnn._kernels.scratch import scratch
 from funcnn._kernels.windows import Window, output_size
+from funcnn.machine.memory import scratch
 from funcnn.types import Array
 
 _CHUNK = 1 << 18  # numbers of an image at a time

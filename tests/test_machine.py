@@ -23,16 +23,16 @@ from funcnn import (
     softmax_cross_entropy,
     value_and_grad,
 )
-from funcnn.numerics import _threads
-from funcnn.numerics._threads import run_tasks
+from funcnn.machine import threads
+from funcnn.machine.threads import run_tasks
 from tests.elsewhere import environment
 
 
 @pytest.fixture
 def no_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that has started none yet."""
-    monkeypatch.setattr(_threads, "_helpers", [])
-    monkeypatch.setattr(_threads, "_jobs", type(_threads._jobs)())
+    monkeypatch.setattr(threads, "_helpers", [])
+    monkeypatch.setattr(threads, "_jobs", type(threads._jobs)())
 
 
 def started() -> int:
@@ -46,13 +46,13 @@ def test_there_is_one_pool_as_large_as_was_asked_for_at_most() -> None:
     for workers in (2, 5, 3, 64, 17, 5):
         for count in (1, 2, 7, 40):
             assert run_tasks(lambda i: i, count, workers) == list(range(count))
-            assert started() - before == len(_threads._helpers) <= 39
-    assert len(_threads._helpers) == 39  # 64 workers for 40 tasks: this thread and 39 others
+            assert started() - before == len(threads._helpers) <= 39
+    assert len(threads._helpers) == 39  # 64 workers for 40 tasks: this thread and 39 others
     net = dense(2)
     _, params = net.init(random.key(0), (1, 3))
     for length in range(1, 4001, 333):
         predict(net, params, np.ones((length, 3), np.float32), workers=64)
-    assert started() - before == len(_threads._helpers)
+    assert started() - before == len(threads._helpers)
 
 
 @pytest.mark.usefixtures("no_helpers")
@@ -63,7 +63,7 @@ def test_users_in_several_threads_share_the_pool() -> None:
         user.start()
     for user in users:
         user.join()
-    assert started() - before == len(_threads._helpers) == 3
+    assert started() - before == len(threads._helpers) == 3
 
 
 def _trained(workers: int | None) -> Any:
@@ -84,7 +84,7 @@ def test_where_threads_cannot_be_started_there_are_fewer(
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
-        if len(_threads._helpers) > possible:
+        if len(threads._helpers) > possible:
             raise RuntimeError("can't start new thread")
         start(thread)
 
@@ -93,8 +93,8 @@ def test_where_threads_cannot_be_started_there_are_fewer(
         value, grads = _trained(8)
         assert value == expected[0]
         np.testing.assert_array_equal(grads["dense1"]["weight"], expected[1]["dense1"]["weight"])
-        assert len(_threads._helpers) == possible
-    assert not _threads._jobs.qsize() or possible
+        assert len(threads._helpers) == possible
+    assert not threads._jobs.qsize() or possible
 
 
 def test_a_late_helper_finds_nothing_to_do() -> None:
@@ -133,7 +133,7 @@ import faulthandler, os, random as chance, signal, sys, threading, time
 import numpy as np
 import funcnn, funcnn.training.gradients
 from funcnn import numerics, random
-from funcnn.numerics import _blas, _threads
+from funcnn.machine import blas, threads
 from funcnn.testing import digest
 from threadpoolctl import threadpool_info
 from threading import get_ident
@@ -164,10 +164,10 @@ work = {
 }[kind]
 
 def state():
-    blas = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    limits = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
     helpers = sum(thread.name == "funcnn" for thread in threading.enumerate())
-    own = _threads._team.get(), numerics.mode(), np.geterr()["over"], np.geterr()["invalid"]
-    return blas, helpers, own, len(_blas._limit.inside), signal.getsignal(signal.SIGINT)
+    own = threads._team.get(), numerics.mode(), np.geterr()["over"], np.geterr()["invalid"]
+    return limits, helpers, own, len(blas._limit.inside), signal.getsignal(signal.SIGINT)
 
 expected = digest(work())
 before = state()
