@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, random
+from funcnn import checks, random
 from funcnn._kernels import reparametrization as kernels
-from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, X, Y, has_trait
+from funcnn.checks import Integer, Layers, Number, declared
+from funcnn.types import Array, Cache, Key, Layer, Params, Shape, X, Y, has_trait
 
 __all__ = ["spectral_norm", "weight_norm"]
 
 _WARM_UP = 15  # power iterations at the start, as in PyTorch
 
 
+@declared(layer=Layers(), axis=Integer(0))
 def weight_norm(layer: Layer[X, Y], *, axis: int = 0) -> Layer[X, Y]:
     """Learn the direction and the magnitude of a layer's weight apart from each other.
 
@@ -56,8 +58,7 @@ def weight_norm(layer: Layer[X, Y], *, axis: int = 0) -> Layer[X, Y]:
     >>> {name: leaf.shape for name, leaf in params["weight"].items()}
     {'direction': (3, 4), 'magnitude': (3,)}
     """
-    _wrappable("weight_norm", layer)
-    axis = _output_axis("weight_norm", axis)
+    _wrappable(layer, axis)
 
     def begin(key: Key, weight: Array) -> Params:
         if key == random.NO_DRAW:  # nothing but shapes is asked for
@@ -69,7 +70,7 @@ def weight_norm(layer: Layer[X, Y], *, axis: int = 0) -> Layer[X, Y]:
 
     def compute(leaves: Params, key: Key | None) -> tuple[Array, Cache, Params]:
         sizes = _sizes(leaves, "direction")
-        _checks.leaves("weight_norm", leaves, {"direction": sizes, "magnitude": (sizes[axis],)})
+        checks.leaves(leaves, {"direction": sizes, "magnitude": (sizes[axis],)})
         weight, norms = kernels.weight_norm(leaves["direction"], leaves["magnitude"], axis)
         return weight, {**leaves, "norms": norms}, {}
 
@@ -78,10 +79,10 @@ def weight_norm(layer: Layer[X, Y], *, axis: int = 0) -> Layer[X, Y]:
         dv, dg = kernels.weight_norm_gradient(v, g, norms, dweight, axis)
         return {"direction": dv, "magnitude": dg}
 
-    spec = Spec(weight_norm, options={"axis": axis}, children=(layer.spec,))
-    return _reparametrized(spec, layer, begin, compute, pullback)
+    return _reparametrized(layer, begin, compute, pullback)
 
 
+@declared("statistics", layer=Layers(), axis=Integer(0), iterations=Integer(1), epsilon=Number(above=0))
 def spectral_norm(
     layer: Layer[X, Y], *, axis: int = 0, iterations: int = 1, epsilon: float = 1e-12
 ) -> Layer[X, Y]:
@@ -132,10 +133,7 @@ def spectral_norm(
     >>> {name: leaf.shape for name, leaf in params["weight"].items()}
     {'original': (3, 4), 'running_u': (3,)}
     """
-    _wrappable("spectral_norm", layer)
-    axis = _output_axis("spectral_norm", axis)
-    iterations = _checks.integer("spectral_norm", "iterations", iterations, 1)
-    epsilon = _checks.number("spectral_norm", "epsilon", epsilon, above=0)
+    _wrappable(layer, axis)
 
     def begin(key: Key, weight: Array) -> Params:
         u = random.normal(random.fold_in(key, "running_u"), weight.shape[axis : axis + 1])
@@ -145,7 +143,7 @@ def spectral_norm(
 
     def compute(leaves: Params, key: Key | None) -> tuple[Array, Cache, Params]:
         sizes = _sizes(leaves, "original")
-        _checks.leaves("spectral_norm", leaves, {"original": sizes, "running_u": (sizes[axis],)})
+        checks.leaves(leaves, {"original": sizes, "running_u": (sizes[axis],)})
         original, u = leaves["original"], leaves["running_u"]
         matrix = kernels.as_matrix(original, axis)
         v, s = kernels.unit(kernels.row_times(u, matrix), epsilon)
@@ -160,25 +158,15 @@ def spectral_norm(
         doriginal = kernels.spectral_norm_gradient(dweight, axis=axis, **kept)
         return {"original": doriginal, "running_u": np.zeros_like(kept["u"])}
 
-    options = {"axis": axis, "iterations": iterations, "epsilon": epsilon}
-    spec = Spec(
-        spectral_norm, options=options, children=(layer.spec,), traits=frozenset({"statistics"})
-    )
-    return _reparametrized(spec, layer, begin, compute, pullback)
+    return _reparametrized(layer, begin, compute, pullback)
 
 
-def _wrappable(who: str, layer: Layer[Any, Any]) -> None:
-    """A layer, and one whose statistics would not be mistaken for ours."""
-    if not isinstance(layer, Layer):
-        _checks.refuse_type(who, f"`layer` must be a layer, got {layer!r}")
+def _wrappable(layer: Layer[Any, Any], axis: int) -> None:
+    """A layer whose statistics would not be mistaken for ours, and an axis of a matrix."""
+    if axis > 1:
+        checks.refuse(f"`axis` must be 0 or 1, got {axis}")
     if has_trait(layer.spec, "statistics"):
-        _checks.refuse(who, f"`layer` must not have running statistics, got {layer!r}")
-
-
-def _output_axis(who: str, axis: int) -> int:
-    if _checks.integer(who, "axis", axis, 0) > 1:
-        _checks.refuse(who, f"`axis` must be 0 or 1, got {axis}")
-    return int(axis)
+        checks.refuse(f"`layer` must not have running statistics, got {checks.shown(layer)}")
 
 
 def _sizes(leaves: Params, name: str) -> tuple[int | None, ...]:
@@ -188,29 +176,28 @@ def _sizes(leaves: Params, name: str) -> tuple[int | None, ...]:
 
 
 def _reparametrized(
-    spec: Spec,
     layer: Layer[Any, Any],
     begin: Callable[[Key, Array], Params],
     compute: Callable[[Params, Key | None], tuple[Array, Cache, Params]],
     pullback: Callable[[Cache, Array], Params],
 ) -> Layer[Any, Any]:
     """A layer whose weight is computed from the leaves that `begin` gives, and running ones."""
-    who = spec.kind
+    layer = checks.bare(layer)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        out_shape, params = layer.init(_checks.key(who, key), shape)
+        out_shape, params = layer.init(checks.key(key), shape)
         weight = params.get("weight")
         if not isinstance(weight, np.ndarray) or weight.ndim < 2:
             names = ", ".join(params) or "no parameters"
-            _checks.refuse(who, f"`layer` must have a weight of at least 2 axes, got {names}")
+            checks.refuse(f"`layer` must have a weight of at least 2 axes, got {names}")
         return out_shape, {**params, "weight": begin(key, weight)}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         if not isinstance(params, dict):
-            _checks.refuse_type(who, f"`params` must be a dict, got {type(params).__name__}")
+            checks.refuse_type(f"`params` must be a dict, got {type(params).__name__}")
         leaves = params.get("weight")
         if not isinstance(leaves, dict):
-            _checks.refuse_type(who, f"`params['weight']` must be a dict, got {type(leaves).__name__}")
+            checks.refuse_type(f"`params['weight']` must be a dict, got {type(leaves).__name__}")
         weight, kept, running = compute(leaves, key)
         out, cache = layer.apply({**params, "weight": weight}, x, key=key)
         new = {"weight": running} if running else {}
@@ -229,4 +216,4 @@ def _reparametrized(
         dparams = layer.vjp(cache["layer"], dout)[0] if own is None else own(cache["layer"], dout)
         return whole(cache, dparams)
 
-    return Layer(init, apply, vjp, spec, params_vjp)
+    return Layer(init, apply, vjp, params_vjp=params_vjp)

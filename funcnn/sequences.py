@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, TypeVarTuple, overload
 
 import numpy as np
 
-from funcnn import checks
+from funcnn import checks, tree
 from funcnn._children import (
     Child,
     apply_in_turn,
@@ -257,7 +257,8 @@ def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
         first, *rest = _inputs(x, words)
         out, cache = layer.apply(params, first, key=key)
         whole = _inputs((out, *rest), words)  # a memory has the dtype of what comes out, too
-        return whole, _marked(cache, "_context", _outlines(rest, out))
+        like = (_floats(out) or rest or _floats(first))[0]
+        return whole, _marked(cache, "_context", _outlines(rest, like))
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         first, *rest = checks.together(dout, words, "dout")
@@ -447,11 +448,16 @@ def _inputs(x: object, words: str) -> tuple[Any, ...]:
     for name, one in zip(words.split(", ")[1:], found[1:], strict=True):
         if name == "memory":
             checks.floating(one, name)
-            if checks.array(found[0]).dtype.kind == "f":
-                checks.same_dtype(one, found[0], name, "`x` is")
+            if like := _floats(found[0]):
+                checks.same_dtype(one, like[0], name, "`x` is")
         elif checks.array(one, name).dtype != np.bool_:
             checks.refuse_type(f"`{name}` must be boolean, got {one.dtype}")
     return found
+
+
+def _floats(x: Any) -> list[Array]:
+    """The floating arrays of a tree."""
+    return [leaf for _, leaf in tree.leaves(x) if checks.array(leaf).dtype.kind == "f"]
 
 
 def _marked(cache: Cache, name: str, mark: Any) -> Cache:

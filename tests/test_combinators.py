@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from funcnn import (
     apply_updates,
     batch_norm,
+    bidirectional,
     branch,
     conv,
     dense,
@@ -21,8 +23,11 @@ from funcnn import (
     flatten,
     freeze,
     frozen_paths,
+    gru,
     hard_tanh,
     identity,
+    keep_context,
+    lstm,
     max_pool,
     mean_squared_error,
     merge,
@@ -35,6 +40,7 @@ from funcnn import (
     remat,
     repeat,
     residual,
+    residual_with_context,
     serial,
     share,
     stop_gradient,
@@ -43,9 +49,12 @@ from funcnn import (
     time_distributed,
     tree,
     value_and_grad,
+    weight_norm,
 )
+from funcnn.checks import Refusal
 from funcnn.combinators import statistics
 from funcnn.combinators._paths import find
+from funcnn.testing import _values
 from funcnn.types import Array, Key, Layer, Params, Shape, Spec, rebuild
 
 KEY = random.key(0)
@@ -550,3 +559,90 @@ def _twice(layer: Net) -> Net:
     """A combinator as a user may write it."""
     body: Net = serial(named("one", layer), named("two", layer))
     return body._replace(spec=Spec(_twice, children=(layer.spec,)))
+
+
+# --- around layers of several inputs and outputs --------------------------------------------------
+
+
+def _two(width: int = 3) -> Layer[Any, Any]:
+    return branch(dense(width), identity())
+
+
+_AROUND: dict[str, Callable[[Any], Layer[Any, Any]]] = {
+    "serial": serial,
+    "named": lambda layer: named("a", layer),
+    "residual": residual,
+    "shortcut": lambda layer: residual(layer, shortcut=identity()),
+    "repeat": lambda layer: repeat(layer, times=2),
+    "share": lambda layer: share(layer, times=2),
+    "parallel": lambda layer: parallel(layer, layer),
+    "concatenate": lambda layer: parallel(layer, layer, merge="concatenate"),
+    "branch": lambda layer: branch(layer, layer),
+    "dense_connect": dense_connect,
+    "remat": remat,
+    "freeze": freeze,
+    "time_distributed": time_distributed,
+    "bidirectional": bidirectional,
+    "mask": lambda layer: keep_context(layer, "mask"),
+    "memory": lambda layer: keep_context(layer, "memory"),
+    "both": lambda layer: keep_context(layer, "memory, mask"),
+    "residual_with_context": residual_with_context,
+    "weight_norm": weight_norm,
+}
+_X, _S, _B = np.ones((2, 3), np.float32), np.ones((2, 5, 3), np.float32), np.ones((2, 5), np.bool_)
+_CARRY = (_S, (np.ones((2, 1, 3), np.float32),) * 2)
+_INSIDE: dict[str, tuple[Layer[Any, Any], Any]] = {
+    "two outputs": (_two(), _X),
+    "nested outputs": (branch(_two(), dense(3)), _X),
+    "sequences": (branch(time_distributed(dense(3)), identity()), _S),
+    "two inputs": (merge(), (_X, _X)),
+    "two of both": (branch(merge(), merge("mean")), (_X, _X)),
+    "carry": (lstm(3, carry=True), _CARRY),
+    "lengths": (gru(3, lengths=True), (_S, np.array([1, 2]))),
+    "integers": (embedding(5, 3), np.zeros((2, 5), int)),
+    "one": (dense(3), _X),
+}
+
+
+@pytest.mark.parametrize("inside", _INSIDE)
+@pytest.mark.parametrize("around", _AROUND)
+def test_several_inputs_and_outputs_work_or_are_refused_by_name(around: str, inside: str) -> None:
+    layer, x = _INSIDE[inside]
+    for given in (x, (x, _B), (x, _S), (x, _S, _B), (x, _X), (x, x)):
+        try:
+            net = _AROUND[around](layer)
+            out_shape, params = net.init(random.key(0), _values.shapes(given))
+            out, cache = net.apply(params, given)
+            assert _values.shapes(out) == out_shape
+            dout = _values.mapped(lambda leaf: np.ones(leaf.shape, np.float32), out)
+            dparams, dx = net.vjp(cache, dout)
+            assert _values.shapes(dx) == _values.shapes(given)
+            assert _values.shapes(dparams) == _values.shapes(params)
+            if net.params_vjp is not None:
+                tree.map(np.testing.assert_array_equal, net.params_vjp(cache, dout), dparams)
+        except Refusal as refusal:
+            text = str(refusal)
+            assert re.match(r"[\w/]+: .* must .{,200}$", text), text
+
+
+def test_a_context_is_kept_beside_several_outputs() -> None:
+    net: Net = keep_context(_two(2), "mask")
+    _, params = net.init(random.key(0), ((2, 3), (2, 5)))
+    ((one, two), mask), cache = net.apply(params, (_X, _B))
+    assert one.shape == (2, 2)
+    np.testing.assert_array_equal(two, _X)
+    assert mask is _B
+    dout = ((np.ones_like(one), np.ones_like(two)), np.zeros((2, 5), np.float32))
+    _, (dx, dmask) = net.vjp(cache, dout)
+    np.testing.assert_allclose(dx, 1 + params["dense1"]["weight"].sum(0) * np.ones((2, 1)), rtol=1e-6)
+    assert not dmask.any()
+
+
+def test_a_residual_adds_several_outputs_one_by_one() -> None:
+    net = residual(branch(merge(), merge("mean")))
+    out, cache = net.apply({}, (_X, 3 * _X))
+    np.testing.assert_array_equal(out[0], 5 * _X)
+    np.testing.assert_array_equal(out[1], 5 * _X)
+    _, dx = net.vjp(cache, (_X, 2 * _X))
+    np.testing.assert_array_equal(dx[0], 3 * _X)
+    np.testing.assert_array_equal(dx[1], 4 * _X)

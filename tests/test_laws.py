@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import funcnn
-from funcnn import dense, initializers, random, tree
+from funcnn import checks, dense, initializers, random, tree
 from funcnn.testing import LAWS, LOSS_LAWS, Law, _values, digest
 from funcnn.testing._laws import refuses
 from funcnn.testing._locality import locality
@@ -145,6 +145,23 @@ def test_what_is_no_array_is_refused(case: Case) -> None:
     for x in ([[0.0]], 1.0, None):
         with pytest.raises(TypeError, match=r"^[\w/]+: .* must "):
             case.layer.apply(params, x)
+
+
+@pytest.mark.parametrize("case", _each(registry.layers()))
+@pytest.mark.parametrize("far", [1e30, -3e38, np.inf])
+def test_no_warning_leaks(case: Case, far: float) -> None:
+    if not checks.declaration(case.layer.spec.build):
+        pytest.xfail("what is declared does not warn")
+    subject = registry.subject(case)
+    x = _values.mapped(
+        lambda leaf: np.full(leaf.shape, far, np.float32) if _values.is_float(leaf) else leaf, subject.x
+    )
+    for key in subject.modes.values():
+        out, cache = case.layer.apply(subject.started[1], x, key=key)
+        dout = _values.mapped(
+            lambda leaf: np.full(leaf.shape, far if leaf.dtype.kind == "f" else 0, np.float32), out
+        )
+        case.layer.vjp(cache, dout)
 
 
 @pytest.mark.parametrize("case", _each(registry.layers()))

@@ -86,7 +86,7 @@ def test_inference_iterates_no_more() -> None:
         (
             lambda: spectral_norm(dense),  # type: ignore[arg-type]
             TypeError,
-            "spectral_norm: `layer` must be a layer, got <function dense",
+            "spectral_norm: every child must be a layer, got <function dense",
         ),
         (
             lambda: spectral_norm(dense(3)).apply({"weight": np.ones((3, 2))}, np.ones((2, 2))),

@@ -11,6 +11,8 @@ from funcnn.types import Array
 
 Float = np.dtype[np.floating]
 
+_KEPT = 2**19  # numbers in a table that is kept: at most 4 tables, 32 MiB
+
 
 def sinusoids(steps: int, features: int, base: float, dtype: Float) -> Array:
     """Sines at even features and cosines at odd ones, ``(T, F)``."""
@@ -57,18 +59,31 @@ def _pairs(features: int, interleaved: bool) -> tuple[slice, slice]:
     return slice(0, features // 2), slice(features // 2, None)
 
 
-@lru_cache(32)
 def _waves(
     steps: int, features: int, base: float, dtype: Float, mode: numerics.Mode
 ) -> tuple[Array, Array]:
     """Cosine and sine of ``t / base**(2i / features)``, ``(T, ceil(features / 2))`` each.
 
-    The mode of `numerics` is an argument, as it is part of what is remembered.
+    Small tables are kept, and serve all lengths up to the next power of 2.
     """
-    exponents = np.arange(0, features, 2) / np.float64(-features)
-    speeds = numerics.power(np.full_like(exponents, base), exponents)
-    angles: Array = np.arange(steps, dtype=np.float64)[:, None] * speeds
-    waves = numerics.cos(angles).astype(dtype), numerics.sin(angles).astype(dtype)
+    if steps * features > _KEPT:
+        return _computed(steps, features, base, dtype)
+    cos, sin = _remembered(1 << (steps - 1).bit_length(), features, base, dtype, mode)
+    return cos[:steps], sin[:steps]
+
+
+@lru_cache(4)
+def _remembered(
+    steps: int, features: int, base: float, dtype: Float, mode: numerics.Mode
+) -> tuple[Array, Array]:
+    waves = _computed(steps, features, base, dtype)
     for wave in waves:
         wave.flags.writeable = False
     return waves
+
+
+def _computed(steps: int, features: int, base: float, dtype: Float) -> tuple[Array, Array]:
+    exponents = np.arange(0, features, 2) / np.float64(-features)
+    speeds = numerics.power(np.full_like(exponents, base), exponents)
+    angles: Array = np.arange(steps, dtype=np.float64)[:, None] * speeds
+    return numerics.cos(angles).astype(dtype), numerics.sin(angles).astype(dtype)

@@ -14,6 +14,7 @@ from funcnn._children import (
     params_vjp_child,
     vjp_in_turn,
 )
+from funcnn._kernels.joining import total
 from funcnn._wiring import At1, Serial
 from funcnn.checks import Integer, Layers, Optional, Whatever, bare, declared
 from funcnn.combinators.running import statistics
@@ -182,12 +183,12 @@ def residual(*layers: At1[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X
         out, cache = body.apply(params, x, key=key)
         if past:
             x = apply_in_turn((past,), params, x, key, cache)
-        same(x.shape, out.shape)
-        return x + out, cache
+        same(_shape(x), _shape(out))
+        return total([x, out]), cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         dparams, dx = body.vjp(cache, dout)
-        return dparams, dx + (vjp_in_turn((past,), cache, dout, dparams) if past else dout)
+        return dparams, total([dx, vjp_in_turn((past,), cache, dout, dparams) if past else dout])
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
         assert body.params_vjp is not None
@@ -350,6 +351,11 @@ def _series(children: list[Child], others: tuple[str, ...] = ()) -> Layer[Any, A
         return _in_order(children, dparams)
 
     return Layer(init, apply, vjp, params_vjp=params_vjp)
+
+
+def _shape(x: Any) -> Shape:
+    """The shape of an array of floats, which can be added, or of each in a tuple."""
+    return tuple(map(_shape, x)) if isinstance(x, tuple) else checks.floating(x).shape
 
 
 def _in_order(children: list[Child], dparams: Params) -> Params:

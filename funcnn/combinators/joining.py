@@ -233,15 +233,17 @@ def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]:
         checks.key(key)
         params: Params = {}
         for child in children:
-            shape = longer(shape, init_child(child, key, shape, params))
+            new = init_child(child, key, checks.any_shape(shape), params)
+            shape = longer(shape, checks.any_shape(new))
         return shape, params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         checks.children(params, names)
+        checks.floating(x)
         cache: dict[str, Any] = {}
         sizes = []
         for child in children:
-            out = apply_in_turn((child,), params, x, key, cache)
+            out = checks.floating(apply_in_turn((child,), params, x, key, cache))
             longer(x.shape, out.shape)
             sizes.append(x.shape[axis])
             x = np.concatenate((x, out), axis)

@@ -150,7 +150,7 @@ def multi_head_attention(
 def multi_head_attention(
     heads: int, *, masked: _On, **options: Unpack[_SelfOptions]
 ) -> Layer[tuple[Sequence, Mask], Sequence]: ...
-@declared(causal=Flag(), rotary_base=Optional(Number(above=0)), **_DECLARED)
+@declared(causal=Flag(), rotary_base=Optional(Number(minimum=1e-300)), **_DECLARED)
 def multi_head_attention(
     heads: int,
     *,

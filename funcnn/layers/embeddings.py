@@ -15,6 +15,7 @@ from funcnn.types import Cache, Key, Layer, Params, Sequence, Shape, Tokens
 
 __all__ = ["embedding", "learned_positions", "positional_encoding", "rotary"]
 
+_BASE = Number(minimum=1e-300)  # or an angle would be infinite
 _UNIT = normal(1.0)
 _SMALL = normal(0.02)
 
@@ -109,7 +110,7 @@ def embedding(
     return Layer(init, apply, vjp)
 
 
-@declared(base=Number(above=0))
+@declared(base=_BASE)
 def positional_encoding(*, base: float = 10000.0) -> Layer[Sequence, Sequence]:
     """Add sinusoids that tell where each time step is, ``(N, T, F) -> (N, T, F)``.
 
@@ -228,7 +229,7 @@ def learned_positions(
     return Layer(init, apply, vjp)
 
 
-@declared(base=Number(above=0), interleaved=Flag())
+@declared(base=_BASE, interleaved=Flag())
 def rotary(*, base: float = 10000.0, interleaved: bool = True) -> Layer[Sequence, Sequence]:
     """Turn pairs of features by angles that grow with time, ``(N, T, F) -> (N, T, F)``.
 
