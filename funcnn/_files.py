@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from math import prod
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -26,9 +26,10 @@ from funcnn import _checks
 from funcnn.types import Array
 
 NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}  # on every machine
+NPY = b"\x93NUMPY"
 _CHUNK = 1 << 20
 _LARGEST_HEADER = 10_000  # bytes of a `.npy` header, NumPy's own limit
-_DEFLATE = 1032  # no deflated stream becomes longer than so many times itself
+DEFLATE = 1032  # no deflated stream becomes longer than so many times itself
 
 
 # --- refusals -----------------------------------------------------------------------------------------
@@ -81,9 +82,10 @@ def checked_path(who: str, value: object, name: str = "path") -> str:
     return found
 
 
-def opened(who: str, path: str) -> BinaryIO:
-    """A file to read from any place; what is no file, such as a device, may have no end."""
-    if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+def opened(who: str, path: str, *, pipes: bool = False) -> BinaryIO:
+    """A file to read, from any place in it unless it may be a pipe. A device may have no end."""
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind not in (stat.S_IFREG, stat.S_IFDIR) and not (pipes and kind == stat.S_IFIFO):
         refuse(who, path, "must be a regular file")
     return open(path, "rb")
 
@@ -186,12 +188,27 @@ _ITEMS = re.compile(_ITEM + ",?")
 _LITERAL = re.compile(rf"\{{(?:{_ITEM},)*(?:{_ITEM}|\s*)\}}\s*")
 
 
-def npy_header(file: BinaryIO) -> tuple[np.dtype[Any], bool, tuple[int, ...], int]:
-    """Dtype, whether columns come first, shape, and length of the header, of a ``.npy`` file."""
+class NpyHeader(NamedTuple):
+    """What a ``.npy`` file says of its array, and in how many bytes."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+    length: int
+
+    def check(self, length: int) -> None:
+        """Refuse a file that has not as many bytes as it says."""
+        wanted = self.length + prod(self.shape) * self.dtype.itemsize
+        if length != wanted:
+            raise ValueError(f"{self.dtype} {self.shape} takes {wanted} bytes, got {length}")
+
+
+def npy_header(file: BinaryIO) -> NpyHeader:
+    """The header of a ``.npy`` file, which must be of numbers."""
     start = file.read(8)
     wide = start[6:7] in (b"\2", b"\3")
     length = file.read(4 if wide else 2)
-    if start[:6] != b"\x93NUMPY" or start[6:7] not in (b"\1", b"\2", b"\3") or len(length) < 2:
+    if start[:6] != NPY or start[6:7] not in (b"\1", b"\2", b"\3") or len(length) < 2:
         raise ValueError(f"no .npy file begins with {start!r}")
     count = int.from_bytes(length, "little")
     text = file.read(count) if count <= _LARGEST_HEADER else b""
@@ -207,17 +224,15 @@ def npy_header(file: BinaryIO) -> tuple[np.dtype[Any], bool, tuple[int, ...], in
     ):
         raise ValueError(f"no array of numbers begins with {literal[:100]!r}")
     shape = tuple(map(int, re.findall(r"\d+", given["shape"])))
-    dtype = np.dtype(given["descr"].strip("'"))
-    return dtype, given["fortran_order"] == "True", shape, 8 + len(length) + count
+    dtype, order = np.dtype(given["descr"].strip("'")), given["fortran_order"]
+    return NpyHeader(dtype, shape, "F" if order == "True" else "C", 8 + len(length) + count)
 
 
 def npy(file: BinaryIO, length: int) -> Array:
     """A ``.npy`` file of so many bytes as an array in the machine's byte order."""
-    dtype, by_columns, shape, header = npy_header(file)
-    wanted = header + prod(shape) * dtype.itemsize
-    if length != wanted:
-        raise ValueError(f"{dtype} {shape} takes {wanted} bytes, got {length}")
-    return native(fill(file, np.empty(shape, dtype, "F" if by_columns else "C")))
+    header = npy_header(file)
+    header.check(length)
+    return native(fill(file, np.empty(header.shape, header.dtype, header.order)))
 
 
 class Archive:
@@ -225,7 +240,7 @@ class Archive:
 
     def __init__(self, file: BinaryIO, *, deflated: bool = False) -> None:
         self._zip = zipfile.ZipFile(file)
-        self._methods = {zipfile.ZIP_STORED: 1} | ({zipfile.ZIP_DEFLATED: _DEFLATE} if deflated else {})
+        self._methods = {zipfile.ZIP_STORED: 1} | ({zipfile.ZIP_DEFLATED: DEFLATE} if deflated else {})
         members = self._zip.infolist()
         self._members = {member.filename: member for member in members}
         if len(members) != len(self._members):

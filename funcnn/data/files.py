@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-import zipfile
-import zlib
+import io
+from array import array
+from collections.abc import Iterable
+from itertools import chain
 from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
 
-from funcnn import _checks
+from funcnn import _checks, _files
 from funcnn.data.batches import Dataset
 from funcnn.types import Array
 
@@ -68,34 +70,25 @@ def read_csv(
     _checks.boolean("read_csv", "header", header)
     if not isinstance(delimiter, str) or len(delimiter) != 1:
         _checks.refuse_type("read_csv", f"`delimiter` must be one character, got {delimiter!r}")
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            lines = [(reader.line_num, cells) for cells in reader if cells]
-    except (csv.Error, UnicodeDecodeError) as problem:
-        _checks.refuse("read_csv", f"{path} must be a table in UTF-8: {problem}")
-    if header and lines and all(_is_number(cell) for cell in lines[0][1]):
-        _checks.refuse("read_csv", f"{path} must have names in line 1: write header=False")
-    names = lines[0][1] if header and lines else []
-    lines = lines[1:] if header else lines
-    if not lines:
-        _checks.refuse("read_csv", f"{path} must have at least one line of numbers")
-    column = _column(path, target, names, len(names or lines[0][1]))
-    if len(names or lines[0][1]) < 2:
-        _checks.refuse("read_csv", f"{path} must have a column beside the one to be predicted")
-    values = _numbers(path, lines, len(names or lines[0][1]))
-    y = values[:, column]
-    x = np.delete(values, column, 1).astype(np.float32)
-    if kind == "number":
-        return Dataset(x, y.astype(np.float32))
-    wrong = np.flatnonzero((y != np.floor(y)) | (y < 0) | (y >= 2.0**53))
-    if wrong.size:
-        _checks.refuse(
-            "read_csv",
-            f"{path} must have whole numbers from 0 as classes, got {y[wrong[0]]:g} "
-            f"in line {lines[wrong[0]][0]}: or write kind='number'",
-        )
-    return Dataset(x, y.astype(np.int64))
+    where = _files.checked_path("read_csv", path)
+    with (
+        _files.opened("read_csv", where, pipes=True) as file,
+        _files.whole("read_csv", where, "a table in UTF-8"),
+    ):
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        lines = ((reader.line_num, cells) for cells in reader if cells)
+        names = next(lines, (0, []))[1] if header else []
+        if names and all(_is_number(cell) for cell in names):
+            _files.refuse("read_csv", where, "must have names in line 1: write header=False")
+        first = next(lines, None)
+        if first is None:
+            _files.refuse("read_csv", where, "must have at least one line of numbers")
+        count = len(names or first[1])
+        column = _column(where, target, names, count)
+        if count < 2:
+            _files.refuse("read_csv", where, "must have a column beside the one to be predicted")
+        return _dataset(where, chain([first], lines), count, column, kind)
 
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -109,35 +102,44 @@ def _is_number(cell: str) -> bool:
     return "_" not in cell  # which Python allows between digits
 
 
-def _column(path: str | PathLike[str], target: int | str, names: list[str], count: int) -> int:
+def _column(path: str, target: int | str, names: list[str], count: int) -> int:
     if isinstance(target, str):
         if target not in names:
-            known = f"{', '.join(names)}" if names else "no names"
-            _checks.refuse("read_csv", f"{path} must have a column {target!r}, got {known}")
+            known = _files.short(", ".join(names)) or "no names"
+            _files.refuse("read_csv", path, f"must have a column {target!r}, got {known}")
         if names.count(target) > 1:
-            _checks.refuse("read_csv", f"{path} must have one column {target!r}: write its place")
+            _files.refuse("read_csv", path, f"must have one column {target!r}: write its place")
         return names.index(target)
     place = _checks.integer("read_csv", "target", target)
     if not -count <= place < count:
-        _checks.refuse("read_csv", f"{path} must have a column {place}, got {count} columns")
+        _files.refuse("read_csv", path, f"must have a column {place}, got {count} columns")
     return place % count
 
 
-def _numbers(path: str | PathLike[str], lines: list[tuple[int, list[str]]], count: int) -> Array:
-    values = np.empty((len(lines), count))
-    for row, (line, cells) in enumerate(lines):
+def _dataset(
+    path: str, lines: Iterable[tuple[int, list[str]]], count: int, column: int, kind: str
+) -> Dataset:
+    """The numbers of a table, kept in no more memory than the data set takes."""
+    x: array[float] = array("f")
+    y: array[Any] = array("f" if kind == "number" else "q")
+    for line, cells in lines:
         if len(cells) != count:
-            _checks.refuse(
-                "read_csv", f"{path} must have {count} columns in line {line}, got {len(cells)}"
+            _files.refuse(
+                "read_csv", path, f"must have {count} columns in line {line}, got {len(cells)}"
             )
-        for column, cell in enumerate(cells):
+        for place, cell in enumerate(cells, 1):
             if not _is_number(cell) or not abs(float(cell)) <= _LARGEST:
-                _checks.refuse(
-                    "read_csv",
-                    f"{path} must have a number in line {line}, column {column + 1}, got {cell!r}",
-                )
-            values[row, column] = float(cell)
-    return values
+                where = f"line {line}, column {place}"
+                _files.refuse("read_csv", path, f"must have a number in {where}, got {cell!r}")
+        numbers = list(map(float, cells))
+        value = numbers.pop(column)
+        if kind == "class" and not (value.is_integer() and 0 <= value < 2.0**53):
+            got = f"got {value:g} in line {line}: or write kind='number'"
+            _files.refuse("read_csv", path, f"must have whole numbers from 0 as classes, {got}")
+        x.extend(numbers)
+        y.append(value if kind == "number" else int(value))
+    rows = np.frombuffer(x, np.float32).reshape(-1, count - 1)
+    return Dataset(rows, np.frombuffer(y, np.float32 if kind == "number" else np.int64))
 
 
 def read_npz(path: str | PathLike[str], x: str = "x", y: str = "y") -> Dataset:
@@ -153,13 +155,13 @@ def read_npz(path: str | PathLike[str], x: str = "x", y: str = "y") -> Dataset:
     Returns
     -------
     Dataset
-        In the dtypes of the file.
+        In the dtypes of the file, and the machine's byte order.
 
     Raises
     ------
     ValueError
-        For a file that is broken, lacks an array, holds Python objects, or has not one target for
-        each example.
+        For a file that is broken, lacks an array, holds anything but numbers and booleans of up to
+        64 bits, or has not one target for each example.
     OSError
         For a file that cannot be opened.
 
@@ -172,18 +174,21 @@ def read_npz(path: str | PathLike[str], x: str = "x", y: str = "y") -> Dataset:
     >>> len(read_npz(file, "images", "labels"))
     2
     """
-    with open(path, "rb") as file:
-        try:
-            stored: Any = np.load(file, allow_pickle=False)
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise ValueError("it is one array, not several")
-            for name in (x, y):
-                if name not in stored:
-                    raise ValueError(f"it has no {name!r}, only {', '.join(stored) or 'nothing'}")
-            arrays = stored[x], stored[y]
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError) as problem:
-            _checks.refuse("read_npz", f"{path} must be a whole .npz file: {problem}")
-    return _one_each("read_npz", path, *arrays)
+    where = _files.checked_path("read_npz", path)
+    for option, name in (("x", x), ("y", y)):
+        _checks.instance("read_npz", option, name, str, "a str")
+    with (
+        _files.opened("read_npz", where) as file,
+        _files.whole("read_npz", where, "a whole .npz file"),
+    ):
+        if file.read(6) == _files.NPY:
+            raise ValueError("it is one array, not several")
+        archive = _files.Archive(file, deflated=True)
+        for name in (x, y):
+            if f"{name}.npy" not in archive.names():
+                known = ", ".join(sorted(other.removesuffix(".npy") for other in archive.names()))
+                raise ValueError(f"it has no {name!r}, only {known or 'nothing'}")
+        return _one_each("read_npz", where, archive.array(f"{x}.npy"), archive.array(f"{y}.npy"))
 
 
 def read_npy(x: str | PathLike[str], y: str | PathLike[str]) -> Dataset:
@@ -203,7 +208,8 @@ def read_npy(x: str | PathLike[str], y: str | PathLike[str]) -> Dataset:
     Raises
     ------
     ValueError
-        For files that are broken, hold Python objects, or have not one target for each example.
+        For files that are broken, hold anything but numbers and booleans of up to 64 bits, or have
+        not one target for each example.
     OSError
         For files that cannot be opened.
 
@@ -221,23 +227,27 @@ def read_npy(x: str | PathLike[str], y: str | PathLike[str]) -> Dataset:
     >>> type(read_npy(folder / "x.npy", folder / "y.npy").x).__name__
     'memmap'
     """
-    return _one_each("read_npy", x, _mapped(x), _mapped(y))
+    first, second = _files.checked_path("read_npy", x, "x"), _files.checked_path("read_npy", y, "y")
+    return _one_each("read_npy", first, _mapped(first), _mapped(second))
 
 
-def _mapped(path: str | PathLike[str]) -> Array:
-    with open(path, "rb"):  # a file that is not there is no broken file
-        pass
-    try:
-        found: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (EOFError, OSError, ValueError) as problem:
-        _checks.refuse("read_npy", f"{path} must be a whole .npy file: {problem}")
-    if not isinstance(found, np.ndarray):
-        _checks.refuse("read_npy", f"{path} must be a .npy file, got several arrays")
-    return found
+def _mapped(path: str) -> Array:
+    with (
+        _files.opened("read_npy", path) as file,
+        _files.whole("read_npy", path, "a whole .npy file"),
+    ):
+        if file.read(4) == b"PK\3\4":
+            _files.refuse("read_npy", path, "must be a .npy file, got several arrays")
+        file.seek(0)
+        header = _files.npy_header(file)
+        header.check(_files.size(file))
+        if 0 in header.shape:  # nothing cannot be mapped
+            return np.empty(header.shape, header.dtype)
+        return np.memmap(file, header.dtype, "r", header.length, header.shape, header.order)
 
 
-def _one_each(who: str, path: str | PathLike[str], x: Array, y: Array) -> Dataset:
+def _one_each(who: str, path: str, x: Array, y: Array) -> Dataset:
     if not x.ndim or not y.ndim or len(x) != len(y):
-        shapes = f"{x.shape} and {y.shape}"
-        _checks.refuse(who, f"{path} must have one target for each example, got {shapes}")
+        got = f"{x.shape} and {y.shape}"
+        _files.refuse(who, path, f"must have one target for each example, got {got}")
     return Dataset(x, y)

@@ -42,7 +42,8 @@ def pixels(images: Array) -> Array:
         _checks.refuse(
             "pixels", f"`images` must have axes (N, H, W) or (N, C, H, W), got shape {found.shape}"
         )
-    floats = found.astype(np.float32) / np.float32(255)
+    floats = found.astype(np.float32)
+    floats /= np.float32(255)
     return floats[:, None] if found.ndim == 3 else floats
 
 

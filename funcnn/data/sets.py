@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import zlib
 from math import prod
 from os import PathLike
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from funcnn import _checks
+from funcnn import _checks, _files
 from funcnn.data.batches import Dataset
 from funcnn.data.images import pixels, resize
 from funcnn.types import Array
@@ -87,43 +87,46 @@ def read_idx(path: str | PathLike[str], *, memory_map: bool = False) -> Array:
     >>> read_idx(file)
     array([7, 3], dtype=uint8)
     """
-    stored = _bytes(path, _checks.boolean("read_idx", "memory_map", memory_map))
-    start = stored[:4].tobytes()
-    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _IDX_TYPES:
-        _checks.refuse("read_idx", f"{path} must be an IDX file, got {start.hex() or 'nothing'}")
-    dtype, rank = np.dtype(_IDX_TYPES[start[2]]), start[3]
-    header = 4 + 4 * rank
-    if len(stored) < header:
-        _checks.refuse("read_idx", f"{path} must have a header of {header} bytes, got {len(stored)}")
-    shape = tuple(int(n) for n in np.frombuffer(stored[4:header].tobytes(), ">u4"))
-    wanted = header + prod(shape) * dtype.itemsize
-    if len(stored) != wanted:
-        _checks.refuse(
-            "read_idx", f"{path} must have {wanted} bytes for shape {shape}, got {len(stored)}"
-        )
-    try:
-        found = stored[header:].view(dtype).reshape(shape)
-    except ValueError as problem:  # too many axes, or an empty array with a giant one
-        _checks.refuse("read_idx", f"{path} must have a shape that NumPy can hold: {problem}")
-    return found if memory_map else found.astype(dtype.newbyteorder("="))
-
-
-def _bytes(path: str | PathLike[str], memory_map: bool) -> Array:
-    """What is in a file, unzipped."""
-    with open(path, "rb") as file:
+    where = _files.checked_path("read_idx", path)
+    _checks.boolean("read_idx", "memory_map", memory_map)
+    with (
+        _files.opened("read_idx", where) as file,
+        _files.whole("read_idx", where, "a whole IDX file"),
+    ):
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
-        content = b"" if memory_map else file.read()
-    if not memory_map:
+        if zipped and memory_map:
+            _files.refuse("read_idx", where, "must be unzipped to be memory-mapped")
+        source: Any = gzip.GzipFile(fileobj=file) if zipped else file
+        dtype, shape, header = _idx_header(where, source)
+        wanted, there = header + prod(shape) * dtype.itemsize, _files.size(file)
+        if wanted > there * _files.DEFLATE if zipped else wanted != there:
+            text = f"must have {wanted} bytes for shape {shape}, got {there}"
+            _files.refuse("read_idx", where, text + " zipped" * zipped)
         try:
-            return np.frombuffer(gzip.decompress(content) if zipped else content, np.uint8)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
-            _checks.refuse("read_idx", f"{path} must be whole, got a broken gzip file ({problem})")
-    if zipped:
-        _checks.refuse("read_idx", f"{path} must be unzipped to be memory-mapped")
-    if not Path(path).stat().st_size:  # nothing cannot be mapped
-        return np.zeros(0, np.uint8)
-    return np.memmap(path, np.uint8, "r")
+            if memory_map:
+                return np.memmap(file, np.uint8, "r")[header:].view(dtype).reshape(shape)
+            found = np.empty(shape, dtype)
+        except ValueError as problem:  # too many axes, or an empty array with a giant one
+            _files.refuse("read_idx", where, f"must have a shape that NumPy can hold: {problem}")
+        _files.fill(source, found)
+        if source.read(1):  # at the end, gzip's own sum is checked
+            _files.refuse("read_idx", where, f"must have {wanted} bytes for shape {shape}, got more")
+        return _files.native(found)
+
+
+def _idx_header(path: str, file: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """The dtype, the shape, and how many bytes say so."""
+    start = file.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _IDX_TYPES:
+        _files.refuse("read_idx", path, f"must be an IDX file, got {start.hex() or 'nothing'}")
+    length = 4 * start[3]
+    sizes = file.read(length)
+    if len(sizes) < length:
+        got = f"must have a header of {4 + length} bytes, got {4 + len(sizes)}"
+        _files.refuse("read_idx", path, got)
+    shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
+    return np.dtype(_IDX_TYPES[start[2]]), shape, 4 + length
 
 
 def mnist(directory: str | PathLike[str], part: str = "train") -> Dataset:
@@ -159,28 +162,24 @@ def mnist(directory: str | PathLike[str], part: str = "train") -> Dataset:
     funcnn.checks.RefusedValue: mnist: nowhere must hold train-images-idx3-ubyte (or .gz)
     """
     stem = {"train": "train", "test": "t10k"}[_checks.choice("mnist", "part", part, ("train", "test"))]
-    images = read_idx(_existing(directory, f"{stem}-images-idx3-ubyte"))
-    labels = read_idx(_existing(directory, f"{stem}-labels-idx1-ubyte"))
+    where = _files.checked_path("mnist", directory, "directory")
+    images = read_idx(_existing(where, f"{stem}-images-idx3-ubyte"))
+    labels = read_idx(_existing(where, f"{stem}-labels-idx1-ubyte"))
     if images.ndim != 3 or labels.ndim != 1 or images.dtype != np.uint8 or labels.dtype != np.uint8:
-        _checks.refuse(
-            "mnist",
-            f"{directory} must hold byte images (N, H, W) and labels (N,), "
-            f"got {images.dtype} {images.shape} and {labels.dtype} {labels.shape}",
-        )
+        got = f"{images.dtype} {images.shape} and {labels.dtype} {labels.shape}"
+        _files.refuse("mnist", where, f"must hold byte images (N, H, W) and labels (N,), got {got}")
     if len(images) != len(labels):
-        _checks.refuse(
-            "mnist",
-            f"{directory} must hold one label for each image, got {len(labels)} for {len(images)}"
-        )
+        got = f"{len(labels)} for {len(images)}"
+        _files.refuse("mnist", where, f"must hold one label for each image, got {got}")
     _checks.labels("mnist", labels, 10, "labels")
     return Dataset(pixels(images), labels.astype(np.int64))
 
 
-def _existing(directory: str | PathLike[str], name: str) -> Path:
+def _existing(directory: str, name: str) -> Path:
     """The file, plain or gzipped."""
     plain, zipped = Path(directory) / name, Path(directory) / f"{name}.gz"
     if not plain.is_file() and not zipped.is_file():
-        _checks.refuse("mnist", f"{directory} must hold {name} (or .gz)")
+        _files.refuse("mnist", directory, f"must hold {name} (or .gz)")
     return plain if plain.is_file() else zipped
 
 
@@ -222,19 +221,21 @@ def cifar10(directory: str | PathLike[str], part: str = "train") -> Dataset:
     """
     _checks.choice("cifar10", "part", part, ("train", "test"))
     names = ["test_batch.bin"] if part == "test" else [f"data_batch_{i}.bin" for i in range(1, 6)]
-    records = np.concatenate([_cifar_records(Path(directory) / name) for name in names])
+    where = _files.checked_path("cifar10", directory, "directory")
+    records = np.concatenate([_cifar_records(where, name) for name in names])
     images = records[:, 1:].reshape(-1, 3, 32, 32)
     return Dataset(pixels(images), records[:, 0].astype(np.int64))
 
 
-def _cifar_records(path: Path) -> Array:
+def _cifar_records(directory: str, name: str) -> Array:
+    path = Path(directory) / name
     if not path.is_file():
-        _checks.refuse("cifar10", f"{path.parent} must hold {path.name}")
-    content = np.frombuffer(path.read_bytes(), np.uint8)
-    if not content.size or content.size % _CIFAR_RECORD:
-        _checks.refuse(
-            "cifar10", f"{path} must have records of {_CIFAR_RECORD} bytes, got {content.size} bytes"
-        )
-    records = content.reshape(-1, _CIFAR_RECORD)
-    _checks.labels("cifar10", records[:, 0], 10, f"labels in {path}")
+        _files.refuse("cifar10", directory, f"must hold {name}")
+    with open(path, "rb") as file:
+        size = _files.size(file)
+        if not size or size % _CIFAR_RECORD:
+            text = f"must have records of {_CIFAR_RECORD} bytes, got {size} bytes"
+            _files.refuse("cifar10", str(path), text)
+        records = _files.fill(file, np.empty((size // _CIFAR_RECORD, _CIFAR_RECORD), np.uint8))
+    _checks.labels("cifar10", records[:, 0], 10, f"labels in {_files.short(str(path), 0)}")
     return records

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, checkpoints, numerics, tree
+from funcnn import _checks, _files, numerics, tree
 from funcnn.looking.runs import best_of, confusion, curves
 from funcnn.types import Array, Layer, Params
 
@@ -87,6 +87,7 @@ def html_report(
     >>> file.read_text().count("data:image/png;base64")
     1
     """
+    where = _files.checked_path("html_report", path)
     pictures = {"Learning curves": curves(history)}
     if matrix is not None:
         pictures["Confusion matrix"] = confusion(matrix, labels)
@@ -115,7 +116,7 @@ def html_report(
         f"<h1>{html.escape(title)}</h1>\n<table>\n{rows}\n</table>\n"
         f"<h2>Network</h2>\n<pre>{html.escape(_pretty(net))}</pre>\n{sections}\n</body>\n</html>\n"
     )
-    checkpoints.write_whole(path, page.encode())
+    _files.write("html_report", where, page.encode())
 
 
 def _lasts(history: Mapping[str, Array]) -> dict[str, object]:

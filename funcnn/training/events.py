@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from funcnn import _files
 from funcnn.training.loop import Epoch
 
 __all__ = ["tensorboard"]
@@ -63,10 +64,11 @@ def tensorboard(directory: str | PathLike[str]) -> Any:
     >>> import tempfile
     >>> callback = tensorboard(tempfile.mkdtemp())  # fit(..., callbacks=(callback,))
     """
+    where = _files.checked_path("tensorboard", directory, "directory")
     try:
         from tensorboardX.event_file_writer import EventsWriter  # writes at once, unlike SummaryWriter
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
     except ImportError:
         raise ImportError("tensorboardX is needed: pip install tensorboardX") from None
-    return _Callback(Path(directory), EventsWriter, Event, scalar)
+    return _Callback(Path(where), EventsWriter, Event, scalar)

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from funcnn import _checks, numerics, random, tree
+from funcnn import _checks, _files, numerics, random, tree
 from funcnn.data import Batches, Dataset
 from funcnn.data.batches import checked
 from funcnn.data.examples import shape
@@ -205,6 +205,9 @@ def fit(
     if _checks.boolean("fit", "drop_last", drop_last) and len(train) < batch_size:
         text = f"`batch_size` must be at most {len(train)} with drop_last=True, got {batch_size}"
         _checks.refuse("fit", text)
+    for name, path in (("checkpoint", checkpoint), ("resume", resume), ("log", log)):
+        if path is not None:
+            _files.checked_path("fit", path, name)
     largest = _is_best_large(monitor, metrics or {}, mode)
     if validation is None and (patience is not None or monitor != "loss"):
         _checks.refuse("fit", "`monitor` and `patience` need `validation`")
