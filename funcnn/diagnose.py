@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import _checks, random, schedules, tree
+from funcnn import checks, random, schedules, tree
 from funcnn.combinators import statistics
 from funcnn.data.examples import length, taken
 from funcnn.optimizers import Optimizer, apply_updates
@@ -72,6 +72,7 @@ class Finding(NamedTuple):
         return f"{self.phase}: the {self.what}{owner} is {self.value}{place}{many}"
 
 
+@checks.named
 def trace_nan(
     net: Layer[Any, Any],
     params: Params,
@@ -121,7 +122,7 @@ def trace_nan(
     params: the parameter dense2/weight is inf at (0, 5), and not finite in 1 of 16 numbers
     """
     if (y is None) != (loss is None):
-        _checks.refuse("trace_nan", "`y` and `loss` must be given together")
+        checks.refuse("`y` and `loss` must be given together")
     with np.errstate(all="ignore"):  # what overflows is what is sought
         for what in _arrays(net, params, x, y, loss, key):
             if (found := _first_bad(*what)) is not None:
@@ -279,6 +280,7 @@ class LearningRates(NamedTuple):
     suggestion: float
 
 
+@checks.named
 def learning_rate_finder(
     net: Layer[Any, Any],
     params: Params,
@@ -345,22 +347,21 @@ def learning_rate_finder(
     >>> 0.001 < found.suggestion < 1.0
     True
     """
-    who = "learning_rate_finder"
-    _checks.instance(who, "net", net, Layer, "a layer")
-    _checks.instance(who, "loss", loss, Loss, "a loss")
+    checks.Instance(Layer, "a layer").check("net", net)
+    checks.Instance(Loss, "a loss").check("loss", loss)
     if not callable(optimizer):
         hint = "must make an optimizer of a learning rate, such as `funcnn.adam`"
-        _checks.refuse_type(who, f"`optimizer` {hint}, got {_checks.shown(optimizer)}")
-    count = length(who, x, y)
+        checks.refuse_type(f"`optimizer` {hint}, got {checks.shown(optimizer)}")
+    count = length(x, y)
     if not count:
-        _checks.refuse(who, "`x` must have at least one example")
-    lowest = _checks.number(who, "lowest", lowest, above=0)
-    highest = _checks.number(who, "highest", highest, above=lowest)
-    steps = _checks.integer(who, "steps", steps, 10)
-    batch_size = _checks.integer(who, "batch_size", batch_size, 1)
-    _checks.key(who, key)
+        checks.refuse("`x` must have at least one example")
+    lowest = checks.Number(above=0).check("lowest", lowest)
+    highest = checks.Number(above=lowest).check("highest", highest)
+    steps = checks.Integer(10).check("steps", steps)
+    batch_size = checks.Integer(1).check("batch_size", batch_size)
+    checks.key(key)
     rate = schedules.exponential(lowest, highest / lowest, steps - 1)
-    trained = _checks.instance(who, "optimizer(rate)", optimizer(rate), Optimizer, "an Optimizer")
+    trained = checks.Instance(Optimizer, "an Optimizer").check("optimizer(rate)", optimizer(rate))
     state, rates, losses = trained.init(params), list[float](), list[float]()
     smooth, weight = 0.0, 0.0
     with np.errstate(all="ignore"):  # it is meant to explode
@@ -375,7 +376,7 @@ def learning_rate_finder(
             rates.append(rate(step))
             losses.append(smooth / weight)
     if len(rates) < 3:
-        _checks.refuse(who, f"`lowest` must be lower: the loss exploded at step {len(rates)}")
+        checks.refuse(f"`lowest` must be lower: the loss exploded at step {len(rates)}")
     return LearningRates(np.array(rates), np.array(losses), _steepest(rates, losses))
 
 
@@ -425,6 +426,7 @@ class Overfit(NamedTuple):
         return self.learnt
 
 
+@checks.named
 def overfit_one_batch(
     net: Layer[Any, Any],
     params: Params,
@@ -477,11 +479,11 @@ def overfit_one_batch(
     >>> bool(overfit_one_batch(net, params, softmax_cross_entropy(), adam(0.01), x, y))
     True
     """
-    _checks.instance("overfit_one_batch", "net", net, Layer, "a layer")
-    _checks.instance("overfit_one_batch", "loss", loss, Loss, "a loss")
-    _checks.instance("overfit_one_batch", "optimizer", optimizer, Optimizer, "an Optimizer")
-    steps = _checks.integer("overfit_one_batch", "steps", steps, 1)
-    wanted = _checks.number("overfit_one_batch", "wanted", wanted, above=0)
+    checks.Instance(Layer, "a layer").check("net", net)
+    checks.Instance(Loss, "a loss").check("loss", loss)
+    checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
+    steps = checks.Integer(1).check("steps", steps)
+    wanted = checks.Number(above=0).check("wanted", wanted)
     state, losses = optimizer.init(params), list[float]()
     for step in range(steps + 1):
         own = None if key is None else random.fold_in(key, step)

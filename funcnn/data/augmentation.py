@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, numerics, random, tree
+from funcnn import checks, numerics, random, tree
 from funcnn.data.examples import length
 from funcnn.types import Array, Key
 
@@ -77,16 +77,16 @@ class Augmentation:
             If it changes the targets, too: `pair` does.
         """
         if self.targets:
-            _checks.refuse_type(
-                self.shown.partition("(")[0],
-                f"the targets change, too: write {self.shown}.pair(key, x, y)",
-            )
+            text = f"the targets change, too: write {self.shown}.pair(key, x, y)"
+            checks.refuse_type(text, self.shown.partition("(")[0])
         return self.pair(key, x, None)[0]
 
     def pair(self, key: Key, x: Any, y: Any) -> tuple[Any, Any]:
         """The examples and their targets, changed."""
-        who = self.shown.partition("(")[0]
-        _checks.key(who, key)
+        return checks.named(self._changed, self.shown.partition("(")[0])(key, x, y)
+
+    def _changed(self, key: Key, x: Any, y: Any) -> tuple[Any, Any]:
+        checks.key(key)
         if self.targets:
             changed, targets = self.change(key, x, y, *self.options)
             return changed, targets
@@ -99,6 +99,7 @@ class Augmentation:
 # --- several ------------------------------------------------------------------------------------------
 
 
+@checks.named
 def augmentations(*parts: Augmentation) -> Augmentation:
     """Make one change of several, one after the other.
 
@@ -123,7 +124,7 @@ def augmentations(*parts: Augmentation) -> Augmentation:
     """
     for part in parts:
         if not isinstance(part, Augmentation):
-            _checks.refuse_type("augmentations", f"every part must be an Augmentation, got {part!r}")
+            checks.refuse_type(f"every part must be an Augmentation, got {part!r}")
     shown = f"augmentations({', '.join(map(repr, parts))})"
     if any(part.targets for part in parts):
         return Augmentation(_all_pairs, (parts,), shown, targets=True)
@@ -157,6 +158,7 @@ def _each_image(key: Key, x: Any, change: Callable[..., Array], *options: Any) -
 # --- moving -------------------------------------------------------------------------------------------
 
 
+@checks.named
 def random_flip(probability: float = 0.5, *, vertical: bool = False) -> Augmentation:
     """Mirror some of the images.
 
@@ -182,20 +184,21 @@ def random_flip(probability: float = 0.5, *, vertical: bool = False) -> Augmenta
     >>> random_flip(1.0)(random.key(0), np.array([[[[1.0, 2.0]]]]))
     array([[[[2., 1.]]]])
     """
-    probability = _checks.number("random_flip", "probability", probability, minimum=0, maximum=1)
-    vertical = _checks.boolean("random_flip", "vertical", vertical)
+    probability = checks.Number(minimum=0, maximum=1).check("probability", probability)
+    vertical = checks.Flag().check("vertical", vertical)
     shown = [repr(probability)] if probability != 0.5 else []
     shown += ["vertical=True"] if vertical else []
     return _of_images(_flip, (probability, vertical), f"random_flip({', '.join(shown)})")
 
 
 def _flip(key: Key, x: Array, probability: float, vertical: bool) -> Array:
-    found = _checks.ranked("random_flip", x, "N, C, H, W")
+    found = checks.ranked(x, "N, C, H, W")
     flipped = found[:, :, ::-1] if vertical else found[..., ::-1]
     chosen = random.bernoulli(key, probability, (len(found),))
     return np.where(chosen[:, None, None, None], flipped, found)
 
 
+@checks.named
 def random_shift(pixels: int) -> Augmentation:
     """Move each image by whole pixels, up to so many in both directions; zeros move in.
 
@@ -219,10 +222,11 @@ def random_shift(pixels: int) -> Augmentation:
     >>> random_shift(1)(random.key(0), np.ones((1, 1, 3, 3))).shape
     (1, 1, 3, 3)
     """
-    pixels = _checks.integer("random_shift", "pixels", pixels, 0)
-    return _of_images(_crop, (pixels, None, "random_shift"), f"random_shift({pixels})")
+    pixels = checks.Integer(0).check("pixels", pixels)
+    return _of_images(_crop, (pixels, None), f"random_shift({pixels})")
 
 
+@checks.named
 def random_crop(size: int | tuple[int, int], padding: int = 0) -> Augmentation:
     """Cut a part out of each image, at a place of its own.
 
@@ -252,18 +256,18 @@ def random_crop(size: int | tuple[int, int], padding: int = 0) -> Augmentation:
     >>> random_crop(32, padding=4)(random.key(0), np.ones((2, 3, 32, 32))).shape
     (2, 3, 32, 32)
     """
-    height, width = _checks.integers("random_crop", "size", size, 2, 1)
-    padding = _checks.integer("random_crop", "padding", padding, 0)
+    height, width = checks.Integers(2, 1).check("size", size)
+    padding = checks.Integer(0).check("padding", padding)
     shown = f"random_crop({size!r}{f', padding={padding}' if padding else ''})"
-    return _of_images(_crop, (padding, (height, width), "random_crop"), shown)
+    return _of_images(_crop, (padding, (height, width)), shown)
 
 
-def _crop(key: Key, x: Array, padding: int, size: tuple[int, int] | None, who: str) -> Array:
-    found = _checks.ranked(who, x, "N, C, H, W")
+def _crop(key: Key, x: Array, padding: int, size: tuple[int, int] | None) -> Array:
+    found = checks.ranked(x, "N, C, H, W")
     height, width = size or (found.shape[2], found.shape[3])
     room = found.shape[2] + 2 * padding - height, found.shape[3] + 2 * padding - width
     if min(room) < 0:
-        _checks.refuse(who, f"`x` must be at least {height} x {width}, got shape {found.shape}")
+        checks.refuse(f"`x` must be at least {height} x {width}, got shape {found.shape}")
     places = _places(key, len(found), room)
     padded = np.pad(found, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (2, 3))
@@ -279,6 +283,7 @@ def _places(key: Key, count: int, room: tuple[int, int]) -> tuple[Array, Array]:
     )
 
 
+@checks.named
 def random_affine(
     *, rotation: float = 0.0, scale: float = 0.0, shear: float = 0.0, shift: float = 0.0
 ) -> Augmentation:
@@ -321,19 +326,18 @@ def random_affine(
     >>> random_affine(rotation=10, shift=1.5)(random.key(0), np.ones((2, 1, 8, 8))).shape
     (2, 1, 8, 8)
     """
-    who = "random_affine"
     options = {
-        "rotation": _checks.number(who, "rotation", rotation, minimum=0),
-        "scale": _checks.number(who, "scale", scale, minimum=0, below=1),
-        "shear": _checks.number(who, "shear", shear, minimum=0),
-        "shift": _checks.number(who, "shift", shift, minimum=0),
+        "rotation": checks.Number(minimum=0).check("rotation", rotation),
+        "scale": checks.Number(minimum=0, below=1).check("scale", scale),
+        "shear": checks.Number(minimum=0).check("shear", shear),
+        "shift": checks.Number(minimum=0).check("shift", shift),
     }
     shown = ", ".join(f"{name}={value!r}" for name, value in options.items() if value)
-    return _of_images(_affine, tuple(options.values()), f"{who}({shown})")
+    return _of_images(_affine, tuple(options.values()), f"random_affine({shown})")
 
 
 def _affine(key: Key, x: Array, rotation: float, scale: float, shear: float, shift: float) -> Array:
-    found = _checks.ranked("random_affine", x, "N, C, H, W")
+    found = checks.ranked(x, "N, C, H, W")
     count, _, height, width = found.shape
     turn, size, slant, down, right = (
         limit * random.uniform(own, (count, 1, 1), -1.0, 1.0, dtype=np.float64)
@@ -376,6 +380,7 @@ def _interpolated(images: Array, rows: Array, columns: Array) -> Array:
 # --- hiding and mixing --------------------------------------------------------------------------------
 
 
+@checks.named
 def cutout(size: int) -> Augmentation:
     """Hide a square of each image behind zeros.
 
@@ -408,12 +413,12 @@ def cutout(size: int) -> Augmentation:
     >>> int(np.count_nonzero(cutout(3)(random.key(2), np.ones((1, 1, 6, 6))) == 0))
     9
     """
-    size = _checks.integer("cutout", "size", size, 1)
+    size = checks.Integer(1).check("size", size)
     return _of_images(_cutout, (size,), f"cutout({size})")
 
 
 def _cutout(key: Key, x: Array, size: int) -> Array:
-    found = _checks.ranked("cutout", x, "N, C, H, W")
+    found = checks.ranked(x, "N, C, H, W")
     _, _, height, width = found.shape
     rows, columns = _places(key, len(found), (height - 1, width - 1))
 
@@ -426,6 +431,7 @@ def _cutout(key: Key, x: Array, size: int) -> Array:
     return np.where(square[:, None], found.dtype.type(0), found)
 
 
+@checks.named
 def mixup(classes: int, alpha: float = 0.2) -> Augmentation:
     """Blend each example, and its class, with another of the batch.
 
@@ -465,22 +471,22 @@ def mixup(classes: int, alpha: float = 0.2) -> Augmentation:
     >>> bool(np.allclose(x[:, 0], y[:, 1])), y.shape
     (True, (2, 2))
     """
-    classes = _checks.integer("mixup", "classes", classes, 2)
-    alpha = _checks.number("mixup", "alpha", alpha, above=0, maximum=4)
+    classes = checks.Integer(2).check("classes", classes)
+    alpha = checks.Number(above=0, maximum=4).check("alpha", alpha)
     shown = f"mixup({classes}{f', {alpha!r}' if alpha != 0.2 else ''})"
     return Augmentation(_mixup, (classes, alpha), shown, targets=True)
 
 
 def _mixup(key: Key, x: Any, y: Any, classes: int, alpha: float) -> tuple[Any, Array]:
     for _, array in tree.leaves(x):
-        dtype = _checks.any_ranked("mixup", array).dtype
-    count, targets = length("mixup", x), _checks.array("mixup", y, "y")
+        dtype = checks.any_ranked(array).dtype
+    count, targets = length(x), checks.array(y, "y")
     if targets.dtype.kind in "iu" and targets.shape == (count,):
-        _checks.labels("mixup", targets, classes, "y")
+        checks.labels(targets, classes, "y")
         targets = targets[:, None] == np.arange(classes)
     if targets.shape != (count, classes):
         wanted = f"labels ({count},) or probabilities ({count}, {classes})"
-        _checks.refuse("mixup", f"`y` must be {wanted}, got shape {targets.shape}")
+        checks.refuse(f"`y` must be {wanted}, got shape {targets.shape}")
     weights, order = random.split(key)
     weight, other = _beta(weights, alpha, count), random.permutation(order, count)
 

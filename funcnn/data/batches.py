@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import _checks, random, tree
+from funcnn import checks, random, tree
 from funcnn.data.augmentation import Augmentation
 from funcnn.data.examples import length, taken
 from funcnn.types import Array, Key
@@ -49,10 +49,10 @@ class Dataset:
     y: Any
 
     def __post_init__(self) -> None:
-        length("Dataset", self.x, self.y)
+        _length(self.x, self.y)
 
     def __len__(self) -> int:
-        return length("Dataset", self.x)
+        return length(self.x)
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.x, self.y))
@@ -79,25 +79,30 @@ class Dataset:
         return replace(self, **changes)
 
 
+_length = checks.named(length, "Dataset")
+
+
+@partial(checks.named, who="Dataset")
 def _places(index: object, count: int) -> Array:
     """Places of examples as an array: a mask of all of them, or ints."""
     places = np.asarray(index, None if np.size(index) else np.int64)  # type: ignore[arg-type]
     if isinstance(index, tuple) or places.ndim != 1 or places.dtype.kind not in "biu":
         wanted = "an int, a slice, a mask or ints, one behind the other"
-        _checks.refuse_type("Dataset", f"`index` must be {wanted}, got {_checks.shown(index)}")
+        checks.refuse_type(f"`index` must be {wanted}, got {checks.shown(index)}")
     if places.dtype.kind == "b" and len(places) != count:
-        _checks.refuse("Dataset", f"`index` must be a mask of {count} examples, got {len(places)}")
+        checks.refuse(f"`index` must be a mask of {count} examples, got {len(places)}")
     return places
 
 
-def checked(who: str, dataset: object, name: str = "dataset") -> Dataset:
+def checked(dataset: object, name: str = "dataset") -> Dataset:
     """A data set, and not the pair it was meant to be made from."""
     if not isinstance(dataset, Dataset):
         hint = ": write data.Dataset(x, y)" if isinstance(dataset, tuple) else ""
-        _checks.refuse_type(who, f"`{name}` must be a Dataset, got {type(dataset).__name__}{hint}")
+        checks.refuse_type(f"`{name}` must be a Dataset, got {type(dataset).__name__}{hint}")
     return dataset
 
 
+@checks.named
 def split(key: Key, dataset: Dataset, fraction: float) -> tuple[Dataset, Dataset]:
     """Part a data set in two, at random.
 
@@ -129,9 +134,9 @@ def split(key: Key, dataset: Dataset, fraction: float) -> tuple[Dataset, Dataset
     >>> len(train), len(test)
     (8, 2)
     """
-    dataset = checked("split", dataset)
-    fraction = _checks.number("split", "fraction", fraction, minimum=0, maximum=1)
-    order = random.permutation(_checks.key("split", key), len(dataset))
+    dataset = checked(dataset)
+    fraction = checks.Number(minimum=0, maximum=1).check("fraction", fraction)
+    order = random.permutation(checks.key(key), len(dataset))
     held_out = ceil(fraction * len(dataset) * (1 - 2**-50))  # the float 0.07 lies above 7 / 100
     return dataset.take(order[held_out:]), dataset.take(order[:held_out])
 
@@ -170,12 +175,14 @@ class Batches(NamedTuple):
     augment: Callable[[Key, Array], Array] | None = None
 
     @property
+    @partial(checks.named, who="Batches")
     def steps(self) -> int:
         """Batches in an epoch."""
-        size = _checks.integer("Batches", "size", self.size, 1)
-        whole, rest = divmod(len(checked("Batches", self.dataset)), size)
+        size = checks.Integer(1).check("size", self.size)
+        whole, rest = divmod(len(checked(self.dataset)), size)
         return whole + (1 if rest and not self.drop_last else 0)
 
+    @checks.named
     def batch(self, key: Key, epoch: int, step: int) -> Dataset:
         """One batch: a function of the key, the epoch and the place in it alone.
 
@@ -197,7 +204,7 @@ class Batches(NamedTuple):
             For a step that the epoch has not.
         """
         if not 0 <= step < self.steps:
-            _checks.refuse("batch", f"`step` must lie in 0..{self.steps - 1}, got {step}")
+            checks.refuse(f"`step` must lie in 0..{self.steps - 1}, got {step}")
         places = slice(step * self.size, (step + 1) * self.size)
         if self.shuffle:
             x, y = self.dataset.take(_order(key, epoch, len(self.dataset))[places])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from funcnn import _checks, numerics
+from funcnn import checks, numerics
 from funcnn.data.batches import Dataset, checked
 from funcnn.data.examples import is_on_disk, prepared
 from funcnn.types import Array
@@ -35,10 +36,11 @@ class Normalization:
     centre: tuple[float, ...]
     deviation: tuple[float, ...]
 
+    @partial(checks.named, who="normalize")
     def __call__(self, x: Array) -> Array:
         """The examples, normalised, in their own dtype."""
-        found = _checks.any_ranked("normalize", x, 2)
-        _checks.sized("normalize", found, 1, len(self.deviation), "channels or features")
+        found = checks.any_ranked(x, 2)
+        checks.sized(found, 1, len(self.deviation), "channels or features")
         shape = (1, -1, *[1] * (found.ndim - 2))
         mean, deviation = (
             np.array(part, found.dtype).reshape(shape) for part in (self.centre, self.deviation)
@@ -47,6 +49,7 @@ class Normalization:
         return out
 
 
+@partial(checks.named, who="normalize")
 def normalization(train: Dataset) -> Normalization:
     """Learn from the training part how to bring examples to mean 0 and standard deviation 1.
 
@@ -72,10 +75,10 @@ def normalization(train: Dataset) -> Normalization:
     >>> normalization(Dataset(np.array([[1.0, 5.0], [3.0, 5.0]]), np.zeros(2)))
     Normalization(centre=(2.0, 5.0), deviation=(1.0, 1.0))
     """
-    checked("normalize", train, "train")
-    first = _checks.any_ranked("normalize", train.x[:1], 2)
+    checked(train, "train")
+    first = checks.any_ranked(train.x[:1], 2)
     if not first.size:
-        _checks.refuse("normalize", "`train` must have at least one example")
+        checks.refuse("`train` must have at least one example")
     axes = (0, *range(2, first.ndim))
     terms = len(train) * first.size // first.shape[1]
 
@@ -93,8 +96,7 @@ def normalization(train: Dataset) -> Normalization:
         variance = averaged(lambda x: (x - mean.reshape(shape)) * (x - mean.reshape(shape)))
     if not np.isfinite(variance).all():
         wrong = int(np.flatnonzero(~np.isfinite(variance))[0])
-        _checks.refuse(
-            "normalize",
+        checks.refuse(
             f"`train` must be finite, got a variance of {variance[wrong]} at {wrong} of axis 1",
         )
     deviation = np.where(variance > 0, np.sqrt(variance), 1.0)

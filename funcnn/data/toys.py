@@ -6,13 +6,14 @@ from math import pi
 
 import numpy as np
 
-from funcnn import _checks, numerics, random
+from funcnn import checks, numerics, random
 from funcnn.data.batches import Dataset
 from funcnn.types import Array, Key
 
 __all__ = ["blobs", "moons", "spirals", "xor"]
 
 
+@checks.named
 def moons(key: Key, count: int = 500, noise: float = 0.1) -> Dataset:
     """Two half circles that reach into each other.
 
@@ -42,7 +43,7 @@ def moons(key: Key, count: int = 500, noise: float = 0.1) -> Dataset:
     >>> moons(random.key(0), 4, noise=0.0).y
     array([0, 1, 0, 1])
     """
-    noise, label, where, spread = _drawn("moons", key, count, noise, 2)
+    noise, label, where, spread = _drawn(key, count, noise, 2)
     angle = pi * where
     side = 1.0 - 2.0 * label  # the upper half circle, or the lower
     x = numerics.cos(angle) * side + label
@@ -50,6 +51,7 @@ def moons(key: Key, count: int = 500, noise: float = 0.1) -> Dataset:
     return _finished(x, y, spread, noise, label)
 
 
+@checks.named
 def spirals(key: Key, count: int = 500, noise: float = 0.05, arms: int = 2) -> Dataset:
     """Spirals that wind around each other.
 
@@ -81,13 +83,14 @@ def spirals(key: Key, count: int = 500, noise: float = 0.05, arms: int = 2) -> D
     >>> spirals(random.key(0), 6, arms=3).y
     array([0, 1, 2, 0, 1, 2])
     """
-    arms = _checks.integer("spirals", "arms", arms, 1)
-    noise, label, where, spread = _drawn("spirals", key, count, noise, arms)
+    arms = checks.Integer(1).check("arms", arms)
+    noise, label, where, spread = _drawn(key, count, noise, arms)
     radius = np.sqrt(where)  # as many points outside as inside, for their room
     angle = 3 * pi * radius + 2 * pi * label / arms
     return _finished(radius * numerics.cos(angle), radius * numerics.sin(angle), spread, noise, label)
 
 
+@checks.named
 def xor(key: Key, count: int = 500, noise: float = 0.0) -> Dataset:
     """A square of which opposite quarters are of one class.
 
@@ -119,12 +122,13 @@ def xor(key: Key, count: int = 500, noise: float = 0.0) -> Dataset:
     >>> bool(((x[:, 0] * x[:, 1] < 0) == y).all())
     True
     """
-    noise, _, across, spread = _drawn("xor", key, count, noise, 2)
+    noise, _, across, spread = _drawn(key, count, noise, 2)
     x = 2 * across - 1
     y = random.uniform(random.fold_in(key, "up"), (count,), -1.0, 1.0, dtype=np.float64)
     return _finished(x, y, spread, noise, ((x < 0) != (y < 0)).astype(np.int64))
 
 
+@checks.named
 def blobs(key: Key, count: int = 500, noise: float = 0.3, centres: int = 3) -> Dataset:
     """Round clouds, one for each class, on a circle.
 
@@ -157,19 +161,17 @@ def blobs(key: Key, count: int = 500, noise: float = 0.3, centres: int = 3) -> D
     array([[ 1.,  0.],
            [-1.,  0.]], dtype=float32)
     """
-    centres = _checks.integer("blobs", "centres", centres, 1)
-    noise, label, _, spread = _drawn("blobs", key, count, noise, centres)
+    centres = checks.Integer(1).check("centres", centres)
+    noise, label, _, spread = _drawn(key, count, noise, centres)
     angle = 2 * pi * label / centres
     return _finished(numerics.cos(angle), numerics.sin(angle), spread, noise, label)
 
 
-def _drawn(
-    who: str, key: Key, count: int, noise: float, classes: int
-) -> tuple[float, Array, Array, Array]:
+def _drawn(key: Key, count: int, noise: float, classes: int) -> tuple[float, Array, Array, Array]:
     """The noise; labels in turns, a place in 0..1 for each point, and its normal deviation."""
-    noise = _checks.number(who, "noise", noise, minimum=0)
-    count = _checks.integer(who, "count", count, 1)
-    where, spread = random.split(_checks.key(who, key))
+    noise = checks.Number(minimum=0).check("noise", noise)
+    count = checks.Integer(1).check("count", count)
+    where, spread = random.split(checks.key(key))
     return (
         noise,
         np.arange(count) % classes,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from funcnn import _checks, checkpoints, tree
+from funcnn import checkpoints, checks, tree
 from funcnn.data import Augmentation, Dataset
 from funcnn.data.examples import is_on_disk
 from funcnn.metrics import Mean
@@ -81,7 +81,7 @@ def resumed(path: str | PathLike[str], fresh: Run, identity: Mapping[str, Any], 
             was, now = _apart(str(got), str(wanted))
             text = f"must be a checkpoint of this training: {name} was {was}, now {now}"
             advice = "a new one can begin with its weights, given as `params`"
-            _checks.refuse("fit", f"{os.fspath(path)} {text}; {advice}")
+            checks.refuse(f"{os.fspath(path)} {text}; {advice}")
     run = _read(meta, fresh, steps)
     if run is None:
         _refuse_stranger(path)
@@ -91,8 +91,7 @@ def resumed(path: str | PathLike[str], fresh: Run, identity: Mapping[str, Any], 
 
 
 def _refuse_stranger(path: str | PathLike[str]) -> NoReturn:
-    _checks.refuse(
-        "fit",
+    checks.refuse(
         f"{os.fspath(path)} must be a checkpoint that `fit` wrote: give other weights as `params`",
     )
 

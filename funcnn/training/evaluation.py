@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, tree
+from funcnn import checks, tree
 from funcnn.data import Dataset
 from funcnn.data.batches import checked
 from funcnn.data.examples import concatenated, length, taken
@@ -22,6 +22,7 @@ Record = dict[str, float]
 _SHARD = 64  # examples that one thread predicts at a time
 
 
+@checks.named
 def predict(
     net: Layer[Any, Any],
     params: Params,
@@ -64,10 +65,10 @@ def predict(
     >>> predict(dense(2), params, np.ones((1000, 3), np.float32)).shape
     (1000, 2)
     """
-    _checks.instance("predict", "net", net, Layer, "a layer")
-    count = max(length("predict", x), 1)
+    checks.Instance(Layer, "a layer").check("net", net)
+    count = max(length(x), 1)
     if workers is not None:
-        _checks.integer("predict", "workers", workers, 1)
+        checks.Integer(1).check("workers", workers)
     size = count if _couples(net.spec) else _SHARD
     starts = range(0, count, size)
 
@@ -77,7 +78,7 @@ def predict(
         for _, array in tree.leaves(out) if len(starts) > 1 else ():
             if len(array) != min(size, count - starts[i]):
                 text = "`net` must give a row for each example, to be run on parts of them"
-                _checks.refuse("predict", f"{text}, got shape {array.shape}")
+                checks.refuse(f"{text}, got shape {array.shape}")
         return out
 
     return concatenated(on_one_blas_thread(lambda: run_tasks(part, len(starts), workers)))
@@ -89,6 +90,7 @@ def _couples(spec: Spec) -> bool:
     return not alone or any(map(_couples, spec.children))
 
 
+@checks.named
 def evaluate(
     net: Layer[Any, Any],
     params: Params,
@@ -133,10 +135,10 @@ def evaluate(
     >>> evaluate(dense(1), params, zeros, mean_squared_error())
     {'loss': 0.0}
     """
-    _checks.instance("evaluate", "net", net, Layer, "a layer")
-    _checks.instance("evaluate", "loss", loss, Loss, "a loss")
-    checked("evaluate", dataset)
-    check_metrics("evaluate", metrics)
+    checks.Instance(Layer, "a layer").check("net", net)
+    checks.Instance(Loss, "a loss").check("loss", loss)
+    checked(dataset)
+    check_metrics(metrics)
     prediction = predict(net, params, dataset.x, workers=workers)
     target = tree.map(np.asarray, dataset.y)
     record = {"loss": float(loss.apply(prediction, target)[0])}
@@ -144,17 +146,17 @@ def evaluate(
         value = metric(prediction, target)
         if np.ndim(value):
             got = f"an array of shape {np.shape(value)}"
-            _checks.refuse_type("evaluate", f"`metrics` must give numbers, {name!r} gave {got}")
+            checks.refuse_type(f"`metrics` must give numbers, {name!r} gave {got}")
         record[name] = float(value)
     return record
 
 
-def check_metrics(who: str, metrics: Mapping[str, Metric] | None) -> None:
+def check_metrics(metrics: Mapping[str, Metric] | None) -> None:
     """Refuse metrics without a name of their own."""
     if metrics is not None and not (
         isinstance(metrics, Mapping) and all(map(callable, metrics.values()))
     ):
-        got = _checks.shown(metrics)
-        _checks.refuse_type(who, f"`metrics` must be a dict of functions by name, got {got}")
+        got = checks.shown(metrics)
+        checks.refuse_type(f"`metrics` must be a dict of functions by name, got {got}")
     if metrics is not None and "loss" in metrics:
-        _checks.refuse(who, "`metrics` must have other names than 'loss', which is the loss")
+        checks.refuse("`metrics` must have other names than 'loss', which is the loss")

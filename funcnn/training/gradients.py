@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 
 import numpy as np
 
-from funcnn import _checks, random, tree
+from funcnn import checks, random, tree
 from funcnn._children import named_after
 from funcnn.combinators import statistics as new_statistics
 from funcnn.data.examples import concatenated, length, taken
@@ -51,6 +51,7 @@ def value_and_grad(
 def value_and_grad(
     net: Layer[X, Y], loss: Loss, *, statistics: Literal[True], workers: int | None = ...
 ) -> StatisticsStep[X]: ...
+@checks.named
 def value_and_grad(
     net: Layer[X, Y], loss: Loss, *, statistics: bool = False, workers: int | None = None
 ) -> Any:
@@ -102,29 +103,28 @@ def value_and_grad(
     >>> list(grads)
     ['weight', 'bias']
     """
-    _checks.instance("value_and_grad", "net", net, Layer, "a layer")
-    _checks.instance("value_and_grad", "loss", loss, Loss, "a loss")
+    checks.Instance(Layer, "a layer").check("net", net)
+    checks.Instance(Loss, "a loss").check("loss", loss)
     if workers is not None:
-        _checks.integer("value_and_grad", "workers", workers, 1)
-    keep_freed_memory()
+        checks.Integer(1).check("workers", workers)
     keeps_statistics = has_trait(net.spec, "statistics")
     coupled = has_trait(net.spec, "couples_batch")
     params_vjp = net.params_vjp or (lambda cache, dout: net.vjp(cache, dout)[0])
     missed = list(_keyed(net.spec))  # without a key; empty when a warning has named them
 
     def step(params: Params, x: X, y: Any, key: Key | None = None) -> tuple[Any, ...]:
+        keep_freed_memory()
         if key is None and missed:
             named = missed[:]
             missed.clear()
             _warn_of_no_key(named)
         if keeps_statistics and key is not None and not statistics:
-            _checks.refuse(
-                "value_and_grad",
+            checks.refuse(
                 f"the running statistics of {net!r} would be lost: write "
                 "value_and_grad(net, loss, statistics=True), and carry on its third result "
                 "with tree.replace(params, statistics)",
             )
-        examples = length("value_and_grad", x, y)
+        examples = length(x, y)
         slices = [slice(None)] if coupled else shards(examples, x, params)
         keys = _shard_keys(key, len(slices))
 
@@ -149,7 +149,7 @@ def value_and_grad(
         )
         return (value, grads, new_statistics(cache)) if statistics else (value, grads)
 
-    return step
+    return checks.named(step, "value_and_grad")
 
 
 def _keyed(spec: Spec, path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -167,15 +167,14 @@ def _keyed(spec: Spec, path: tuple[str, ...] = ()) -> Iterator[str]:
 def _warn_of_no_key(missed: list[str]) -> None:
     more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
     text = f"without a key, {', '.join(missed[:3])}{more} run as in inference"
-    warnings.warn(f"value_and_grad: {text}: write step(params, x, y, key)", stacklevel=3)
+    warnings.warn(f"value_and_grad: {text}: write step(params, x, y, key)", stacklevel=4)
 
 
 def _slope(loss: Loss, prediction: Any, y: Any) -> tuple[Any, Any]:
     """A loss that is one number, and its gradient."""
     value, cache = loss.apply(prediction, y)
     if np.ndim(value):
-        _checks.refuse(
-            "value_and_grad",
+        checks.refuse(
             f"`loss` must give one number, got an array of shape {np.shape(value)}: "
             "take the mean or the sum",
         )

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from funcnn import _checks, _files, numerics, random, tree
+from funcnn import _files, checks, numerics, random, tree
 from funcnn.data import Batches, Dataset
 from funcnn.data.batches import checked
 from funcnn.data.examples import shape
@@ -91,6 +91,7 @@ class FitResult(NamedTuple):
     state: TrainState
 
 
+@checks.named
 def fit(
     net: Layer[Any, Any],
     loss: Loss,
@@ -201,16 +202,16 @@ def fit(
     _check_parts(net, loss, optimizer, train, validation, metrics)
     _check_counts(key, epochs, batch_size, checkpoint_every, patience)
     _check_functions(augment, callbacks)
-    _checks.boolean("fit", "progress", progress if progress is not None else False)
-    if _checks.boolean("fit", "drop_last", drop_last) and len(train) < batch_size:
+    checks.Flag().check("progress", progress if progress is not None else False)
+    if checks.Flag().check("drop_last", drop_last) and len(train) < batch_size:
         text = f"`batch_size` must be at most {len(train)} with drop_last=True, got {batch_size}"
-        _checks.refuse("fit", text)
+        checks.refuse(text)
     for name, path in (("checkpoint", checkpoint), ("resume", resume), ("log", log)):
         if path is not None:
             _files.checked_path("fit", path, name)
     largest = _is_best_large(monitor, metrics or {}, mode)
     if validation is None and (patience is not None or monitor != "loss"):
-        _checks.refuse("fit", "`monitor` and `patience` need `validation`")
+        checks.refuse("`monitor` and `patience` need `validation`")
     batches = Batches(train, batch_size, drop_last=drop_last, augment=augment)
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is an error below
     arithmetic = numerics.mode() if mode is None or mode == "min" or mode == "max" else mode
@@ -320,7 +321,7 @@ def _evaluated(training: _Training, run: Run) -> Run:
     """The run with the epoch's record, and the cursor at the next epoch."""
     state = run.state._replace(epoch=run.state.epoch + 1, batch=0)
     record = {"epoch": state.epoch, "step": state.step, "loss": run.loss.value}
-    with contextlib.suppress(_checks.Refusal):  # an optimizer of the user's own may have none
+    with contextlib.suppress(checks.Refusal):  # an optimizer of the user's own may have none
         record["learning_rate"] = learning_rate(state.optimizer)
     run = run._replace(state=state, loss=Mean(), stopped=None)
     if training.validation is not None:
@@ -371,49 +372,47 @@ def _check_parts(
     validation: Dataset | None,
     metrics: Mapping[str, Metric] | None,
 ) -> None:
-    _checks.instance("fit", "net", net, Layer, "a layer")
-    _checks.instance("fit", "loss", loss, Loss, "a loss")
-    _checks.instance("fit", "optimizer", optimizer, Optimizer, "an Optimizer")
-    if not len(checked("fit", train, "train")):
-        _checks.refuse("fit", "`train` must have at least one example")
-    if validation is not None and not len(checked("fit", validation, "validation")):
-        _checks.refuse("fit", "`validation` must have at least one example")
-    check_metrics("fit", metrics)
+    checks.Instance(Layer, "a layer").check("net", net)
+    checks.Instance(Loss, "a loss").check("loss", loss)
+    checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
+    if not len(checked(train, "train")):
+        checks.refuse("`train` must have at least one example")
+    if validation is not None and not len(checked(validation, "validation")):
+        checks.refuse("`validation` must have at least one example")
+    check_metrics(metrics)
 
 
 def _check_counts(
     key: Key, epochs: int, batch_size: int, checkpoint_every: int | None, patience: int | None
 ) -> None:
-    _checks.key("fit", key)
-    _checks.integer("fit", "epochs", epochs, 0)
-    _checks.integer("fit", "batch_size", batch_size, 1)
+    checks.key(key)
+    checks.Integer(0).check("epochs", epochs)
+    checks.Integer(1).check("batch_size", batch_size)
     for name, count in (("checkpoint_every", checkpoint_every), ("patience", patience)):
         if count is not None:
-            _checks.integer("fit", name, count, 1)
+            checks.Integer(1).check(name, count)
 
 
 def _check_functions(augment: object, callbacks: object) -> None:
     if augment is not None and not callable(augment):
-        _checks.refuse_type("fit", f"`augment` must be a function, got {_checks.shown(augment)}")
+        checks.refuse_type(f"`augment` must be a function, got {checks.shown(augment)}")
     if not (isinstance(callbacks, (tuple, list)) and all(map(callable, callbacks))):
-        got = _checks.shown(callbacks)
-        _checks.refuse_type("fit", f"`callbacks` must be a tuple of functions, got {got}")
+        got = checks.shown(callbacks)
+        checks.refuse_type(f"`callbacks` must be a tuple of functions, got {got}")
 
 
 def _is_best_large(monitor: str, metrics: Mapping[str, Metric], mode: Mode | None) -> bool:
     """Whether the monitored value is to be large: as is known, or as is said."""
     if monitor not in {"loss", *metrics}:
-        _checks.refuse("fit", f"`monitor` must be 'loss' or one of `metrics`, got {monitor!r}")
+        checks.refuse(f"`monitor` must be 'loss' or one of `metrics`, got {monitor!r}")
     known = "min" if monitor == "loss" else better(metrics[monitor])
     if mode not in ("min", "max") and known is None:
         text = f"`mode` must say whether {monitor!r} is best when it is small or large"
-        _checks.refuse("fit", f"{text}: write mode='min' or mode='max'")
+        checks.refuse(f"{text}: write mode='min' or mode='max'")
     return (mode if mode in ("min", "max") else known) == "max"
 
 
-def _check_last_batch(
-    net: Layer[Any, Any], loss: Loss, batches: Batches, state: TrainState
-) -> None:
+def _check_last_batch(net: Layer[Any, Any], loss: Loss, batches: Batches, state: TrainState) -> None:
     """Refuse now what the network or the loss would refuse after an epoch: a last batch so small."""
     rest = len(batches.dataset) % batches.size
     if batches.drop_last or not rest or batches.steps == 1:
@@ -434,7 +433,7 @@ def _check_last_batch(
             return
     if problem(batches.batch(state.key, state.epoch, 0)) is None:
         text = f"`batch_size` must not leave a last batch of {rest}, got {batches.size}"
-        _checks.refuse("fit", f"{text}: {found}: drop_last=True leaves it out")
+        checks.refuse(f"{text}: {found}: drop_last=True leaves it out")
 
 
 # --- what is said on the way --------------------------------------------------------------------------
@@ -451,9 +450,7 @@ def _is_skip_count(path: str) -> bool:
 
 
 def _end_with_advice(loss: str) -> NoReturn:
-    raise FloatingPointError(
-        f"fit: the loss is {loss}: funcnn.diagnose.trace_nan names the layer"
-    )
+    raise FloatingPointError(f"fit: the loss is {loss}: funcnn.diagnose.trace_nan names the layer")
 
 
 def _write_log(path: str | PathLike[str] | None, records: tuple[Record, ...], how: str) -> None:

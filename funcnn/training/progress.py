@@ -51,9 +51,7 @@ class Progress:
         """One step is done; `loss` is the epoch's mean so far."""
         if self._make_bar is not None:
             if self._bar is None:
-                self._bar = self._make_bar(
-                    total=self._steps, leave=False, unit="step", file=sys.stdout
-                )
+                self._bar = self._make_bar(total=self._steps, leave=False, unit="step", file=sys.stdout)
             self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
             self._bar.update()
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import _checks, random, tree
+from funcnn import checks, random, tree
 from funcnn.data import Dataset
 from funcnn.optimizers import Optimizer, apply_updates
 from funcnn.training.gradients import value_and_grad
@@ -56,6 +56,7 @@ class TrainState(NamedTuple):
         return {"key": list(self.key), "step": self.step, "epoch": self.epoch, "batch": self.batch}
 
 
+@checks.named
 def train_state(
     net: Layer[Any, Any],
     optimizer: Optimizer,
@@ -93,13 +94,14 @@ def train_state(
     >>> train_state(dense(2), optimizers.sgd(0.1), random.key(0), (8, 3)).params["weight"].shape
     (2, 3)
     """
-    _checks.instance("train_state", "net", net, Layer, "a layer")
-    _checks.instance("train_state", "optimizer", optimizer, Optimizer, "an Optimizer")
+    checks.Instance(Layer, "a layer").check("net", net)
+    checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
     if params is None:
-        _, params = net.init(random.fold_in(_checks.key("train_state", key), "init"), shape)
+        _, params = net.init(random.fold_in(checks.key(key), "init"), shape)
     return TrainState(params, optimizer.init(params), key)
 
 
+@checks.named
 def train_step(
     net: Layer[Any, Any],
     loss: Loss,
@@ -142,7 +144,7 @@ def train_step(
     >>> state.step, list(metrics)
     (1, ['loss'])
     """
-    _checks.instance("train_step", "optimizer", optimizer, Optimizer, "an Optimizer")
+    checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
     gradients = value_and_grad(net, loss, statistics=True, workers=workers)
     keeps_statistics = has_trait(net.spec, "statistics")
 
