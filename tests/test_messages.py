@@ -155,7 +155,7 @@ WRONG: list[tuple[Wrong, str]] = [
     ),
     (
         lambda: value_and_grad(PAIR, mean_squared_error())(PAIR_PARAMS, (X[:, 0, 0], [1.0]), Y),
-        "bilinear: `x2` must be a NumPy array, got list",
+        "value_and_grad: `x/1` must be a NumPy array, got list",
     ),
     # y
     (lambda: _step(y=Y.tolist()), "value_and_grad: `y` must be a NumPy array, got list"),
@@ -364,11 +364,11 @@ WRONG: list[tuple[Wrong, str]] = [
     (lambda: _fit(train=X), "fit: `train` must be a Dataset, got ndarray"),
     (
         lambda: _fit(train=data.Dataset(X.tolist(), Y)),
-        "fit: `x` must be a NumPy array, got list",
+        "Dataset: `x` must be a NumPy array, got list",
     ),
     (
         lambda: _fit(train=data.Dataset(X, Y[:3])),
-        "fit: `x` and `y` must have one length, got 4 and 3",
+        "Dataset: `x` and `y` must have one length, got 4 and 3",
     ),
     (lambda: _fit(train=TRAIN.take(slice(0))), "fit: `train` must have at least one example"),
     (
