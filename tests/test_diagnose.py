@@ -287,7 +287,7 @@ def test_parts_that_are_none_are_refused_by_name(
 
 def test_an_optimizer_instead_of_what_makes_one_is_refused_and_the_other_way_round() -> None:
     loose: Any = learning_rate_finder
-    with pytest.raises(TypeError, match=r"must make an optimizer of a .*, got adam\(0\.1\)"):
+    with pytest.raises(TypeError, match=r"must make an optimizer of a .*, got adam\("):
         loose(NET, start(), LOSS, adam(0.1), X, Y, key=random.key(0))
     with pytest.raises(TypeError, match=r"`optimizer` must be an Optimizer, got <function adam"):
         overfit_one_batch(NET, start(), LOSS, adam, X, Y)  # type: ignore[arg-type]

@@ -304,8 +304,8 @@ def test_a_schedule_of_ones_own_is_taken_up_again(tmp_path: Path) -> None:
         ({"net": PLAIN}, r"net was serial\(conv\(4, 3\), batch_norm.*, now serial\(conv\(4, 3\), relu"),
         ({"train": TRAIN.take(slice(None, None, -1))}, "train was .* targets .*, now .* targets"),
         ({"train": TRAIN.take(slice(0, 43))}, r"train was \(44, .*, now \(43, "),
-        ({"optimizer": adam(0.5)}, r"optimizer was adam\(0\.02\), now adam\(0\.5\)"),
-        ({"optimizer": sgd(0.5)}, r"optimizer was adam\(0\.02\), now sgd\(0\.5"),
+        ({"optimizer": adam(0.5)}, r"optimizer was adam\(.*0\.02\), now adam\(.*0\.5\)"),
+        ({"optimizer": sgd(0.5)}, r"optimizer was adam\(.*0\.02\), now sgd\(.*0\.5"),
     ],
 )
 def test_a_checkpoint_of_another_training_is_refused(
