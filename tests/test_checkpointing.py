@@ -182,7 +182,7 @@ def test_killed_at_every_moment_the_run_is_that_of_one_go(
         ({"optimizer": adam(lambda step: 0.02)}, r"optimizer was adam\(.*schedule [0-9a-f]{8}\), now"),
         ({"optimizer": adam(lambda step: 0.05 if step < 100 else 0.005)}, "optimizer was"),
         ({"optimizer": adam(lambda step: [0.05, 0.04, 0.03][step])}, "optimizer was"),
-        ({"optimizer": adam(0.05)}, r"optimizer was adam\(.*schedule [0-9a-f]{8}\), now adam\(.*0.05\)"),
+        ({"optimizer": adam(0.05)}, r"optimizer was adam\(.*schedule .*\), now adam\(.*0.05\)"),
         ({"drop_last": True}, "drop_last was False, now True"),
         ({"mode": "max"}, "best was smallest, now largest"),
     ],
@@ -316,6 +316,21 @@ def test_meta_of_any_shape_is_refused_or_taken_whole(tmp_path: Path, seed: int) 
             assert "\n" not in text
             assert len(text) < 300 + len(str(file))
     assert refused > 2 * places
+
+
+def test_a_state_that_the_optimizer_cannot_have_is_refused(tmp_path: Path) -> None:
+    """Such as a count below 0."""
+    file = tmp_path / "run.npz"
+    trained(epochs=1, checkpoint=file)
+    stored, meta = checkpoints.load(file)
+    paths = [path for path, leaf in tree.leaves(stored["optimizer"]) if leaf.dtype.kind in "iu"]
+    assert paths
+    for path in paths:
+        forged = tree.replace(stored, {f"optimizer/{path}": np.array(-5)})
+        checkpoints.save(file, forged, meta)
+        with pytest.raises(ValueError, match=r"^fit: .*run.npz must hold a state of the ") as caught:
+            trained(resume=file)
+        assert "\n" not in str(caught.value)
 
 
 # --- interruptions --------------------------------------------------------------------------------

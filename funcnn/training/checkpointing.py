@@ -15,7 +15,7 @@ from funcnn import checkpoints, checks, tree
 from funcnn.data import Augmentation, Dataset
 from funcnn.data.examples import is_on_disk
 from funcnn.metrics import Mean
-from funcnn.optimizers import Optimizer
+from funcnn.optimizers import Optimizer, check_state
 from funcnn.training.state import TrainState
 from funcnn.types import Array, Key, Params, Spec
 
@@ -70,7 +70,13 @@ class RunFile:
 # --- going on -----------------------------------------------------------------------------------------
 
 
-def resumed(path: str | PathLike[str], fresh: Run, identity: Mapping[str, Any], steps: int) -> Run:
+def resumed(
+    path: str | PathLike[str],
+    fresh: Run,
+    optimizer: Optimizer,
+    identity: Mapping[str, Any],
+    steps: int,
+) -> Run:
     """The run that a checkpoint holds, if it is one of this training of so many steps an epoch."""
     _, meta = checkpoints.load(path)
     training = meta.get("training") if isinstance(meta, dict) else None
@@ -86,6 +92,10 @@ def resumed(path: str | PathLike[str], fresh: Run, identity: Mapping[str, Any], 
     if run is None:
         _refuse_stranger(path)
     stored, _ = checkpoints.load(path, {**fresh.state.tree(), "best": fresh.best_params})
+    try:
+        check_state(optimizer, stored["optimizer"], stored["params"])
+    except checks.Refusal as problem:
+        checks.refuse(f"{os.fspath(path)} must hold a state of the optimizer: {problem}")
     state = run.state._replace(params=stored["params"], optimizer=stored["optimizer"])
     return run._replace(state=state, best_params=stored["best"])
 

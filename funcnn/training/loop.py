@@ -236,7 +236,7 @@ def fit(
         start = train_state(net, optimizer, key, shape(train.x, min(batch_size, len(train))), params)
         run = Run(start, start.params)
         if resume is not None:
-            run = resumed(resume, run, identity, batches.steps)
+            run = resumed(resume, run, optimizer, identity, batches.steps)
         _check_last_batch(net, loss, batches, run.state)
         training = _Training(
             net, loss, train_step(net, loss, optimizer, workers=workers), batches, epochs, validation,
