@@ -422,6 +422,154 @@ def test_it_fits_a_line(optimizer: Optimizer) -> None:
     assert loss < 0.02 * start
 
 
+# --- every magnitude ------------------------------------------------------------------------------
+
+_START: Params = {
+    "bias": random.normal(_KEY, (5,)),
+    "dense1": {"weight": random.normal(random.fold_in(_KEY, "weight"), (6, 4))},
+    "temperature": random.normal(random.fold_in(_KEY, "t"), ()),
+}
+_MANY = (1e-38, 1e-30, 1e-20, 1e-12, 1e-3, 1.0, 1e10, 1e19, 1e25, 1e38)
+
+
+def _at_magnitudes(magnitudes: tuple[float, ...], step: int) -> Params:
+    """A gradient whose elements are about as large as one of these."""
+
+    def leaf(path: str, param: Array) -> Array:
+        key = random.fold_in(random.fold_in(_KEY, path), step)
+        sign = np.sign(random.normal(random.fold_in(_KEY, path), param.shape, dtype=np.float64))
+        size = random.uniform(key, param.shape, 0.5, 1.5, dtype=np.float64)
+        which = random.randint(random.fold_in(key, 1), param.shape, 0, len(magnitudes))
+        return np.asarray(sign * size * np.array(magnitudes)[which]).astype(np.float32)
+
+    return tree.map_with_path(leaf, _START)
+
+
+_EXACT = [  # with an epsilon that hides nothing
+    optimizers.adam(0.1, epsilon=0.0),
+    optimizers.adam(0.1, 0.0, 0.5, 0.0),
+    optimizers.amsgrad(0.1, epsilon=0.0),
+    optimizers.nadam(0.1, epsilon=0.0),
+    optimizers.radam(0.1, beta2=0.9, epsilon=0.0),
+    optimizers.adamax(0.1, epsilon=0.0),
+    optimizers.adabelief(0.1, epsilon=0.0),
+    optimizers.adagrad(0.1, epsilon=0.0),
+    optimizers.rmsprop(0.1, epsilon=0.0),
+    optimizers.rmsprop(0.1, epsilon=0.0, centered=True),
+]
+_SQUARING = [
+    case for case in CASES if any(f"{name}(" in repr(case) for name in (
+        "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "amsgrad", "adamax",
+        "adabelief", "lamb", "lars", "adafactor", "muon", "clip_by_norm", "clip_by_global_norm",
+    ))
+]  # fmt: skip
+_SEQUENCES = {
+    "huge, then ordinary": ((1e20,), (1.0,), (1.0,), (1.0,)),
+    "as huge as it goes, then ordinary": ((1e38,), (1.0,), (1.0,)),
+    "ordinary, then huge": ((1.0,), (1.0,), (1e30,), (1.0,)),
+    "all huge": ((1e37,),) * 4,
+    "all small": ((1e-15,),) * 4,
+    "all tiny": ((1e-37,),) * 4,
+    "all of them": (_MANY,) * 5,
+    "growing": ((1e-30,), (1e-10,), (1.0,), (1e10,), (1e30,)),
+    "falling": ((1e38,), (1e20,), (1.0,), (1e-20,), (1e-38,)),
+}
+
+
+@pytest.mark.parametrize("sequence", _SEQUENCES.values(), ids=_SEQUENCES)
+@pytest.mark.parametrize("optimizer", [*_SQUARING, *_EXACT], ids=repr)
+def test_float32_moves_as_far_as_float64_at_every_magnitude(
+    optimizer: Optimizer, sequence: tuple[tuple[float, ...], ...]
+) -> None:
+    """In float64 these squares are ordinary; float32 must know them as well."""
+    if "adafactor" in repr(optimizer) and min(min(part) for part in sequence) < 1e-2:
+        pytest.skip("its least mean square is the epsilon of the dtype")
+    wide_start = tree.cast(_START, np.float64)
+    state, wide_state = optimizer.init(_START), optimizer.init(wide_start)
+    for step, magnitudes in enumerate(sequence):
+        grads = _at_magnitudes(magnitudes, step)
+        updates, state = optimizer.update(grads, state, _START)
+        wide, wide_state = optimizer.update(tree.cast(grads, np.float64), wide_state, wide_start)
+        for (path, found), (_, wanted) in zip(tree.leaves(updates), tree.leaves(wide), strict=True):
+            within = np.abs(wanted) < 1e37  # what float32 can hold, before the learning rate, too
+            assert np.isfinite(found[within]).all(), path
+            least = 1e-6 if "lookahead" in repr(optimizer) else 1e-35
+            np.testing.assert_allclose(found[within], wanted[within], 2e-4, least, err_msg=path)
+
+
+def test_it_moves_again_after_a_huge_gradient() -> None:
+    """Against the formula with 60 digits."""
+    mpmath = pytest.importorskip("mpmath")
+    optimizer, params = optimizers.adam(0.01), {"w": np.zeros(1, np.float32)}
+    state, mean, square = optimizer.init(params), mpmath.mpf(0), mpmath.mpf(0)
+    with mpmath.workdps(60):
+        for step in range(1, 3000):
+            gradient = np.float32(1e20 if step == 1 else 1.0)
+            mean = 0.9 * mean + (1 - mpmath.mpf(0.9)) * float(gradient)
+            square = 0.999 * square + (1 - mpmath.mpf(0.999)) * float(gradient) ** 2
+            root = mpmath.sqrt(square / (1 - mpmath.mpf(0.999) ** step))
+            wanted = -0.01 * mean / (1 - mpmath.mpf(0.9) ** step) / (root + 1e-8)
+            updates, state = optimizer.update({"w": np.full(1, gradient)}, state, params)
+            assert abs(float(updates["w"][0]) / float(wanted) - 1) < 1e-3, step
+    assert updates["w"][0] < 0
+
+
+@pytest.mark.parametrize("optimizer", _EXACT, ids=repr)
+@pytest.mark.parametrize(
+    ("dtype", "exponent"),
+    [(np.float32, -110), (np.float32, 120), (np.float64, -950), (np.float64, 600), (np.float64, 1015)],
+)
+def test_without_epsilon_the_unit_of_the_gradient_does_not_matter(
+    optimizer: Optimizer, dtype: Any, exponent: int
+) -> None:
+    params = {"w": random.normal(_KEY, (3, 4), dtype=dtype)}
+    state, scaled = optimizer.init(params), optimizer.init(params)
+    unit = np.ldexp(dtype(1), exponent)
+    for step in range(5):
+        grads = {"w": random.normal(random.fold_in(_KEY, step), (3, 4), dtype=dtype)}
+        updates, state = optimizer.update(grads, state, params)
+        others, scaled = optimizer.update({"w": grads["w"] * unit}, scaled, params)
+        if "radam" not in repr(optimizer) or step > 4:  # which begins with the plain gradient
+            rtol = 1e-3 if dtype is np.float32 else 1e-10
+            np.testing.assert_allclose(others["w"], updates["w"], rtol)
+
+
+@pytest.mark.parametrize("optimizer", [*CASES, *_EXACT], ids=repr)
+@pytest.mark.parametrize("gradient", [0.0, 1e-45, -1e-45, 1e-40])
+def test_nothing_and_next_to_nothing_give_a_finite_update(
+    optimizer: Optimizer, gradient: float
+) -> None:
+    params = tree.map(lambda leaf: np.full_like(leaf, 0.5), _START)
+    params["dense1"]["bias"] = params["bias"]
+    state = optimizer.init(params)
+    for _ in range(3):
+        grads = tree.map(lambda leaf: np.full_like(leaf, gradient), params)
+        updates, state = optimizer.update(grads, state, params)
+        assert all(np.isfinite(leaf).all() for _, leaf in tree.leaves(updates))
+        if not gradient and "weight_decay" not in repr(optimizer) and "weights" not in repr(optimizer):
+            least = 0.06 if "adamw" in repr(optimizer) or "lion" in repr(optimizer) else 0.0
+            assert all(np.abs(leaf).max() <= least for _, leaf in tree.leaves(updates))
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e-20, 1e10, 1e30, 3e38])
+def test_clipping_sets_the_norm_at_every_magnitude(size: float) -> None:
+    grads = {"a": np.full((50,), size, np.float32), "b": np.full((3, 2), -size, np.float32)}
+    for limit in (1e-37, 1e-3, 1.0, 1e30):
+        for clip in (optimizers.clip_by_global_norm(limit), optimizers.clip_by_norm(limit)):
+            updates, _ = clip.update(grads, {}, grads)
+            parts = [updates] if "global" in repr(clip) else [{name: updates[name]} for name in updates]
+            for part in parts:
+                before = tree.norm({name: grads[name] for name in part})
+                wanted = before * min(1.0, limit / (before + 1e-6))
+                assert tree.norm(part) == pytest.approx(wanted, rel=1e-5)
+    wide = {"w": np.array([3e200, 4e200])}
+    for clip in (optimizers.clip_by_global_norm(1.0), optimizers.clip_by_norm(1.0)):
+        np.testing.assert_allclose(clip.update(wide, {}, wide)[0]["w"], [0.6, 0.8], 1e-12)
+    ratio = optimizers.scale_by_trust_ratio()
+    scaled = ratio.update(wide, {}, {"w": np.array([5.0, 0.0])})[0]
+    np.testing.assert_allclose(scaled["w"], [3.0, 4.0], 1e-12)
+
+
 # --- the learning rate ----------------------------------------------------------------------------
 
 

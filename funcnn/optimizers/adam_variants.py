@@ -12,7 +12,7 @@ from funcnn.checks import declared
 from funcnn.optimizers.adaptive_moments import corrections
 from funcnn.optimizers.core import Optimizer, Rate
 from funcnn.optimizers.descent import scale_by_learning_rate
-from funcnn.optimizers.moments import averaged, moments, over_root
+from funcnn.optimizers.moments import averaged, grown, moments, over_root, quotient
 from funcnn.optimizers.parts import (
     FRACTION,
     NOT_NEGATIVE,
@@ -74,10 +74,10 @@ def scale_by_radam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e
             factor *= sqrt((length - 4) * (length - 2) / length / most * (1 - decayed))
 
         def leaf(path: str, gradient: Array, param: Array, mean: Array, square: Array) -> Leaves:
-            mean, square, scratch = moments(gradient, mean, square, beta1, beta2)
+            mean, seen, scratch = moments(gradient, mean, square, beta1, beta2, epsilon)
             if length > 5:
-                return over_root(mean, square, epsilon, factor, scratch), mean, square
-            return np.multiply(mean, factor, out=scratch), mean, square
+                return over_root(mean, seen, epsilon, factor, scratch), mean, seen.code
+            return np.multiply(mean, factor, out=scratch), mean, seen.code
 
         return leaf
 
@@ -127,6 +127,8 @@ def scale_by_adamax(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1
             size += epsilon
             largest = largest * beta2
             np.maximum(largest, size, out=largest)
+            if not epsilon:  # what has never moved has nothing to be divided by
+                return quotient(mean, largest, factor), mean, largest
             np.divide(mean, largest, out=size)
             size *= factor
             return size, mean, largest
@@ -176,10 +178,8 @@ def scale_by_belief(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1
         def leaf(path: str, gradient: Array, param: Array, mean: Array, square: Array) -> Leaves:
             mean = averaged(mean, gradient, beta1)
             surprise = gradient - mean
-            surprise *= surprise
-            square = averaged(square, surprise, beta2, surprise)
-            square += epsilon
-            return over_root(mean, square, shift, factor, surprise), mean, square
+            seen = grown(square, surprise, beta2, 1 - beta2, sqrt(epsilon), epsilon)
+            return over_root(mean, seen, shift, factor, surprise), mean, seen.code
 
         return leaf
 

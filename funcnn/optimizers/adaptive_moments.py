@@ -14,7 +14,7 @@ from funcnn.optimizers.agreement import counted, counter, hold, real
 from funcnn.optimizers.clipping import MASK, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate, State
 from funcnn.optimizers.descent import scale_by_learning_rate
-from funcnn.optimizers.moments import moments, over_root
+from funcnn.optimizers.moments import moments, over_root, squares
 from funcnn.optimizers.parts import (
     FRACTION,
     NOT_NEGATIVE,
@@ -81,8 +81,8 @@ def scale_by_adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-
         factor, shift = corrections(beta1, beta2, epsilon, steps)
 
         def leaf(path: str, gradient: Array, param: Array, mean: Array, square: Array) -> Leaves:
-            mean, square, scratch = moments(gradient, mean, square, beta1, beta2)
-            return over_root(mean, square, shift, factor, scratch), mean, square
+            mean, seen, scratch = moments(gradient, mean, square, beta1, beta2, epsilon)
+            return over_root(mean, seen, shift, factor, scratch), mean, seen.code
 
         return leaf
 
@@ -129,9 +129,9 @@ def scale_by_amsgrad(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 
         def leaf(
             path: str, gradient: Array, param: Array, mean: Array, square: Array, largest: Array
         ) -> tuple[Any, ...]:
-            mean, square, scratch = moments(gradient, mean, square, beta1, beta2)
-            largest = np.maximum(largest, square)
-            return over_root(mean, largest, shift, factor, scratch), mean, square, largest
+            mean, seen, scratch = moments(gradient, mean, square, beta1, beta2, epsilon)
+            most = squares(np.maximum(largest, seen.code), epsilon)
+            return over_root(mean, most, shift, factor, scratch), mean, seen.code, most.code
 
         return leaf
 
@@ -194,10 +194,10 @@ def scale_by_nadam(
         of_mean = root * following / (1 - product * following)
 
         def leaf(path: str, gradient: Array, param: Array, mean: Array, square: Array) -> Leaves:
-            mean, square, scratch = moments(gradient, mean, square, beta1, beta2)
+            mean, seen, scratch = moments(gradient, mean, square, beta1, beta2, epsilon)
             ahead = gradient * of_gradient
             ahead += np.multiply(mean, of_mean, out=scratch)
-            return over_root(ahead, square, epsilon * root, out=scratch), mean, square
+            return over_root(ahead, seen, epsilon * root, out=scratch), mean, seen.code
 
         memory = {"mean": state["mean"], "square": state["square"]}
         updates, mean, square = walk(lifted(leaf), grads, params, **memory)

@@ -13,7 +13,7 @@ from funcnn import checks, tree
 from funcnn.checks import declared
 from funcnn.optimizers.agreement import hold
 from funcnn.optimizers.core import Optimizer, State
-from funcnn.optimizers.moments import squared_norm
+from funcnn.optimizers.moments import length, squared_norm, times
 from funcnn.optimizers.parts import NOT_NEGATIVE, POSITIVE, filled, stateless, walk
 from funcnn.types import Array, Params
 
@@ -165,7 +165,7 @@ def clip_by_norm(limit: float) -> Optimizer:
     """
 
     def leaf(path: str, gradient: Array, param: Array) -> Any:
-        return gradient * _shrinking(sqrt(squared_norm(gradient)), limit)
+        return times(gradient, _shrinking(length(gradient), limit))
 
     return stateless(leaf)
 
@@ -219,12 +219,15 @@ def clip_by_global_norm(limit: float) -> Optimizer:
         total = 0.0
         for path in sorted(squares):  # so that the order of the keys does not matter
             total += squares[path]
-        factor = _shrinking(sqrt(total), limit)
+        norm = sqrt(total)
+        if not 1e-280 < total < 1e300:
+            norm = length(np.array([length(leaf) for _, leaf in tree.leaves(moving)]))
+        factor = _shrinking(norm, limit)
         if factor == 1:
             return moving, state
 
         def shrink(path: str, gradient: Array, param: Array) -> tuple[Any]:
-            return (gradient * factor,)
+            return (times(gradient, factor),)
 
         return walk(shrink, grads, params)[0], state
 

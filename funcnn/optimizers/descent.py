@@ -11,7 +11,7 @@ from funcnn.checks import Number, declared
 from funcnn.optimizers.agreement import counted, counter, hold, real
 from funcnn.optimizers.clipping import MASK, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate, State
-from funcnn.optimizers.moments import averaged
+from funcnn.optimizers.moments import averaged, times
 from funcnn.optimizers.parts import (
     FLAG,
     FRACTION,
@@ -60,7 +60,7 @@ def scale(factor: float) -> Optimizer:
     >>> scale(-2.0).update({"w": np.ones(1)}, {}, {"w": np.ones(1)})
     ({'w': array([-2.])}, {})
     """
-    return stateless(lambda path, gradient, param: gradient * factor)
+    return stateless(lambda path, gradient, param: times(gradient, factor))
 
 
 def rates(learning_rate: Rate) -> tuple[State, Callable[[State], State]]:
@@ -110,7 +110,7 @@ def scale_by_learning_rate(learning_rate: Rate) -> Optimizer:
         rate = -real(state, "learning_rate")
 
         def leaf(path: str, gradient: Array, param: Array) -> tuple[Any]:
-            return (gradient * rate,)
+            return (times(gradient, rate),)
 
         return walk(leaf, grads, params)[0], following(state)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any
 
 from funcnn.checks import declared
@@ -10,7 +9,7 @@ from funcnn.optimizers.adaptive_moments import scale_by_adam
 from funcnn.optimizers.clipping import MASK, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate
 from funcnn.optimizers.descent import scale_by_learning_rate, trace
-from funcnn.optimizers.moments import squared_norm
+from funcnn.optimizers.moments import length, times
 from funcnn.optimizers.parts import (
     FLAG,
     FRACTION,
@@ -60,8 +59,9 @@ def scale_by_trust_ratio(coefficient: float = 1.0, epsilon: float = 0.0) -> Opti
     """
 
     def leaf(path: str, gradient: Array, param: Array) -> Any:
-        ours, its = sqrt(squared_norm(param)), sqrt(squared_norm(gradient))
-        return gradient * (coefficient * ours / (its + epsilon)) if ours and its else gradient
+        ours, its = length(param), length(gradient)
+        ratio = coefficient * ours / (its + epsilon) if ours and its else 1.0
+        return times(gradient, ratio)
 
     return stateless(leaf)
 

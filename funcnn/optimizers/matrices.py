@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import frexp, isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from funcnn.optimizers.agreement import counted, counter, hold
 from funcnn.optimizers.clipping import MASK, Mask, add_decayed_weights, selects
 from funcnn.optimizers.core import Optimizer, Rate, State
 from funcnn.optimizers.descent import scale_by_learning_rate
-from funcnn.optimizers.moments import averaged, squared_norm
+from funcnn.optimizers.moments import Squares, averaged, coded, grown, largest, length, quotient, times
 from funcnn.optimizers.parts import (
     FLAG,
     FRACTION,
@@ -34,6 +34,31 @@ from funcnn.types import Array, Params, Shape
 Leaves = tuple[Any, ...]
 
 __all__ = ["adafactor", "muon", "scale_by_factored_rms", "scale_by_muon", "scale_by_parameter_size"]
+
+
+def _factored(
+    gradient: Array, row: Array, column: Array, kept: float, least: float
+) -> tuple[Array, Array, Array]:
+    """The gradient over the root of a row times a column, and both of these."""
+
+    def parts(unit: float, g: Array, r: Array, c: Array) -> tuple[Array, Array, Array]:
+        square = g * g
+        r = averaged(r, numerics.mean(square, -1, keepdims=True), kept)
+        c = averaged(c, numerics.mean(square, -2, keepdims=True), kept)
+        whole = r * c / np.maximum(numerics.mean(r, -2, keepdims=True), least / unit / unit)
+        return g / np.sqrt(np.maximum(whole, (least / unit) ** 2)), r, c
+
+    out, new_row, new_column = parts(1.0, gradient, row, column)
+    most = (2.0**62 if gradient.dtype == np.float32 else 2.0**500) * (kept or 1.0)
+    if largest(new_row) < most and largest(new_column) < most:  # so is their product within range
+        return out, new_row, new_column
+    wide = gradient.astype(np.float64)
+    roots = [Squares(part, False, False).root() for part in (row, column)]
+    size = max(largest(np.abs(wide)), *map(largest, roots))
+    unit = 2.0 ** (frexp(size)[1] - 1) if isfinite(size) else 1.0
+    out, *sums = parts(unit, wide / unit, *[(root / unit) ** 2 for root in roots])
+    new_row, new_column = (coded(np.sqrt(part) * unit, row.dtype).code for part in sums)
+    return out.astype(gradient.dtype), new_row, new_column
 
 
 @declared(decay=POSITIVE, limit=POSITIVE)
@@ -96,16 +121,16 @@ def scale_by_factored_rms(decay: float = 0.8, limit: float = 1.0) -> Optimizer:
 
         def leaf(path: str, gradient: Array, param: Array, row: Array, column: Array) -> Leaves:
             least = float(np.finfo(gradient.dtype).eps)
-            square = gradient * gradient
             if gradient.ndim > 1:
-                row = averaged(row, numerics.mean(square, -1, keepdims=True), kept)
-                column = averaged(column, numerics.mean(square, -2, keepdims=True), kept)
-                whole = row * column / np.maximum(numerics.mean(row, -2, keepdims=True), least)
+                out, row, column = _factored(gradient, row, column, kept, least)
             else:
-                row = whole = averaged(row, square, kept)
-            out = gradient / np.sqrt(np.maximum(whole, least * least))
-            size = sqrt(squared_norm(out) / max(out.size, 1))
-            return out / max(1.0, size / limit), row, column
+                seen = grown(row, gradient, kept, 1 - kept, 1.0)
+                if seen.ordinary:
+                    out = gradient / np.sqrt(np.maximum(seen.code, least * least))
+                else:
+                    out = quotient(gradient, np.maximum(seen.root(), least))
+                row = seen.code
+            return out / max(1.0, length(out, out.size) / limit), row, column
 
         memory = {"row": state["row"], "column": state["column"]}
         updates, row, column = walk(leaf, grads, params, shapes=shapes, **memory)
@@ -145,7 +170,7 @@ def scale_by_parameter_size(least: float = 1e-3) -> Optimizer:
     """
 
     def leaf(path: str, gradient: Array, param: Array) -> Any:
-        return gradient * max(least, sqrt(squared_norm(param) / max(param.size, 1)))
+        return times(gradient, max(least, length(param, param.size)))
 
     return stateless(leaf)
 
@@ -153,7 +178,8 @@ def scale_by_parameter_size(least: float = 1e-3) -> Optimizer:
 def _orthogonal(x: Array, steps: int, epsilon: float) -> Array:
     """The nearest matrix whose singular values are all about 1, by a quintic iteration."""
     wide = x.T if x.shape[0] > x.shape[1] else x
-    wide = wide / (sqrt(squared_norm(wide)) + epsilon)
+    size = length(wide) + epsilon
+    wide = wide / size if 1e-30 < size < 1e30 else quotient(wide, size)
     for _ in range(steps):
         gram = numerics.matmul(wide, wide.T)
         inner = -4.7750 * gram + 2.0315 * numerics.matmul(gram, gram)
@@ -343,7 +369,8 @@ def muon(
     Notes
     -----
     See `scale_by_muon`; equals `optax.contrib.muon` (whose weights are transposed, and whose Adam
-    looks ahead, too). PyTorch's `Muon` computes in bfloat16.
+    looks ahead, too). PyTorch's `Muon` looks ahead without correcting the bias
+    of the mean, and iterates in bfloat16.
 
     References
     ----------

@@ -1,13 +1,108 @@
-"""Mean gradients and mean squares, and one over the root of the other."""
+"""Mean gradients and mean squares, one over the root of the other, and lengths: at every magnitude.
+
+The square of a number that a dtype can hold may lie far beyond it: float32 ends at 1e38, and the
+square of 1e20 is 1e40. What an optimizer keeps of squares is therefore a code. It is the mean square
+itself up to ``high``; above, it is ``high * (square / high)**(1/4)``, which grows with the square and
+holds as many digits of its root. An optimizer whose epsilon is next to nothing codes squares below
+``low`` in the same way; with any other, they do not count beside epsilon. Ordinary squares are added
+as they are, in one pass and with the dtype's own arithmetic; as soon as the largest is beyond
+``high``, all are decoded to roots in float64, added as the sides of a triangle, and coded again.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from math import frexp, isfinite, sqrt
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnn import numerics
 from funcnn.types import Array
+
+
+class _Range(NamedTuple):
+    """Squares beyond `low` and `high` are coded; an epsilon below `small` makes the low ones count."""
+
+    low: float
+    high: float
+    small: float
+
+
+# The roots of all sums of squares have codes: in float32 from 2**-154 to 2**130, in float64 to 2**1028.
+_RANGES = {
+    np.dtype(np.float32): _Range(2.0**-64, 2.0**84, 1e-11),
+    np.dtype(np.float64): _Range(2.0**-640, 2.0**680, 1e-138),
+}
+
+
+class Squares(NamedTuple):
+    """Mean squares as they are kept: their code, and whether all are ordinary."""
+
+    code: Array
+    ordinary: bool
+    small: bool
+
+    def root(self) -> Array:
+        """The root of the mean square, in float64."""
+        low, high, _ = _RANGES[self.code.dtype]
+        code = self.code.astype(np.float64)
+        root = np.sqrt(code)
+        root = np.where(code > high, sqrt(high) * (code / high) ** 2, root)
+        return np.where(code < low, sqrt(low) * (code / low) ** 2, root) if self.small else root
+
+
+def squares(code: Array, epsilon: float = 1.0) -> Squares:
+    """What a state keeps, to be read."""
+    small = epsilon < _RANGES[code.dtype].small
+    return Squares(code, not small and largest(code) < _RANGES[code.dtype].high, small)
+
+
+def largest(x: Array) -> float:
+    """The largest element; 0 of none, NaN if there is one."""
+    return float(np.maximum.reduce(x, None, initial=0.0))
+
+
+def grown(
+    code: Array,
+    new: Array,
+    keep: float,
+    take: float,
+    epsilon: float,
+    more: float = 0.0,
+    scratch: Array | None = None,
+) -> Squares:
+    """``keep square + take new**2 + more``; `scratch`, other memory than `new`, is overwritten."""
+    _, high, least = _RANGES[code.dtype]
+    small = epsilon < least
+    if not small:
+        scratch = np.multiply(new, new, out=scratch)
+        if take != 1:
+            scratch *= take
+        sums = np.add(code * keep if keep != 1 else code, scratch)
+        if more:
+            sums += more
+        if largest(sums) < (high * keep if keep else high):
+            return Squares(sums, True, False)
+    root = sqrt(keep) * Squares(code, False, small).root()
+    root = hypotenuse(root, sqrt(take) * np.abs(new.astype(np.float64)))
+    root = hypotenuse(root, sqrt(more)) if more else root
+    return coded(root, code.dtype, small)
+
+
+def coded(root: Array, dtype: np.dtype[Any], small: bool = False) -> Squares:
+    """Squares as they are kept, of roots in float64."""
+    low, high, _ = _RANGES[dtype]
+    code = np.where(root > sqrt(high), high * np.sqrt(root / sqrt(high)), root * root)
+    if small:
+        code = np.where(root < sqrt(low), low * np.sqrt(root / sqrt(low)), code)
+    return Squares(code.astype(dtype), False, small)
+
+
+def hypotenuse(a: Array, b: Array | float) -> Array:
+    """``sqrt(a**2 + b**2)`` in float64, without the squares."""
+    most = np.maximum(a, b)
+    ratio = np.minimum(a, b) / np.where(most > 0, most, 1.0)
+    return np.asarray(most * np.sqrt(1 + ratio * ratio))
 
 
 def averaged(old: Array, new: Array, decay: float, scratch: Array | None = None) -> Any:
@@ -18,20 +113,21 @@ def averaged(old: Array, new: Array, decay: float, scratch: Array | None = None)
 
 
 def moments(
-    gradient: Array, mean: Array, square: Array, beta1: float, beta2: float
-) -> tuple[Array, Array, Array]:
+    gradient: Array, mean: Array, code: Array, beta1: float, beta2: float, epsilon: float
+) -> tuple[Array, Squares, Array]:
     """The new mean and mean square, and scratch memory: fresh memory costs more than arithmetic."""
     scratch: Array = np.empty_like(gradient)
     mean = averaged(mean, gradient, beta1, scratch)
-    square = averaged(square, np.multiply(gradient, gradient, out=scratch), beta2, scratch)
-    return mean, square, scratch
+    return mean, grown(code, gradient, beta2, 1 - beta2, epsilon, scratch=scratch), scratch
 
 
 def over_root(
-    mean: Array, square: Array, shift: float, factor: float = 1.0, out: Array | None = None
+    mean: Array, square: Squares, shift: float, factor: float = 1.0, out: Array | None = None
 ) -> Array:
-    """``factor mean / (sqrt(square) + shift)``, in the memory of `out`."""
-    out = np.sqrt(square, out=out)
+    """``factor mean / (sqrt(square) + shift)``, in the memory of `out`; 0 where nothing ever came."""
+    if not square.ordinary:
+        return quotient(mean, square.root() + shift, factor)
+    out = np.sqrt(square.code, out=out)
     out += shift
     np.divide(mean, out, out=out)
     if factor != 1:
@@ -39,7 +135,34 @@ def over_root(
     return out
 
 
+def quotient(x: Array, divisor: Array | float, factor: float | Array = 1.0) -> Array:
+    """``x / divisor * factor`` by way of float64; 0 where the divisor is 0."""
+    wide = x.astype(np.float64)
+    out = np.divide(wide, divisor, out=np.zeros_like(wide), where=np.not_equal(divisor, 0))
+    return np.asarray(out * factor).astype(x.dtype)
+
+
+def times(x: Array, factor: float) -> Array:
+    """``x * factor``, also for a factor that is beyond the dtype of `x`."""
+    if x.dtype == np.float64 or 1e-30 < abs(factor) < 1e30 or not factor:
+        return np.asarray(x * factor)
+    return (x.astype(np.float64) * factor).astype(x.dtype)
+
+
 def squared_norm(x: Array) -> float:
     """The sum of squares of all elements, in float64."""
     wide = x.reshape(-1).astype(np.float64)
     return float(numerics.matmul(wide, wide)) if wide.size else 0.0
+
+
+def length(x: Array, per: int = 1) -> float:
+    """The root of the sum of squares over `per`; the squares may lie beyond float64."""
+    square = squared_norm(x)
+    if 1e-280 < square < 1e300 or not x.size:
+        return sqrt(square / max(per, 1))
+    most = largest(np.abs(x))
+    if not most or not isfinite(most):
+        return most
+    exponent = frexp(most)[1]
+    scaled = sqrt(squared_norm(np.ldexp(x.astype(np.float64), -exponent)) / max(per, 1))
+    return scaled * 2.0 ** (exponent - 1) * 2

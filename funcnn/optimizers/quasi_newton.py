@@ -13,6 +13,7 @@ from funcnn.checks import Integer, declared
 from funcnn.optimizers.agreement import counted, counter, hold, real
 from funcnn.optimizers.core import Optimizer, Rate, State
 from funcnn.optimizers.descent import rates
+from funcnn.optimizers.moments import times
 from funcnn.optimizers.parts import RATE, filled, walk
 from funcnn.types import Array, Params, Shape
 
@@ -24,7 +25,8 @@ _FLAT = 1e-7  # a gradient that is nowhere larger needs no step
 
 
 def _dot(a: Array, b: Array) -> float:
-    return float(numerics.sum(a * b))
+    """The product in float64: that of two numbers of 1e20 is beyond float32."""
+    return float(numerics.sum(np.multiply(a, b, dtype=np.float64)))
 
 
 # What a state holds beside numbers, and whether there are several of them.
@@ -125,8 +127,9 @@ def lbfgs(learning_rate: Rate = 1.0, *, memory: int = 10) -> Optimizer:
     -----
     With ``s`` the last step, ``y`` the change of the gradient, and ``h = s.y / y.y``: the direction
     is ``-H g`` by the two-loop recursion from ``h`` times the identity. As `torch.optim.LBFGS` with
-    ``max_iter=1`` and ``line_search_fn=None`` or ``"strong_wolfe"``: the first step has the length
-    ``min(1, 1 / sum(|g|)) lr``, and what is curved the wrong way is not remembered.
+    ``max_iter=1`` and either ``line_search_fn=None`` or ``"strong_wolfe"`` and ``max_eval=26``: the
+    first step has the length ``min(1, 1 / sum(|g|)) lr``, and what is curved the wrong way is not
+    remembered.
 
     References
     ----------
@@ -184,7 +187,7 @@ def lbfgs(learning_rate: Rate = 1.0, *, memory: int = 10) -> Optimizer:
         direction = -_times_inverse_hessian(gradient, steps[memory - kept :], changes[memory - kept :])
         length = real(state, "learning_rate")
         if number == 1:
-            total = float(numerics.sum(np.abs(gradient)))
+            total = float(numerics.sum(np.abs(gradient).astype(np.float64)))
             length *= min(1.0, 1 / total) if total else 1.0
         slope = _dot(gradient, direction)
         if slope > -_TINY or not np.abs(gradient).max(initial=0) > _FLAT:
@@ -199,7 +202,7 @@ def lbfgs(learning_rate: Rate = 1.0, *, memory: int = 10) -> Optimizer:
             here = _Point(0.0, float(value_and_grad(params)[0]), slope)
             size = float(np.abs(direction).max())
             length = _line_search(evaluate, here, length, size)
-        step = direction * length
+        step = times(direction, length)
         new = {
             **following(state),
             "count": counted(number),

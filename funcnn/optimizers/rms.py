@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from funcnn.checks import declared
 from funcnn.optimizers.core import Optimizer, Rate
 from funcnn.optimizers.descent import scale_by_learning_rate, trace
-from funcnn.optimizers.moments import averaged, over_root
+from funcnn.optimizers.moments import Squares, averaged, grown, hypotenuse, over_root, quotient, squares
 from funcnn.optimizers.parts import (
     FLAG,
     FRACTION,
@@ -61,9 +62,9 @@ def scale_by_adagrad(initial: float = 0.0, epsilon: float = 1e-10) -> Optimizer:
     """
 
     def leaf(path: str, gradient: Array, param: Array, square: Array) -> tuple[Any, Any]:
-        scratch = gradient * gradient
-        square = square + scratch
-        return over_root(gradient, square, epsilon, out=scratch), square
+        scratch = np.empty_like(gradient)
+        sums = grown(square, gradient, 1, 1, epsilon, scratch=scratch)
+        return over_root(gradient, sums, epsilon, out=scratch), sums.code
 
     return remembering(lambda steps: leaf, "square", start=initial)
 
@@ -102,12 +103,18 @@ def scale_by_adadelta(decay: float = 0.9, epsilon: float = 1e-6) -> Optimizer:
     array([0.0032])
     """
 
+    floor = sqrt(epsilon)
+
     def leaf(
         path: str, gradient: Array, param: Array, square: Array, change: Array
     ) -> tuple[Any, Any, Any]:
-        square = averaged(square, gradient * gradient, decay)
-        update = np.sqrt(change + epsilon) / np.sqrt(square + epsilon) * gradient
-        return update, square, averaged(change, update * update, decay)
+        seen, moved = grown(square, gradient, decay, 1 - decay, floor), squares(change, floor)
+        if seen.ordinary and moved.ordinary:
+            update = np.sqrt(change + epsilon) / np.sqrt(seen.code + epsilon) * gradient
+        else:
+            typical = hypotenuse(moved.root(), floor)
+            update = quotient(gradient, hypotenuse(seen.root(), floor), typical)
+        return update, seen.code, grown(change, update, decay, 1 - decay, floor).code
 
     return remembering(lambda steps: leaf, "square", "change")
 
@@ -151,14 +158,18 @@ def scale_by_rms(decay: float = 0.99, epsilon: float = 1e-8, *, centered: bool =
     """
 
     def leaf(path: str, gradient: Array, param: Array, square: Array, *means: Array) -> Leaves:
-        scratch = gradient * gradient
-        square = averaged(square, scratch, decay, scratch)
+        scratch = np.empty_like(gradient)
+        seen = grown(square, gradient, decay, 1 - decay, epsilon, scratch=scratch)
         if not centered:
-            return over_root(gradient, square, epsilon, out=scratch), square
+            return over_root(gradient, seen, epsilon, out=scratch), seen.code
         mean = averaged(means[0], gradient, decay, scratch)
         # A variance of next to nothing could come out negative.
-        variance = np.maximum(square - mean * mean, 0)
-        return over_root(gradient, variance, epsilon, out=scratch), square, mean
+        if seen.ordinary:
+            variance = Squares(np.maximum(seen.code - mean * mean, 0), True, False)
+            return over_root(gradient, variance, epsilon, out=scratch), seen.code, mean
+        root, size = seen.root(), np.abs(mean.astype(np.float64))
+        deviation = np.sqrt(np.maximum(root - size, 0)) * np.sqrt(root + size)
+        return quotient(gradient, deviation + epsilon), seen.code, mean
 
     return remembering(lambda steps: leaf, "square", *(["mean"] if centered else []))
 
