@@ -347,9 +347,10 @@ class Loss(NamedTuple):
     spec : Spec
         What the loss is.
     weight : callable, optional
-        ``(target) -> float``: what ``value`` is a mean over, such as the number of labels that count
-        or the sum of their weights; 0 where it is a sum. Where it is None, ``value`` is a mean over
-        the examples. `funcnn.metrics.Mean` makes one value of those of several batches.
+        ``(target) -> float or None``: what ``value`` is a mean over, such as the number of labels
+        that count or the sum of their weights; None where it is a sum. Without this function,
+        ``value`` is a mean over the examples. `funcnn.metrics.Mean` makes one value of those of
+        several batches.
 
     Examples
     --------
@@ -364,7 +365,7 @@ class Loss(NamedTuple):
     apply: Callable[[Any, Any], tuple[Any, Cache]]
     vjp: Callable[[Cache], Any]
     spec: Spec = Spec()
-    weight: Callable[[Any], float] | None = None
+    weight: Callable[[Any], float | None] | None = None
 
     def __repr__(self) -> str:
         return repr(self.spec)

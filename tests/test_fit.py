@@ -683,3 +683,25 @@ def test_without_tqdm_there_are_plain_lines(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     trained(PLAIN, epochs=2, progress=True)
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("size", [1, 4, 12])
+def test_batches_in_which_nothing_counts_change_nothing(size: int) -> None:
+    """Wherever the shuffle puts the ignored ones, and in a last batch of them alone."""
+    x = random.normal(random.key(0), (13, 4))
+    y = np.where(np.arange(13) % 4 == 1, np.arange(13) % 3, -1)
+    some, loss = data.Dataset(x, y), softmax_cross_entropy(ignore_index=-1)
+    idle = fit(dense(3), loss, optimizers.sgd(0.0), some, key=KEY, epochs=2, batch_size=size,
+               validation=some, progress=False)  # fmt: skip
+    np.testing.assert_allclose(idle.history["loss"], idle.history["validation_loss"], rtol=1e-6)
+    taught = fit(dense(3), loss, optimizers.adam(0.1), some, key=KEY, epochs=40, batch_size=size,
+                 progress=False)  # fmt: skip
+    assert taught.state.step == 40 * -(-13 // size)
+    assert taught.history["loss"][-1] < 0.3 * taught.history["loss"][0]
+
+
+def test_targets_of_which_none_counts_are_refused() -> None:
+    none = data.Dataset(np.zeros((5, 4), np.float32), np.full(5, -1))
+    with pytest.raises(ValueError, match="fit: `train` must have a target that counts"):
+        fit(dense(3), softmax_cross_entropy(ignore_index=-1), optimizers.sgd(0.1), none, key=KEY,
+            epochs=1, batch_size=2, progress=False)  # fmt: skip

@@ -80,9 +80,9 @@ def reduced(values: Array, reduction: str, count: Any = None) -> Any:
     return total / count
 
 
-def over(reduction: str, count: Callable[[Any], float]) -> Callable[[Any], float]:
-    """What a loss says as its `weight`: for a mean ``count(target)``, for a sum 0."""
-    return count if "mean" in reduction else lambda target: 0.0
+def over(reduction: str, count: Callable[[Any], float]) -> Callable[[Any], float | None]:
+    """What a loss says as its `weight`: for a mean ``count(target)``, for a sum None."""
+    return count if "mean" in reduction else lambda target: None
 
 
 def share(count: Any, reduction: str, dtype: np.dtype[Any]) -> Any:

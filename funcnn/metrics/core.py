@@ -200,9 +200,10 @@ class Mean(NamedTuple):
     weight: float = 0.0
     values: int = 0
 
-    def add(self, value: float, weight: float = 1.0) -> Mean:
-        """One more value. A weight of 0 says that it is a sum, which is added as it is."""
-        return Mean(self.total + float(value) * (weight or 1), self.weight + weight, self.values + 1)
+    def add(self, value: float, weight: float | None = 1.0) -> Mean:
+        """One more value. A weight of None says that it is a sum, which is added as it is."""
+        total = self.total + float(value) * (1 if weight is None else weight)
+        return Mean(total, self.weight + (weight or 0), self.values + 1)
 
     @property
     def value(self) -> float:

@@ -190,7 +190,7 @@ def _weighs(subject: LossSubject) -> None:
         breach("value", f"{whole.value}, the mean of two parts by their weights", parts.value)
 
 
-def _weight(loss: Loss, prediction: Any, target: Any) -> float:
+def _weight(loss: Loss, prediction: Any, target: Any) -> float | None:
     if loss.weight is None:
         return len(next(leaf for _, leaf in _values.leaves(prediction)))
     return loss.weight(target)

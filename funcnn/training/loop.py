@@ -296,6 +296,8 @@ def _after_epoch(training: _Training, run: Run, shown: Progress) -> Run:
         if every is not None and run.state.step % every == 0:
             training.file.save(run)
     if not run.loss.values:
+        if _weight(training.loss, training.batches.dataset) == 0:
+            checks.refuse("`train` must have a target that counts: all are ignored or weigh 0")
         _end_with_advice(f"not finite in all steps of epoch {run.state.epoch + 1}")
     run = _evaluated(training, run)
     record = run.records[-1]
@@ -305,16 +307,27 @@ def _after_epoch(training: _Training, run: Run, shown: Progress) -> Run:
 
 
 def _stepped(training: _Training, run: Run) -> Run:
-    """The run after one more step."""
-    batch = training.batches.batch(run.state.key, run.state.epoch, run.state.batch)
-    state, measured = training.step(run.state, batch)
-    value, weight = measured["loss"], training.loss.weight
+    """The run after one more step; a batch in which nothing counts changes no parameter."""
+    before = run.state
+    batch = training.batches.batch(before.key, before.epoch, before.batch)
+    try:
+        state, measured = training.step(before, batch)
+    except checks.Refusal:
+        if _weight(training.loss, batch) != 0:
+            raise
+        after = before._replace(step=before.step + 1, batch=before.batch + 1)
+        return run._replace(state=after)
+    value = measured["loss"]
     if np.isfinite(value):
-        over = len(batch) if weight is None else weight(batch.y)
-        return run._replace(state=state, loss=run.loss.add(value, float(over)))
+        return run._replace(state=state, loss=run.loss.add(value, _weight(training.loss, batch)))
     if _skipped(state) == _skipped(run.state):
         _end_with_advice(f"{value} at step {state.step}")
     return run._replace(state=state)
+
+
+def _weight(loss: Loss, examples: Dataset) -> float | None:
+    """What the loss of some examples is a mean over."""
+    return len(examples) if loss.weight is None else loss.weight(examples.y)
 
 
 def _evaluated(training: _Training, run: Run) -> Run:
@@ -423,7 +436,7 @@ def _check_last_batch(net: Layer[Any, Any], loss: Loss, batches: Batches, state:
         try:
             loss.apply(net.apply(state.params, batch.x, key=key)[0], batch.y)
         except Exception as found:
-            return found
+            return None if _weight(loss, batch) == 0 else found
         return None
 
     place = state.epoch, batches.steps - 1
