@@ -91,7 +91,7 @@ def time_distributed(layer: Layer[Vector, Vector]) -> Layer[Sequence, Sequence]:
 
     def inner(cache: Cache, dout: Array) -> tuple[Cache, Any]:
         """What the layer pulls back."""
-        checks.gradient(dout, *cache["_out"])
+        checks.gradient(dout, *_mark(cache, "_out"))
         return _unmarked(cache, "_out"), merged(dout)
 
     def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Any]:
@@ -262,7 +262,7 @@ def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         first, *rest = checks.together(dout, words, "dout")
-        dcontext = _passed(cache["_context"], rest)
+        dcontext = _passed(_mark(cache, "_context"), rest)
         dparams, dx = layer.vjp(_unmarked(cache, "_context"), first)
         return dparams, (dx, *dcontext)
 
@@ -326,7 +326,7 @@ def residual_with_context(layer: Layer[tuple[X, *C], X]) -> Layer[tuple[X, *C], 
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         first, *context = _several(dout, "dout")
-        passed = _passed(cache["_context"], context)
+        passed = _passed(_mark(cache, "_context"), context)
         dparams, (dx, *dcontext) = layer.vjp(_unmarked(cache, "_context"), first)
         both = [theirs + ours for theirs, ours in zip(passed, dcontext, strict=True)]
         return dparams, (first + dx, *both)
@@ -462,12 +462,20 @@ def _floats(x: Any) -> list[Array]:
 
 def _marked(cache: Cache, name: str, mark: Any) -> Cache:
     """The layer's own cache, so that statistics have the path of their parameters, and a mark."""
-    return {**(cache if isinstance(cache, dict) else {"_cache": cache}), name: mark}
+    own = cache if isinstance(cache, dict) else {"_cache": cache}
+    return {**own, name: (mark, own.get(name))}  # a layer inside may have such a mark, too
+
+
+def _mark(cache: Cache, name: str) -> Any:
+    """The outermost mark of a name."""
+    return checks.kept(cache, name)[0]
 
 
 def _unmarked(cache: Cache, name: str) -> Cache:
     """What the layer gave."""
     own = {part: value for part, value in cache.items() if part != name}
+    inner = cache[name][1]
+    own |= {} if inner is None else {name: inner}
     return own["_cache"] if own.keys() == {"_cache"} else own
 
 

@@ -15,13 +15,14 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from funcnn.checks.options import Constraint, Layers
-from funcnn.checks.refusals import Refusal, refuse_type
-from funcnn.types import Layer, Spec, Trait
+from funcnn.checks.options import Constraint, Layers, Optional
+from funcnn.checks.refusals import Refusal, refuse, refuse_type
+from funcnn.types import Spec, Trait
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+DEEPEST = 64  # layers inside each other: each takes a few of Python's 1,000 frames
 _DECLARATIONS = "__funcnn_declaration__"
 _BARE = "__funcnn_bare__"
 
@@ -52,6 +53,8 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
             spec = spec._replace(
                 children=own.children or spec.children, traits=own.traits | frozenset(traits)
             )
+            if _depth(spec) > DEEPEST:
+                refuse(f"layers must be nested at most {DEEPEST} deep, got {_depth(spec)}", who)
             guarded = {
                 field: _guarded(part, who)
                 for field, part in zip(made._fields, made, strict=True)
@@ -63,6 +66,15 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
         return construct
 
     return declare
+
+
+def _depth(spec: Spec) -> int:
+    """How many layers are inside each other."""
+    depth, level = 0, [spec]
+    while level:
+        depth += 1
+        level = list({id(child): child for one in level for child in one.children}.values())
+    return depth
 
 
 def declaration(constructor: object) -> Mapping[str, Constraint]:
@@ -160,8 +172,8 @@ def _spec(
             children += [layer.spec for layer in (value if several else (value,))]
         elif several:
             args += value
-        elif isinstance(value, Layer):
-            pass  # an option that is a layer, the constructor counts among its children
+        elif constraints[name] == Optional(Layers()):
+            pass  # an option that is a layer: the constructor counts it among its children
         elif parameter.default is Parameter.empty and not children:
             args.append(value)
         else:

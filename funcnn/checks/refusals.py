@@ -6,6 +6,13 @@ from typing import NoReturn
 
 import numpy as np
 
+_LONGEST = 290  # characters of a message
+
+
+def _cut(text: str, size: int) -> str:
+    """A text without its middle, if it is longer than that."""
+    return text if len(text) <= size else f"{text[: size - 45]} ... {text[-40:]}"
+
 
 class Refusal(Exception):
     """What every refusal is, beside a `ValueError` or a `TypeError`: who refuses, where, and why.
@@ -18,7 +25,10 @@ class Refusal(Exception):
         self.text, self.who, self.path = text, who, path
 
     def __str__(self) -> str:
-        return ": ".join(filter(None, ["/".join(self.path) or self.who, self.text]))
+        path = self.path if len(self.path) < 9 else (*self.path[:4], "...", *self.path[-4:])
+        where = _cut("/".join(path) or self.who, _LONGEST // 2)
+        text = _cut(" ".join(self.text.splitlines()), _LONGEST - len(where))
+        return ": ".join(filter(None, [where, text]))
 
     def by(self, who: str) -> Refusal:
         """The same refusal; `who` refuses if nobody is named yet."""
