@@ -287,3 +287,54 @@ def test_every_loss_takes_float32_only_with_float32() -> None:
     target: Array = np.zeros((4, 3))
     with pytest.raises(TypeError, match="`target` must be float32 as the prediction is, got float64"):
         losses.l1().apply(target.astype(f32), target)
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+def _junk(leaf: Any) -> Iterator[Any]:
+    """What is no array of numbers, of any shape that might pass."""
+    yield from (3, 2.5, "words", b"bytes", {"a": 1}, object(), [[1.0]], [list(range(999))] * 99)
+    array = np.asarray(leaf)
+    yield array.tolist()
+    yield array.astype(object)
+    yield array.astype(str)
+    yield array.astype(complex)
+    yield array.astype("datetime64[s]")
+    yield np.ma.masked_array(array, np.zeros(array.shape, bool))
+    if array.ndim == 2:
+        yield array.view(np.matrix)
+    yield np.zeros(array.shape, [("a", float)])
+    if array.dtype.kind == "f":
+        yield from (array.astype(np.float16), array.astype(array.dtype.newbyteorder("S")))
+    for shape in ((), (1,), (0, 7), (2, 3, 4, 5), (7, 7), (1, 1)):
+        yield np.ones(shape, array.dtype)
+
+
+def _places(tree: Any) -> Iterator[Any]:
+    """Each leaf, with a function that puts another in its place; the whole tuple, too."""
+    if isinstance(tree, tuple):
+        for index, leaf in enumerate(tree):
+            yield leaf, lambda new, index=index: (*tree[:index], new, *tree[index + 1 :])
+    yield tree[0] if isinstance(tree, tuple) and tree else tree, lambda new: new
+
+
+_KINDS = {case.loss.spec.kind: case for case in reversed(registry.losses()) if case.target is not None}
+
+
+@pytest.mark.parametrize("kind", sorted(_KINDS))
+def test_junk_is_refused_on_one_short_line(kind: str) -> None:
+    case = _KINDS[kind]
+    given = [
+        (junk, put(junk), case.target) for leaf, put in _places(case.prediction) for junk in _junk(leaf)
+    ]
+    given += [
+        (junk, case.prediction, put(junk)) for leaf, put in _places(case.target) for junk in _junk(leaf)
+    ]
+    for junk, prediction, target in given:
+        with pytest.raises((ValueError, TypeError)) as caught:
+            _pull(case.loss, prediction, target)
+        text = str(caught.value)
+        assert text.startswith(f"{kind}: "), f"{junk!r}: {text}"
+        assert len(text) < 300, text
+        assert "\n" not in text, text

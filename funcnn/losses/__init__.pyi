@@ -1,10 +1,12 @@
 """The public names of `funcnn.losses`, and where each has its home."""
 
 from funcnn.losses.alignment import ctc as ctc
-from funcnn.losses.classification import (
+from funcnn.losses.binary import (
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
     focal as focal,
     hinge as hinge,
+)
+from funcnn.losses.classification import (
     multi_margin as multi_margin,
     nll as nll,
     softmax_cross_entropy as softmax_cross_entropy,

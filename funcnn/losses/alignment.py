@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import _checks, numerics
-from funcnn.losses.core import REDUCTIONS, batch, over, quiet, reduced, share
-from funcnn.types import Array, Cache, Loss, Spec
+from funcnn import checks, numerics
+from funcnn.checks import Flag, Integer, declared
+from funcnn.losses.core import REDUCTION, batch, over, reduced, share
+from funcnn.types import Array, Cache, Loss
 
 __all__ = ["ctc"]
 
@@ -47,6 +48,54 @@ def _paths(scores: Array, skips: Array, alive: Array) -> Array:
     return paths
 
 
+class _Spoken(NamedTuple):
+    """Labels ``(N, L)``, a blank beyond their lengths, these, and the numbers of time steps."""
+
+    labels: Array
+    lengths: Array
+    steps: Array
+
+    def needed(self) -> Array:
+        """How many time steps the labels take: one each, and one between two of the same."""
+        position = np.arange(1, self.labels.shape[1])
+        repeats = self.labels[:, 1:] == self.labels[:, :-1]
+        repeats &= position < self.lengths[:, None]
+        needed: Array = self.lengths + np.count_nonzero(repeats, axis=1)
+        return needed
+
+
+def _posterior(log_p: Array, spoken: _Spoken, blank: int) -> tuple[Array, Array, Array]:
+    """The logarithm of the labels' probability, ``(N,)``; the probability of being in each state at
+    each time, ``(T, N, S)``; and the states, labels with a blank around each, ``(N, S)``.
+    """
+    labels, lengths, steps = spoken
+    examples, total, _ = log_p.shape
+    states = np.full((examples, 2 * labels.shape[1] + 1), blank)
+    states[:, 1::2] = labels
+    ends = 2 * lengths  # the last state is this one or the one before
+    position = np.arange(states.shape[1])
+    scores = np.take_along_axis(log_p, states[:, None, :], 2).transpose(1, 0, 2)  # (T, N, S)
+    skips = np.zeros(states.shape, bool)
+    skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
+    inside = (position <= ends[:, None])[None] & (np.arange(total)[:, None] < steps)[:, :, None]
+    ahead = _paths(scores, skips, inside)
+    # The backward paths are the forward paths of states and times in reverse, from each end.
+    turn = (ends[:, None] - position) % states.shape[1]
+    clock = (steps - 1 - np.arange(total)[:, None]) % total  # (T, N)
+    row = np.arange(examples)
+    reverse = (clock[:, :, None], row[None, :, None], turn[None])
+    turned_skips = np.zeros_like(skips)
+    turned_skips[:, 2:] = np.take_along_axis(skips, turn, 1)[:, :-2]
+    behind = _paths(scores[reverse], turned_skips, inside)[reverse]
+    last = ahead[steps - 1, row]
+    log_total = _log_sum(
+        last[row, ends], np.where(lengths > 0, last[row, np.maximum(ends - 1, 0)], _NEVER)
+    )
+    through = numerics.exp(np.minimum(ahead + behind - scores - log_total[:, None], 0))
+    return log_total, np.where((ahead == _NEVER) | (behind == _NEVER), 0, through), states
+
+
+@declared(blank=Integer(0), zero_infinity=Flag(), reduction=REDUCTION)
 def ctc(*, blank: int = 0, zero_infinity: bool = False, reduction: str = "mean") -> Loss:
     """Connectionist temporal classification: the probability of labels under every alignment.
 
@@ -95,114 +144,71 @@ def ctc(*, blank: int = 0, zero_infinity: bool = False, reduction: str = "mean")
     >>> round(float(np.exp(-value)), 4)
     0.75
     """
-    blank = _checks.integer("ctc", "blank", blank, 0)
-    zero_infinity = _checks.boolean("ctc", "zero_infinity", zero_infinity)
-    _checks.choice("ctc", "reduction", reduction, REDUCTIONS)
 
     def apply(prediction: Array, target: tuple[Array, ...]) -> tuple[Any, Cache]:
-        log_p = _checks.ranked("ctc", batch("ctc", prediction, 3), "N, T, C", "prediction")
-        labels, lengths, steps = _checked(log_p, target, blank)
-        fits = _needed(labels, lengths) <= steps
+        log_p = checks.ranked(batch(prediction, 3), "N, T, C", "prediction")
+        spoken = _checked(log_p, target, blank)
+        needed, steps = spoken.needed(), spoken.steps
+        fits = needed <= steps
         if not (fits.all() or zero_infinity):
             worst = int(np.argmin(fits))
-            _checks.refuse(
-                "ctc",
-                f"`target` must fit into the time steps, got {lengths[worst]} labels that need "
-                f"{_needed(labels, lengths)[worst]} of {steps[worst]} steps",
+            checks.refuse(
+                f"`target` must fit into the time steps, got {spoken.lengths[worst]} labels that "
+                f"need {needed[worst]} of {steps[worst]} steps",
             )
-        return forward(log_p, labels, lengths, steps, fits)
-
-    @quiet
-    def forward(
-        log_p: Array, labels: Array, lengths: Array, steps: Array, fits: Array
-    ) -> tuple[Any, Cache]:
-        examples, total, _ = log_p.shape
-        states = np.full((examples, 2 * labels.shape[1] + 1), blank)
-        states[:, 1::2] = labels
-        ends = 2 * lengths  # the last state is this one or the one before
-        position = np.arange(states.shape[1])
-        scores = np.take_along_axis(log_p, states[:, None, :], 2).transpose(1, 0, 2)  # (T, N, S)
-        skips = np.zeros(states.shape, bool)
-        skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
-        inside = (position <= ends[:, None])[None] & (np.arange(total)[:, None] < steps)[:, :, None]
-        ahead = _paths(scores, skips, inside)
-        # The backward paths are the forward paths of states and times in reverse, from each end.
-        turn = (ends[:, None] - position) % states.shape[1]
-        clock = (steps - 1 - np.arange(total)[:, None]) % total  # (T, N)
-        row = np.arange(examples)
-        reverse = (clock[:, :, None], row[None, :, None], turn[None])
-        turned_skips = np.zeros_like(skips)
-        turned_skips[:, 2:] = np.take_along_axis(skips, turn, 1)[:, :-2]
-        behind = _paths(scores[reverse], turned_skips, inside)[reverse]
-        last = ahead[steps - 1, row]
-        log_total = _log_sum(
-            last[row, ends], np.where(lengths > 0, last[row, np.maximum(ends - 1, 0)], _NEVER)
-        )
+        log_total, posterior, states = _posterior(log_p, spoken, blank)
         if zero_infinity:
-            fits = fits & (log_total != _NEVER)
+            fits &= log_total != _NEVER
         values = np.where(fits, -log_total, 0).astype(log_p.dtype)
-        through = numerics.exp(np.minimum(ahead + behind - scores - log_total[:, None], 0))
-        possible = fits[:, None] & (ahead != _NEVER) & (behind != _NEVER)
-        posterior = np.where(possible, through, 0)
-        weight = (1 / np.maximum(lengths, 1)).astype(log_p.dtype) if reduction == "mean" else 1
+        weight = np.maximum(spoken.lengths, 1) if reduction == "mean" else np.ones(len(fits))
+        weight = (1 / weight).astype(log_p.dtype)
+        posterior = np.where(fits[:, None], posterior, 0)
         cache = {"posterior": posterior, "states": states, "weight": weight, "shape": log_p.shape}
         return reduced(values * weight, reduction), cache
 
-    @quiet
     def vjp(cache: Cache) -> Array:
         posterior, states, shape = cache["posterior"], cache["states"], cache["shape"]
         dprediction = np.zeros(shape, posterior.dtype)
         row, time = np.arange(shape[0])[:, None, None], np.arange(shape[1])[:, None]
         np.subtract.at(dprediction, (row, time, states[:, None, :]), posterior.transpose(1, 0, 2))
-        weight = np.reshape(cache["weight"], (-1, 1, 1))
-        out: Array = (dprediction * weight * share(shape[0], reduction, dprediction.dtype)).astype(
-            posterior.dtype
-        )
-        return out
+        dprediction *= cache["weight"].reshape(-1, 1, 1)
+        dprediction *= share(shape[0], reduction, dprediction.dtype)
+        return dprediction
 
-    options = {"blank": blank, "zero_infinity": zero_infinity, "reduction": reduction}
-    weight = over(reduction, lambda target: len(target[0]))
-    return Loss(apply, vjp, Spec(ctc, options=options), weight)
+    return Loss(apply, vjp, weight=over(reduction, lambda target: len(target[0])))
 
 
-def _needed(labels: Array, lengths: Array) -> Array:
-    """How many time steps the labels take: one each, and one between two of the same."""
-    position = np.arange(1, labels.shape[1])
-    repeats = (labels[:, 1:] == labels[:, :-1]) & (position < lengths[:, None])
-    needed: Array = lengths + np.count_nonzero(repeats, axis=1)
-    return needed
-
-
-def _checked(log_p: Array, target: object, blank: int) -> tuple[Array, Array, Array]:
-    """Labels (a blank beyond their length), their lengths, and the numbers of time steps."""
+def _checked(log_p: Array, target: object, blank: int) -> _Spoken:
+    """What is said, and when."""
     examples, total, classes = log_p.shape
     if not isinstance(target, tuple) or len(target) not in (2, 3):
-        _checks.refuse_type(
-            "ctc", "`target` must be a tuple (labels, label_lengths) or with input_lengths"
-        )
+        checks.refuse_type("`target` must be a tuple (labels, label_lengths) or with input_lengths")
     if blank >= classes:
-        _checks.refuse("ctc", f"`blank` must be one of {classes} classes, got {blank}")
-    labels, lengths, *rest = target
-    steps = rest[0] if rest else np.full(examples, total)
-    labels = _checks.array("ctc", labels, "labels")
+        checks.refuse(f"`blank` must be one of {classes} classes, got {checks.shown(blank)}")
+    labels = checks.array(target[0], "labels")
+    if labels.dtype.kind not in "iu":
+        checks.refuse_type(f"`labels` must be integers, got {labels.dtype}")
     if labels.ndim != 2 or len(labels) != examples:
-        _checks.refuse("ctc", f"`labels` must have the shape ({examples}, L), got {labels.shape}")
-    for name, value, most in (
-        ("label_lengths", lengths, labels.shape[1]),
-        ("input_lengths", steps, total),
-    ):
-        found = _checks.array("ctc", value, name)
-        if found.dtype.kind not in "iu":
-            _checks.refuse_type("ctc", f"`{name}` must be integers, got {found.dtype}")
-        if found.shape != (examples,):
-            _checks.refuse("ctc", f"`{name}` must have the shape ({examples},), got {found.shape}")
-        least = 0 if name == "label_lengths" else 1
-        if found.min() < least or found.max() > most:
-            worst = found.min() if found.min() < least else found.max()
-            _checks.refuse("ctc", f"`{name}` must lie in {least}..{most}, got {worst}")
+        checks.refuse(f"`labels` must have the shape ({examples}, L), got {labels.shape}")
+    lengths = _counts("label_lengths", target[1], examples, 0, labels.shape[1])
+    steps = np.full(examples, total)
+    if len(target) == 3:
+        steps = _counts("input_lengths", target[2], examples, 1, total)
     inside = np.arange(labels.shape[1]) < lengths[:, None]
-    _checks.labels("ctc", np.where(inside, labels, labels.dtype.type(0)), classes, "labels")
+    checks.labels(np.where(inside, labels, 0), classes, "labels")
     if (inside & (labels == blank)).any():
-        _checks.refuse("ctc", f"`labels` must not be the blank, got {blank}")
-    labels = np.where(inside, labels, blank)
-    return labels.astype(np.intp), lengths.astype(np.intp), steps.astype(np.intp)
+        checks.refuse(f"`labels` must not be the blank, got {blank}")
+    return _Spoken(np.where(inside, labels, blank).astype(np.intp), lengths, steps)
+
+
+def _counts(name: str, value: object, examples: int, least: int, most: int) -> Array:
+    """How many labels or steps each example has."""
+    found = checks.array(value, name)
+    if found.dtype.kind not in "iu":
+        checks.refuse_type(f"`{name}` must be integers, got {found.dtype}")
+    if found.shape != (examples,):
+        checks.refuse(f"`{name}` must have the shape ({examples},), got {found.shape}")
+    low, high = found.min(), found.max()
+    if low < least or high > most:
+        checks.refuse(f"`{name}` must lie in {least}..{most}, got {low if low < least else high}")
+    return found.astype(np.intp)

@@ -1,21 +1,43 @@
-"""What the losses share: checks of a prediction and its target, and the reductions."""
+"""What the losses share: constraints, checks of a prediction and its target, and the reductions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import _checks, numerics
-from funcnn.types import Array, Cache, Loss, Spec
+from funcnn import checks, numerics
+from funcnn.checks import Choice, Number, named
+from funcnn.types import Array, Cache, Loss
 
 __all__ = ["one_hot"]
 
-REDUCTIONS = ("mean", "sum", "none")
+REDUCTION = Choice("mean", "sum", "none")
 
 
+class Weights(NamedTuple):
+    """None, or one number of at least 0 for each class, kept as a tuple; perhaps a single one."""
+
+    single: bool = False
+
+    def check(self, name: str, value: Any, /) -> tuple[float, ...] | None:
+        if value is None:
+            return None
+        if isinstance(value, np.ndarray) and value.ndim == 1:
+            value = tuple(value)
+        if self.single and not isinstance(value, (tuple, list)):
+            value = (value,)
+        if not isinstance(value, (tuple, list)) or not value:
+            checks.refuse_type(f"`{name}` must be a number for each class, got {checks.shown(value)}")
+        return tuple(Number(minimum=0).check(name, part) for part in value)
+
+    def wrong(self) -> tuple[object, ...]:
+        return ((), (1.0, -1.0), [math.nan], "ab", np.ones((2, 2)), (1, True), -1.0, {1.0: 2.0})
+
+
+@named
 def one_hot(labels: Array, classes: int, dtype: Any = np.float32) -> Array:
     """Write each class as a row with a single one.
 
@@ -45,15 +67,14 @@ def one_hot(labels: Array, classes: int, dtype: Any = np.float32) -> Array:
     array([[1., 0., 0.],
            [0., 0., 1.]], dtype=float32)
     """
-    classes = _checks.integer("one_hot", "classes", classes, 1)
-    found = _checks.labels("one_hot", _checks.array("one_hot", labels, "labels"), classes, "labels")
+    classes = checks.Integer(1).check("classes", classes)
+    found = checks.labels(checks.array(labels, "labels"), classes, "labels")
     out = np.zeros((*found.shape, classes), dtype)
     np.put_along_axis(out, found[..., None], 1, -1)
     return out
 
 
-quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
-"""Decorates arithmetic, after the checks, whose results may be infinite or NaN."""
+# --- arithmetic -----------------------------------------------------------------------------------
 
 
 def counted(weight: Array, values: Array) -> Array:
@@ -90,119 +111,110 @@ def share(count: Any, reduction: str, dtype: np.dtype[Any]) -> Any:
     return dtype.type(1 / count if reduction == "mean" else 1)
 
 
-def batch(who: str, prediction: object, min_rank: int, name: str = "prediction") -> Array:
-    """A float prediction with at least one example."""
-    found = _checks.floating(who, prediction, name)
-    if found.ndim < min_rank or not found.size:
-        _checks.refuse(
-            who,
-            f"`{name}` must have at least {min_rank} axes and one example, got shape {found.shape}",
-        )
-    return found
-
-
-def shaped(who: str, target: Array, shape: tuple[int, ...]) -> None:
-    """A target of the shape that the prediction asks for."""
-    if target.shape != shape:
-        _checks.refuse(who, f"`target` must have the shape {shape}, got {target.shape}")
-
-
-def alike(who: str, prediction: object, target: object) -> tuple[Array, Array]:
-    """Prediction and target of one shape and dtype, ``(N, ...)``."""
-    found = batch(who, prediction, 1)
-    known = _checks.floating(who, target, "target")
-    shaped(who, known, found.shape)
-    _checks.same_dtype(who, known, found, "target", "the prediction is")
-    return found, known
-
-
-def several(who: str, prediction: object, names: tuple[str, ...]) -> tuple[Array, ...]:
-    """A prediction that is a tuple of arrays of one shape and dtype."""
-    if not isinstance(prediction, tuple) or len(prediction) != len(names):
-        got = f"{len(prediction)}" if isinstance(prediction, tuple) else type(prediction).__name__
-        _checks.refuse_type(
-            who, f"`prediction` must be a tuple of {len(names)} arrays ({', '.join(names)}), got {got}"
-        )
-    parts = tuple(batch(who, part, 1, name) for name, part in zip(names, prediction, strict=True))
-    for name, part in zip(names[1:], parts[1:], strict=True):
-        if part.shape != parts[0].shape:
-            _checks.refuse(
-                who, f"`{name}` must have the shape {parts[0].shape} of `{names[0]}`, got {part.shape}"
-            )
-        if part.dtype != parts[0].dtype:
-            _checks.refuse_type(
-                who, f"`{name}` must have the dtype {parts[0].dtype} of `{names[0]}`, got {part.dtype}"
-            )
-    return parts
-
-
-def between(who: str, target: Array, least: float, most: float) -> None:
-    """A target within bounds."""
-    low, high = np.minimum.reduce(target, None), np.maximum.reduce(target, None)
-    if not (low >= least and high <= most):
-        worst = high if low >= least else low
-        _checks.refuse(who, f"`target` must lie in {least}..{most}, got {worst}")
-
-
-def one_of(who: str, target: Array, first: int, second: int) -> None:
-    """A target that is one of two numbers everywhere."""
-    if target.dtype.kind not in "iuf":
-        _checks.refuse_type(who, f"`target` must be numbers, got {target.dtype}")
-    wrong = (target != first) & (target != second)
-    if wrong.any():
-        _checks.refuse(who, f"`target` must be {first} or {second}, got {target[wrong][0]}")
-
-
 def elementwise(
-    spec: Spec,
+    reduction: str,
     value: Callable[[Array, Array], Any],
     slope: Callable[[Array, Array], Any],
     check: Callable[[Array, Array], None] | None = None,
 ) -> Loss:
     """A loss from ``value(prediction, target)`` and its derivative, element by element."""
-    who, reduction = spec.kind, spec.options["reduction"]
 
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
-        found, known = alike(who, prediction, target)
+        found, known = alike(prediction, target)
         if check is not None:
             check(found, known)
-        return forward(found, known), {"prediction": found, "target": known}
+        return reduced(value(found, known), reduction), {"prediction": found, "target": known}
 
-    @quiet
-    def forward(found: Array, known: Array) -> Any:
-        return reduced(value(found, known), reduction)
-
-    @quiet
     def vjp(cache: Cache) -> Array:
         dprediction: Array = slope(cache["prediction"], cache["target"])
         dprediction *= share(dprediction.size, reduction, dprediction.dtype)
         return dprediction
 
-    _checks.choice(who, "reduction", reduction, REDUCTIONS)
-    return Loss(apply, vjp, spec, over(reduction, np.size))
+    return Loss(apply, vjp, weight=over(reduction, np.size))
 
 
-def weights(who: str, name: str, value: object) -> tuple[float, ...] | None:
-    """One number of at least 0 for each class, as a tuple."""
-    if value is None:
-        return None
-    if isinstance(value, np.ndarray) and value.ndim == 1:
-        value = tuple(value)
-    if not isinstance(value, (tuple, list)) or not value:
-        got = _checks.shown(value)
-        _checks.refuse_type(who, f"`{name}` must be a number for each class, got {got}")
-    return tuple(_checks.number(who, name, part, minimum=0) for part in value)
+# --- checks ---------------------------------------------------------------------------------------
+
+
+def batch(prediction: object, min_rank: int, name: str = "prediction") -> Array:
+    """A float prediction with at least one example."""
+    found = checks.floating(prediction, name)
+    if found.ndim < min_rank or not found.size:
+        checks.refuse(
+            f"`{name}` must have at least {min_rank} axes and one example, got shape {found.shape}",
+        )
+    return found
+
+
+def shaped(target: Array, shape: tuple[int, ...]) -> None:
+    """A target of the shape that the prediction asks for."""
+    if target.shape != shape:
+        checks.refuse(f"`target` must have the shape {shape}, got {target.shape}")
+
+
+def like(target: object, prediction: Array) -> Array:
+    """A target of the prediction's shape and dtype."""
+    known = checks.floating(target, "target")
+    shaped(known, prediction.shape)
+    checks.same_dtype(known, prediction, "target", "the prediction is")
+    return known
+
+
+def alike(prediction: object, target: object) -> tuple[Array, Array]:
+    """Prediction and target of one shape and dtype, ``(N, ...)``."""
+    found = batch(prediction, 1)
+    return found, like(target, found)
+
+
+def several(prediction: object, names: tuple[str, ...]) -> tuple[Array, ...]:
+    """A prediction that is a tuple of arrays of one shape and dtype."""
+    if not isinstance(prediction, tuple) or len(prediction) != len(names):
+        got = f"{len(prediction)}" if isinstance(prediction, tuple) else type(prediction).__name__
+        checks.refuse_type(
+            f"`prediction` must be a tuple of {len(names)} arrays ({', '.join(names)}), got {got}"
+        )
+    parts = tuple(batch(part, 1, name) for name, part in zip(names, prediction, strict=True))
+    first, shape, dtype = names[0], parts[0].shape, parts[0].dtype
+    for name, part in zip(names[1:], parts[1:], strict=True):
+        if part.shape != shape:
+            checks.refuse(f"`{name}` must have the shape {shape} of `{first}`, got {part.shape}")
+        if part.dtype != dtype:
+            checks.refuse_type(f"`{name}` must have the dtype {dtype} of `{first}`, got {part.dtype}")
+    return parts
+
+
+def between(target: Array, least: float, most: float) -> None:
+    """A target within bounds."""
+    low, high = np.minimum.reduce(target, None), np.maximum.reduce(target, None)
+    if not (low >= least and high <= most):
+        worst = high if low >= least else low
+        checks.refuse(f"`target` must lie in {least}..{most}, got {worst}")
+
+
+def not_negative(x: Array, name: str) -> None:
+    """Numbers of at least 0."""
+    least = np.minimum.reduce(x, None)
+    if least < 0:
+        checks.refuse(f"`{name}` must not be negative, got {least}")
+
+
+def one_of(target: Array, first: int, second: int) -> None:
+    """A target that is one of two numbers everywhere."""
+    if target.dtype.kind not in "iuf":
+        checks.refuse_type(f"`target` must be numbers, got {target.dtype}")
+    wrong = (target != first) & (target != second)
+    if wrong.any():
+        checks.refuse(f"`target` must be {first} or {second}, got {target[wrong][0]}")
 
 
 def class_weights(
-    who: str, name: str, given: tuple[float, ...] | None, classes: int, dtype: np.dtype[Any]
+    name: str, given: Sequence[float] | None, classes: int, dtype: np.dtype[Any]
 ) -> Array:
     """The weights as an array, once it is known how many classes there are."""
     if given is None:
         return np.ones(classes, dtype)
     if len(given) != classes:
-        text = f"`{name}` must have a number for each of {classes} classes, got {len(given)}"
-        _checks.refuse(who, text)
+        checks.refuse(f"`{name}` must have a number for each of {classes} classes, got {len(given)}")
     if not max(given) <= float(np.finfo(dtype).max):
-        _checks.refuse(who, f"`{name}` must be finite in {dtype}, got {max(given)}")
+        checks.refuse(f"`{name}` must be finite in {dtype}, got {max(given)}")
     return np.array(given, dtype)

@@ -6,21 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, numerics
+from funcnn import checks, numerics
+from funcnn.checks import Choice, Flag, Number, declared
 from funcnn.losses.core import (
-    REDUCTIONS,
+    REDUCTION,
     alike,
     counted,
     elementwise,
     fitted,
+    like,
+    not_negative,
     over,
-    quiet,
     reduced,
     several,
-    shaped,
     share,
 )
-from funcnn.types import Array, Cache, Loss, Spec
+from funcnn.types import Array, Cache, Loss
 
 __all__ = ["gaussian_nll", "kl_divergence", "poisson_nll"]
 
@@ -28,6 +29,7 @@ _EPSILON = 1e-8
 _LOG_2_PI = 1.8378770664093453  # written out: the C library's logarithm could differ
 
 
+@declared(log_target=Flag(), reduction=Choice(*REDUCTION.words, "batch_mean"))
 def kl_divergence(*, log_target: bool = False, reduction: str = "mean") -> Loss:
     """Kullback-Leibler divergence of a target distribution from predicted log-probabilities.
 
@@ -68,37 +70,28 @@ def kl_divergence(*, log_target: bool = False, reduction: str = "mean") -> Loss:
     >>> round(float(value), 4), loss.vjp(cache)
     (0.6931, array([[-1., -0.]]))
     """
-    who = "kl_divergence"
-    log_target = _checks.boolean(who, "log_target", log_target)
-    _checks.choice(who, "reduction", reduction, (*REDUCTIONS, "batch_mean"))
     inner = "mean" if reduction == "batch_mean" else reduction
+    counts: Any = len if reduction == "batch_mean" else np.size
 
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
-        found, known = alike(who, prediction, target)
-        if not log_target and np.minimum.reduce(known, None) < 0:
-            _checks.refuse(who, f"`target` must not be negative, got {known.min()}")
-        return forward(found, known)
-
-    @quiet
-    def forward(found: Array, known: Array) -> tuple[Any, Cache]:
+        found, known = alike(prediction, target)
         if log_target:
             t, log_t = numerics.exp(known), known
         else:
+            not_negative(known, "target")
             t, log_t = known, numerics.log(np.where(known > 0, known, known.dtype.type(1)))
-        count = found.shape[0] if reduction == "batch_mean" else found.size
-        part = share(count, inner, found.dtype)
-        return reduced(counted(t, log_t - found), inner, count), {"target": t, "share": part}
+        part = share(counts(known), inner, found.dtype)
+        values = counted(t, log_t - found)
+        return reduced(values, inner, counts(known)), {"target": t, "share": part}
 
-    @quiet
     def vjp(cache: Cache) -> Array:
         dprediction: Array = cache["target"] * -cache["share"]
         return dprediction
 
-    options = {"log_target": log_target, "reduction": reduction}
-    weight = over(reduction, len if reduction == "batch_mean" else np.size)
-    return Loss(apply, vjp, Spec(kl_divergence, options=options), weight)
+    return Loss(apply, vjp, weight=over(reduction, counts))
 
 
+@declared(log_input=Flag(), full=Flag(), epsilon=Number(minimum=0), reduction=REDUCTION)
 def poisson_nll(
     *,
     log_input: bool = True,
@@ -147,18 +140,13 @@ def poisson_nll(
     >>> float(value), loss.vjp(cache)
     (1.0, array([-2.]))
     """
-    who = "poisson_nll"
-    log_input = _checks.boolean(who, "log_input", log_input)
-    full = _checks.boolean(who, "full", full)
-    epsilon = _checks.number(who, "epsilon", epsilon, minimum=0)
     if log_input and epsilon != _EPSILON:
-        _checks.refuse(who, f"`epsilon` must be {_EPSILON} with log_input=True, got {epsilon}")
+        checks.refuse(f"`epsilon` must be {_EPSILON} with log_input=True, got {epsilon}")
 
     def check(prediction: Array, target: Array) -> None:
-        if np.minimum.reduce(target, None) < 0:
-            _checks.refuse(who, f"`target` must not be negative, got {target.min()}")
-        if not log_input and np.minimum.reduce(prediction, None) < 0:
-            _checks.refuse(who, f"`prediction` must not be negative, got {prediction.min()}")
+        not_negative(target, "target")
+        if not log_input:
+            not_negative(prediction, "prediction")
 
     def shifted(prediction: Array) -> Array:
         return prediction + (fitted(epsilon, prediction.dtype) if epsilon else 0)
@@ -180,8 +168,7 @@ def poisson_nll(
             return numerics.exp(prediction) - target
         return 1 - counted(target, 1 / shifted(prediction))
 
-    options = {"log_input": log_input, "full": full, "epsilon": epsilon, "reduction": reduction}
-    return elementwise(Spec(poisson_nll, options=options), value, slope, check)
+    return elementwise(reduction, value, slope, check)
 
 
 def _less(rate: Array, other: Array) -> Array:
@@ -189,6 +176,7 @@ def _less(rate: Array, other: Array) -> Array:
     return np.where(rate == np.inf, rate, rate - other)
 
 
+@declared(full=Flag(), epsilon=Number(above=0), reduction=REDUCTION)
 def gaussian_nll(*, full: bool = False, epsilon: float = 1e-6, reduction: str = "mean") -> Loss:
     """Negative log-likelihood of numbers under normal distributions, mean and variance predicted.
 
@@ -232,22 +220,11 @@ def gaussian_nll(*, full: bool = False, epsilon: float = 1e-6, reduction: str = 
     >>> float(value), loss.vjp(cache)
     (2.0, (array([-2.]), array([-1.5])))
     """
-    who = "gaussian_nll"
-    full = _checks.boolean(who, "full", full)
-    epsilon = _checks.number(who, "epsilon", epsilon, above=0)
-    _checks.choice(who, "reduction", reduction, REDUCTIONS)
 
     def apply(prediction: tuple[Array, Array], target: Array) -> tuple[Any, Cache]:
-        mean, variance = several(who, prediction, ("mean", "variance"))
-        known = _checks.floating(who, target, "target")
-        shaped(who, known, mean.shape)
-        _checks.same_dtype(who, known, mean, "target", "the prediction is")
-        if np.minimum.reduce(variance, None) < 0:
-            _checks.refuse(who, f"`variance` must not be negative, got {variance.min()}")
-        return forward(mean, variance, known)
-
-    @quiet
-    def forward(mean: Array, variance: Array, known: Array) -> tuple[Any, Cache]:
+        mean, variance = several(prediction, ("mean", "variance"))
+        known = like(target, mean)
+        not_negative(variance, "variance")
         v = np.maximum(variance, fitted(epsilon, variance.dtype))
         difference = mean - known
         values = 0.5 * numerics.log(v) + difference / v * (0.5 * difference)
@@ -255,12 +232,10 @@ def gaussian_nll(*, full: bool = False, epsilon: float = 1e-6, reduction: str = 
             values = values + 0.5 * _LOG_2_PI
         return reduced(values, reduction), {"difference": difference, "variance": v}
 
-    @quiet
     def vjp(cache: Cache) -> tuple[Array, Array]:
         difference, v = cache["difference"], cache["variance"]
         part = share(v.size, reduction, v.dtype)
         slope = difference / v
         return slope * part, 0.5 * (1 / v - slope * slope) * part
 
-    options = {"full": full, "epsilon": epsilon, "reduction": reduction}
-    return Loss(apply, vjp, Spec(gaussian_nll, options=options), over(reduction, np.size))
+    return Loss(apply, vjp, weight=over(reduction, np.size))

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, numerics
+from funcnn import checks, numerics
 from funcnn._kernels.softmax import log_softmax
-from funcnn.losses.core import REDUCTIONS, fitted, one_of, over, quiet, reduced, several, shaped, share
-from funcnn.types import Array, Cache, Loss, Spec
+from funcnn.checks import Flag, Number, declared
+from funcnn.losses.core import REDUCTION, fitted, one_of, over, reduced, several, shaped, share
+from funcnn.types import Array, Cache, Loss
 
 __all__ = ["contrastive", "cosine_embedding", "triplet"]
 
@@ -21,10 +22,10 @@ def _dots(a: Array, b: Array) -> Array:
     return numerics.sum(a * b, -1, keepdims=True)
 
 
-def _vectors(who: str, prediction: object, names: tuple[str, ...]) -> tuple[Array, ...]:
+def _vectors(prediction: object, names: tuple[str, ...]) -> tuple[Array, ...]:
     """Batches of vectors, all of one shape ``(N, F)``."""
-    parts = several(who, prediction, names)
-    _checks.ranked(who, parts[0], "N, F", names[0])
+    parts = several(prediction, names)
+    checks.ranked(parts[0], "N, F", names[0])
     return parts
 
 
@@ -42,6 +43,7 @@ def _unit(x: Array) -> tuple[Array, Array]:
     return near / length, np.ldexp(length, power)
 
 
+@declared(margin=Number(minimum=-1, maximum=1), reduction=REDUCTION)
 def cosine_embedding(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
     """One minus the cosine of the angle between vectors that belong together, or the cosine.
 
@@ -78,35 +80,26 @@ def cosine_embedding(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
     >>> loss.apply((a, b), np.array([1, -1]))[0]
     array([1. , 0.6])
     """
-    who = "cosine_embedding"
-    margin = _checks.number(who, "margin", margin, minimum=-1, maximum=1)
-    _checks.choice(who, "reduction", reduction, REDUCTIONS)
 
     def apply(prediction: tuple[Array, Array], target: Array) -> tuple[Any, Cache]:
-        a, b = _vectors(who, prediction, ("first", "second"))
-        known = _checks.array(who, target, "target")
-        shaped(who, known, a.shape[:1])
-        one_of(who, known, -1, 1)
-        return forward(a, b, known == 1)
-
-    @quiet
-    def forward(a: Array, b: Array, together: Array) -> tuple[Any, Cache]:
+        a, b = _vectors(prediction, ("first", "second"))
+        known = checks.array(target, "target")
+        shaped(known, a.shape[:1])
+        one_of(known, -1, 1)
         (a, length_a), (b, length_b) = _unit(a), _unit(b)
         cosine = _dots(a, b)
-        c = cosine[:, 0]
+        c, together = cosine[:, 0], known == 1
         values = np.where(together, 1 - c, np.maximum(c - margin, 0))
         dcosine = np.where(together, -1, c > margin).astype(a.dtype)[:, None]
         cache = {"units": (a, b), "lengths": (length_a, length_b), "cosine": cosine}
         return reduced(values, reduction), {**cache, "dcosine": dcosine}
 
-    @quiet
     def vjp(cache: Cache) -> tuple[Array, Array]:
         (a, b), (length_a, length_b), cosine = cache["units"], cache["lengths"], cache["cosine"]
         dcosine = cache["dcosine"] * share(len(a), reduction, a.dtype)
         return dcosine * (b - cosine * a) / length_a, dcosine * (a - cosine * b) / length_b
 
-    spec = Spec(cosine_embedding, options={"margin": margin, "reduction": reduction})
-    return Loss(apply, vjp, spec, over(reduction, np.size))
+    return Loss(apply, vjp, weight=over(reduction, np.size))
 
 
 def _lengths(difference: Array, power: float) -> tuple[Array, Array]:
@@ -125,6 +118,13 @@ def _lengths(difference: Array, power: float) -> tuple[Array, Array]:
     return np.minimum(top * root, most), np.sign(difference) * slope
 
 
+@declared(
+    margin=Number(above=0),
+    norm_type=Number(minimum=1),
+    swap=Flag(),
+    epsilon=Number(above=0),
+    reduction=REDUCTION,
+)
 def triplet(
     *,
     margin: float = 1.0,
@@ -182,50 +182,34 @@ def triplet(
     >>> float(triplet().apply((anchor, positive, negative), ())[0].round(4))
     0.5
     """
-    margin = _checks.number("triplet", "margin", margin, above=0)
-    power = _checks.number("triplet", "norm_type", norm_type, minimum=1)
-    swap = _checks.boolean("triplet", "swap", swap)
-    epsilon = _checks.number("triplet", "epsilon", epsilon, above=0)
-    _checks.choice("triplet", "reduction", reduction, REDUCTIONS)
 
     def apply(prediction: tuple[Array, Array, Array], target: Any = ()) -> tuple[Any, Cache]:
-        anchor, positive, negative = _vectors("triplet", prediction, ("anchor", "positive", "negative"))
+        anchor, positive, negative = _vectors(prediction, ("anchor", "positive", "negative"))
         if not (target is None or (isinstance(target, tuple) and not target)):
-            _checks.refuse_type("triplet", f"`target` must be () or None, got {type(target).__name__}")
-        return forward(anchor, positive, negative)
-
-    @quiet
-    def forward(anchor: Array, positive: Array, negative: Array) -> tuple[Any, Cache]:
-        near, u = _lengths(anchor - positive + epsilon, power)
-        far, v = _lengths(anchor - negative + epsilon, power)
+            checks.refuse_type(f"`target` must be () or None, got {type(target).__name__}")
+        near, u = _lengths(anchor - positive + epsilon, norm_type)
+        far, v = _lengths(anchor - negative + epsilon, norm_type)
         swapped = np.zeros(far.shape, bool)
         if swap:
-            other, w = _lengths(positive - negative + epsilon, power)
+            other, w = _lengths(positive - negative + epsilon, norm_type)
             swapped = other < far
             far, v = np.where(swapped, other, far), np.where(swapped, w, v)
         missing = np.maximum(margin + near - far, 0)
         cache = {"u": u, "v": v, "swapped": swapped, "active": missing > 0}
         return reduced(missing[:, 0], reduction), cache
 
-    @quiet
     def vjp(cache: Cache) -> tuple[Array, Array, Array]:
         u, v, swapped = cache["u"], cache["v"], cache["swapped"]
         part = cache["active"] * share(len(u), reduction, u.dtype)
         u, v = u * part, v * part
         return u - v * ~swapped, -u - v * swapped, v
 
-    options = {
-        "margin": margin,
-        "norm_type": power,
-        "swap": swap,
-        "epsilon": epsilon,
-        "reduction": reduction,
-    }
     # There is no target to count: the mean is over the examples.
     weight = None if reduction == "mean" else over(reduction, len)
-    return Loss(apply, vjp, Spec(triplet, options=options), weight)
+    return Loss(apply, vjp, weight=weight)
 
 
+@declared("couples_batch", temperature=Number(above=0), reduction=REDUCTION)
 def contrastive(*, temperature: float = 0.5, reduction: str = "mean") -> Loss:
     """Which of all other vectors in the batch is my partner: NT-Xent, a cross-entropy.
 
@@ -268,24 +252,17 @@ def contrastive(*, temperature: float = 0.5, reduction: str = "mean") -> Loss:
     >>> float(contrastive().apply(views, np.array([0, 1, 0, 1]))[0].round(4))
     0.2395
     """
-    who = "contrastive"
-    temperature = _checks.number(who, "temperature", temperature, above=0)
-    _checks.choice(who, "reduction", reduction, REDUCTIONS)
 
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
-        x = _vectors(who, (prediction,), ("prediction",))[0]
-        known = _checks.array(who, target, "target")
+        x = _vectors((prediction,), ("prediction",))[0]
+        known = checks.array(target, "target")
         if known.dtype.kind not in "iu":
-            _checks.refuse_type(who, f"`target` must be integers, got {known.dtype}")
-        shaped(who, known, x.shape[:1])
+            checks.refuse_type(f"`target` must be integers, got {known.dtype}")
+        shaped(known, x.shape[:1])
         partners = (known[:, None] == known) & ~np.eye(len(known), dtype=bool)
         alone = ~partners.any(1)
         if alone.any():
-            _checks.refuse(who, f"`target` must have each number twice, got {known[alone][0]} once")
-        return forward(x, partners)
-
-    @quiet
-    def forward(x: Array, partners: Array) -> tuple[Any, Cache]:
+            checks.refuse(f"`target` must have each number twice, got {known[alone][0]} once")
         z, length = _unit(x)
         similarity = numerics.matmul(z, z.T) / fitted(temperature, x.dtype)
         np.fill_diagonal(similarity, np.finfo(x.dtype).min / 2)  # exp() of it is 0
@@ -294,7 +271,6 @@ def contrastive(*, temperature: float = 0.5, reduction: str = "mean") -> Loss:
         values = -numerics.sum(q * log_p, -1)
         return reduced(values, reduction), {"z": z, "length": length, "log_p": log_p, "q": q}
 
-    @quiet
     def vjp(cache: Cache) -> Array:
         z, length = cache["z"], cache["length"]
         ds = numerics.exp(cache["log_p"]) - cache["q"]
@@ -303,6 +279,4 @@ def contrastive(*, temperature: float = 0.5, reduction: str = "mean") -> Loss:
         dprediction: Array = (dz - z * _dots(dz, z)) / length
         return dprediction
 
-    options = {"temperature": temperature, "reduction": reduction}
-    spec = Spec(contrastive, options=options, traits=frozenset({"couples_batch"}))
-    return Loss(apply, vjp, spec, over(reduction, len))
+    return Loss(apply, vjp, weight=over(reduction, len))

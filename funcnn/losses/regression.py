@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, numerics
-from funcnn.losses.core import elementwise, fitted
-from funcnn.types import Array, Loss, Spec
+from funcnn import numerics
+from funcnn.checks import Number, declared
+from funcnn.losses.core import REDUCTION, elementwise, fitted
+from funcnn.types import Array, Loss
 
 __all__ = ["huber", "l1", "log_cosh", "mean_squared_error", "smooth_l1"]
 
 _LOG_2 = 0.6931471805599453  # written out: the C library's logarithm could differ
 
 
+def _of_distance(reduction: str, value: Callable[[Array], Any], slope: Callable[[Array], Any]) -> Loss:
+    """A loss of the distance ``d = p - t``."""
+    return elementwise(reduction, lambda p, t: value(p - t), lambda p, t: slope(p - t))
+
+
+def _bent(d: Array, bend: float) -> Array:
+    """The distance, no longer than the bend."""
+    return np.minimum(np.maximum(d, -bend), bend)
+
+
+@declared(reduction=REDUCTION)
 def mean_squared_error(*, reduction: str = "mean") -> Loss:
     """Squared distance, element by element.
 
@@ -47,17 +60,10 @@ def mean_squared_error(*, reduction: str = "mean") -> Loss:
     >>> float(value), loss.vjp(cache)
     (4.0, array([[4.]]))
     """
-
-    def value(prediction: Array, target: Array) -> Any:
-        difference = prediction - target
-        return difference * difference
-
-    def slope(prediction: Array, target: Array) -> Any:
-        return 2 * (prediction - target)
-
-    return elementwise(Spec(mean_squared_error, options={"reduction": reduction}), value, slope)
+    return _of_distance(reduction, lambda d: d * d, lambda d: 2 * d)
 
 
+@declared(reduction=REDUCTION)
 def l1(*, reduction: str = "mean") -> Loss:
     """Absolute distance, element by element.
 
@@ -89,16 +95,10 @@ def l1(*, reduction: str = "mean") -> Loss:
     >>> float(value), loss.vjp(cache)
     (1.0, array([0.5, 0. ]))
     """
-
-    def value(prediction: Array, target: Array) -> Any:
-        return np.abs(prediction - target)
-
-    def slope(prediction: Array, target: Array) -> Any:
-        return np.sign(prediction - target)
-
-    return elementwise(Spec(l1, options={"reduction": reduction}), value, slope)
+    return _of_distance(reduction, np.abs, np.sign)
 
 
+@declared(delta=Number(above=0), reduction=REDUCTION)
 def huber(*, delta: float = 1.0, reduction: str = "mean") -> Loss:
     """Half the squared distance near the target, linear far from it.
 
@@ -138,20 +138,15 @@ def huber(*, delta: float = 1.0, reduction: str = "mean") -> Loss:
     >>> value, loss.vjp(cache)
     (array([0.125, 2.5  ]), array([0.5, 1. ]))
     """
-    delta = _checks.number("huber", "delta", delta, above=0)
 
-    def value(prediction: Array, target: Array) -> Any:
-        distance = np.abs(prediction - target)
-        near = np.minimum(distance, fitted(delta, distance.dtype))
-        return near * (distance - 0.5 * near)
+    def value(d: Array) -> Any:
+        near = _bent(d, fitted(delta, d.dtype))
+        return near * (d - 0.5 * near)
 
-    def slope(prediction: Array, target: Array) -> Any:
-        bend = fitted(delta, prediction.dtype)
-        return np.minimum(np.maximum(prediction - target, -bend), bend)
-
-    return elementwise(Spec(huber, options={"delta": delta, "reduction": reduction}), value, slope)
+    return _of_distance(reduction, value, lambda d: _bent(d, fitted(delta, d.dtype)))
 
 
+@declared(beta=Number(above=0), reduction=REDUCTION)
 def smooth_l1(*, beta: float = 1.0, reduction: str = "mean") -> Loss:
     """Absolute distance, rounded near the target.
 
@@ -191,20 +186,16 @@ def smooth_l1(*, beta: float = 1.0, reduction: str = "mean") -> Loss:
     >>> value, loss.vjp(cache)
     (array([0.25, 2.  ]), array([0.5, 1. ]))
     """
-    beta = _checks.number("smooth_l1", "beta", beta, above=0)
 
-    def value(prediction: Array, target: Array) -> Any:
-        distance, bend = np.abs(prediction - target), fitted(beta, prediction.dtype)
-        near = np.minimum(distance, bend)
-        return near / bend * (distance - 0.5 * near)
+    def value(d: Array) -> Any:
+        bend = fitted(beta, d.dtype)
+        near = _bent(d, bend)
+        return near / bend * (d - 0.5 * near)
 
-    def slope(prediction: Array, target: Array) -> Any:
-        scaled = (prediction - target) / fitted(beta, prediction.dtype)
-        return np.minimum(np.maximum(scaled, -1), 1)
-
-    return elementwise(Spec(smooth_l1, options={"beta": beta, "reduction": reduction}), value, slope)
+    return _of_distance(reduction, value, lambda d: _bent(d / fitted(beta, d.dtype), 1))
 
 
+@declared(reduction=REDUCTION)
 def log_cosh(*, reduction: str = "mean") -> Loss:
     """The logarithm of the hyperbolic cosine of the distance: smooth, and linear far away.
 
@@ -239,13 +230,10 @@ def log_cosh(*, reduction: str = "mean") -> Loss:
     (0.4338, array([0.7616]))
     """
 
-    def value(prediction: Array, target: Array) -> Any:
-        distance = np.abs(prediction - target)
+    def value(d: Array) -> Any:
+        distance = np.abs(d)
         far = distance + (numerics.log1p(numerics.exp(-2 * distance)) - _LOG_2)
         m = numerics.expm1(-np.minimum(distance, 1))
         return np.where(distance < 1, numerics.log1p(m * m / (2 * (1 + m))), far)
 
-    def slope(prediction: Array, target: Array) -> Any:
-        return numerics.tanh(prediction - target)
-
-    return elementwise(Spec(log_cosh, options={"reduction": reduction}), value, slope)
+    return _of_distance(reduction, value, numerics.tanh)

@@ -1,0 +1,200 @@
+"""Losses of two answers: one score against yes or no, element by element."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from funcnn import numerics
+from funcnn.checks import Number, Optional, declared
+from funcnn.losses.core import (
+    REDUCTION,
+    Weights,
+    between,
+    class_weights,
+    counted,
+    elementwise,
+    fitted,
+    one_of,
+)
+from funcnn.types import Array, Loss
+
+__all__ = ["binary_cross_entropy_with_logits", "focal", "hinge"]
+
+
+@declared(positive_weight=Weights(single=True), reduction=REDUCTION)
+def binary_cross_entropy_with_logits(
+    *, positive_weight: float | Sequence[float] | None = None, reduction: str = "mean"
+) -> Loss:
+    """Cross-entropy of the sigmoid of logits, fused with it, element by element.
+
+    Parameters
+    ----------
+    positive_weight : float or sequence of float, optional
+        How much a target of 1 counts, at least 0, against a target of 0; one number for all classes,
+        or one for each entry of the last axis.
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` holds logits ``(N, ...)``; ``target`` probabilities of the same shape.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For targets outside ``0..1``, of another shape or dtype, an empty batch.
+
+    Notes
+    -----
+    Forward: ``(1 - t) softplus(z) + w t softplus(-z)``, with ``w`` the positive weight: for
+    ``w = 1``, ``-t log(sigmoid(z)) - (1 - t) log(1 - sigmoid(z))``. Gradient:
+    ``(1 - t) sigmoid(z) - w t sigmoid(-z)``: for ``w = 1``, ``sigmoid(z) - t``, with all its digits
+    where the answer is all but right. As `torch.nn.BCEWithLogitsLoss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import binary_cross_entropy_with_logits
+    >>> loss = binary_cross_entropy_with_logits()
+    >>> value, cache = loss.apply(np.array([0.0]), np.array([1.0]))
+    >>> round(float(value), 4), loss.vjp(cache)
+    (0.6931, array([-0.5]))
+    """
+    given: Any = positive_weight
+
+    def check(logits: Array, target: Array) -> None:
+        between(target, 0, 1)
+        if given is not None:
+            classes = logits.shape[-1] if len(given) > 1 else 1
+            class_weights("positive_weight", given, classes, logits.dtype)
+
+    def positive(target: Array) -> Array:
+        return target if given is None else target * np.array(given, target.dtype)
+
+    def value(logits: Array, target: Array) -> Any:
+        near_zero = numerics.log1p(numerics.exp(-np.abs(logits)))  # softplus(x) - max(x, 0)
+        negative = counted(1 - target, near_zero + np.maximum(logits, 0))
+        return negative + counted(positive(target), near_zero - np.minimum(logits, 0))
+
+    def slope(logits: Array, target: Array) -> Any:
+        negative = counted(1 - target, numerics.sigmoid(logits))
+        return negative - counted(positive(target), numerics.sigmoid(-logits))
+
+    return elementwise(reduction, value, slope, check)
+
+
+@declared(gamma=Number(minimum=0), alpha=Optional(Number(minimum=0, maximum=1)), reduction=REDUCTION)
+def focal(*, gamma: float = 2.0, alpha: float | None = 0.25, reduction: str = "mean") -> Loss:
+    """Binary cross-entropy that all but ignores the elements that are right already.
+
+    Parameters
+    ----------
+    gamma : float, default 2.0
+        How much less they count; 0 is the binary cross-entropy.
+    alpha : float or None, default 0.25
+        What a target of 1 counts; a target of 0 counts ``1 - alpha``. None: both count 1.
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` holds logits ``(N, ...)``; ``target`` zeros and ones of the same shape.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For targets that are not 0 or 1, of another shape or dtype, an empty batch.
+
+    Notes
+    -----
+    With ``u = z`` where ``t = 1`` and ``-z`` where ``t = 0``, and ``q = sigmoid(-u)``, the
+    probability of the wrong answer. Forward: ``a q**gamma softplus(-u)``, ``a`` one of ``alpha``
+    and ``1 - alpha``. Gradient by ``u``: ``-a q**gamma (q + gamma (1 - q) softplus(-u))``. As
+    `torchvision.ops.sigmoid_focal_loss`.
+
+    References
+    ----------
+    T.-Y. Lin et al., "Focal loss for dense object detection", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import focal
+    >>> loss = focal(alpha=None, reduction="none")
+    >>> value, cache = loss.apply(np.array([0.0, 4.0]), np.array([1.0, 1.0]))
+    >>> value.round(6)
+    array([1.73287e-01, 6.00000e-06])
+    """
+
+    def weight(target: Array) -> Array:
+        if alpha is None:
+            return np.ones_like(target)
+        return np.where(target == 1, alpha, 1 - alpha).astype(target.dtype)
+
+    def factor(u: Array) -> Any:
+        """``q**gamma``, by the logarithm ``-softplus(u)`` of ``q``, which has all its digits."""
+        return numerics.exp(-fitted(gamma, u.dtype) * numerics.softplus(u)) if gamma else 1
+
+    def value(logits: Array, target: Array) -> Any:
+        u = (2 * target - 1) * logits
+        return counted(weight(target), factor(u) * numerics.softplus(-u))
+
+    def slope(logits: Array, target: Array) -> Any:
+        sign = 2 * target - 1
+        u = sign * logits
+        entropy = np.minimum(numerics.softplus(-u), 1e3)  # from there on, 1 - q is 0
+        growth = numerics.sigmoid(-u) + gamma * numerics.sigmoid(u) * entropy
+        return -sign * counted(weight(target), factor(u) * growth)
+
+    return elementwise(reduction, value, slope, lambda _, target: one_of(target, 0, 1))
+
+
+@declared(reduction=REDUCTION)
+def hinge(*, reduction: str = "mean") -> Loss:
+    """How much is missing to a margin of one on the right side of zero.
+
+    Parameters
+    ----------
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` holds scores ``(N, ...)``; ``target`` -1 and 1, of the same shape.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For targets that are not -1 or 1, of another shape or dtype, an empty batch.
+
+    Notes
+    -----
+    Forward: ``max(0, 1 - t p)``. Gradient: ``-t`` where ``t p < 1``, else 0. As `optax.hinge_loss`.
+
+    References
+    ----------
+    C. Cortes and V. Vapnik, "Support-vector networks", 1995.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import hinge
+    >>> loss = hinge(reduction="none")
+    >>> value, cache = loss.apply(np.array([0.25, -3.0]), np.array([1.0, -1.0]))
+    >>> value, loss.vjp(cache)
+    (array([0.75, 0.  ]), array([-1.,  0.]))
+    """
+
+    def value(scores: Array, target: Array) -> Any:
+        return np.maximum(1 - target * scores, 0)
+
+    def slope(scores: Array, target: Array) -> Any:
+        return np.where(target * scores < 1, -target, 0)
+
+    return elementwise(reduction, value, slope, lambda _, target: one_of(target, -1, 1))
