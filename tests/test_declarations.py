@@ -70,6 +70,36 @@ def test_every_wrong_option_is_refused(case: Declared) -> None:
             assert "\n" not in text, text
 
 
+HUGE: tuple[Any, ...] = (
+    "word" * 10_000, "line\n" * 10_000, b"bytes" * 10_000, 10**5000, -(10**5000), np.zeros((4, 50)),
+    np.zeros((1,) * 40), [0.5] * 10_000, (0.5,) * 10_000, (1,) * 10_000, ((1, 2),) * 1000,
+    {"a" * 999: 1}, complex(1e300, 1e300), object, np.float64, len,
+)  # fmt: skip
+
+
+def _nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = (value,)
+    return value
+
+
+@pytest.mark.parametrize("case", DECLARED, ids=[case.id for case in DECLARED])
+def test_refusals_of_huge_options_are_one_short_line(case: Declared) -> None:
+    """And what is accepted prints, and gives the shape of an output or refuses shortly."""
+    for name in checks.declaration(case.spec.build):
+        for value in (*HUGE, _nested(500)):
+            text = ""
+            try:
+                made = _call(case.spec, name, value)
+                if hasattr(made, "init"):
+                    made.init(random.NO_DRAW, (2, 3))
+            except Refusal as error:
+                text = str(error)
+            assert len(text) < 300, text
+            assert "\n" not in text, text
+
+
 @declared("monotone", factor=Number(above=0), times=Integer(1), flip=Flag(), how=Choice("a", "b"))
 def scaled(factor: float, *, times: int = 1, flip: bool = False, how: str = "a") -> Preserving:
     """Multiply, as a user's own layer would."""

@@ -51,6 +51,7 @@ from funcnn.checks.options import (
     Layers,
     Number,
     Optional,
+    Several,
     Sizes,
     Whatever,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "Refusal",
     "RefusedType",
     "RefusedValue",
+    "Several",
     "Shapes",
     "Sizes",
     "Whatever",

@@ -39,11 +39,13 @@ class Integer(NamedTuple):
             refuse_type(f"`{name}` must be an int, got {shown(value)}")
         if self.minimum is not None and value < self.minimum:
             refuse(f"`{name}` must be at least {self.minimum}, got {shown(value)}")
+        if not -(2**63) <= value < 2**63:
+            refuse(f"`{name}` must be an int of at most 64 bits, got {shown(value)}")
         return int(value)
 
     def wrong(self) -> tuple[object, ...]:
         low = () if self.minimum is None else (self.minimum - 1, np.int64(self.minimum - 1))
-        return (1.5, True, "3", None, np.ones(2), *low)
+        return (1.5, True, "3", None, np.ones(2), 10**400, *low)
 
 
 class Integers(NamedTuple):
@@ -80,6 +82,24 @@ class Sizes(NamedTuple):
 
     def wrong(self) -> tuple[object, ...]:
         return Integers(self.axes, self.minimum).wrong()
+
+
+class Several(NamedTuple):
+    """What another constraint says, or a tuple of some such values."""
+
+    inner: Constraint
+
+    def check(self, name: str, value: Any, /) -> Any:
+        if not isinstance(value, tuple):
+            return self.inner.check(name, value)
+        if not value:
+            refuse(f"`{name}` must hold at least one value, got ()")
+        return tuple(self.inner.check(name, part) for part in value)
+
+    def wrong(self) -> tuple[object, ...]:
+        wrong = self.inner.wrong()
+        alone = tuple(value for value in wrong if not isinstance(value, tuple))
+        return ((), *alone, *((value,) for value in wrong))
 
 
 class Number(NamedTuple):

@@ -300,10 +300,10 @@ def tied(layer: L, *, ties: Mapping[str, str]) -> L:
 def _pairs(ties: object) -> tuple[tuple[str, str], ...]:
     """Places and sources, none of which lies in another place."""
     if not isinstance(ties, Mapping) or not ties:
-        checks.refuse_type(f"`ties` must be a dict of paths, got {ties!r}")
+        checks.refuse_type(f"`ties` must be a dict of paths, got {checks.shown(ties)}")
     for path in (*ties, *ties.values()):
         if not isinstance(path, str):
-            checks.refuse_type(f"`ties` must be a dict of paths, got {path!r}")
+            checks.refuse_type(f"`ties` must be a dict of paths, got {checks.shown(path)}")
     for place in ties:
         for other in (*(one for one in ties if one != place), *ties.values()):
             if f"{other}/".startswith(f"{place}/") or f"{place}/".startswith(f"{other}/"):
