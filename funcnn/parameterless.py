@@ -28,6 +28,7 @@ def parameterless(
     pullback: Pullback,
     out_shape: Callable[[Shape], Shape] | None = None,
     *,
+    min_rank: int = 1,
     training: Callable[[Array, Key], tuple[Any, dict[str, Any]]] | None = None,
     traits: frozenset[Trait] = frozenset(),
 ) -> L:
@@ -43,6 +44,8 @@ def parameterless(
         ``(kept, dout) -> dx``.
     out_shape : callable, optional
         ``shape -> shape``, and refuses shapes that cannot be; by default the shape stays.
+    min_rank : int, default 1
+        How many axes `x` has at least.
     training : callable, optional
         ``(x, key) -> (out, kept)`` in place of `forward` where there is a key.
     traits : frozenset of Trait
@@ -63,11 +66,11 @@ def parameterless(
     """
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        found = checks.any_shape(shape)
+        found = checks.any_shape(shape, min_rank)
         return found if out_shape is None else out_shape(found), {}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        checks.alone(params, x)
+        checks.alone(params, x, min_rank)
         if out_shape is not None:
             out_shape(x.shape)
         out, kept = forward(x) if key is None or training is None else training(x, checks.key(key))
@@ -88,7 +91,7 @@ def elementwise(
     Parameters
     ----------
     value : callable
-        The function, of an array. What overflows on the way to its limit does so silently.
+        The function, of an array.
     slope : callable
         Its derivative, in memory of its own.
     *options : float
@@ -113,18 +116,12 @@ def elementwise(
         value, slope = _in_float64(value), _in_float64(slope)
 
     def forward(x: Array) -> tuple[Any, dict[str, Any]]:
-        if from_output:  # comparisons alone: nothing overflows
-            out = value(x)
-            return out, {"out": out}
-        with np.errstate(over="ignore", invalid="ignore"):
-            return value(x), {"x": x}
+        out = value(x)
+        return out, {"out": out} if from_output else {"x": x}
 
     def pullback(kept: Cache, dout: Array) -> Any:
-        if from_output:
-            return dout * slope(kept["out"])
-        with np.errstate(over="ignore", invalid="ignore"):
-            d = np.asarray(slope(kept["x"]))
-            return np.multiply(dout, d, out=d if d.dtype == dout.dtype else None)
+        d = np.asarray(slope(kept["out" if from_output else "x"]))
+        return np.multiply(dout, d, out=d if d.dtype == dout.dtype else None)
 
     return parameterless(Preserving, forward, pullback)
 
@@ -133,8 +130,7 @@ def _in_float64(function: Function) -> Function:
     """The same function, computed in float64."""
 
     def wide(x: Array) -> Array:
-        with np.errstate(over="ignore"):
-            narrow: Array = function(x.astype(np.float64)).astype(x.dtype)
+        narrow: Array = function(x.astype(np.float64)).astype(x.dtype)
         return narrow
 
     return wide

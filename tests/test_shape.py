@@ -83,7 +83,7 @@ MESSAGES: list[tuple[Any, str]] = [
     (lambda: transpose(0, 1), "transpose: `axes` must be all of 1..2, got (0, 1)"),
     (lambda: transpose(1, 1), "transpose: `axes` must be all of 1..2, got (1, 1)"),
     (lambda: pad(-1), "pad: `widths` must be at least 0, got -1"),
-    (lambda: pad(()), "pad: `widths` must name at least one axis, got ()"),
+    (lambda: pad(()), "pad: `widths` must hold at least one value, got ()"),
     (
         lambda: pad(((1, 2, 3),)),  # type: ignore[arg-type]
         "pad: `widths` must be an int or 2 of them, got (1, 2, 3)",
@@ -105,7 +105,7 @@ MESSAGES: list[tuple[Any, str]] = [
     ),
     (lambda: pixel_shuffle(0), "pixel_shuffle: `factor` must be at least 1, got 0"),
     (lambda: split(0), "split: `sections` must be at least 1, got 0"),
-    (lambda: split(()), "split: `sections` must hold at least one size, got ()"),
+    (lambda: split(()), "split: `sections` must hold at least one value, got ()"),
     (
         lambda: concatenate(0).init(random.key(0), ((2, 3), (2, 3))),
         "concatenate: `axis` must name one of the axes 1..1, got 0",

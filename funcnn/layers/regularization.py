@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, random
+from funcnn import random
 from funcnn._kernels.broadcasting import stretched
 from funcnn._kernels.channels import channel_axis
-from funcnn.types import Array, Cache, Key, Params, Preserving, Shape, Spec, Trait
+from funcnn.checks import Number, declared
+from funcnn.parameterless import parameterless
+from funcnn.types import Array, Cache, Key, Preserving, Shape
 
 __all__ = ["drop_path", "dropout", "gaussian_noise", "spatial_dropout"]
 
+_RATE = Number(minimum=0, below=1)
 
+
+@declared(rate=_RATE)
 def dropout(rate: float) -> Preserving:
     """Drop elements at random in training, and scale up the others.
 
@@ -53,9 +57,10 @@ def dropout(rate: float) -> Preserving:
     >>> dropout(0.5).apply({}, x)[0] is x
     True
     """
-    return _dropping(Spec(dropout, (rate,)), 1, lambda shape: shape)
+    return _dropping(rate, lambda shape: shape)
 
 
+@declared(rate=_RATE)
 def spatial_dropout(rate: float) -> Preserving:
     """Drop whole channels at random in training, and scale up the others.
 
@@ -97,9 +102,10 @@ def spatial_dropout(rate: float) -> Preserving:
         axis = channel_axis(len(shape))
         return (shape[0], *(n if place == axis else 1 for place, n in enumerate(shape) if place))
 
-    return _dropping(Spec(spatial_dropout, (rate,)), 3, mask_shape)
+    return _dropping(rate, mask_shape, min_rank=3)
 
 
+@declared(rate=_RATE)
 def drop_path(rate: float) -> Preserving:
     """Drop whole examples at random in training, and scale up the others: stochastic depth.
 
@@ -142,39 +148,32 @@ def drop_path(rate: float) -> Preserving:
     def mask_shape(shape: Shape) -> Shape:
         return (shape[0], *(1 for _ in shape[1:]))
 
-    return _dropping(Spec(drop_path, (rate,)), 1, mask_shape)
+    return _dropping(rate, mask_shape)
 
 
-def _dropping(spec: Spec, min_rank: int, mask_shape: Callable[[Shape], Shape]) -> Preserving:
+def _dropping(rate: float, mask_shape: Callable[[Shape], Shape], min_rank: int = 1) -> Preserving:
     """Drop by a mask that broadcasts against the input."""
-    who = spec.kind
-    rate = _checks.number(who, "rate", *spec.args, minimum=0, below=1)
     scale = 1 / (1 - rate)
-    spec = spec._replace(traits=_traits(rate))
-
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return _checks.any_shape(who, shape, min_rank), {}
-
-    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves(who, params, {})
-        shape = _checks.any_ranked(who, x, min_rank).shape
-        cache: dict[str, Any] = {"shape": shape, "dtype": x.dtype, "mask": None}
-        if key is None or rate == 0:
-            return x, cache
-        mask = random.bernoulli(_checks.key(who, key), 1 - rate, mask_shape(shape))
-        return dropped(x, mask), {**cache, "mask": mask}
-
-    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient(who, dout, cache["shape"], cache["dtype"])
-        return {}, dout if cache["mask"] is None else dropped(dout, cache["mask"])
 
     def dropped(x: Array, mask: Array) -> Array:
         """``x`` times ``mask / (1 - rate)``, its own linear pullback."""
         return np.asarray(x * stretched(mask * x.dtype.type(scale), x))
 
-    return Preserving(init, apply, vjp, spec)
+    def training(x: Array, key: Key) -> tuple[Array, Cache]:
+        mask = random.bernoulli(key, 1 - rate, mask_shape(x.shape))
+        return dropped(x, mask), {"mask": mask}
+
+    return parameterless(
+        Preserving,
+        lambda x: (x, {"mask": None}),
+        lambda kept, dout: dout if kept["mask"] is None else dropped(dout, kept["mask"]),
+        min_rank=min_rank,
+        training=training if rate else None,
+        traits=frozenset({"stochastic"} if rate else ()),
+    )
 
 
+@declared(std=Number(minimum=0, maximum=1e37))
 def gaussian_noise(std: float) -> Preserving:
     """Add normal noise in training.
 
@@ -210,27 +209,14 @@ def gaussian_noise(std: float) -> Preserving:
     >>> print(f"{out.mean():.2f} {out.std():.2f}")
     1.00 0.10
     """
-    std = _checks.number("gaussian_noise", "std", std, minimum=0)
 
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return _checks.any_shape("gaussian_noise", shape), {}
+    def training(x: Array, key: Key) -> tuple[Array, Cache]:
+        return x + random.normal(key, x.shape, std=std, dtype=np.dtype(x.dtype)), {}
 
-    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves("gaussian_noise", params, {})
-        shape = _checks.any_ranked("gaussian_noise", x).shape
-        cache = {"shape": shape, "dtype": x.dtype}
-        if key is None or std == 0:
-            return x, cache
-        key = _checks.key("gaussian_noise", key)
-        return x + random.normal(key, shape, std=std, dtype=np.dtype(x.dtype)), cache
-
-    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        _checks.gradient("gaussian_noise", dout, cache["shape"], cache["dtype"])
-        return {}, dout
-
-    return Preserving(init, apply, vjp, Spec(gaussian_noise, (std,), traits=_traits(std)))
-
-
-def _traits(amount: float) -> frozenset[Trait]:
-    """What dropping, or noise, makes of a layer: where there is none, nothing is drawn."""
-    return frozenset({"stochastic"}) if amount else frozenset()
+    return parameterless(
+        Preserving,
+        lambda x: (x, {}),
+        lambda kept, dout: dout,
+        training=training if std else None,
+        traits=frozenset({"stochastic"} if std else ()),
+    )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from funcnn import _checks
+from funcnn import checks
 from funcnn._kernels import borders, upsampling
 from funcnn._kernels.axes import channels_second, channels_second_shape
 from funcnn._kernels.shapes import merge_features, rearranged, split_features
+from funcnn.checks import Choice, Flag, Integer, Number, Several, Sizes, declared, shown
+from funcnn.parameterless import parameterless
 from funcnn.types import (
     Array,
     Cache,
@@ -22,7 +24,6 @@ from funcnn.types import (
     Preserving,
     Sequence,
     Shape,
-    Spec,
     Vector,
     Volume,
 )
@@ -41,9 +42,12 @@ __all__ = [
     "upsample",
 ]
 
+L = TypeVar("L", bound=Layer[Any, Any])
 Widths = int | tuple[int | tuple[int, int], ...]
+_WIDTHS = Several(Sizes(2))
 
 
+@declared()
 def identity() -> Preserving:
     """Give back what comes in.
 
@@ -67,10 +71,10 @@ def identity() -> Preserving:
     >>> identity().init(random.key(0), (32, 10))
     ((32, 10), {})
     """
-    moving = _moving(Spec(identity), lambda shape: shape, lambda x: x, lambda dout, shape: dout)
-    return Preserving(*moving)
+    return parameterless(Preserving, lambda x: (x, {}), lambda kept, dout: dout)
 
 
+@declared()
 def flatten() -> Layer[Any, Vector]:
     """Lay the features of each example in one row, ``(N, ...) -> (N, F)``.
 
@@ -96,10 +100,9 @@ def flatten() -> Layer[Any, Vector]:
     """
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-        _at_least("flatten", shape, 2)
         return (shape[0], prod(shape[1:]))
 
-    return _moving(Spec(flatten), out_shape, merge_features, split_features)
+    return _moving(Layer, merge_features, split_features, out_shape, min_rank=2)
 
 
 @overload
@@ -110,6 +113,7 @@ def reshape(time: int, features: int, /) -> Layer[Any, Sequence]: ...
 def reshape(channels: int, height: int, width: int, /) -> Layer[Any, Image]: ...
 @overload
 def reshape(channels: int, depth: int, height: int, width: int, /) -> Layer[Any, Volume]: ...
+@declared(shape=Several(Integer(-1)))
 def reshape(*shape: int) -> Layer[Any, Any]:
     """Lay the features of each example out anew, ``(N, ...) -> (N, *shape)``.
 
@@ -139,16 +143,15 @@ def reshape(*shape: int) -> Layer[Any, Any]:
     >>> reshape(16, 4, -1).init(random.key(0), (32, 256))[0]
     (32, 16, 4, 4)
     """
-    sizes = tuple(_checks.integer("reshape", "shape", size, -1) for size in shape)
-    if not sizes or 0 in sizes or sizes.count(-1) > 1:
-        _checks.refuse("reshape", f"`shape` must have positive sizes and at most one -1, got {shape}")
-    known = prod(size for size in sizes if size != -1)
+    if 0 in shape or shape.count(-1) > 1:
+        checks.refuse(f"`shape` must have positive sizes and at most one -1, got {shown(shape)}")
+    known = prod(size for size in shape if size != -1)
 
     def out_shape(given: tuple[int, ...]) -> tuple[int, ...]:
         count = prod(given[1:])
-        if count % known or (-1 not in sizes and count != known):
-            _checks.refuse("reshape", f"`x` must have features that fill {sizes}, got shape {given}")
-        return (given[0], *(count // known if size == -1 else size for size in sizes))
+        if count % known or (-1 not in shape and count != known):
+            checks.refuse(f"`x` must have features that fill {shown(shape)}, got shape {given}")
+        return (given[0], *(count // known if size == -1 else size for size in shape))
 
     def forward(x: Array) -> Array:
         return split_features(merge_features(x), out_shape(x.shape))
@@ -156,7 +159,7 @@ def reshape(*shape: int) -> Layer[Any, Any]:
     def backward(dout: Array, given: tuple[int, ...]) -> Array:
         return split_features(merge_features(dout), given)
 
-    return _moving(Spec(reshape, shape), out_shape, forward, backward)
+    return _moving(Layer, forward, backward, out_shape)
 
 
 @overload
@@ -167,6 +170,7 @@ def transpose(first: int, second: int, /) -> Layer[Sequence, Sequence]: ...
 def transpose(first: int, second: int, third: int, /) -> Layer[Image, Image]: ...
 @overload
 def transpose(first: int, second: int, third: int, fourth: int, /) -> Layer[Volume, Volume]: ...
+@declared(axes=Several(Integer()))
 def transpose(*axes: int) -> Layer[Any, Any]:
     """Put the axes of each example in another order, ``(N, A, B, ...) -> (N, B, A, ...)``.
 
@@ -196,25 +200,25 @@ def transpose(*axes: int) -> Layer[Any, Any]:
     >>> transpose(2, 1).init(random.key(0), (32, 100, 8))[0]
     (32, 8, 100)
     """
-    order = tuple(_checks.integer("transpose", "axes", axis) for axis in axes)
-    if not order or sorted(order) != list(range(1, len(order) + 1)):
-        _checks.refuse("transpose", f"`axes` must be all of 1..{max(1, len(order))}, got {axes}")
-    inverse = tuple(order.index(axis) + 1 for axis in range(1, len(order) + 1))
+    if sorted(axes) != list(range(1, len(axes) + 1)):
+        checks.refuse(f"`axes` must be all of 1..{len(axes)}, got {shown(axes)}")
+    inverse = tuple(axes.index(axis) + 1 for axis in range(1, len(axes) + 1))
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-        if len(shape) != len(order) + 1:
-            _checks.refuse("transpose", f"`x` must have {len(order) + 1} axes, got shape {shape}")
-        return (shape[0], *(shape[axis] for axis in order))
+        if len(shape) != len(axes) + 1:
+            checks.refuse(f"`x` must have {len(axes) + 1} axes, got shape {shape}")
+        return (shape[0], *(shape[axis] for axis in axes))
 
     def forward(x: Array) -> Array:
-        return x.transpose(0, *order)
+        return x.transpose(0, *axes)
 
     def backward(dout: Array, shape: tuple[int, ...]) -> Array:
         return dout.transpose(0, *inverse)
 
-    return _moving(Spec(transpose, axes), out_shape, forward, backward)
+    return _moving(Layer, forward, backward, out_shape)
 
 
+@declared(widths=_WIDTHS, mode=Choice("constant", "reflect", "replicate", "circular"), value=Number())
 def pad(widths: Widths, *, mode: str = "constant", value: float = 0.0) -> Preserving:
     """Put a border around each example, along the axes of space or time.
 
@@ -251,32 +255,29 @@ def pad(widths: Widths, *, mode: str = "constant", value: float = 0.0) -> Preser
     >>> pad(((2, 1),), mode="reflect").apply({}, np.array([[[1.0], [2.0], [3.0]]]))[0].ravel()
     array([3., 2., 1., 2., 3., 2.])
     """
-    who, sides = "pad", _widths("pad", widths)
-    _checks.choice(who, "mode", mode, ("constant", "reflect", "replicate", "circular"))
-    value = _checks.number(who, "value", value)
     spare = {"reflect": 1, "circular": 0}
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-        pairs = _pairs(who, sides, shape)
+        pairs = _pairs(widths, shape)
         batch, channels, *spatial = channels_second_shape(shape)
         if mode in spare and any(
             n < max(pair) + spare[mode] for n, pair in zip(spatial, pairs, strict=True)
         ):
-            _checks.refuse(who, f"`x` must not be smaller than its border {pairs}, got shape {shape}")
+            checks.refuse(f"`x` must not be smaller than its border {pairs}, got shape {shape}")
         return channels_second_shape((batch, channels, *borders.grown(tuple(spatial), pairs)))
 
     def forward(x: Array) -> Array:
-        pairs = _pairs(who, sides, x.shape)
+        pairs = _pairs(widths, x.shape)
         return channels_second(borders.pad(channels_second(x), pairs, mode, value))
 
     def backward(dout: Array, shape: tuple[int, ...]) -> Array:
-        pairs, spatial = _pairs(who, sides, shape), channels_second_shape(shape)[2:]
+        pairs, spatial = _pairs(widths, shape), channels_second_shape(shape)[2:]
         return channels_second(borders.pad_gradient(channels_second(dout), spatial, pairs, mode))
 
-    options = {"mode": mode, "value": value}
-    return Preserving(*_moving(Spec(pad, (widths,), options), out_shape, forward, backward))
+    return _moving(Preserving, forward, backward, out_shape, min_rank=3)
 
 
+@declared(widths=_WIDTHS)
 def crop(widths: Widths) -> Preserving:
     """Cut off the border of each example, along the axes of space or time.
 
@@ -306,26 +307,26 @@ def crop(widths: Widths) -> Preserving:
     >>> crop(((0, 1), 2)).init(random.key(0), (32, 3, 29, 32))[0]
     (32, 3, 28, 28)
     """
-    sides = _widths("crop", widths)
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-        pairs = _pairs("crop", sides, shape)
+        pairs = _pairs(widths, shape)
         batch, channels, *spatial = channels_second_shape(shape)
         left = tuple(n - low - high for n, (low, high) in zip(spatial, pairs, strict=True))
         if min(left) < 1:
-            _checks.refuse("crop", f"`x` must be larger than the border {pairs}, got shape {shape}")
+            checks.refuse(f"`x` must be larger than the border {pairs}, got shape {shape}")
         return channels_second_shape((batch, channels, *left))
 
     def forward(x: Array) -> Array:
-        return channels_second(borders.crop(channels_second(x), _pairs("crop", sides, x.shape)))
+        return channels_second(borders.crop(channels_second(x), _pairs(widths, x.shape)))
 
     def backward(dout: Array, shape: tuple[int, ...]) -> Array:
-        pairs = _pairs("crop", sides, shape)
+        pairs = _pairs(widths, shape)
         return channels_second(borders.pad(channels_second(dout), pairs, "constant", 0.0))
 
-    return Preserving(*_moving(Spec(crop, (widths,)), out_shape, forward, backward))
+    return _moving(Preserving, forward, backward, out_shape, min_rank=3)
 
 
+@declared(scale=Sizes(2, 1), mode=Choice("nearest", "bilinear"), align_corners=Flag())
 def upsample(
     scale: int | tuple[int, int], *, mode: str = "nearest", align_corners: bool = False
 ) -> Layer[Image, Image]:
@@ -364,14 +365,12 @@ def upsample(
     >>> upsample((1, 2)).apply({}, np.array([[[[1.0, 2.0]]]]))[0]
     array([[[[1., 1., 2., 2.]]]])
     """
-    tall, wide = _checks.integers("upsample", "scale", scale, 2, 1)
-    _checks.choice("upsample", "mode", mode, ("nearest", "bilinear"))
-    align_corners = _checks.boolean("upsample", "align_corners", align_corners)
+    tall, wide = (scale, scale) if isinstance(scale, int) else scale
     if align_corners and mode == "nearest":
-        _checks.refuse("upsample", "`align_corners` must be False for mode 'nearest', got True")
+        checks.refuse("`align_corners` must be False for mode 'nearest', got True")
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-        batch, channels, height, width = _image("upsample", shape)
+        batch, channels, height, width = _image(shape)
         return (batch, channels, height * tall, width * wide)
 
     def forward(x: Array) -> Array:
@@ -384,10 +383,10 @@ def upsample(
             return upsampling.nearest_gradient(dout, (tall, wide))
         return upsampling.bilinear_gradient(dout, (tall, wide), align_corners)
 
-    options = {"mode": mode, "align_corners": align_corners}
-    return _moving(Spec(upsample, (scale,), options), out_shape, forward, backward)
+    return _moving(Layer, forward, backward, out_shape)
 
 
+@declared(factor=Integer(1))
 def pixel_shuffle(factor: int) -> Layer[Image, Image]:
     """Lay channels out as pixels, ``(N, C r r, H, W) -> (N, C, H r, W r)``.
 
@@ -421,24 +420,22 @@ def pixel_shuffle(factor: int) -> Layer[Image, Image]:
     >>> pixel_shuffle(2).init(random.key(0), (32, 12, 14, 14))[0]
     (32, 3, 28, 28)
     """
-    factor = _checks.integer("pixel_shuffle", "factor", factor, 1)
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-        batch, channels, height, width = _image("pixel_shuffle", shape)
+        batch, channels, height, width = _image(shape)
         if channels % (factor * factor):
-            text = f"`x` must have a multiple of {factor * factor} channels, got shape {shape}"
-            _checks.refuse("pixel_shuffle", text)
+            checks.refuse(f"`x` must have a multiple of {factor * factor} channels, got shape {shape}")
         return (batch, channels // (factor * factor), height * factor, width * factor)
 
-    def forward(x: Array) -> Array:
-        return _more_pixels(x, factor)
+    return _moving(
+        Layer,
+        lambda x: _more_pixels(x, factor),
+        lambda dout, shape: _fewer_pixels(dout, factor),
+        out_shape,
+    )
 
-    def backward(dout: Array, shape: tuple[int, ...]) -> Array:
-        return _fewer_pixels(dout, factor)
 
-    return _moving(Spec(pixel_shuffle, (factor,)), out_shape, forward, backward)
-
-
+@declared(factor=Integer(1))
 def pixel_unshuffle(factor: int) -> Layer[Image, Image]:
     """Lay pixels out as channels, ``(N, C, H r, W r) -> (N, C r r, H, W)``.
 
@@ -467,24 +464,22 @@ def pixel_unshuffle(factor: int) -> Layer[Image, Image]:
     >>> pixel_unshuffle(2).init(random.key(0), (32, 3, 28, 28))[0]
     (32, 12, 14, 14)
     """
-    factor = _checks.integer("pixel_unshuffle", "factor", factor, 1)
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-        batch, channels, height, width = _image("pixel_unshuffle", shape)
+        batch, channels, height, width = _image(shape)
         if height % factor or width % factor:
-            text = f"`x` must have multiples of {factor} as height and width, got shape {shape}"
-            _checks.refuse("pixel_unshuffle", text)
+            checks.refuse(f"`x` must have multiples of {factor} as height and width, got shape {shape}")
         return (batch, channels * factor * factor, height // factor, width // factor)
 
-    def forward(x: Array) -> Array:
-        return _fewer_pixels(x, factor)
+    return _moving(
+        Layer,
+        lambda x: _fewer_pixels(x, factor),
+        lambda dout, shape: _more_pixels(dout, factor),
+        out_shape,
+    )
 
-    def backward(dout: Array, shape: tuple[int, ...]) -> Array:
-        return _more_pixels(dout, factor)
 
-    return _moving(Spec(pixel_unshuffle, (factor,)), out_shape, forward, backward)
-
-
+@declared(axis=Integer())
 def concatenate(axis: int = 1) -> Layer[Any, Any]:
     """Join several arrays along one axis: ``((N, A, ...), (N, B, ...)) -> (N, A + B, ...)``.
 
@@ -513,27 +508,25 @@ def concatenate(axis: int = 1) -> Layer[Any, Any]:
     >>> concatenate().init(random.key(0), ((32, 3, 14, 14), (32, 5, 14, 14)))[0]
     (32, 8, 14, 14)
     """
-    who = "concatenate"
-    axis = _checks.integer(who, "axis", axis)
 
     def out_shape(shapes: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
         first = shapes[0]
-        _checks.feature_axis(who, axis, len(first))
+        checks.feature_axis(axis, len(first))
         at = axis % len(first)
         rest = [(len(shape), *shape[:at], *shape[at + 1 :]) for shape in shapes]
         if any(other != rest[0] for other in rest):
-            _checks.refuse(who, f"`x` must differ in axis {axis} alone, got shapes {shapes}")
+            checks.refuse(f"`x` must differ in axis {axis} alone, got shapes {shapes}")
         return (*first[:at], sum(shape[at] for shape in shapes), *first[at + 1 :])
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return out_shape(tuple(_checks.any_shape(who, one) for one in _several(who, shape))), {}
+        return out_shape(tuple(checks.any_shape(one) for one in _several(shape))), {}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves(who, params, {})
-        arrays = [_checks.any_ranked(who, part) for part in _several(who, x)]
+        checks.leaves(params, {})
+        arrays = [checks.any_ranked(part) for part in _several(x)]
         dtypes = {str(part.dtype) for part in arrays}
         if len(dtypes) > 1:
-            _checks.refuse_type(who, f"`x` must have one dtype, got {' and '.join(sorted(dtypes))}")
+            checks.refuse_type(f"`x` must have one dtype, got {' and '.join(sorted(dtypes))}")
         shapes = tuple(part.shape for part in arrays)
         out_shape(shapes)
         out = np.concatenate(arrays, axis)
@@ -541,12 +534,13 @@ def concatenate(axis: int = 1) -> Layer[Any, Any]:
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         shapes = cache["shapes"]
-        _checks.gradient(who, dout, out_shape(shapes), cache["dtype"])
+        checks.gradient(dout, out_shape(shapes), cache["dtype"])
         return {}, _parts(dout, [shape[axis] for shape in shapes], axis)
 
-    return Layer(init, apply, vjp, Spec(concatenate, options={"axis": axis}))
+    return Layer(init, apply, vjp)
 
 
+@declared(sections=Several(Integer(1)), axis=Integer())
 def split(sections: int | tuple[int, ...], *, axis: int = 1) -> Layer[Any, Any]:
     """Take an array apart along one axis: ``(N, A + B, ...) -> ((N, A, ...), (N, B, ...))``.
 
@@ -577,107 +571,76 @@ def split(sections: int | tuple[int, ...], *, axis: int = 1) -> Layer[Any, Any]:
     >>> split((3, 5)).init(random.key(0), (32, 8, 14, 14))[0]
     ((32, 3, 14, 14), (32, 5, 14, 14))
     """
-    who = "split"
-    axis = _checks.integer(who, "axis", axis)
-    given = sections if isinstance(sections, tuple) else (sections,)
-    counts = [_checks.integer(who, "sections", count, 1) for count in given]
-    if not counts:
-        _checks.refuse(who, "`sections` must hold at least one size, got ()")
 
     def sizes(shape: tuple[int, ...]) -> list[int]:
-        _checks.feature_axis(who, axis, len(shape))
+        checks.feature_axis(axis, len(shape))
         n = shape[axis]
         if isinstance(sections, tuple):
-            if sum(counts) != n:
-                _checks.refuse(who, f"`x` must have {sum(counts)} in axis {axis}, got shape {shape}")
-            return counts
-        if n % counts[0]:
-            text = f"`x` must have a multiple of {counts[0]} in axis {axis}, got shape {shape}"
-            _checks.refuse(who, text)
-        return [n // counts[0]] * counts[0]
+            if sum(sections) != n:
+                checks.refuse(f"`x` must have {sum(sections)} in axis {axis}, got shape {shape}")
+            return list(sections)
+        if n % sections:
+            checks.refuse(f"`x` must have a multiple of {sections} in axis {axis}, got shape {shape}")
+        return [n // sections] * sections
 
     def out_shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         at = axis % len(shape)
         return tuple((*shape[:at], size, *shape[at + 1 :]) for size in sizes(shape))
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return out_shapes(_checks.any_shape(who, shape)), {}
+        return out_shapes(checks.any_shape(shape)), {}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves(who, params, {})
-        found = _checks.any_ranked(who, x)
+        checks.leaves(params, {})
+        found = checks.any_ranked(x)
         cache = {"shape": found.shape, "dtype": found.dtype}
         return _parts(found, sizes(found.shape), axis), cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        shapes, parts = out_shapes(cache["shape"]), _several(who, dout, "dout")
+        shapes, parts = out_shapes(cache["shape"]), _several(dout, "dout")
         if len(parts) != len(shapes):
-            _checks.refuse(who, f"`dout` must have {len(shapes)} parts, got {len(parts)}")
+            checks.refuse(f"`dout` must have {len(shapes)} parts, got {len(parts)}")
         for part, shape in zip(parts, shapes, strict=True):
-            _checks.gradient(who, part, shape, cache["dtype"])
+            checks.gradient(part, shape, cache["dtype"])
         return {}, np.concatenate(parts, axis)
 
-    return Layer(init, apply, vjp, Spec(split, (sections,), {"axis": axis}))
+    return Layer(init, apply, vjp)
 
 
 def _moving(
-    spec: Spec,
-    out_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
+    kind: type[L],
     forward: Callable[[Array], Array],
     backward: Callable[[Array, tuple[int, ...]], Array],
-) -> Layer[Any, Any]:
-    """The layer that a spec describes; `out_shape` refuses what cannot be, `backward` is adjoint."""
-    who = spec.kind
-
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return out_shape(_checks.any_shape(who, shape)), {}
-
-    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _checks.leaves(who, params, {})
-        found = _checks.any_ranked(who, x)
-        out_shape(found.shape)
-        return forward(found), {"shape": found.shape, "dtype": found.dtype}
-
-    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        shape = cache["shape"]
-        _checks.gradient(who, dout, out_shape(shape), cache["dtype"])
-        return {}, backward(dout, shape)
-
-    return Layer(init, apply, vjp, spec)
+    out_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
+    min_rank: int = 1,
+) -> L:
+    """A layer that moves numbers; `backward` is adjoint, and knows the shape that went in."""
+    return parameterless(
+        kind,
+        lambda x: (forward(x), {"shape": x.shape}),
+        lambda kept, dout: backward(dout, kept["shape"]),
+        out_shape,
+        min_rank=min_rank,
+    )
 
 
-def _at_least(who: str, shape: tuple[int, ...], rank: int) -> None:
-    """Refuse too few axes."""
-    if len(shape) < rank:
-        _checks.refuse(who, f"`x` must have at least {rank} axes, got shape {shape}")
-
-
-def _image(who: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _image(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a batch of images, and nothing else."""
     if len(shape) != 4:
-        _checks.refuse(who, f"`x` must have 4 axes (N, C, H, W), got shape {shape}")
+        checks.refuse(f"`x` must have 4 axes (N, C, H, W), got shape {shape}")
     return shape
 
 
-def _widths(who: str, widths: object) -> int | borders.Widths:
-    """An int for all sides, or a (low, high) pair for each axis of space or time."""
-    if not isinstance(widths, tuple):
-        return _checks.integer(who, "widths", widths, 0)
-    pairs = [_checks.integers(who, "widths", pair, 2) for pair in widths]
-    if not pairs:
-        _checks.refuse(who, "`widths` must name at least one axis, got ()")
-    return tuple((low, high) for low, high in pairs)
-
-
-def _pairs(who: str, sides: int | borders.Widths, shape: tuple[int, ...]) -> borders.Widths:
+def _pairs(widths: Widths, shape: tuple[int, ...]) -> borders.Widths:
     """A (low, high) pair for each axis of space or time that this shape has."""
-    if isinstance(sides, int):
-        _at_least(who, shape, 3)
-        return ((sides, sides),) * (len(shape) - 2)
-    if len(shape) != len(sides) + 2:
-        text = f"`x` must have {len(sides) + 2} axes for the widths {sides}, got shape {shape}"
-        _checks.refuse(who, text)
-    return sides
+    if isinstance(widths, int):
+        return ((widths, widths),) * (len(shape) - 2)
+    pairs = tuple((side, side) if isinstance(side, int) else side for side in widths)
+    if len(shape) != len(pairs) + 2:
+        checks.refuse(
+            f"`x` must have {len(pairs) + 2} axes for the widths {shown(pairs)}, got shape {shape}"
+        )
+    return pairs
 
 
 def _more_pixels(x: Array, r: int) -> Array:
@@ -693,11 +656,11 @@ def _fewer_pixels(x: Array, r: int) -> Array:
     return rearranged(x, (c, h // r, r, w // r, r), (0, 2, 4, 1, 3), (c * r * r, h // r, w // r))
 
 
-def _several(who: str, x: Any, name: str = "x") -> tuple[Any, ...]:
+def _several(x: Any, name: str = "x") -> tuple[Any, ...]:
     """A tuple that is not empty: of arrays, or of shapes."""
     if not isinstance(x, (tuple, list)) or not x:
-        got = type(x).__name__ if isinstance(x, np.ndarray) else repr(x)
-        _checks.refuse_type(who, f"`{name}` must be a tuple of arrays, got {got}")
+        got = type(x).__name__ if isinstance(x, np.ndarray) else shown(x)
+        checks.refuse_type(f"`{name}` must be a tuple of arrays, got {got}")
     return tuple(x)
 
 

@@ -59,13 +59,11 @@ def glu(axis: int = -1) -> Preserving:
 
     def forward(x: Array) -> tuple[Array, Cache]:
         a, b = np.split(x, 2, axis)
-        with np.errstate(invalid="ignore"):
-            return a * numerics.sigmoid(b), {"x": x}
+        return a * numerics.sigmoid(b), {"x": x}
 
     def pullback(kept: Cache, dout: Array) -> Array:
         a, b = np.split(kept["x"], 2, axis)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.concatenate([dout * numerics.sigmoid(b), dout * a * sigmoid_slope(b)], axis)
+        return np.concatenate([dout * numerics.sigmoid(b), dout * a * sigmoid_slope(b)], axis)
 
     return parameterless(Preserving, forward, pullback, partial(_divided, axis=axis, pieces=2))
 
@@ -110,13 +108,11 @@ def swiglu(axis: int = -1) -> Preserving:
 
     def forward(x: Array) -> tuple[Array, Cache]:
         a, b = np.split(x, 2, axis)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return silu(a) * b, {"x": x}
+        return silu(a) * b, {"x": x}
 
     def pullback(kept: Cache, dout: Array) -> Array:
         a, b = np.split(kept["x"], 2, axis)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.concatenate([dout * b * silu_slope(a), dout * silu(a)], axis)
+        return np.concatenate([dout * b * silu_slope(a), dout * silu(a)], axis)
 
     return parameterless(Preserving, forward, pullback, partial(_divided, axis=axis, pieces=2))
 

@@ -74,15 +74,13 @@ def prelu(*, per_channel: bool = False, initial_slope: float = 0.25) -> Preservi
         low, slopes = negative(x), channels.spread(slope, x.ndim)
         if not slope.all():  # 0 at minus infinity, too
             low = np.where(slopes == 0, 0, low)
-        with np.errstate(over="ignore"):
-            return positive(x) + slopes * low, {"x": x, "slope": slope}
+        return positive(x) + slopes * low, {"x": x, "slope": slope}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         x, slope = cache["x"], cache["slope"]
         checks.gradient(dout, x.shape, x.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):
-            slopes, parts = channels.spread(slope, x.ndim), dout * negative(x)
-            dslope = channels.collect(parts) if per_channel else numerics.sum(parts).reshape(1)
-            return {"slope": dslope}, dout * choose(x > 0, 1, slopes, x.dtype)
+        slopes, parts = channels.spread(slope, x.ndim), dout * negative(x)
+        dslope = channels.collect(parts) if per_channel else numerics.sum(parts).reshape(1)
+        return {"slope": dslope}, dout * choose(x > 0, 1, slopes, x.dtype)
 
     return Preserving(init, apply, vjp)
