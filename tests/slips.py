@@ -163,9 +163,9 @@ def _array(x: object, name: str = "x") -> Array:
     return x if isinstance(x, Watched) else _plain_array(x, name)
 
 
-def _leaf(who: str, name: str, leaf: Any) -> Array:
+def _leaf(name: str, leaf: Any) -> Array:
     """What a file keeps: a watched array as a plain one."""
-    return _plain_leaf(who, name, plain(leaf))
+    return _plain_leaf(name, plain(leaf))
 
 
 _plain_array, _plain_leaf = checks.array, _trees._plain

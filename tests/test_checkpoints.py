@@ -26,7 +26,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import array_dtypes, arrays
 
 from funcnn import adam, checkpoints, conv, dense, flatten, random, serial, tree
-from funcnn._checks import RefusedType, RefusedValue
+from funcnn.checks import RefusedType, RefusedValue
 from funcnn.types import Array, Params
 
 NET = serial(conv(2, 3), flatten(), dense(3))

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn import checkpoints, data, tree
+from funcnn import adam, batch_norm, checkpoints, data, dense, fit, mean_squared_error, serial, tree
 from funcnn.checks import RefusedType, RefusedValue
+from funcnn.random import key
 
 SLACK = 2 << 20  # bytes for what Python itself takes
 F32, F64 = np.arange(12, dtype=np.float32), np.linspace(0, 1, 6)
@@ -158,7 +159,7 @@ def zipped(rng: random.Random, members: list[tuple[str, bytes]], method: int | N
 def checkpoint() -> bytes:
     saved: list[bytes] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("funcnn._files.write", lambda who, path, content: saved.append(bytes(content)))
+        patch.setattr("funcnn.files.write", lambda path, content: saved.append(bytes(content)))
         checkpoints.save("checkpoint", TREE, META)
     return saved[0]
 
@@ -376,6 +377,65 @@ KINDS: dict[
 }
 
 
+# --- trainings that never were ------------------------------------------------------------------------
+
+ROWS = data.Dataset(F32.reshape(4, 3), F32[:4, None])
+
+
+def trained(**options: Any) -> object:
+    net = serial(dense(2), batch_norm(), dense(1))
+    return fit(
+        net, mean_squared_error(), adam(0.1), ROWS, batch_size=2, validation=ROWS, key=key(0),
+        progress=False, workers=1, **options,
+    )  # fmt: skip
+
+
+def other_leaf(rng: random.Random, leaf: Any) -> Any:
+    wrong = [
+        leaf.astype("f8"),
+        leaf.astype("i8"),
+        leaf[..., None],
+        leaf > 0,
+        leaf.astype("f2"),
+        F32[:0],
+    ]
+    return rng.choice([*wrong, -leaf - 5, leaf])
+
+
+def resumed_from_forged_files(file: Path, count: int) -> None:
+    trained(epochs=1, checkpoint=file)
+    params, meta = checkpoints.load(file)
+    refused = 0
+    for seed in range(count):
+        rng = random.Random(f"training {seed}")
+        path = rng.choice([path for path, _ in tree.leaves(params)])
+        changed = tree.replace(params, {path: other_leaf(rng, dict(tree.leaves(params))[path])})
+        other = strange_json(rng, meta, 0.01)
+        if not isinstance(other, dict):
+            continue
+        checkpoints.save(file, changed if rng.random() < 0.3 else params, other)
+        try:
+            trained(epochs=2, resume=file)
+        except (RefusedValue, RefusedType) as refusal:
+            refused += 1
+            text = str(refusal)
+            assert text.isprintable(), text
+            assert len(text) < 300, text
+    assert 0 < refused < count
+
+
+def test_a_training_goes_on_from_no_forged_file(tmp_path: Path) -> None:
+    resumed_from_forged_files(tmp_path / "run.npz", 60)
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_from_none_of_a_thousand_forged_files(tmp_path: Path) -> None:
+    resumed_from_forged_files(tmp_path / "run.npz", 1000)
+
+
+# --- the tests ----------------------------------------------------------------------------------------
+
+
 def tried(file: Path, content: bytes, read: Callable[[Path], int]) -> bool:
     """Whether a file is read; otherwise it is refused, in one short line."""
     file.write_bytes(content)
@@ -424,7 +484,7 @@ def test_a_hundred_broken_files_are_refused_or_read(tmp_path: Path, kind: str, w
 def test_a_reader_that_lets_errors_through_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("funcnn._files.whole", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr("funcnn.files.whole", lambda *_: contextlib.nullcontext())
     with pytest.raises(Exception) as caught:  # noqa: PT011
         fuzzed(tmp_path, kind, "mutated", 100)
     assert not isinstance(caught.value, RefusedValue)

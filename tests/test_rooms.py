@@ -18,7 +18,7 @@ FLOORS = (
     {"types", "_lazy"},
     {"checks"},
     {"_checks"},
-    {"machine", "_files"},
+    {"machine", "files"},
     {"numerics"},
     {"tree", "random"},
     {"_kernels", "initializers", "schedules"},

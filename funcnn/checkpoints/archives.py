@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, _files, tree
+from funcnn import checks, files, tree
 from funcnn.checkpoints._trees import arrays, check_names
 from funcnn.types import Array, Params
 
@@ -29,6 +29,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 _ALTERED = "must be as it was written: its digest does not fit its content"
 
 
+@checks.named
 def save(path: str | PathLike[str], params: Params, meta: dict[str, Any] | None = None) -> None:
     """Write a tree to a file, so that a crash or a full disk leaves the old file or the new one.
 
@@ -60,14 +61,14 @@ def save(path: str | PathLike[str], params: Params, meta: dict[str, Any] | None 
     >>> load(file)
     ({'dense1': {'bias': array([0., 0.])}}, {'epoch': 3})
     """
-    where = _files.checked_path("save", path)
-    leaves = arrays("save", params)
+    where = files.checked_path(path)
+    leaves = arrays(params)
     if meta is not None and not isinstance(meta, dict):
-        _checks.refuse_type("save", f"`meta` must be a dict, got {_checks.shown(meta)}")
+        checks.refuse_type(f"`meta` must be a dict, got {checks.shown(meta)}")
     try:
         remembered = json.dumps(meta or {})
     except (TypeError, ValueError, RecursionError) as problem:
-        _checks.refuse_type("save", f"`meta` must be what JSON can hold: {problem}")
+        checks.refuse_type(f"`meta` must be what JSON can hold: {problem}")
     structure = tree.map(lambda leaf: None, params)  # it keeps the order, and what is empty
     header = {
         "format": _FORMAT,
@@ -83,9 +84,10 @@ def save(path: str | PathLike[str], params: Params, meta: dict[str, Any] | None 
             with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, leaf, allow_pickle=False)
     with buffer.getbuffer() as content:
-        _files.write("save", where, content)
+        files.write(where, content)
 
 
+@checks.named
 def load(path: str | PathLike[str], like: Params | None = None) -> tuple[Params, dict[str, Any]]:
     """Read back what `save` wrote.
 
@@ -119,20 +121,20 @@ def load(path: str | PathLike[str], like: Params | None = None) -> tuple[Params,
     ...
     funcnn.checks.RefusedValue: load: ...net.npz must be a checkpoint: File is not a zip file
     """
-    where = _files.checked_path("load", path)
-    wanted = None if like is None else dict(arrays("load", like))
-    with _files.opened("load", where) as file, _files.whole("load", where, "a checkpoint"):
-        archive = _files.Archive(file)
+    where = files.checked_path(path)
+    wanted = None if like is None else dict(arrays(like))
+    with files.opened(where) as file, files.whole(where, "a checkpoint"):
+        archive = files.Archive(file)
         header = _header(where, archive)
         kept = _kept(header["structure"])
         wanted_names = {_HEADER, *(f"{name}.npy" for name in kept)}
         if wanted_names - archive.names():
-            _files.refuse("load", where, _ALTERED)
+            files.refuse(where, _ALTERED)
         if strangers := archive.names() - wanted_names:
             raise ValueError(f"its header does not name {min(strangers)!r}")
         leaves = [(name, archive.array(f"{name}.npy")) for name in kept]
         if header["sha256"] != _digest(leaves, header["structure"], header["meta"]):
-            _files.refuse("load", where, _ALTERED)
+            files.refuse(where, _ALTERED)
         found = dict(leaves)
         params = tree.map_with_path(lambda name, _: found[name], header["structure"])
         meta = json.loads(header["meta"])
@@ -143,6 +145,7 @@ def load(path: str | PathLike[str], like: Params | None = None) -> tuple[Params,
     return params, meta
 
 
+@checks.named
 def write_whole(path: str | PathLike[str], content: bytes | memoryview) -> None:
     """Write a file, so that a crash or a full disk leaves the old file or the new one.
 
@@ -174,7 +177,7 @@ def write_whole(path: str | PathLike[str], content: bytes | memoryview) -> None:
     >>> file.read_text()
     'whole'
     """
-    _files.write("write_whole", _files.checked_path("write_whole", path), content)
+    files.write(files.checked_path(path), content)
 
 
 def _digest(leaves: list[tuple[str, Array]], structure: Any, remembered: str) -> str:
@@ -193,27 +196,27 @@ def _member(name: str) -> zipfile.ZipInfo:
     return member
 
 
-def _header(path: str, archive: _files.Archive) -> dict[str, Any]:
+def _header(path: str, archive: files.Archive) -> dict[str, Any]:
     if _HEADER not in archive.names():
-        _files.refuse("load", path, f"must be a checkpoint of funcnn: it has no {_HEADER}")
-    header = _files.json_object(archive.text(_HEADER))
+        files.refuse(path, f"must be a checkpoint of funcnn: it has no {_HEADER}")
+    header = files.json_object(archive.text(_HEADER))
     if header.get("format") != _FORMAT:
-        _files.refuse("load", path, "must be a checkpoint of funcnn: its header is another's")
+        files.refuse(path, "must be a checkpoint of funcnn: its header is another's")
     version = header.get("version")
     if type(version) is not int or not 1 <= version <= _VERSION:
         newer = "a newer funcnn wrote it"
-        _files.refuse("load", path, f"must have version {_VERSION} or older, got {version}: {newer}")
+        files.refuse(path, f"must have version {_VERSION} or older, got {version}: {newer}")
     for name, kind in (("structure", dict), ("meta", str), ("sha256", str)):
         if not isinstance(header.get(name), kind):
-            _files.refuse("load", path, f"must be a checkpoint of funcnn: its header has no {name}")
+            files.refuse(path, f"must be a checkpoint of funcnn: its header has no {name}")
     return header
 
 
 def _kept(structure: dict[str, Any]) -> list[str]:
     """The paths of a structure's leaves, sorted, if `save` can have written it."""
     try:
-        check_names("load", structure)
-    except _checks.Refusal as problem:
+        check_names(structure)
+    except checks.Refusal as problem:
         raise ValueError(problem.text)
     leaves = tree.leaves(structure)
     if any(leaf is not None for _, leaf in leaves):
@@ -223,9 +226,9 @@ def _kept(structure: dict[str, Any]) -> list[str]:
 
 def _compare(path: str, found: Mapping[str, Array], wanted: Mapping[str, Array]) -> None:
     for name in sorted(wanted.keys() ^ found.keys()):
-        _files.refuse("load", path, f"must fit the network: only one of them has {name!r}")
+        files.refuse(path, f"must fit the network: only one of them has {name!r}")
     for name, leaf in wanted.items():
         dtype, got = leaf.dtype.newbyteorder("="), found[name]
         if (got.shape, got.dtype) != (leaf.shape, dtype):
             both = f"{dtype} {leaf.shape}, got {got.dtype} {got.shape}"
-            _files.refuse("load", path, f"must fit the network: {name!r} must be {both}")
+            files.refuse(path, f"must fit the network: {name!r} must be {both}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from math import prod
 from os import PathLike
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from funcnn import _checks, _files
+from funcnn import checks, files
 from funcnn.checkpoints._trees import arrays, check_names
 from funcnn.types import Array, Params
 
@@ -23,6 +24,7 @@ _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _REMARKS = "__metadata__"  # the one name that stands for no array
 
 
+@partial(checks.named, who="save")
 def save_safetensors(path: str | PathLike[str], params: Params) -> None:
     """Write a tree of arrays as safetensors, for other frameworks to read.
 
@@ -56,12 +58,12 @@ def save_safetensors(path: str | PathLike[str], params: Params) -> None:
     >>> load_safetensors(file)
     {'dense1': {'bias': array([0., 0.])}}
     """
-    where = _files.checked_path("save", path)
-    leaves = arrays("save", params)
+    where = files.checked_path(path)
+    leaves = arrays(params)
     if empty := _empty(params):
-        _checks.refuse("save", f"every dict must hold an array, got an empty one at {empty!r}")
+        checks.refuse(f"every dict must hold an array, got an empty one at {empty!r}")
     if isinstance(params.get(_REMARKS), (np.ndarray, np.generic)):
-        _checks.refuse("save", f"no array may be called {_REMARKS!r}: safetensors keeps it for itself")
+        checks.refuse(f"no array may be called {_REMARKS!r}: safetensors keeps it for itself")
     order = list(_NAMES)  # as safetensors' own library has them: wide ones first, then by name
     leaves.sort(key=lambda pair: (-order.index(pair[1].dtype), pair[0].replace("/", ".")))
     header: dict[str, Any] = {}
@@ -74,7 +76,7 @@ def save_safetensors(path: str | PathLike[str], params: Params) -> None:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     values = (leaf.tobytes() for _, leaf in leaves)
-    _files.write("save", where, b"".join((len(text).to_bytes(8, "little"), text, *values)))
+    files.write(where, b"".join((len(text).to_bytes(8, "little"), text, *values)))
 
 
 def _empty(node: Params, path: str = "") -> str | None:
@@ -87,6 +89,7 @@ def _empty(node: Params, path: str = "") -> str | None:
     return None
 
 
+@partial(checks.named, who="load")
 def load_safetensors(path: str | PathLike[str]) -> Params:
     """Read a tree of arrays from a safetensors file.
 
@@ -116,13 +119,13 @@ def load_safetensors(path: str | PathLike[str]) -> Params:
     >>> load_safetensors(file)
     {'weight': array([1.])}
     """
-    where = _files.checked_path("load", path)
-    with _files.opened("load", where) as file, _files.whole("load", where, "a safetensors file"):
+    where = files.checked_path(path)
+    with files.opened(where) as file, files.whole(where, "a safetensors file"):
         length = int.from_bytes(file.read(8), "little")
-        there = _files.size(file) - 8 - length
+        there = files.size(file) - 8 - length
         if there < 0:
             raise ValueError("it ends inside its header")
-        header = _files.json_object(file.read(length))
+        header = files.json_object(file.read(length))
         remarks = header.pop(_REMARKS, {})
         if not isinstance(remarks, dict) or not all(isinstance(text, str) for text in remarks.values()):
             raise ValueError(f"its {_REMARKS} are no texts")
@@ -157,7 +160,7 @@ def _read(file: BinaryIO, name: str, entry: dict[str, Any], length: int) -> Arra
     dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(_sizes(name, entry["shape"]))
     if length != prod(shape) * dtype.itemsize:
         raise ValueError(f"{name!r} has {length} bytes, not those of {dtype} {shape}")
-    return _files.native(_files.fill(file, np.empty(shape, dtype)))
+    return files.native(files.fill(file, np.empty(shape, dtype)))
 
 
 def _tree(path: str, named: dict[str, Array]) -> Params:
@@ -169,12 +172,12 @@ def _tree(path: str, named: dict[str, Array]) -> Params:
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                _files.refuse("load", path, f"must hold a tree: {name!r} lies inside another array")
+                files.refuse(path, f"must hold a tree: {name!r} lies inside another array")
         if last in node:
-            _files.refuse("load", path, f"must hold a tree: another array lies inside {name!r}")
+            files.refuse(path, f"must hold a tree: another array lies inside {name!r}")
         node[last] = leaf
     try:
-        check_names("load", params)
-    except _checks.Refusal as problem:
-        _files.refuse("load", path, f"must hold a tree: {problem.text}")
+        check_names(params)
+    except checks.Refusal as problem:
+        files.refuse(path, f"must hold a tree: {problem.text}")
     return params

@@ -12,13 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from funcnn import _checks, _files
+from funcnn import checks, files
 from funcnn.data.batches import Dataset
 from funcnn.types import Array
 
 __all__ = ["read_csv", "read_npy", "read_npz"]
 
 
+@checks.named
 def read_csv(
     path: str | PathLike[str],
     target: int | str = -1,
@@ -66,28 +67,28 @@ def read_csv(
     Dataset(x=array([[5.1, 3.5],
            [6.2, 2.9]], dtype=float32), y=array([0, 1]))
     """
-    _checks.choice("read_csv", "kind", kind, ("class", "number"))
-    _checks.boolean("read_csv", "header", header)
+    checks.Choice("class", "number").check("kind", kind)
+    checks.Flag().check("header", header)
     if not isinstance(delimiter, str) or len(delimiter) != 1:
-        _checks.refuse_type("read_csv", f"`delimiter` must be one character, got {delimiter!r}")
-    where = _files.checked_path("read_csv", path)
+        checks.refuse_type(f"`delimiter` must be one character, got {delimiter!r}")
+    where = files.checked_path(path)
     with (
-        _files.opened("read_csv", where, pipes=True) as file,
-        _files.whole("read_csv", where, "a table in UTF-8"),
+        files.opened(where, pipes=True) as file,
+        files.whole(where, "a table in UTF-8"),
     ):
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         reader = csv.reader(text, delimiter=delimiter, strict=True)
         lines = ((reader.line_num, cells) for cells in reader if cells)
         names = next(lines, (0, []))[1] if header else []
         if names and all(_is_number(cell) for cell in names):
-            _files.refuse("read_csv", where, "must have names in line 1: write header=False")
+            files.refuse(where, "must have names in line 1: write header=False")
         first = next(lines, None)
         if first is None:
-            _files.refuse("read_csv", where, "must have at least one line of numbers")
+            files.refuse(where, "must have at least one line of numbers")
         count = len(names or first[1])
         column = _column(where, target, names, count)
         if count < 2:
-            _files.refuse("read_csv", where, "must have a column beside the one to be predicted")
+            files.refuse(where, "must have a column beside the one to be predicted")
         return _dataset(where, chain([first], lines), count, column, kind)
 
 
@@ -105,14 +106,14 @@ def _is_number(cell: str) -> bool:
 def _column(path: str, target: int | str, names: list[str], count: int) -> int:
     if isinstance(target, str):
         if target not in names:
-            known = _files.short(", ".join(names)) or "no names"
-            _files.refuse("read_csv", path, f"must have a column {target!r}, got {known}")
+            known = files.short(", ".join(names)) or "no names"
+            files.refuse(path, f"must have a column {target!r}, got {known}")
         if names.count(target) > 1:
-            _files.refuse("read_csv", path, f"must have one column {target!r}: write its place")
+            files.refuse(path, f"must have one column {target!r}: write its place")
         return names.index(target)
-    place = _checks.integer("read_csv", "target", target)
+    place = checks.Integer().check("target", target)
     if not -count <= place < count:
-        _files.refuse("read_csv", path, f"must have a column {place}, got {count} columns")
+        files.refuse(path, f"must have a column {place}, got {count} columns")
     return place % count
 
 
@@ -124,24 +125,23 @@ def _dataset(
     y: array[Any] = array("f" if kind == "number" else "q")
     for line, cells in lines:
         if len(cells) != count:
-            _files.refuse(
-                "read_csv", path, f"must have {count} columns in line {line}, got {len(cells)}"
-            )
+            files.refuse(path, f"must have {count} columns in line {line}, got {len(cells)}")
         for place, cell in enumerate(cells, 1):
             if not _is_number(cell) or not abs(float(cell)) <= _LARGEST:
                 where = f"line {line}, column {place}"
-                _files.refuse("read_csv", path, f"must have a number in {where}, got {cell!r}")
+                files.refuse(path, f"must have a number in {where}, got {cell!r}")
         numbers = list(map(float, cells))
         value = numbers.pop(column)
         if kind == "class" and not (value.is_integer() and 0 <= value < 2.0**53):
             got = f"got {value:g} in line {line}: or write kind='number'"
-            _files.refuse("read_csv", path, f"must have whole numbers from 0 as classes, {got}")
+            files.refuse(path, f"must have whole numbers from 0 as classes, {got}")
         x.extend(numbers)
         y.append(value if kind == "number" else int(value))
     rows = np.frombuffer(x, np.float32).reshape(-1, count - 1)
     return Dataset(rows, np.frombuffer(y, np.float32 if kind == "number" else np.int64))
 
 
+@checks.named
 def read_npz(path: str | PathLike[str], x: str = "x", y: str = "y") -> Dataset:
     """Read examples and targets from a ``.npz`` file.
 
@@ -174,23 +174,24 @@ def read_npz(path: str | PathLike[str], x: str = "x", y: str = "y") -> Dataset:
     >>> len(read_npz(file, "images", "labels"))
     2
     """
-    where = _files.checked_path("read_npz", path)
+    where = files.checked_path(path)
     for option, name in (("x", x), ("y", y)):
-        _checks.instance("read_npz", option, name, str, "a str")
+        checks.Instance(str, "a str").check(option, name)
     with (
-        _files.opened("read_npz", where) as file,
-        _files.whole("read_npz", where, "a whole .npz file"),
+        files.opened(where) as file,
+        files.whole(where, "a whole .npz file"),
     ):
-        if file.read(6) == _files.NPY:
+        if file.read(6) == files.NPY:
             raise ValueError("it is one array, not several")
-        archive = _files.Archive(file, deflated=True)
+        archive = files.Archive(file, deflated=True)
         for name in (x, y):
             if f"{name}.npy" not in archive.names():
                 known = ", ".join(sorted(other.removesuffix(".npy") for other in archive.names()))
                 raise ValueError(f"it has no {name!r}, only {known or 'nothing'}")
-        return _one_each("read_npz", where, archive.array(f"{x}.npy"), archive.array(f"{y}.npy"))
+        return _one_each(where, archive.array(f"{x}.npy"), archive.array(f"{y}.npy"))
 
 
+@checks.named
 def read_npy(x: str | PathLike[str], y: str | PathLike[str]) -> Dataset:
     """Open examples and targets in ``.npy`` files that stay on the disk: they may exceed the memory.
 
@@ -227,27 +228,27 @@ def read_npy(x: str | PathLike[str], y: str | PathLike[str]) -> Dataset:
     >>> type(read_npy(folder / "x.npy", folder / "y.npy").x).__name__
     'memmap'
     """
-    first, second = _files.checked_path("read_npy", x, "x"), _files.checked_path("read_npy", y, "y")
-    return _one_each("read_npy", first, _mapped(first), _mapped(second))
+    first, second = files.checked_path(x, "x"), files.checked_path(y, "y")
+    return _one_each(first, _mapped(first), _mapped(second))
 
 
 def _mapped(path: str) -> Array:
     with (
-        _files.opened("read_npy", path) as file,
-        _files.whole("read_npy", path, "a whole .npy file"),
+        files.opened(path) as file,
+        files.whole(path, "a whole .npy file"),
     ):
         if file.read(4) == b"PK\3\4":
-            _files.refuse("read_npy", path, "must be a .npy file, got several arrays")
+            files.refuse(path, "must be a .npy file, got several arrays")
         file.seek(0)
-        header = _files.npy_header(file)
-        header.check(_files.size(file))
+        header = files.npy_header(file)
+        header.check(files.size(file))
         if 0 in header.shape:  # nothing cannot be mapped
             return np.empty(header.shape, header.dtype)
         return np.memmap(file, header.dtype, "r", header.length, header.shape, header.order)
 
 
-def _one_each(who: str, path: str, x: Array, y: Array) -> Dataset:
+def _one_each(path: str, x: Array, y: Array) -> Dataset:
     if not x.ndim or not y.ndim or len(x) != len(y):
         got = f"{x.shape} and {y.shape}"
-        _files.refuse(who, path, f"must have one target for each example, got {got}")
+        files.refuse(path, f"must have one target for each example, got {got}")
     return Dataset(x, y)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from funcnn import _checks
+from funcnn import checks
 from funcnn.types import Array
 
 __all__ = ["pixels", "resize"]
 
 
+@checks.named
 def pixels(images: Array) -> Array:
     """Bytes from 0 to 255 as float32 from 0 to 1, with an axis for the channels.
 
@@ -35,18 +36,19 @@ def pixels(images: Array) -> Array:
     >>> pixels(np.array([[[0, 255]]], np.uint8))
     array([[[[0., 1.]]]], dtype=float32)
     """
-    found = _checks.array("pixels", images, "images")
+    found = checks.array(images, "images")
     if found.dtype != np.uint8:
-        _checks.refuse_type("pixels", f"`images` must be uint8, got {found.dtype}")
+        checks.refuse_type(f"`images` must be uint8, got {found.dtype}")
     if found.ndim not in (3, 4):
-        _checks.refuse(
-            "pixels", f"`images` must have axes (N, H, W) or (N, C, H, W), got shape {found.shape}"
+        checks.refuse(
+            f"`images` must have axes (N, H, W) or (N, C, H, W), got shape {found.shape}"
         )
     floats = found.astype(np.float32)
     floats /= np.float32(255)
     return floats[:, None] if found.ndim == 3 else floats
 
 
+@checks.named
 def resize(images: Array, size: tuple[int, int]) -> Array:
     """Enlarge or shrink images by bilinear interpolation.
 
@@ -78,8 +80,8 @@ def resize(images: Array, size: tuple[int, int]) -> Array:
     >>> resize(np.array([[[[0.0, 1.0]]]]), (1, 4))
     array([[[[0.  , 0.25, 0.75, 1.  ]]]])
     """
-    found = _checks.ranked("resize", images, "N, C, H, W", "images")
-    height, width = _checks.integers("resize", "size", size, 2, 1)
+    found = checks.ranked(images, "N, C, H, W", "images")
+    height, width = checks.Integers(2, 1).check("size", size)
     return _along(_along(found, 2, height), 3, width)
 
 

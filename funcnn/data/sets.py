@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from funcnn import _checks, _files
+from funcnn import checks, files
 from funcnn.data.batches import Dataset
 from funcnn.data.images import pixels, resize
 from funcnn.types import Array
@@ -21,6 +21,7 @@ __all__ = ["cifar10", "digits", "mnist", "read_idx"]
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
+@checks.named
 def digits(size: int = 28) -> Dataset:
     """1,797 handwritten digits, shipped with the package.
 
@@ -45,13 +46,14 @@ def digits(size: int = 28) -> Dataset:
     >>> digits().x.shape, digits(8).x.max(), digits().y[:4]
     ((1797, 1, 28, 28), np.float32(1.0), array([0, 1, 2, 3]))
     """
-    size = _checks.integer("digits", "size", size, 1)
+    size = checks.Integer(1).check("size", size)
     with np.load(Path(__file__).with_name("digits_8x8.npz")) as stored:
         images = stored["images"].astype(np.float32)[:, None] / np.float32(16)
         labels = stored["labels"].astype(np.int64)
     return Dataset(images if size == 8 else resize(images, (size, size)), labels)
 
 
+@checks.named
 def read_idx(path: str | PathLike[str], *, memory_map: bool = False) -> Array:
     """Read an array from an IDX file, the format of MNIST, gzipped or not.
 
@@ -87,48 +89,49 @@ def read_idx(path: str | PathLike[str], *, memory_map: bool = False) -> Array:
     >>> read_idx(file)
     array([7, 3], dtype=uint8)
     """
-    where = _files.checked_path("read_idx", path)
-    _checks.boolean("read_idx", "memory_map", memory_map)
+    where = files.checked_path(path)
+    checks.Flag().check("memory_map", memory_map)
     with (
-        _files.opened("read_idx", where) as file,
-        _files.whole("read_idx", where, "a whole IDX file"),
+        files.opened(where) as file,
+        files.whole(where, "a whole IDX file"),
     ):
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         if zipped and memory_map:
-            _files.refuse("read_idx", where, "must be unzipped to be memory-mapped")
+            files.refuse(where, "must be unzipped to be memory-mapped")
         source: Any = gzip.GzipFile(fileobj=file) if zipped else file
         dtype, shape, header = _idx_header(where, source)
-        wanted, there = header + prod(shape) * dtype.itemsize, _files.size(file)
-        if wanted > there * _files.DEFLATE if zipped else wanted != there:
+        wanted, there = header + prod(shape) * dtype.itemsize, files.size(file)
+        if wanted > there * files.DEFLATE if zipped else wanted != there:
             text = f"must have {wanted} bytes for shape {shape}, got {there}"
-            _files.refuse("read_idx", where, text + " zipped" * zipped)
+            files.refuse(where, text + " zipped" * zipped)
         try:
             if memory_map:
                 return np.memmap(file, np.uint8, "r")[header:].view(dtype).reshape(shape)
             found = np.empty(shape, dtype)
         except ValueError as problem:  # too many axes, or an empty array with a giant one
-            _files.refuse("read_idx", where, f"must have a shape that NumPy can hold: {problem}")
-        _files.fill(source, found)
+            files.refuse(where, f"must have a shape that NumPy can hold: {problem}")
+        files.fill(source, found)
         if source.read(1):  # at the end, gzip's own sum is checked
-            _files.refuse("read_idx", where, f"must have {wanted} bytes for shape {shape}, got more")
-        return _files.native(found)
+            files.refuse(where, f"must have {wanted} bytes for shape {shape}, got more")
+        return files.native(found)
 
 
 def _idx_header(path: str, file: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     """The dtype, the shape, and how many bytes say so."""
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _IDX_TYPES:
-        _files.refuse("read_idx", path, f"must be an IDX file, got {start.hex() or 'nothing'}")
+        files.refuse(path, f"must be an IDX file, got {start.hex() or 'nothing'}")
     length = 4 * start[3]
     sizes = file.read(length)
     if len(sizes) < length:
         got = f"must have a header of {4 + length} bytes, got {4 + len(sizes)}"
-        _files.refuse("read_idx", path, got)
+        files.refuse(path, got)
     shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
     return np.dtype(_IDX_TYPES[start[2]]), shape, 4 + length
 
 
+@checks.named
 def mnist(directory: str | PathLike[str], part: str = "train") -> Dataset:
     """Read MNIST, or Fashion-MNIST, from its IDX files.
 
@@ -161,17 +164,17 @@ def mnist(directory: str | PathLike[str], part: str = "train") -> Dataset:
     ...
     funcnn.checks.RefusedValue: mnist: nowhere must hold train-images-idx3-ubyte (or .gz)
     """
-    stem = {"train": "train", "test": "t10k"}[_checks.choice("mnist", "part", part, ("train", "test"))]
-    where = _files.checked_path("mnist", directory, "directory")
+    stem = {"train": "train", "test": "t10k"}[checks.Choice("train", "test").check("part", part)]
+    where = files.checked_path(directory, "directory")
     images = read_idx(_existing(where, f"{stem}-images-idx3-ubyte"))
     labels = read_idx(_existing(where, f"{stem}-labels-idx1-ubyte"))
     if images.ndim != 3 or labels.ndim != 1 or images.dtype != np.uint8 or labels.dtype != np.uint8:
         got = f"{images.dtype} {images.shape} and {labels.dtype} {labels.shape}"
-        _files.refuse("mnist", where, f"must hold byte images (N, H, W) and labels (N,), got {got}")
+        files.refuse(where, f"must hold byte images (N, H, W) and labels (N,), got {got}")
     if len(images) != len(labels):
         got = f"{len(labels)} for {len(images)}"
-        _files.refuse("mnist", where, f"must hold one label for each image, got {got}")
-    _checks.labels("mnist", labels, 10, "labels")
+        files.refuse(where, f"must hold one label for each image, got {got}")
+    checks.labels(labels, 10, "labels")
     return Dataset(pixels(images), labels.astype(np.int64))
 
 
@@ -179,13 +182,14 @@ def _existing(directory: str, name: str) -> Path:
     """The file, plain or gzipped."""
     plain, zipped = Path(directory) / name, Path(directory) / f"{name}.gz"
     if not plain.is_file() and not zipped.is_file():
-        _files.refuse("mnist", directory, f"must hold {name} (or .gz)")
+        files.refuse(directory, f"must hold {name} (or .gz)")
     return plain if plain.is_file() else zipped
 
 
 _CIFAR_RECORD = 1 + 3 * 32 * 32  # the label, then the red, green and blue pixels row by row
 
 
+@checks.named
 def cifar10(directory: str | PathLike[str], part: str = "train") -> Dataset:
     """Read CIFAR-10 from its binary files.
 
@@ -219,9 +223,9 @@ def cifar10(directory: str | PathLike[str], part: str = "train") -> Dataset:
     ...
     funcnn.checks.RefusedValue: cifar10: nowhere must hold test_batch.bin
     """
-    _checks.choice("cifar10", "part", part, ("train", "test"))
+    checks.Choice("train", "test").check("part", part)
     names = ["test_batch.bin"] if part == "test" else [f"data_batch_{i}.bin" for i in range(1, 6)]
-    where = _files.checked_path("cifar10", directory, "directory")
+    where = files.checked_path(directory, "directory")
     records = np.concatenate([_cifar_records(where, name) for name in names])
     images = records[:, 1:].reshape(-1, 3, 32, 32)
     return Dataset(pixels(images), records[:, 0].astype(np.int64))
@@ -230,12 +234,12 @@ def cifar10(directory: str | PathLike[str], part: str = "train") -> Dataset:
 def _cifar_records(directory: str, name: str) -> Array:
     path = Path(directory) / name
     if not path.is_file():
-        _files.refuse("cifar10", directory, f"must hold {name}")
+        files.refuse(directory, f"must hold {name}")
     with open(path, "rb") as file:
-        size = _files.size(file)
+        size = files.size(file)
         if not size or size % _CIFAR_RECORD:
             text = f"must have records of {_CIFAR_RECORD} bytes, got {size} bytes"
-            _files.refuse("cifar10", str(path), text)
-        records = _files.fill(file, np.empty((size // _CIFAR_RECORD, _CIFAR_RECORD), np.uint8))
-    _checks.labels("cifar10", records[:, 0], 10, f"labels in {_files.short(str(path), 0)}")
+            files.refuse(str(path), text)
+        records = files.fill(file, np.empty((size // _CIFAR_RECORD, _CIFAR_RECORD), np.uint8))
+    checks.labels(records[:, 0], 10, f"labels in {files.short_path(path)}")
     return records

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, _files, numerics, tree
+from funcnn import _checks, checks, files, numerics, tree
 from funcnn.looking.runs import best_of, confusion, curves
 from funcnn.types import Array, Layer, Params
 
@@ -28,6 +28,7 @@ td { font-variant-numeric: tabular-nums } img { max-width: 100%; height: auto }
 """
 
 
+@checks.named
 def html_report(
     path: str | PathLike[str],
     net: Layer[Any, Any],
@@ -87,7 +88,7 @@ def html_report(
     >>> file.read_text().count("data:image/png;base64")
     1
     """
-    where = _files.checked_path("html_report", path)
+    where = files.checked_path(path)
     pictures = {"Learning curves": curves(history)}
     if matrix is not None:
         pictures["Confusion matrix"] = confusion(matrix, labels)
@@ -116,7 +117,7 @@ def html_report(
         f"<h1>{html.escape(title)}</h1>\n<table>\n{rows}\n</table>\n"
         f"<h2>Network</h2>\n<pre>{html.escape(_pretty(net))}</pre>\n{sections}\n</body>\n</html>\n"
     )
-    _files.write("html_report", where, page.encode())
+    files.write(where, page.encode())
 
 
 def _lasts(history: Mapping[str, Array]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from funcnn import checkpoints, checks, tree
+from funcnn import checkpoints, checks, files, tree
 from funcnn.data import Augmentation, Dataset
 from funcnn.data.examples import is_on_disk
 from funcnn.metrics import Mean
@@ -87,7 +87,7 @@ def resumed(
             was, now = _apart(str(got), str(wanted))
             text = f"must be a checkpoint of this training: {name} was {was}, now {now}"
             advice = "a new one can begin with its weights, given as `params`"
-            checks.refuse(f"{os.fspath(path)} {text}; {advice}")
+            checks.refuse(f"{files.short_path(path)} {text}; {advice}")
     run = _read(meta, fresh, steps)
     if run is None:
         _refuse_stranger(path)
@@ -101,9 +101,7 @@ def resumed(
 
 
 def _refuse_stranger(path: str | PathLike[str]) -> NoReturn:
-    checks.refuse(
-        f"{os.fspath(path)} must be a checkpoint that `fit` wrote: give other weights as `params`",
-    )
+    files.refuse(path, "must be a checkpoint that `fit` wrote: give other weights as `params`")
 
 
 def _read(meta: Mapping[str, Any], fresh: Run, steps: int) -> Run | None:
@@ -149,9 +147,9 @@ def _apart(got: str, wanted: str) -> tuple[str, str]:
     first = next((i for i, (a, b) in pairs if a != b), min(len(got), len(wanted)))
 
     def shown(text: str) -> str:
-        start = max(0, first - 20) if max(len(got), len(wanted)) > 100 else 0
-        end = start + 80 if len(text) > start + 100 else len(text)
-        cut = " ".join(text[start:end].split())
+        start = max(0, first - 20) if max(len(got), len(wanted)) > 46 else 0
+        end = start + 40 if len(text) > start + 46 else len(text)
+        cut = files.short(" ".join(text[start:end].split()), 40)
         return f"{'...' if start else ''}{cut}{'...' if end < len(text) else ''}"
 
     return shown(got), shown(wanted)

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from funcnn import _files
+from funcnn import checks, files
 from funcnn.training.loop import Epoch
 
 __all__ = ["tensorboard"]
@@ -41,6 +41,7 @@ class _Callback:
         self._writer.flush()
 
 
+@checks.named
 def tensorboard(directory: str | PathLike[str]) -> Any:
     """Make a callback that writes loss, metrics and learning rate for TensorBoard.
 
@@ -64,7 +65,7 @@ def tensorboard(directory: str | PathLike[str]) -> Any:
     >>> import tempfile
     >>> callback = tensorboard(tempfile.mkdtemp())  # fit(..., callbacks=(callback,))
     """
-    where = _files.checked_path("tensorboard", directory, "directory")
+    where = files.checked_path(directory, "directory")
     try:
         from tensorboardX.event_file_writer import EventsWriter  # writes at once, unlike SummaryWriter
         from tensorboardX.proto.event_pb2 import Event

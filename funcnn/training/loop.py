@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from funcnn import _files, checks, numerics, random, tree
+from funcnn import checks, files, numerics, random, tree
 from funcnn.data import Batches, Dataset
 from funcnn.data.batches import checked
 from funcnn.data.examples import shape
@@ -208,7 +208,7 @@ def fit(
         checks.refuse(text)
     for name, path in (("checkpoint", checkpoint), ("resume", resume), ("log", log)):
         if path is not None:
-            _files.checked_path("fit", path, name)
+            files.checked_path(path, name)
     largest = _is_best_large(monitor, metrics or {}, mode)
     if validation is None and (patience is not None or monitor != "loss"):
         checks.refuse("`monitor` and `patience` need `validation`")

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from funcnn import _checks
+from funcnn import checks
 from funcnn.types import Array
 
 NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}  # on every machine
@@ -35,58 +35,63 @@ DEFLATE = 1032  # no deflated stream becomes longer than so many times itself
 # --- refusals -----------------------------------------------------------------------------------------
 
 
-def refuse(who: str, path: str, text: str) -> NoReturn:
+def refuse(path: str | PathLike[str], text: str) -> NoReturn:
     """Refuse a file in one line, however long its name and what it holds."""
-    _checks.refuse(who, f"{short(path, 0)} {short(text)}")
+    checks.refuse(f"{short_path(path)} {short(text)}")
 
 
-def short(text: str, start: int = 120) -> str:
-    """At most 170 characters that print on one line."""
+def short(text: str, length: int = 180, start: int = 120) -> str:
+    """So many characters at most, on one line; of a longer text the start and the end."""
     line = text if text.isprintable() else ascii(text)[1:-1]
-    return line if len(line) <= 170 else f"{line[:start]}...{line[start - 167 :]}"
+    return line if len(line) <= length else f"{line[:start]}...{line[start + 3 - length :]}"
+
+
+def short_path(path: str | PathLike[str]) -> str:
+    """A path in a message: of a long one, the end."""
+    return short(os.fspath(path), 80, 0)
 
 
 @contextlib.contextmanager
-def whole(who: str, path: str, what: str) -> Iterator[None]:
+def whole(path: str, what: str) -> Iterator[None]:
     """Refuse a file that makes a reader raise anything but a refusal of its own.
 
     A broken archive makes `zipfile` raise almost anything. An error of the disk stays what it is.
     """
     try:
         yield
-    except _checks.Refusal:
+    except checks.Refusal:
         raise
     except OSError as problem:
         if problem.errno not in (None, errno.EINVAL):  # a place before the start of the file
             raise
-        refuse(who, path, f"must be {what}: {problem}")
+        refuse(path, f"must be {what}: {problem}")
     except Exception as problem:
-        refuse(who, path, f"must be {what}: {str(problem) or type(problem).__name__}")
+        refuse(path, f"must be {what}: {str(problem) or type(problem).__name__}")
 
 
 # --- paths --------------------------------------------------------------------------------------------
 
 
-def checked_path(who: str, value: object, name: str = "path") -> str:
+def checked_path(value: object, name: str = "path") -> str:
     """A path as text: not an int, which `open` takes for an open file, nor bytes."""
     found = value.__fspath__() if isinstance(value, PathLike) else value
     if not isinstance(found, str):
-        _checks.refuse_type(who, f"`{name}` must be a str or os.PathLike, got {_checks.shown(value)}")
+        checks.refuse_type(f"`{name}` must be a str or os.PathLike, got {checks.shown(value)}")
     try:
         valid = b"\0" not in os.fsencode(found)
     except UnicodeEncodeError:
         valid = False
     if not valid:
         got = short(ascii(found))
-        _checks.refuse(who, f"`{name}` must be what the system can name, got {got}")
+        checks.refuse(f"`{name}` must be what the system can name, got {got}")
     return found
 
 
-def opened(who: str, path: str, *, pipes: bool = False) -> BinaryIO:
+def opened(path: str, *, pipes: bool = False) -> BinaryIO:
     """A file to read, from any place in it unless it may be a pipe. A device may have no end."""
     kind = stat.S_IFMT(os.stat(path).st_mode)
     if kind not in (stat.S_IFREG, stat.S_IFDIR) and not (pipes and kind == stat.S_IFIFO):
-        refuse(who, path, "must be a regular file")
+        refuse(path, "must be a regular file")
     return open(path, "rb")
 
 
@@ -98,7 +103,7 @@ def size(file: BinaryIO) -> int:
 # --- writing ------------------------------------------------------------------------------------------
 
 
-def write(who: str, path: str, content: bytes | memoryview) -> None:
+def write(path: str, content: bytes | memoryview) -> None:
     """Write beside the file, force to the disk, rename: see `checkpoints.write_whole`."""
     try:
         old = os.stat(path)
@@ -107,7 +112,7 @@ def write(who: str, path: str, content: bytes | memoryview) -> None:
     if not path or path.endswith(("/", os.sep)) or (old and stat.S_ISDIR(old.st_mode)):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if old and not stat.S_ISREG(old.st_mode):
-        refuse(who, path, "must be a regular file: a device or a pipe would be replaced")
+        refuse(path, "must be a regular file: a device or a pipe would be replaced")
     target = Path(os.path.realpath(path))  # a link stays one, to the new file
     partial = target.with_name(f".{target.name[:16]}.{secrets.token_hex(4)}.partial")
     try:
