@@ -13,16 +13,24 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from funcnn._kernels.convolution import (
-    Operation,
-    Plan,
-    batch_last,
+    arranged,
     bias_gradient,
     convolve,
     input_gradient,
     overlapping,
-    plan,
     products,
+    textbook,
     weight_gradient,
+)
+from funcnn._kernels.convolution.plans import (
+    Columns,
+    Depthwise,
+    Flat,
+    Operation,
+    Plan,
+    Rotated,
+    Rows,
+    plan,
 )
 from funcnn._kernels.convolution.textbook import col2im, im2col
 from funcnn._kernels.windows import Window, output_size, same_padding, window
@@ -79,13 +87,18 @@ def _arrays(x_shape: Shape, weight_shape: Shape, win: Window) -> tuple[Array, Ar
 def _plans(win: Window, groups: int = 1) -> list[Plan]:
     """Every plan that fits a window and as many groups."""
     rows = (True, False) if win.dilation[0] == 1 and len(win.kernel) > 1 else (False,)
-    plans = [Plan(r, chunk) for r in rows for chunk in (1, 2, 1000)]
+    plans: list[Plan] = [(Rows if r else Columns)(n) for r in rows for n in (1, 2, 1000)]
     pairs = zip(*win, strict=True)
     if all(s == 1 and max(pad) <= d * (k - 1) for k, s, pad, d in pairs):
-        plans.append(Plan(rows[0], 1, correlate=True))
+        plans.append(Rotated())
     if groups == 1 and set(win.stride) == {1}:
-        plans.append(Plan(False, 1, flat=True))
+        plans.append(Flat())
     return plans
+
+
+def _forward(forced: Plan | None) -> Plan | None:
+    """The plan, unless it is one of the input gradient alone."""
+    return None if isinstance(forced, Rotated) else forced
 
 
 CASES = [
@@ -119,9 +132,9 @@ def test_every_plan_is_the_loops(
         for dtype, close in ((np.float64, 1e-12), (np.float32, 2e-5)):
             a, w, b, d = (array.astype(dtype) for array in (x, weight, bias, dout))
             results = (
-                (convolve(a, w, b, win, groups, forced), out),
-                (convolve(a, w, None, win, groups, forced), unbiased),
-                (weight_gradient(a, d, w.shape, win, groups, forced), dweight),
+                (convolve(a, w, b, win, groups, _forward(forced)), out),
+                (convolve(a, w, None, win, groups, _forward(forced)), unbiased),
+                (weight_gradient(a, d, w.shape, win, groups, _forward(forced)), dweight),
                 (input_gradient(d, w, a.shape, win, groups, forced), dx),
                 (bias_gradient(d), dout.sum((0, *range(2, dout.ndim)))),
             )
@@ -136,8 +149,8 @@ def test_as_many_groups_as_channels() -> None:
     x, weight, bias, dout = _arrays((3, 4, 5, 6), (8, 1, 3, 3), win)
     out, dweight, dx = _looped(x, weight, bias, dout, win, 4)
     for forced in _plans(win, 4):
-        np.testing.assert_allclose(convolve(x, weight, bias, win, 4, forced), out, atol=1e-12)
-        found = weight_gradient(x, dout, weight.shape, win, 4, forced)
+        np.testing.assert_allclose(convolve(x, weight, bias, win, 4, _forward(forced)), out, atol=1e-12)
+        found = weight_gradient(x, dout, weight.shape, win, 4, _forward(forced))
         np.testing.assert_allclose(found, dweight, atol=1e-12)
         found = input_gradient(dout, weight, x.shape, win, 4, forced)
         np.testing.assert_allclose(found, dx, atol=1e-12)
@@ -152,7 +165,7 @@ def test_rows_near_an_edge_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         for worth in (0, 10**12):
             monkeypatch.setattr(overlapping, "_ZEROS", worth)
             overlapping._spans.cache_clear()
-            for forced in (Plan(True, 2), Plan(False, 2)):
+            for forced in (Rows(2), Columns(2)):
                 found = input_gradient(dout, weight, x.shape, win, 1, forced)
                 np.testing.assert_allclose(found, dx, atol=1e-12)
     overlapping._spans.cache_clear()
@@ -173,9 +186,9 @@ def test_the_gradients_are_adjoint(
     win = Window(kernel, stride, ((pads[0], pads[1]), (pads[2], pads[3])), (1, 1))
     x, weight, _, dout = _arrays(sizes, (outs, sizes[1], *kernel), win)
     for forced in (None, *_plans(win)):
-        product = np.vdot(dout, convolve(x, weight, None, win, 1, forced))
+        product = np.vdot(dout, convolve(x, weight, None, win, 1, _forward(forced)))
         dx = input_gradient(dout, weight, x.shape, win, 1, forced)
-        dweight = weight_gradient(x, dout, weight.shape, win, 1, forced)
+        dweight = weight_gradient(x, dout, weight.shape, win, 1, _forward(forced))
         np.testing.assert_allclose([np.vdot(dx, x), np.vdot(dweight, weight)], product, atol=1e-9)
 
 
@@ -195,7 +208,7 @@ def test_strides_of_the_input_do_not_show(batch: int) -> None:
     win = window((3, 3), 1, 1)
     x, weight, _, dout = _arrays((batch, 4, 6, 7), (5, 4, 3, 3), win)
     wanted = _all_three(x, weight, dout, win)
-    for reorder in (batch_last, np.asfortranarray, lambda a: np.repeat(a, 2, -1)[..., ::2]):
+    for reorder in (arranged, np.asfortranarray, lambda a: np.repeat(a, 2, -1)[..., ::2]):
         found = _all_three(reorder(x), reorder(weight), reorder(dout), win)
         for one, other in zip(found, wanted, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -225,10 +238,10 @@ def test_memory_runs_batch_last() -> None:
     win = window((3, 3), 1, 1)
     x, weight, _, dout = _arrays((6, 4, 5, 7), (5, 4, 3, 3), win)
     out, _, dx = _all_three(x, weight, dout, win)
-    for result in (out, dx, batch_last(x)):
+    for result in (out, dx, arranged(x)):
         assert result.transpose(1, 2, 3, 0).flags.c_contiguous
-    assert batch_last(out) is not out
-    assert np.shares_memory(batch_last(out), out)
+    assert arranged(out) is not out
+    assert np.shares_memory(arranged(out), out)
 
 
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
@@ -236,9 +249,9 @@ def test_an_empty_batch(kernel: Shape) -> None:
     win = window(kernel)
     x, weight, _, dout = _arrays((0, 4, 6, 7), (5, 4, *kernel), win)
     for forced in (None, *_plans(win)):
-        assert convolve(x, weight, None, win, 1, forced).shape == dout.shape
+        assert convolve(x, weight, None, win, 1, _forward(forced)).shape == dout.shape
         assert input_gradient(dout, weight, x.shape, win, 1, forced).shape == x.shape
-        assert not weight_gradient(x, dout, weight.shape, win, 1, forced).any()
+        assert not weight_gradient(x, dout, weight.shape, win, 1, _forward(forced)).any()
 
 
 def test_threads_do_not_share_scratch() -> None:
@@ -273,23 +286,26 @@ def _chosen(operation: Operation, batch: int, size: int, ins: int, outs: int, k:
 def test_lenet_slides_along_rows() -> None:
     operations: tuple[Operation, ...] = ("convolve", "weight", "input")
     for operation in operations:
-        assert _chosen(operation, 32, 28, 3, 6, 5, 0) == Plan(rows=True, chunk=24)
-        assert _chosen(operation, 32, 12, 6, 16, 5, 0) == Plan(rows=True, chunk=8)
+        assert _chosen(operation, 32, 28, 3, 6, 5, 0) == Rows(24)
+        assert _chosen(operation, 32, 12, 6, 16, 5, 0) == Rows(8)
 
 
 def test_what_decides() -> None:
-    assert _chosen("convolve", 1, 28, 3, 6, 5, 0).flat  # small
-    assert not _chosen("convolve", 2, 28, 3, 6, 5, 0).flat
-    assert not _chosen("weight", 1, 12, 6, 64, 5, 0).flat  # many products with few columns
-    assert not _chosen("input", 1, 7, 6, 16, 5, 0).flat  # most places of a row are no outputs
-    assert _chosen("convolve", 2, 28, 3, 6, 5, 0).rows
-    assert not _chosen("convolve", 1, 8, 64, 64, 3, 1).rows  # rows of 8 numbers
-    assert not _chosen("weight", 1, 40, 3, 6, 5, 0).rows  # rows of 36
-    assert not _chosen("weight", 8, 16, 64, 64, 3, 1).rows  # many partial sums of few products
-    assert _chosen("input", 16, 16, 64, 64, 3, 1).correlate  # nothing is computed in vain
-    assert not _chosen("input", 16, 12, 32, 64, 5, 0).correlate  # 144 places from 64
-    assert not _chosen("convolve", 32, 28, 3, 6, 1, 0).rows  # nothing to slide along
-    assert _chosen("convolve", 1000, 28, 3, 6, 5, 0).chunk < 24  # too much for a cache
+    assert isinstance(_chosen("convolve", 1, 28, 3, 6, 5, 0), Flat)  # small
+    assert not isinstance(_chosen("convolve", 2, 28, 3, 6, 5, 0), Flat)
+    assert not isinstance(_chosen("weight", 1, 12, 6, 64, 5, 0), Flat)  # few columns
+    assert not isinstance(_chosen("input", 1, 7, 6, 16, 5, 0), Flat)  # few places are outputs
+    assert isinstance(_chosen("convolve", 2, 28, 3, 6, 5, 0), Rows)
+    assert not isinstance(_chosen("convolve", 1, 8, 64, 64, 3, 1), Rows)  # rows of 8 numbers
+    assert not isinstance(_chosen("weight", 1, 40, 3, 6, 5, 0), Rows)  # rows of 36
+    assert not isinstance(_chosen("weight", 8, 16, 64, 64, 3, 1), Rows)  # few products in a sum
+    assert isinstance(_chosen("input", 16, 16, 64, 64, 3, 1), Rotated)  # nothing is computed in vain
+    assert not isinstance(_chosen("input", 16, 12, 32, 64, 5, 0), Rotated)  # 144 places from 64
+    assert not isinstance(_chosen("convolve", 32, 28, 3, 6, 1, 0), Rows)  # nothing to slide along
+    many = _chosen("convolve", 1000, 28, 3, 6, 5, 0)
+    assert isinstance(many, Rows)
+    assert many.chunk < 24  # too much for a cache
+    assert plan("convolve", (2, 4, 9, 9), (8, 1, 3, 3), window((3, 3))) == Depthwise()
 
 
 # --- products --------------------------------------------------------------------------------------
@@ -331,7 +347,7 @@ def test_columns(
 ) -> None:
     win = window(kernel, stride, padding, dilation)
     x, weight, _, dout = _arrays((batch, 2, *spatial), (3, 2, *kernel), win)
-    out, _, dx = _looped(x, weight, np.zeros(3), dout, win, 1)
+    out, dweight, dx = _looped(x, weight, np.zeros(3), dout, win, 1)
     options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
     columns = im2col(x, kernel, **options)
     places = output_size(win, spatial)
@@ -339,6 +355,11 @@ def test_columns(
     np.testing.assert_allclose(np.moveaxis(found, -1, 0), out, atol=1e-12)
     slopes = weight.reshape(3, -1).T @ np.moveaxis(dout, 0, -1).reshape(3, -1)
     np.testing.assert_allclose(col2im(slopes, x.shape, kernel, **options), dx, atol=1e-12)
+    found = textbook.convolve(x, weight, np.zeros(3), win)
+    np.testing.assert_allclose(found, out, atol=1e-12)
+    wanted = (dweight, dout.sum((0, *range(2, x.ndim))), dx)
+    for one, other in zip(textbook.gradients(x, weight, dout, win), wanted, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
 
 
 def test_columns_of_an_empty_batch() -> None:

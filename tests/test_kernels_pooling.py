@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from funcnn._kernels import runs
-from funcnn._kernels.convolution import batch_last
+from funcnn._kernels.convolution import arranged
 from funcnn._kernels.pooling import separable as pooling
 from funcnn._kernels.pooling.separable import (
     average_pool,
@@ -162,7 +162,7 @@ def test_pooling_is_pure(win: Window) -> None:
     for result, copy in zip(first, copies, strict=True):
         np.testing.assert_array_equal(result, copy)
     assert not np.shares_memory(other_out, out)
-    for reorder in (batch_last, np.asfortranarray):
+    for reorder in (arranged, np.asfortranarray):
         again, winners = max_pool(reorder(x), win)
         np.testing.assert_array_equal(again, out)
         np.testing.assert_array_equal(max_pool_gradient(reorder(dout), winners, x.shape, win), dx)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from funcnn._kernels.images import is_batch_last
 from funcnn.types import Array
-
-
-def is_batch_last(x: Array) -> bool:
-    """Whether axis 0 is the innermost in memory and the rest is in order behind it."""
-    return x.ndim > 1 and x.shape[0] > 1 and np.moveaxis(x, 0, -1).flags.c_contiguous
 
 
 def merge_features(x: Array) -> Array:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 Sizes = int | tuple[int, ...]
@@ -65,6 +67,26 @@ def output_size(window: Window, spatial: tuple[int, ...]) -> tuple[int, ...]:
         (n + low + high - d * (k - 1) - 1) // s + 1
         for n, k, s, (low, high), d in zip(spatial, *window, strict=True)
     )
+
+
+@lru_cache(maxsize=1024)
+def steps(window: Window, axis: int, places: int) -> tuple[slice, ...]:
+    """For each tap along a spatial axis, the elements that it meets, padding included.
+
+    Examples
+    --------
+    >>> steps(window((2,), stride=2), 0, 3)
+    (slice(0, 5, 2), slice(1, 6, 2))
+    """
+    stride, dilation = window.stride[axis], window.dilation[axis]
+    starts = range(0, window.kernel[axis] * dilation, dilation)
+    return tuple(slice(start, start + (places - 1) * stride + 1, stride) for start in starts)
+
+
+def taps(window: Window, places: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """For each tap, the elements of a framed ``(C, *spatial, N)`` that it meets, in order."""
+    each = (steps(window, axis, count) for axis, count in enumerate(places))
+    return ((slice(None), *tap) for tap in product(*each))
 
 
 def same_padding(

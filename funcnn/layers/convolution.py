@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from funcnn import _checks, random
+from funcnn import checks, random
 from funcnn._kernels import convolution
 from funcnn._kernels.axes import channels_second, channels_second_shape
 from funcnn._kernels.convolution import depthwise, transposed
-from funcnn._kernels.windows import Window, causal_padding, output_size, same_padding, window
-from funcnn.initializers import Initializer, he_normal, initializer, zeros
-from funcnn.types import Array, Cache, Image, Key, Layer, Params, Sequence, Shape, Spec, Volume
+from funcnn._kernels.windows import (
+    Window,
+    causal_padding,
+    expanded,
+    output_size,
+    same_padding,
+    window,
+)
+from funcnn.checks import Choice, Constraint, Either, Flag, Integer, Shapes, Sizes, declared
+from funcnn.initializers import INITIALIZER, Initializer, he_normal, zeros
+from funcnn.types import Array, Cache, Image, Key, Layer, Params, Sequence, Shape, Volume
 
 __all__ = [
     "conv",
@@ -27,7 +35,28 @@ __all__ = [
 _HE = he_normal()
 _ZEROS = zeros()
 
+Ints = int | tuple[int, ...]
 
+
+def _padding(axes: int) -> Constraint:
+    words = ("same", "valid", "causal") if axes == 1 else ("same", "valid")
+    return Either(Choice(*words), Sizes(axes))
+
+
+def _options(axes: int, *groups: str) -> dict[str, Constraint]:
+    """What all convolutions over so many axes declare, and perhaps groups."""
+    return {
+        "kernel_size": Sizes(axes, 1),
+        "stride": Sizes(axes, 1),
+        "dilation": Sizes(axes, 1),
+        "bias": Flag(),
+        "weight_init": INITIALIZER,
+        "bias_init": INITIALIZER,
+        **dict.fromkeys(groups, Integer(1)),
+    }
+
+
+@declared(out_channels=Integer(1), padding=_padding(2), **_options(2, "groups"))
 def conv(
     out_channels: int,
     kernel_size: int | tuple[int, int],
@@ -93,18 +122,11 @@ def conv(
     >>> out_shape, params["weight"].shape, params["bias"].shape
     ((32, 6, 24, 24), (6, 3, 5, 5), (6,))
     """
-    options = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "bias": bias,
-        "weight_init": weight_init,
-        "bias_init": bias_init,
-    }
-    return _convolution(Spec(conv, (out_channels, kernel_size), options), "N, C, H, W")
+    rule = _plain(2, out_channels, kernel_size, stride, padding, dilation, groups)
+    return _layer("N, C, H, W", rule, bias, weight_init, bias_init)
 
 
+@declared(out_features=Integer(1), padding=_padding(1), **_options(1, "groups"))
 def conv1d(
     out_features: int,
     kernel_size: int,
@@ -167,18 +189,11 @@ def conv1d(
     >>> out_shape, params["weight"].shape
     ((32, 100, 16), (16, 8, 3))
     """
-    options = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "bias": bias,
-        "weight_init": weight_init,
-        "bias_init": bias_init,
-    }
-    return _convolution(Spec(conv1d, (out_features, kernel_size), options), "N, T, F")
+    rule = _plain(1, out_features, kernel_size, stride, padding, dilation, groups)
+    return _layer("N, T, F", rule, bias, weight_init, bias_init)
 
 
+@declared(out_channels=Integer(1), padding=_padding(3), **_options(3, "groups"))
 def conv3d(
     out_channels: int,
     kernel_size: int | tuple[int, int, int],
@@ -224,18 +239,11 @@ def conv3d(
     >>> out_shape, params["weight"].shape
     ((4, 8, 8, 16, 16), (8, 2, 3, 3, 3))
     """
-    options = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "bias": bias,
-        "weight_init": weight_init,
-        "bias_init": bias_init,
-    }
-    return _convolution(Spec(conv3d, (out_channels, kernel_size), options), "N, C, D, H, W")
+    rule = _plain(3, out_channels, kernel_size, stride, padding, dilation, groups)
+    return _layer("N, C, D, H, W", rule, bias, weight_init, bias_init)
 
 
+@declared(out_channels=Integer(1), padding=Sizes(2), output_padding=Sizes(2), **_options(2, "groups"))
 def conv_transpose(
     out_channels: int,
     kernel_size: int | tuple[int, int],
@@ -304,19 +312,13 @@ def conv_transpose(
     >>> out_shape, params["weight"].shape
     ((32, 8, 14, 14), (16, 8, 4, 4))
     """
-    options = {
-        "stride": stride,
-        "padding": padding,
-        "output_padding": output_padding,
-        "dilation": dilation,
-        "groups": groups,
-        "bias": bias,
-        "weight_init": weight_init,
-        "bias_init": bias_init,
-    }
-    return _transposed(Spec(conv_transpose, (out_channels, kernel_size), options), "N, C, H, W")
+    rule = _transposed(
+        2, out_channels, kernel_size, stride, padding, output_padding, dilation, groups
+    )
+    return _layer("N, C, H, W", rule, bias, weight_init, bias_init)
 
 
+@declared(out_features=Integer(1), padding=Sizes(1), output_padding=Sizes(1), **_options(1, "groups"))
 def conv_transpose1d(
     out_features: int,
     kernel_size: int,
@@ -363,19 +365,13 @@ def conv_transpose1d(
     >>> out_shape, params["weight"].shape
     ((32, 100, 4), (8, 4, 2))
     """
-    options = {
-        "stride": stride,
-        "padding": padding,
-        "output_padding": output_padding,
-        "dilation": dilation,
-        "groups": groups,
-        "bias": bias,
-        "weight_init": weight_init,
-        "bias_init": bias_init,
-    }
-    return _transposed(Spec(conv_transpose1d, (out_features, kernel_size), options), "N, T, F")
+    rule = _transposed(
+        1, out_features, kernel_size, stride, padding, output_padding, dilation, groups
+    )
+    return _layer("N, T, F", rule, bias, weight_init, bias_init)
 
 
+@declared(multiplier=Integer(1), padding=_padding(2), **_options(2))
 def depthwise_conv(
     kernel_size: int | tuple[int, int],
     *,
@@ -425,18 +421,13 @@ def depthwise_conv(
     >>> out_shape, params["weight"].shape
     ((32, 32, 14, 14), (32, 1, 3, 3))
     """
-    options = {
-        "multiplier": multiplier,
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "bias": bias,
-        "weight_init": weight_init,
-        "bias_init": bias_init,
-    }
-    return _depthwise(Spec(depthwise_conv, (kernel_size,), options), "N, C, H, W")
+    rule = _depthwise(2, multiplier, kernel_size, stride, padding, dilation)
+    return _layer("N, C, H, W", rule, bias, weight_init, bias_init)
 
 
+@declared(
+    out_channels=Integer(1), multiplier=Integer(1), padding=_padding(2), **_options(2)
+)
 def separable_conv(
     out_channels: int,
     kernel_size: int | tuple[int, int],
@@ -495,37 +486,35 @@ def separable_conv(
     >>> layer.init(random.key(0), (32, 16, 14, 14))[0]
     (32, 32, 14, 14)
     """
-    given = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
-    options = {
+    options: dict[str, Any] = {
         "multiplier": multiplier,
         "stride": stride,
         "padding": padding,
         "dilation": dilation,
-        **given,
     }
-    spec = Spec(separable_conv, (out_channels, kernel_size), options)
-    depthwise = _depthwise(spec._replace(options={**options, "bias": False}), "N, C, H, W")
-    flat = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, **given}
-    pointwise = _convolution(Spec(separable_conv, (out_channels, 1), flat), "N, C, H, W")
+    spatial = checks.bare(
+        depthwise_conv(kernel_size, bias=False, weight_init=weight_init, **options)
+    )
+    mix = checks.bare(conv(out_channels, 1, bias=bias, weight_init=weight_init, bias_init=bias_init))
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        depth_key, point_key = random.split(_checks.key("separable_conv", key))
-        between, deep = depthwise.init(depth_key, shape)
-        out_shape, point = pointwise.init(point_key, between)
+        depth_key, point_key = random.split(checks.key(key))
+        between, deep = spatial.init(depth_key, shape)
+        out_shape, point = mix.init(point_key, between)
         return out_shape, {"depthwise": deep, "pointwise": point}
 
     def apply(params: Params, x: Image, *, key: Key | None = None) -> tuple[Image, Cache]:
-        _checks.children("separable_conv", params, ("depthwise", "pointwise"))
-        between, deep = depthwise.apply(params.get("depthwise", {}), x)
-        out, point = pointwise.apply(params.get("pointwise", {}), between)
+        checks.children(params, ("depthwise", "pointwise"))
+        between, deep = spatial.apply(params.get("depthwise", {}), x)
+        out, point = mix.apply(params.get("pointwise", {}), between)
         return out, {"depthwise": deep, "pointwise": point}
 
     def vjp(cache: Cache, dout: Image) -> tuple[Params, Image]:
-        point, between = pointwise.vjp(cache["pointwise"], dout)
-        deep, dx = depthwise.vjp(cache["depthwise"], between)
+        point, between = mix.vjp(cache["pointwise"], dout)
+        deep, dx = spatial.vjp(cache["depthwise"], between)
         return {"depthwise": deep, "pointwise": point}, dx
 
-    return Layer(init, apply, vjp, spec)
+    return Layer(init, apply, vjp)
 
 
 class _Kernels(Protocol):
@@ -548,7 +537,95 @@ class _Rule(NamedTuple):
     filters: Callable[[int], tuple[int, ...]]  # the weight's shape, for so many channels
     channels: Callable[[tuple[int, ...]], tuple[int, int, int]]  # in, out and groups, of a weight's
     place: Callable[[tuple[int, ...]], tuple[Window, tuple[int, ...]]]  # and the places it takes
-    kernels: Callable[[tuple[int, ...]], _Kernels]  # for a weight's shape
+    kernels: _Kernels
+
+
+def _plain(
+    axes: int, outs: int, kernel: Ints, stride: Ints, padding: Ints | str, dilation: Ints, groups: int
+) -> _Rule:
+    """Filters that see all channels of their group."""
+    _divides(groups, outs)
+    size = expanded(kernel, axes)
+    return _Rule(
+        lambda ins: (outs, ins // groups, *size),
+        lambda weight: (weight[1] * groups, outs, groups),
+        _placing(size, stride, padding, dilation),
+        convolution,
+    )
+
+
+def _depthwise(
+    axes: int, multiplier: int, kernel: Ints, stride: Ints, padding: Ints | str, dilation: Ints
+) -> _Rule:
+    """As many filters for each channel."""
+    size = expanded(kernel, axes)
+    return _Rule(
+        lambda ins: (ins * multiplier, 1, *size),
+        lambda weight: (weight[0] // multiplier, weight[0], weight[0] // multiplier),
+        _placing(size, stride, padding, dilation),
+        depthwise,
+    )
+
+
+def _transposed(
+    axes: int,
+    outs: int,
+    kernel: Ints,
+    stride: Ints,
+    padding: Ints,
+    output_padding: Ints,
+    dilation: Ints,
+    groups: int,
+) -> _Rule:
+    """Filters that write what those of a convolution see."""
+    _divides(groups, outs)
+    size, steps, pads, extra = (expanded(n, axes) for n in (kernel, stride, padding, output_padding))
+    if any(more >= step for more, step in zip(extra, steps, strict=True)):
+        checks.refuse(f"`output_padding` must be below the stride {steps}, got {extra}")
+    sides = tuple((pad, pad - more) for pad, more in zip(pads, extra, strict=True))
+    at = window(size, steps, sides, dilation)
+
+    def place(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
+        places = transposed.reach(at, shape[2:])
+        if min(places) < 1:
+            got = channels_second_shape(shape)
+            checks.refuse(f"`x` must reach beyond the padding {pads}, got shape {got}")
+        return at, places
+
+    return _Rule(
+        lambda ins: (ins, outs // groups, *size),
+        lambda weight: (weight[0], outs, groups),
+        place,
+        transposed,
+    )
+
+
+def _divides(groups: int, outs: int) -> None:
+    if outs % groups:
+        checks.refuse(f"`out_channels` must be a multiple of {groups} groups, got {outs}")
+
+
+def _placing(
+    kernel: tuple[int, ...], stride: Ints, padding: Ints | str, dilation: Ints
+) -> Callable[[tuple[int, ...]], tuple[Window, tuple[int, ...]]]:
+    """Where the window stands on an input."""
+    fixed = window(kernel, stride, 0 if isinstance(padding, str) else padding, dilation)
+    if padding == "causal":
+        fixed = fixed._replace(padding=causal_padding(kernel, fixed.dilation))
+    spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, fixed.dilation, strict=True))
+
+    def place(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
+        at = fixed
+        if padding == "same":
+            pads = same_padding(kernel, fixed.stride, fixed.dilation, shape[2:])
+            at = fixed._replace(padding=pads)
+        places = output_size(at, shape[2:])
+        if min(places) < 1:
+            got = channels_second_shape(shape)
+            checks.refuse(f"`x` must not be smaller than the kernel {spans}, got shape {got}")
+        return at, places
+
+    return place
 
 
 class _Placed(NamedTuple):
@@ -557,144 +634,20 @@ class _Placed(NamedTuple):
     at: Window
     groups: int
     out_shape: tuple[int, ...]
-    kernels: _Kernels
 
 
-def _convolution(spec: Spec, axes: str) -> Layer[Array, Array]:
-    """The plain convolution that a spec describes, over the axes of space or time."""
-    who = spec.kind
-    out_channels = _checks.integer(who, "out_channels", spec.args[0], 1)
-    groups, kernel, place = _options(spec, axes)
-    if out_channels % groups:
-        _checks.refuse(who, f"`out_channels` must be a multiple of {groups} groups, got {out_channels}")
-
-    def filters(ins: int) -> tuple[int, ...]:
-        return (out_channels, ins // groups, *kernel)
-
-    def channels(weight: tuple[int, ...]) -> tuple[int, int, int]:
-        return weight[1] * groups, out_channels, groups
-
-    def kernels(weight: tuple[int, ...]) -> _Kernels:
-        return depthwise if weight[1] == 1 < groups else convolution
-
-    return _layer(spec, axes, kernel, _Rule(filters, channels, place, kernels))
-
-
-def _depthwise(spec: Spec, axes: str) -> Layer[Array, Array]:
-    """The convolution of each channel by itself that a spec describes."""
-    multiplier = _checks.integer(spec.kind, "multiplier", spec.options["multiplier"], 1)
-    _, kernel, place = _options(spec, axes)
-
-    def filters(ins: int) -> tuple[int, ...]:
-        return (ins * multiplier, 1, *kernel)
-
-    def channels(weight: tuple[int, ...]) -> tuple[int, int, int]:
-        return weight[0] // multiplier, weight[0], weight[0] // multiplier
-
-    def kernels(weight: tuple[int, ...]) -> _Kernels:
-        return depthwise
-
-    return _layer(spec, axes, kernel, _Rule(filters, channels, place, kernels))
-
-
-def _transposed(spec: Spec, axes: str) -> Layer[Array, Array]:
-    """The transposed convolution that a spec describes."""
-    who, rank = spec.kind, axes.count(",") - 1
-    out_channels = _checks.integer(who, "out_channels", spec.args[0], 1)
-    groups, kernel, stride, dilation = _sizes(spec, rank)
-    pads = _checks.integers(who, "padding", spec.options["padding"], rank)
-    extra = _checks.integers(who, "output_padding", spec.options["output_padding"], rank)
-    if any(more >= s for more, s in zip(extra, stride, strict=True)):
-        _checks.refuse(who, f"`output_padding` must be below the stride {stride}, got {extra}")
-    if out_channels % groups:
-        _checks.refuse(who, f"`out_channels` must be a multiple of {groups} groups, got {out_channels}")
-    sides = tuple((pad, pad - more) for pad, more in zip(pads, extra, strict=True))
-    at = window(kernel, stride, sides, dilation)
-
-    def filters(ins: int) -> tuple[int, ...]:
-        return (ins, out_channels // groups, *kernel)
-
-    def channels(weight: tuple[int, ...]) -> tuple[int, int, int]:
-        return weight[0], out_channels, groups
-
-    def place(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
-        places = transposed.reach(at, shape[2:])
-        if min(places) < 1:
-            got = channels_second_shape(shape)
-            _checks.refuse(who, f"`x` must reach beyond the padding {pads}, got shape {got}")
-        return at, places
-
-    def kernels(weight: tuple[int, ...]) -> _Kernels:
-        return transposed
-
-    return _layer(spec, axes, kernel, _Rule(filters, channels, place, kernels))
-
-
-def _sizes(
-    spec: Spec, rank: int
-) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Groups, kernel, stride and dilation: what all kinds have."""
-    who, given = spec.kind, spec.options
-    groups = _checks.integer(who, "groups", given.get("groups", 1), 1)
-    kernel = _checks.integers(who, "kernel_size", spec.args[-1], rank, 1)
-    stride = _checks.integers(who, "stride", given["stride"], rank, 1)
-    return groups, kernel, stride, _checks.integers(who, "dilation", given["dilation"], rank, 1)
-
-
-def _options(
-    spec: Spec, axes: str
-) -> tuple[int, tuple[int, ...], Callable[[tuple[int, ...]], tuple[Window, tuple[int, ...]]]]:
-    """Groups, kernel, and where the window stands on an input."""
-    who, rank, padding = spec.kind, axes.count(",") - 1, spec.options["padding"]
-    groups, kernel, stride, dilation = _sizes(spec, rank)
-    pads: tuple[int, ...] | tuple[tuple[int, int], ...] = (0,) * rank
-    if isinstance(padding, str):
-        words = ("same", "valid", "causal") if rank == 1 else ("same", "valid")
-        if _checks.choice(who, "padding", padding, words) == "causal":
-            pads = causal_padding(kernel, dilation)
-    else:
-        pads = _checks.integers(who, "padding", padding, rank)
-    fixed = window(kernel, stride, pads, dilation)
-    spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-
-    def place(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
-        at = fixed
-        if padding == "same":
-            at = fixed._replace(padding=same_padding(kernel, stride, dilation, shape[2:]))
-        places = output_size(at, shape[2:])
-        if min(places) < 1:
-            got = channels_second_shape(shape)
-            _checks.refuse(who, f"`x` must not be smaller than the kernel {spans}, got shape {got}")
-        return at, places
-
-    return groups, kernel, place
-
-
-def _grouped(who: str, shape: tuple[int, ...], groups: int) -> None:
-    """Refuse channels that do not fall into groups."""
-    if shape[1] % groups:
-        got = channels_second_shape(shape)
-        _checks.refuse(who, f"`x` must have a multiple of {groups} {_word(shape)}, got shape {got}")
-
-
-def _word(shape: tuple[int, ...]) -> str:
-    """What the channels of such an array are called."""
-    return "features" if len(shape) == 3 else "channels"
-
-
-def _layer(spec: Spec, axes: str, kernel: tuple[int, ...], rule: _Rule) -> Layer[Array, Array]:
-    """The convolution that a spec describes and a rule computes."""
-    who, given = spec.kind, spec.options
-    bias = _checks.boolean(who, "bias", given["bias"])
-    weight_init, bias_init = (
-        initializer(who, name, given[name]) for name in ("weight_init", "bias_init")
-    )
+def _layer(
+    axes: str, rule: _Rule, bias: bool, weight_init: Initializer, bias_init: Initializer
+) -> Layer[Array, Array]:
+    """The convolution that a rule computes, over the axes of space or time."""
+    word, kernels = ("features" if axes == "N, T, F" else "channels"), rule.kernels
+    rank = axes.count(",") + 1
 
     @lru_cache(maxsize=16)
-    def shapes(weight: tuple[int, ...]) -> dict[str, tuple[int | None, ...]]:
+    def shapes(weight: tuple[int, ...]) -> Shapes:
         """Those of the parameters, as far as the weight's own says."""
-        found: dict[str, tuple[int | None, ...]] = {"weight": (None, None, *kernel), "bias": (None,)}
-        if len(weight) == 2 + len(kernel):
+        found: Shapes = {"weight": (None, None, *rule.filters(1)[2:]), "bias": (None,)}
+        if len(weight) == rank:
             ins, outs, _ = rule.channels(weight)
             found = {"weight": rule.filters(ins), "bias": (outs,)}
         return found if bias else {"weight": found["weight"]}
@@ -704,50 +657,47 @@ def _layer(spec: Spec, axes: str, kernel: tuple[int, ...], rule: _Rule) -> Layer
         """What follows from the shapes alone, which are found to fit."""
         ins, outs, groups = rule.channels(weight)
         if image[1] != ins:
-            got = channels_second_shape(image)
-            _checks.refuse(who, f"`x` must have {ins} {_word(image)}, got shape {got}")
-        _grouped(who, image, groups)
+            checks.refuse(f"`x` must have {ins} {word}, got shape {channels_second_shape(image)}")
+        grouped(image, groups)
         at, places = rule.place(image)
-        out_shape = channels_second_shape((image[0], outs, *places))
-        return _Placed(at, groups, out_shape, rule.kernels(weight))
+        return _Placed(at, groups, channels_second_shape((image[0], outs, *places)))
+
+    def grouped(image: tuple[int, ...], groups: int) -> None:
+        if image[1] % groups:
+            got = channels_second_shape(image)
+            checks.refuse(f"`x` must have a multiple of {groups} {word}, got shape {got}")
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        image = channels_second_shape(_checks.shape(who, shape, axes))
+        image = channels_second_shape(checks.shape(shape, axes))
         filters = rule.filters(image[1])
         _, outs, groups = rule.channels(filters)
-        _grouped(who, image, groups)
-        _, places = rule.place(image)
-        weight_key, bias_key = random.split(_checks.key(who, key))
+        grouped(image, groups)
+        out_shape = placed(image, filters).out_shape
+        weight_key, bias_key = random.split(checks.key(key))
         params = {"weight": weight_init(weight_key, filters)}
-        if bias:
-            params["bias"] = bias_init(bias_key, (outs,))
-        return channels_second_shape((image[0], outs, *places)), params
+        return out_shape, params | ({"bias": bias_init(bias_key, (outs,))} if bias else {})
 
     def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
         weight = params.get("weight") if isinstance(params, dict) else None
-        _checks.leaves(who, params, shapes(getattr(weight, "shape", ())))
+        image = channels_second(checks.inputs(params, shapes(getattr(weight, "shape", ())), x, axes))
         assert weight is not None
-        image = channels_second(_checks.ranked(who, x, axes))
-        at, groups, _, kernels = placed(image.shape, weight.shape)
-        _checks.same_dtype(who, x, weight)
-        image = convolution.batch_last(image)  # as both directions read it
+        at, groups, _ = placed(image.shape, weight.shape)
+        image = convolution.arranged(image)  # as both directions read it
         out = kernels.convolve(image, weight, params.get("bias"), at, groups)
         return channels_second(out), {"x": image, "weight": weight}
 
     def params_vjp(cache: Cache, dout: Array) -> Params:
         x, weight = cache["x"], cache["weight"]
-        at, groups, out_shape, kernels = placed(x.shape, weight.shape)
-        _checks.gradient(who, dout, out_shape, x.dtype)
+        at, groups, out_shape = placed(x.shape, weight.shape)
+        checks.gradient(dout, out_shape, x.dtype)
         slope = channels_second(dout)
         dparams = {"weight": kernels.weight_gradient(x, slope, weight.shape, at, groups)}
-        if bias:
-            dparams["bias"] = convolution.bias_gradient(slope)
-        return dparams
+        return dparams | ({"bias": convolution.bias_gradient(slope)} if bias else {})
 
     def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
         dparams, x, weight = params_vjp(cache, dout), cache["x"], cache["weight"]
-        at, groups, _, kernels = placed(x.shape, weight.shape)
+        at, groups, _ = placed(x.shape, weight.shape)
         dx = kernels.input_gradient(channels_second(dout), weight, x.shape, at, groups)
         return dparams, channels_second(dx)
 
-    return Layer(init, apply, vjp, spec, params_vjp)
+    return Layer(init, apply, vjp, params_vjp=params_vjp)

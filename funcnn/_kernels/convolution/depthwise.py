@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.convolution.textbook import inside, tap_slices
-from funcnn._kernels.windows import Window, output_size
+from funcnn._kernels.images import frame, inside
+from funcnn._kernels.windows import Window, output_size, steps, taps
 from funcnn.machine.memory import scratch
 from funcnn.types import Array
 
@@ -71,7 +71,7 @@ def input_gradient(
     filters = np.moveaxis(weight.reshape(groups, multiplier, -1), 2, 0)
     sizes = (n + low + high for n, (low, high) in zip(spatial, window.padding, strict=True))
     dx = np.zeros((groups, *sizes, x_shape[0]), dout.dtype)
-    for where, tap in zip(tap_slices(window, dout.shape[2:]), filters, strict=True):
+    for where, tap in zip(taps(window, dout.shape[2:]), filters, strict=True):
         for m in range(multiplier):
             dx[where] += slopes[:, m] * tap[:, m].reshape(-1, *(1,) * (last.ndim - 1))
     return np.moveaxis(dx[inside(spatial, window)], -1, 0)
@@ -87,16 +87,14 @@ def _seen(
     x: Array, window: Window, places: tuple[int, ...]
 ) -> Iterator[tuple[tuple[Any, ...], Array]]:
     """Each column of the filters, with the rows that each output row sees: ``(C, oh, kh, run)``."""
-    base = _padded(x, window)
+    base = frame(x, window.padding)
     if len(places) == 1:
         base, places = base[:, None], (1, *places)
         window = Window((1, *window.kernel), (1, *window.stride), ((0, 0),), (1, *window.dilation))
-    (kernel, *others), (stride, *steps), _, (dilation, *spreads) = window
-    for column in product(*map(range, others)):
-        where = [
-            slice(k * d, k * d + (p - 1) * s + 1, s)
-            for k, d, s, p in zip(column, spreads, steps, places[1:], strict=True)
-        ]
+    kernel, stride, dilation = window.kernel[0], window.stride[0], window.dilation[0]
+    axes = [enumerate(steps(window, axis, places[axis])) for axis in range(1, len(places))]
+    for taps_of_others in product(*axes):
+        column, where = zip(*taps_of_others, strict=True) if axes else ((), ())
         part = base[(slice(None), slice(None), *where)]
         rows = part.reshape(*part.shape[:2], math.prod(part.shape[2:]))
         channel, row, one = rows.strides
@@ -112,19 +110,6 @@ def _run(places: tuple[int, ...], batch: int) -> tuple[int, int, int]:
     """The shape in which ``(*places, N)`` lies under its filters: ``(oh, 1, run)``."""
     rows = places[0] if len(places) > 1 else 1
     return rows, 1, math.prod(places) // rows * batch
-
-
-def _padded(x: Array, window: Window) -> Array:
-    """``(C, *spatial, N)`` with zeros around; perhaps in borrowed memory."""
-    last = np.moveaxis(x, 0, -1)
-    if not any(map(any, window.padding)):
-        return np.ascontiguousarray(last)
-    spatial = x.shape[2:]
-    sizes = (n + low + high for n, (low, high) in zip(spatial, window.padding, strict=True))
-    base = scratch("depthwise image", (x.shape[1], *sizes, x.shape[0]), x.dtype)
-    base.fill(0)
-    base[inside(spatial, window)] = last
-    return base
 
 
 def _full(window: Window) -> Window | None:

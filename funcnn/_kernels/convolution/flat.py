@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.convolution.overlapping import frame
 from funcnn._kernels.convolution.products import outer_width
+from funcnn._kernels.images import frame
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.memory import scratch
 from funcnn.types import Array

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from funcnn._kernels.convolution.products import stacked_product
+from funcnn._kernels.images import frame
 from funcnn._kernels.runs import short_runs
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.memory import scratch
@@ -110,26 +111,6 @@ def image(x: Array, window: Window, rows: bool) -> tuple[Array, Window]:
         return frame(x, ((0, 0),) * len(window.padding)), window
     unpadded = window._replace(padding=((0, 0),) * len(window.padding))
     return frame(x, window.padding)[:, None], heightened(unpadded)
-
-
-def frame(x: Array, padding: tuple[tuple[int, int], ...], name: str = "image") -> Array:
-    """``(N, C, *spatial)`` as a contiguous ``(C, *spatial, N)``, with zeros around it.
-
-    The name is that of the memory that it borrows, if it has to.
-    """
-    last = x.transpose(*range(1, x.ndim), 0)
-    if last.flags.c_contiguous and not any(map(any, padding)):
-        return last
-    spatial = last.shape[1:-1]
-    inside = [slice(low, low + n) for n, (low, _) in zip(spatial, padding, strict=True)]
-    sizes = [at.stop + high for at, (_, high) in zip(inside, padding, strict=True)]
-    framed = scratch(name, (last.shape[0], *sizes, last.shape[-1]), x.dtype)
-    for axis, at in enumerate(inside, 1):
-        before = (slice(None),) * axis
-        framed[(*before, slice(0, at.start))] = 0
-        framed[(*before, slice(at.stop, None))] = 0
-    framed[(slice(None), *inside)] = last
-    return framed
 
 
 def heightened(window: Window) -> Window:

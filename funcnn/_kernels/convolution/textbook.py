@@ -1,19 +1,27 @@
-"""Images to columns and back: convolution as a product of matrices."""
+"""Convolution as it is in a textbook: images to columns and back, and a product of matrices.
+
+With ``X`` the columns of the images, ``K`` the filters as rows and ``dY`` the gradient of the output::
+
+    Y = K X + b        dK = dY Xᵀ        db = sum(dY)        dx = col2im(Kᵀ dY)
+
+The kernels beside this file give the same, faster; the tests compare them with this one.
+"""
 
 from __future__ import annotations
 
 import math
-from itertools import product
 
 import numpy as np
 
-from funcnn import _checks
-from funcnn._kernels.windows import Padding, Sizes, Window, output_size, window
+from funcnn import checks, numerics
+from funcnn._kernels.images import inside
+from funcnn._kernels.windows import Padding, Sizes, Window, output_size, taps, window
 from funcnn.types import Array
 
 __all__ = ["col2im", "im2col"]
 
 
+@checks.named
 def im2col(
     x: Array,
     kernel_size: Sizes,
@@ -63,14 +71,11 @@ def im2col(
            [3., 4., 6., 7.],
            [4., 5., 7., 8.]])
     """
-    _checks.any_ranked("im2col", x, 3)
-    rank = x.ndim - 2
-    win = _window("im2col", x.shape, kernel_size, stride, padding, dilation)
-    taps = patches(x, win)
-    columns = np.array(taps, order="C")
-    return columns.reshape(x.shape[1] * math.prod(win.kernel), math.prod(columns.shape[1 + rank :]))
+    checks.any_ranked(x, 3)
+    return columns(x, _window(x.shape, kernel_size, stride, padding, dilation))
 
 
+@checks.named
 def col2im(
     columns: Array,
     shape: tuple[int, ...],
@@ -109,86 +114,71 @@ def col2im(
              [2., 4., 2.],
              [1., 2., 1.]]]])
     """
-    _checks.any_shape("col2im", shape, 3)
-    win = _window("col2im", shape, kernel_size, stride, padding, dilation)
+    checks.any_shape(shape, 3)
+    win = _window(shape, kernel_size, stride, padding, dilation)
     places = output_size(win, shape[2:])
     wanted = (shape[1] * math.prod(win.kernel), math.prod(places) * shape[0])
-    _checks.floating("col2im", columns, "columns")
-    _checks.exact_shape("col2im", columns.shape, wanted, "columns")
-    return fold(columns.reshape(shape[1], *win.kernel, *places, shape[0]), shape[2:], win)
+    checks.floating(columns, "columns")
+    checks.exact_shape(columns.shape, wanted, "columns")
+    return images(columns, shape, win)
 
 
 def _window(
-    who: str,
-    shape: tuple[int, ...],
-    kernel_size: Sizes,
-    stride: Sizes,
-    padding: Padding,
-    dilation: Sizes,
+    shape: tuple[int, ...], kernel_size: Sizes, stride: Sizes, padding: Padding, dilation: Sizes
 ) -> Window:
     """A window with sizes that make sense, which fits into images of a shape."""
     rank = len(shape) - 2
-    kernel = _checks.integers(who, "kernel_size", kernel_size, rank, 1)
-    strides = _checks.integers(who, "stride", stride, rank, 1)
-    steps = _checks.integers(who, "dilation", dilation, rank, 1)
+    kernel, strides, spread = (
+        checks.Integers(rank, 1).check(name, value)
+        for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
+    )
     pads = padding if isinstance(padding, tuple) else (padding,) * rank
     if len(pads) != rank:
-        _checks.refuse(who, f"`padding` must be an int or {rank} of them, got {padding!r}")
-    pairs = [_checks.integers(who, "padding", pad, 2) for pad in pads]
-    win = window(kernel, strides, tuple((low, high) for low, high in pairs), steps)
+        checks.refuse(f"`padding` must be an int or {rank} of them, got {padding!r}")
+    pairs = [checks.Integers(2).check("padding", pad) for pad in pads]
+    win = window(kernel, strides, tuple((low, high) for low, high in pairs), spread)
     if min(output_size(win, shape[2:])) < 1:
-        _checks.refuse(who, f"`x` must not be smaller than the kernel {kernel}, got shape {shape}")
+        checks.refuse(f"`x` must not be smaller than the kernel {kernel}, got shape {shape}")
     return win
 
 
-def padded(x: Array, window: Window, value: float = 0.0) -> Array:
-    """``(N, C, *spatial)`` as ``(C, *spatial, N)`` with a border of `value`."""
+# --- without checks, for the tests to compare with -------------------------------------------------
+
+
+def columns(x: Array, window: Window) -> Array:
+    """``X``: what each window sees, as ``(C * taps, places * N)``."""
     last = np.moveaxis(x, 0, -1)
-    if not any(map(any, window.padding)):
-        return last
-    spatial = last.shape[1:-1]
+    framed = np.pad(last, ((0, 0), *window.padding, (0, 0)))
+    seen = np.stack([framed[tap] for tap in taps(window, output_size(window, x.shape[2:]))], 1)
+    return seen.reshape(math.prod(seen.shape[:2]), math.prod(seen.shape[2:]))
+
+
+def images(columns: Array, shape: tuple[int, ...], window: Window) -> Array:
+    """Every column added to where it was read: the adjoint of `columns`."""
+    batch, channels, *spatial = shape
+    places = output_size(window, shape[2:])
     sizes = (n + low + high for n, (low, high) in zip(spatial, window.padding, strict=True))
-    out = np.full((last.shape[0], *sizes, last.shape[-1]), value, x.dtype)
-    out[inside(spatial, window)] = last
-    return out
+    framed = np.zeros((channels, *sizes, batch), columns.dtype)
+    seen = columns.reshape(channels, math.prod(window.kernel), *places, batch)
+    for index, tap in enumerate(taps(window, places)):
+        framed[tap] += seen[:, index]
+    return np.moveaxis(framed[inside(shape[2:], window)], -1, 0)
 
 
-def inside(spatial: tuple[int, ...], window: Window) -> tuple[slice, ...]:
-    """Where the image lies in a padded ``(C, *spatial, N)``."""
-    pairs = zip(spatial, window.padding, strict=True)
-    return (slice(None), *(slice(low, low + n) for n, (low, _) in pairs))
+def convolve(x: Array, weight: Array, bias: Array, window: Window) -> Array:
+    """``Y = K X + b``."""
+    out = numerics.matmul(_matrix(weight), columns(x, window)) + bias[:, None]
+    shape = (len(weight), *output_size(window, x.shape[2:]), len(x))
+    return np.moveaxis(out.reshape(shape), -1, 0)
 
 
-def tap_slices(window: Window, places: tuple[int, ...]) -> list[tuple[slice, ...]]:
-    """For each tap, the elements of a padded ``(C, *spatial, N)`` that it meets, in order."""
-    axes = [
-        [slice(k * d, k * d + (p - 1) * s + 1, s) for k in range(taps)]
-        for taps, s, d, p in zip(window.kernel, window.stride, window.dilation, places, strict=True)
-    ]
-    return [(slice(None), *taps) for taps in product(*axes)]
+def gradients(x: Array, weight: Array, dout: Array, window: Window) -> tuple[Array, Array, Array]:
+    """``dK = dY Xᵀ``, ``db = sum(dY)`` and ``dx = col2im(Kᵀ dY)``."""
+    slope = _matrix(np.moveaxis(dout, 0, -1))
+    dweight = numerics.matmul(slope, columns(x, window).T).reshape(weight.shape)
+    dx = images(numerics.matmul(_matrix(weight).T, slope), x.shape, window)
+    return dweight, numerics.sum(slope, 1), dx
 
 
-def patches(x: Array, window: Window, value: float = 0.0) -> Array:
-    """A view ``(C, *kernel, *places, N)`` of what each window sees."""
-    places = output_size(window, x.shape[2:])
-    base = padded(x, window, value)
-    c, *spatial, n = base.strides
-    steps = [step * d for step, d in zip(spatial, window.dilation, strict=True)]
-    strides = [step * s for step, s in zip(spatial, window.stride, strict=True)]
-    return np.lib.stride_tricks.as_strided(
-        base,
-        (base.shape[0], *window.kernel, *places, base.shape[-1]),
-        (c, *steps, *strides, n),
-        writeable=False,
-    )
-
-
-def fold(taps: Array, spatial: tuple[int, ...], window: Window) -> Array:
-    """Sum ``(C, *kernel, *places, N)`` to where the taps were read: ``(N, C, *spatial)``."""
-    rank = len(spatial)
-    sizes = (n + low + high for n, (low, high) in zip(spatial, window.padding, strict=True))
-    out = np.zeros((taps.shape[0], *sizes, taps.shape[-1]), taps.dtype)
-    places = taps.shape[1 + rank : -1]
-    for at, where in zip(np.ndindex(*window.kernel), tap_slices(window, places), strict=True):
-        out[where] += taps[(slice(None), *at)]
-    return np.moveaxis(out[inside(spatial, window)], -1, 0)
+def _matrix(array: Array) -> Array:
+    return array.reshape(len(array), math.prod(array.shape[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from funcnn._kernels import convolution
+from funcnn._kernels.convolution.plans import general
 from funcnn._kernels.windows import Window
 from funcnn.types import Array
 
@@ -28,7 +29,9 @@ def reach(window: Window, spatial: tuple[int, ...]) -> tuple[int, ...]:
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
     """``out[n, o, p * stride + k * dilation] = bias[o] + sum_ck weight[c, o, k] x[n, c, p]``."""
     shape = (x.shape[0], weight.shape[1] * groups, *reach(window, x.shape[2:]))
-    out = convolution.input_gradient(x, weight, shape, _mirrored(window), groups)
+    at = _mirrored(window)
+    way = general("input", shape, weight.shape, at)
+    out = convolution.input_gradient(x, weight, shape, at, groups, way)
     if bias is not None:
         out += bias.reshape(-1, *(1,) * (x.ndim - 2))
     return out
@@ -38,14 +41,18 @@ def weight_gradient(
     x: Array, dout: Array, weight_shape: tuple[int, ...], window: Window, groups: int
 ) -> Array:
     """``dweight[c, o, k] = sum_np x[n, c, p] dout[n, o, p * stride + k * dilation]``."""
-    return convolution.weight_gradient(dout, x, weight_shape, _mirrored(window), groups)
+    at = _mirrored(window)
+    way = general("weight", dout.shape, weight_shape, at)
+    return convolution.weight_gradient(dout, x, weight_shape, at, groups, way)
 
 
 def input_gradient(
     dout: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int
 ) -> Array:
     """``dx[n, c, p] = sum_ok weight[c, o, k] dout[n, o, p * stride + k * dilation]``."""
-    return convolution.convolve(dout, weight, None, _mirrored(window), groups)
+    at = _mirrored(window)
+    way = general("convolve", dout.shape, weight.shape, at)
+    return convolution.convolve(dout, weight, None, at, groups, way)
 
 
 def _mirrored(window: Window) -> Window:
