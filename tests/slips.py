@@ -174,6 +174,8 @@ _plain_array, _plain_leaf = checks.array, _trees._plain
 @contextmanager
 def caught() -> Iterator[None]:
     """Portable mode, in which whatever slips past it raises `Slip`."""
+    with numerics.portable():  # tries the machine, once, by NumPy's functions
+        pass
     arithmetic = set(_portable.__all__) - {"prepare", "summed_matmul"}  # its parts are guarded
     replaced: list[tuple[Any, dict[str, Any]]] = [
         (_portable, {name: _admitted(getattr(_portable, name)) for name in _portable.__all__}),

@@ -12,6 +12,9 @@ transcendental functions do not: they are called here. There are two modes.
     vector unit: own algorithms, built from ``+ - * /``, ``sqrt`` and matrix products in which every
     operation is exact.
 
+    Entered for the first time in a process, it tries in some milliseconds whether the machine rounds
+    as IEEE 754 says and multiplies whole numbers right, and refuses if not.
+
 The mode is a context variable: ``with numerics.portable():`` holds inside the block, in this
 thread. A new thread starts in the default mode; give it the mode of its maker by running it in
 ``contextvars.copy_context()``. The default is *fast*, or what the environment variable
@@ -32,6 +35,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -94,10 +98,17 @@ class _Arithmetic(Protocol):
 
 def _arithmetic(mode: str) -> _Arithmetic:
     """The module behind a mode; the portable one is only loaded by those who use it."""
-    if mode == "fast":
-        return _fast
-    from funcnn.numerics import _portable
+    return _fast if mode == "fast" else _tried_portable()
 
+
+@cache
+def _tried_portable() -> _Arithmetic:
+    """Portable mode, once this machine has shown that it computes as that needs."""
+    from funcnn.numerics import _portable, _trial
+
+    found = _trial.faults()
+    if found:
+        _checks.refuse("numerics", f"portable mode is not possible on this machine: {'; '.join(found)}")
     return _portable
 
 
@@ -144,7 +155,7 @@ def use(mode: Mode) -> Iterator[None]:
     Raises
     ------
     ValueError
-        If `mode` is another word.
+        If `mode` is another word, or portable mode is not possible on this machine.
 
     Examples
     --------

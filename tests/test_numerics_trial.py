@@ -1,0 +1,201 @@
+"""The trial of the machine: it names each planted fault, and accuses nothing else."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from funcnn import numerics
+from funcnn.numerics import _trial
+from funcnn.testing import environments
+from funcnn.types import Array
+from tests.elsewhere import environment
+
+TRY = "from funcnn.numerics import _trial; print(_trial.faults())"
+
+
+def test_this_machine_is_right() -> None:
+    assert _trial.faults() == []
+
+
+@pytest.mark.slow
+def test_no_setting_of_this_machine_is_accused() -> None:
+    for name, setting in environments().items():
+        done = subprocess.run(
+            [sys.executable, "-c", TRY], env=environment(**setting), capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        assert done.stdout.strip() == "[]", name
+
+
+def _off_by_one(function: Any, dtype: Any, share: int) -> Callable[..., Any]:
+    """A function of one or two arrays that errs by a unit in the last place now and then."""
+
+    def erring(*args: Any, **options: Any) -> Any:
+        found = np.asarray(function(*args, **options))
+        if found.dtype != dtype or found.ndim == 0:
+            return found
+        flat = found.reshape(-1).copy()
+        flat[::share] = np.nextafter(flat[::share], dtype(np.inf))
+        return flat.reshape(found.shape)
+
+    return erring
+
+
+@pytest.mark.parametrize("share", [1, 20, 100])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["sqrt", "divide", "reciprocal"])
+def test_a_function_that_is_not_rounded_correctly(
+    name: str, dtype: Any, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(np, name, _off_by_one(getattr(np, name), dtype, share))
+    words = {"sqrt": "roots", "divide": "quotients", "reciprocal": "reciprocals"}
+    wrong = f"{dtype.__name__} {words[name]} are not rounded correctly"
+    assert wrong in _trial.faults()
+    assert len(_trial.faults()) == 1 + (name == "divide")  # reciprocals are compared with quotients
+
+
+@pytest.mark.parametrize("wrong", [0.0, np.nan, np.inf, -1.0])
+def test_a_root_that_is_none(wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(np, "sqrt", lambda x: np.full_like(x, wrong))
+    assert [fault for fault in _trial.faults() if "roots" in fault] == _trial.faults() != []
+
+
+def _flushing(function: Any, dtype: Any, operands: bool) -> Callable[..., Any]:
+    least = np.finfo(dtype).smallest_normal
+
+    def flush(x: Any) -> Any:
+        x = np.asarray(x)
+        return np.where(np.abs(x) < least, dtype(0), x) if x.dtype == dtype else x
+
+    def flushing(*args: Any) -> Any:
+        return function(*map(flush, args)) if operands else flush(function(*args))
+
+    return flushing
+
+
+@pytest.mark.parametrize("operands", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_subnormal_numbers_that_are_flushed(
+    dtype: Any, operands: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("multiply", "add"):
+        monkeypatch.setattr(np, name, _flushing(getattr(np, name), dtype, operands))
+    assert _trial.faults() == [f"{dtype.__name__} flushes subnormal numbers to zero"]
+
+
+class TwiceRounded(float):
+    """A float whose sums are rounded to 64 binary digits first, as on the x87."""
+
+    def __add__(self, other: float) -> float:
+        exact = Fraction(float(self)) + Fraction(other)
+        unit = Fraction(2) ** -63
+        return float(round(exact / unit) * unit)
+
+
+def test_sums_that_are_rounded_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _trial._rounds_twice(TwiceRounded)
+    assert not _trial._rounds_twice(float)
+    monkeypatch.setattr("math.fsum", sum)
+    assert _trial.faults() == ["Python's floats are rounded twice"]
+
+
+def _wrong_products(dtype: Any, wanted: Callable[[Array, Array], bool]) -> Callable[..., Any]:
+    multiply = np.matmul
+
+    def matmul(a: Any, b: Any, *rest: Any, **options: Any) -> Any:
+        found = np.asarray(multiply(a, b, *rest, **options))
+        if found.dtype == dtype and wanted(a, b):
+            found = found.copy()
+            found[..., -1, -1] += 1
+        return found
+
+    return matmul
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, 19, 33, 70])
+def test_products_that_are_wrong(dtype: Any, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = _wrong_products(dtype, lambda a, b: a.ndim == 2 and len(a) == rows and b.shape[1] != rows)
+    monkeypatch.setattr(np, "matmul", few)
+    assert _trial.faults() == [f"{dtype.__name__} products by matmul are wrong"]
+
+
+def test_products_with_the_transpose_that_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a BLAS that computes half of them, and the other half by a fault."""
+    monkeypatch.setattr(np, "matmul", _wrong_products(np.float32, np.may_share_memory))
+    assert _trial.faults() == ["float32 products by matmul of a matrix and its transpose are wrong"]
+
+
+@pytest.fixture
+def untried() -> Iterator[None]:
+    """Portable mode is entered for the first time, and again after the test."""
+    numerics._tried_portable.cache_clear()
+    yield
+    numerics._tried_portable.cache_clear()
+
+
+@pytest.mark.usefixtures("untried")
+def test_portable_mode_refuses_a_machine_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = (
+        r"^numerics: portable mode is not possible on this machine: float32 roots are not rounded "
+        r"correctly$"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "sqrt", _off_by_one(np.sqrt, np.float32, 7))
+        for _ in range(2):
+            with pytest.raises(ValueError, match=message), numerics.portable():
+                pass
+            assert numerics.mode() == "fast"
+    with numerics.portable():
+        assert numerics.mode() == "portable"
+
+
+@pytest.mark.usefixtures("untried")
+def test_the_machine_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+
+    def faults() -> list[str]:
+        calls.append([])
+        return []
+
+    monkeypatch.setattr(_trial, "faults", faults)
+    for _ in range(3):
+        with numerics.portable(), numerics.use("portable"):
+            pass
+    assert len(calls) == 1
+    with numerics.fast():
+        assert len(calls) == 1
+
+
+FLUSH = """
+#include <xmmintrin.h>
+void flush(void) { _mm_setcsr(_mm_getcsr() | 0x8040); }
+"""
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64") or shutil.which("cc") is None,
+    reason="this needs an x86-64 processor and a C compiler",
+)
+def test_a_processor_told_to_flush_is_named(tmp_path: Path) -> None:
+    (tmp_path / "flush.c").write_text(FLUSH)
+    library = tmp_path / "flush.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "flush.c"], check=True)
+    code = f"import ctypes; from funcnn import numerics; ctypes.CDLL({str(library)!r}).flush()\n"
+    code += "with numerics.portable(): pass"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    for name in ("float32", "float64"):
+        assert f"{name} flushes subnormal numbers to zero" in done.stderr
