@@ -7,15 +7,15 @@ from typing import Any, Literal, TypeAlias, TypeVarTuple, overload
 import numpy as np
 
 from funcnn import checks, tree
-from funcnn._children import (
+from funcnn._kernels import attention
+from funcnn.checks import Choice, Layers, bare, declared
+from funcnn.structure import (
     Child,
     apply_in_turn,
     init_child,
     params_vjp_child,
     vjp_in_turn,
 )
-from funcnn._kernels import attention
-from funcnn.checks import Choice, Layers, bare, declared
 from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, Vector, X, Y
 
 __all__ = [
@@ -146,7 +146,10 @@ def bidirectional(
     ((2, 5, 8), ['forward', 'backward'])
     """
     layer = bare(layer)
-    children: list[Child] = [("forward", layer), ("backward", layer)]
+    return _both_ways((("forward", layer), ("backward", layer)), merge)
+
+
+def _both_ways(children: tuple[Child, ...], merge: str) -> Layer[Any, Any]:
 
     def merged(shape: Shape, out_shape: Shape) -> Shape:
         if len(out_shape) != 3 or out_shape[:2] != shape[:2]:
@@ -200,7 +203,10 @@ def bidirectional(
             params_vjp_child(child, cache, part, dparams)
         return dparams
 
-    return Layer(init, apply, vjp, params_vjp=params_vjp)
+    def remake(children: tuple[Child, ...]) -> Layer[Any, Any]:
+        return _both_ways(children, merge)
+
+    return Layer(init, apply, vjp, params_vjp=params_vjp, children=children, remake=remake)
 
 
 @overload

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from funcnn import _checks
-from funcnn._children import name_children
-from funcnn.types import Cache, Key, Layer, Loss, Params, Shape, Spec, rebuild
+from funcnn.structure import Place, watched
+from funcnn.types import Cache, Key, Layer, Loss, Params, Spec
 
 __all__ = ["BackwardTrace", "Pullback", "Visit", "trace", "trace_backward"]
 
@@ -95,9 +95,7 @@ class BackwardTrace(NamedTuple):
     grads: Params
 
 
-def trace(
-    net: Layer[Any, Any], params: Params, x: Any, *, key: Key | None = None
-) -> tuple[Visit, ...]:
+def trace(net: Layer[Any, Any], params: Params, x: Any, *, key: Key | None = None) -> tuple[Visit, ...]:
     """Run a network and keep what every layer in it gives.
 
     Parameters
@@ -184,9 +182,7 @@ def trace_backward(
     value, loss_cache = loss.apply(prediction, y)
     dprediction = loss.vjp(loss_cache)
     grads, _ = watched.vjp(cache, dprediction)
-    return BackwardTrace(
-        tuple(recorder.visits), value, dprediction, tuple(recorder.pullbacks), grads
-    )
+    return BackwardTrace(tuple(recorder.visits), value, dprediction, tuple(recorder.pullbacks), grads)
 
 
 def _layer(who: str, net: object) -> Layer[Any, Any]:
@@ -196,55 +192,34 @@ def _layer(who: str, net: object) -> Layer[Any, Any]:
 
 
 class Recorder:
-    """Layers that report to one list, and where in the network the pass is right now."""
+    """What the layers of a network report, all into one list for each way."""
 
     def __init__(self) -> None:
         self.visits: list[Visit] = []
         self.pullbacks: list[Pullback] = []
-        self._inside: list[tuple[str, Params]] = []  # path and params of the layers around
         self._going_back = 0
 
-    def watch(self, layer: Layer[Any, Any], name: str = "") -> Layer[Any, Any]:
-        """The same layer, reporting."""
-        spec = layer.spec
-        inner = [rebuild(child) for child in spec.children]
-        names = [own for own, _ in name_children(tuple(inner))]
-        children = [self.watch(child, own) for child, own in zip(inner, names, strict=True)]
-        real: Layer[Any, Any] = spec.build(*spec.args, *children, **spec.options)
+    def watch(self, net: Layer[Any, Any]) -> Layer[Any, Any]:
+        """The same network, reporting."""
+        return watched(net, self._see)
 
-        def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-            return real.init(key, shape)
+    def _see(self, place: Place, layer: Layer[Any, Any], made: Layer[Any, Any]) -> Layer[Any, Any]:
+        if place.inner:  # the layer around it reports the same
+            return made._replace(spec=layer.spec)
+        spec, where = layer.spec, "/".join(place.path)
 
         def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-            path, stands_for_parent = self._path(name, params)
-            self._inside.append((path, params))
-            out, cache = real.apply(params, x, key=key)
-            self._inside.pop()
-            if not stands_for_parent and not self._going_back:
-                self.visits.append(Visit(path, spec, out))
-            shown = cache if isinstance(cache, dict) else {}  # where others look for statistics
-            return out, {**shown, "_traced": (cache, path, params, stands_for_parent)}
+            out, cache = made.apply(params, x, key=key)
+            if not self._going_back:  # a layer may run forward once more, on the way back
+                self.visits.append(Visit(where, spec, out))
+            return out, cache
 
         def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-            own, path, params, stands_for_parent = cache["_traced"]
-            self._inside.append((path, params))
-            self._going_back += 1  # a layer may run forward once more, on the way back
-            dparams, dx = real.vjp(own, dout)
+            self._going_back += 1
+            dparams, dx = made.vjp(cache, dout)
             self._going_back -= 1
-            self._inside.pop()
-            if not stands_for_parent:
-                self.pullbacks.append(Pullback(path, spec, dparams, dx))
+            self.pullbacks.append(Pullback(where, spec, dparams, dx))
             return dparams, dx
 
         # `serial` would run a pooling before the rectifier in front of it, to save time
-        return Layer(init, apply, vjp, spec._replace(traits=spec.traits - {"maximum"}))
-
-    def _path(self, name: str, params: Params) -> tuple[str, bool]:
-        """Where a layer is, and whether it has its parent's place, as the child of `named` has."""
-        if not self._inside:
-            return "", False
-        parent, around = self._inside[-1]
-        if params is around:
-            return parent, True
-        found = next((key for key, own in around.items() if own is params), name)
-        return (f"{parent}/{found}" if parent else found), False
+        return Layer(made.init, apply, vjp, spec._replace(traits=spec.traits - {"maximum"}))

@@ -261,6 +261,12 @@ class Layer(NamedTuple, Generic[X, Y]):
         options (`funcnn.checks.declared`) leaves it out.
     params_vjp : ParamsVjp, optional
         ``(cache, dout) -> dparams`` without the cost of ``dx``; where it is None, `vjp` serves.
+    children : tuple of (str, Layer)
+        The layers that it combines, by their names among its params; ``""`` for one that has all of
+        its params.
+    remake : callable, optional
+        ``(children) -> Layer``: the same with other children under these names. Where it is None,
+        the constructor serves.
 
     Examples
     --------
@@ -276,6 +282,9 @@ class Layer(NamedTuple, Generic[X, Y]):
     vjp: Vjp[X, Y]
     spec: Spec = Spec()
     params_vjp: ParamsVjp[Y] | None = None
+    # Layers, too: a type checker infers less from a type inside itself
+    children: tuple[tuple[str, Any], ...] = ()
+    remake: Callable[[Any], Any] | None = None
 
     def __repr__(self) -> str:
         return repr(self.spec)

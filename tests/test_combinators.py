@@ -53,7 +53,7 @@ from funcnn import (
 )
 from funcnn.checks import Refusal
 from funcnn.combinators import statistics
-from funcnn.combinators._paths import find
+from funcnn.structure import nodes
 from funcnn.testing import _values
 from funcnn.types import Array, Key, Layer, Params, Shape, Spec, rebuild
 
@@ -537,12 +537,12 @@ def test_places_are_those_of_the_params_and_of_the_messages() -> None:
     shape = (2, 3, 5, 5)
     _, params = _NESTED.init(KEY, shape)
     found: dict[str, Shape] = {}
-    for node in find(_NESTED, shape):
+    for node in nodes(_NESTED, shape):
         if not node.spec.children:
             for leaf, value in tree.leaves(node.params):
                 found["/".join((*node.path, leaf))] = value.shape
     assert found == {path: leaf.shape for path, leaf in tree.leaves(params)}
-    paths = ["/".join(node.path) for node in find(_NESTED, shape)]
+    paths = ["/".join(node.path) for node in nodes(_NESTED, shape)]
     assert "repeat1/residual2/parallel1/identity1" in paths
     assert "repeat1/residual2/shortcut" in paths
 
@@ -551,7 +551,7 @@ def test_places_of_a_combinator_that_nobody_knows() -> None:
     net = serial(relu(), _twice(dense(4)), named("x", _twice(named("y", dense(4)))))
     _, params = net.init(KEY, (2, 4))
     assert list(params["_twice1"]) == ["one", "two"]
-    paths = ["/".join(node.path) for node in find(net, (2, 4)) if node.spec.kind == "dense"]
+    paths = ["/".join(node.path) for node in nodes(net, (2, 4)) if node.spec.kind == "dense"]
     assert paths == ["_twice1/one", "_twice1/two", "x/one", "x/two"]
 
 

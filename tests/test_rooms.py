@@ -23,7 +23,7 @@ FLOORS = (
     {"tree", "random"},
     {"_kernels", "initializers", "schedules"},
     {"parameterless"},
-    {"_children", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},
+    {"structure", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},
     {"combinators", "reparametrization", "sequences", "tracing", "checkpoints"},
     {"training", "testing", "interop", "parallel", "outline", "looking", "diagnose"},
     {"models"},

@@ -17,7 +17,7 @@ import numpy as np
 
 from funcnn.checks.options import Constraint, Layers, Optional
 from funcnn.checks.refusals import Refusal, refuse, refuse_type
-from funcnn.types import Spec, Trait
+from funcnn.types import Layer, Spec, Trait
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,8 +58,11 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
             guarded = {
                 field: _guarded(part, who)
                 for field, part in zip(made._fields, made, strict=True)
-                if isinstance(part, FunctionType) and not hasattr(part, _BARE)
+                if isinstance(part, FunctionType) and field != "remake" and not hasattr(part, _BARE)
             }
+            if isinstance(made, Layer) and not made.children:
+                inside = [layer for layer in found.values() if isinstance(layer, Layer)]
+                made = made._replace(children=tuple(("", bare(layer)) for layer in inside))
             return made._replace(spec=spec, **guarded)
 
         setattr(construct, _DECLARATIONS, constraints)

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast, overload
 
 from funcnn import checks, random, tree
-from funcnn._children import (
+from funcnn._kernels.joining import total
+from funcnn._wiring import At1, Serial
+from funcnn.checks import Integer, Layers, Optional, Whatever, bare, declared
+from funcnn.combinators.running import statistics
+from funcnn.structure import (
     Child,
     apply_in_turn,
     init_child,
@@ -14,10 +18,6 @@ from funcnn._children import (
     params_vjp_child,
     vjp_in_turn,
 )
-from funcnn._kernels.joining import total
-from funcnn._wiring import At1, Serial
-from funcnn.checks import Integer, Layers, Optional, Whatever, bare, declared
-from funcnn.combinators.running import statistics
 from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape, Spec, X
 
 __all__ = ["named", "repeat", "residual", "serial", "share"]
@@ -59,7 +59,7 @@ def _serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
     >>> out_shape, list(params)
     ((32, 2), ['dense1', 'dense2'])
     """
-    made = _series(name_children(layers))
+    made = _series(tuple(name_children(layers)))
     return Preserving(*made) if all(isinstance(layer, Preserving) for layer in layers) else made
 
 
@@ -161,10 +161,14 @@ def residual(*layers: At1[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X
     ((32, 16, 7, 7), ['conv1', 'shortcut'])
     """
     way_past = () if shortcut is None else (named("shortcut", shortcut),)
-    children = name_children((*layers, *way_past))
-    specs = tuple(layer.spec for _, layer in children)
+    return _residual(tuple(name_children((*layers, *way_past))))
+
+
+def _residual(inside: tuple[Child, ...]) -> Layer[Any, Any]:
+    """Children one behind the other, and perhaps one of the name ``shortcut`` beside them."""
+    children = list(inside)
     past = children.pop() if children and children[-1][0] == "shortcut" else None
-    body = _series(children, ("shortcut",) if past else ())
+    body = _series(tuple(children), ("shortcut",) if past else ())
 
     def same(shape: Shape, out_shape: Shape) -> Shape:
         if shape != out_shape:
@@ -197,7 +201,8 @@ def residual(*layers: At1[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X
             params_vjp_child(past, cache, dout, dparams)
         return dparams
 
-    return Layer(init, apply, vjp, Spec(children=specs), params_vjp)
+    spec = Spec(children=tuple(layer.spec for _, layer in inside))
+    return Layer(init, apply, vjp, spec, params_vjp, inside, _residual)
 
 
 @overload
@@ -241,7 +246,7 @@ def repeat(layer: Layer[Any, Any], *, times: int) -> Layer[Any, Any]:
     [('block1', (8, 4)), ('block2', (8, 8))]
     """
     base = layer.spec.name or layer.spec.kind
-    return _series([(f"{base}{i}", bare(layer)) for i in range(1, times + 1)])
+    return _series(tuple((f"{base}{i}", bare(layer)) for i in range(1, times + 1)))
 
 
 @overload
@@ -316,7 +321,7 @@ def share(layer: Layer[Any, Any], *, times: int) -> Layer[Any, Any]:
     return Layer(init, apply, vjp)
 
 
-def _series(children: list[Child], others: tuple[str, ...] = ()) -> Layer[Any, Any]:
+def _series(children: tuple[Child, ...], others: tuple[str, ...] = ()) -> Layer[Any, Any]:
     """Children one behind the other; `others` have a place among the params as well."""
     if not children:
         checks.refuse("there must be at least one layer")
@@ -350,7 +355,7 @@ def _series(children: list[Child], others: tuple[str, ...] = ()) -> Layer[Any, A
             params_vjp_child(order[first], cache, dout, dparams)
         return _in_order(children, dparams)
 
-    return Layer(init, apply, vjp, params_vjp=params_vjp)
+    return Layer(init, apply, vjp, params_vjp=params_vjp, children=children, remake=_series)
 
 
 def _shape(x: Any) -> Shape:
@@ -358,12 +363,12 @@ def _shape(x: Any) -> Shape:
     return tuple(map(_shape, x)) if isinstance(x, tuple) else checks.floating(x).shape
 
 
-def _in_order(children: list[Child], dparams: Params) -> Params:
+def _in_order(children: tuple[Child, ...], dparams: Params) -> Params:
     """Gradients in the order of the children, whatever the order they were found in."""
     return {name: dparams[name] for name, _ in children if name in dparams}
 
 
-def _execution_order(children: list[Child]) -> list[Child]:
+def _execution_order(children: tuple[Child, ...]) -> list[Child]:
     """Children as they are run: a maximum before the monotone layers that it commutes with."""
     order: list[Child] = []
     for child in children:

@@ -9,8 +9,8 @@ import numpy as np
 
 from funcnn import checks, tree
 from funcnn.checks import Layers, Whatever, bare, declared
-from funcnn.combinators._paths import find
 from funcnn.combinators.running import statistics
+from funcnn.structure import nodes
 from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape
 
 __all__ = ["freeze", "frozen_paths", "remat", "stop_gradient", "tied"]
@@ -202,7 +202,7 @@ def frozen_paths(net: Layer[Any, Any], shape: Shape) -> tuple[str, ...]:
     ('body/bias', 'body/weight')
     """
     found: list[str] = []
-    for node in find(net, shape):
+    for node in nodes(net, shape):
         if node.spec.kind == "freeze":
             found += ["/".join((*node.path, leaf)) for leaf, _ in tree.leaves(node.params)]
     return tuple(dict.fromkeys(found))
@@ -251,6 +251,7 @@ def tied(layer: L, *, ties: Mapping[str, str]) -> L:
     """
     layer = bare(layer)
     pairs = _pairs(ties)
+    places = {place for place, _ in pairs}
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         out_shape, params = layer.init(key, shape)
@@ -272,9 +273,14 @@ def tied(layer: L, *, ties: Mapping[str, str]) -> L:
             params = _with(params, place.split("/"), _at(params, source, "params"))
         return params
 
-    def _without(params: Params) -> Params:
-        taken = [f"{place}/" for place, _ in pairs]
-        return tree.select(params, lambda path: not any(f"{path}/".startswith(t) for t in taken))
+    def _without(params: Params, path: str = "") -> Params:
+        """In the same order."""
+        kept = {name: f"{path}{name}" for name in params if f"{path}{name}" not in places}
+        inside = {
+            name: _without(params[name], f"{here}/") if isinstance(params[name], dict) else params[name]
+            for name, here in kept.items()
+        }
+        return {name: part for name, part in inside.items() if not isinstance(part, dict) or part}
 
     def together(dparams: Params) -> Params:
         """Each shared one's gradient: the sum over its places."""

@@ -7,16 +7,17 @@ from typing import Any, Protocol, TypeVar, cast, overload
 import numpy as np
 
 from funcnn import checks
-from funcnn._children import (
+from funcnn._kernels import joining
+from funcnn._wiring import At1
+from funcnn.checks import Choice, Integer, Layers, declared
+from funcnn.structure import (
+    Child,
     apply_in_turn,
     init_child,
     name_children,
     params_vjp_child,
     vjp_in_turn,
 )
-from funcnn._kernels import joining
-from funcnn._wiring import At1
-from funcnn.checks import Choice, Integer, Layers, declared
 from funcnn.types import Cache, Key, Layer, Params, Shape, X, Y
 
 __all__ = ["branch", "dense_connect", "merge", "parallel"]
@@ -76,7 +77,11 @@ def _parallel(*layers: Any, merge: str = "sum", axis: int = 1) -> Layer[Any, Any
     >>> both.init(random.key(0), (32, 3, 14, 14))[0]
     (32, 24, 14, 14)
     """
-    fan, join = _fan_out(layers), _fan_in(merge, axis, "the outputs")
+    return _joined(tuple(name_children(layers)), merge, axis)
+
+
+def _joined(children: tuple[Child, ...], merge: str, axis: int) -> Layer[Any, Any]:
+    fan, join = _fan_out(children), _fan_in(merge, axis, "the outputs")
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         shapes, params = fan.init(checks.key(key), shape)
@@ -94,7 +99,10 @@ def _parallel(*layers: Any, merge: str = "sum", axis: int = 1) -> Layer[Any, Any
         assert fan.params_vjp is not None
         return fan.params_vjp(cache, join.vjp(cache["_joined"], dout)[1])
 
-    return Layer(init, apply, vjp, params_vjp=params_vjp)
+    def remake(children: tuple[Child, ...]) -> Layer[Any, Any]:
+        return _joined(children, merge, axis)
+
+    return Layer(init, apply, vjp, params_vjp=params_vjp, children=children, remake=remake)
 
 
 _parallel.__name__ = _parallel.__qualname__ = "parallel"
@@ -142,7 +150,7 @@ def branch(*layers: Any) -> Layer[Any, Any]:
     >>> highway.init(random.key(0), (32, 4))[0]
     (32, 4)
     """
-    return _fan_out(layers)
+    return _fan_out(tuple(name_children(layers)))
 
 
 @declared(how=_WAYS, axis=Integer())
@@ -221,7 +229,10 @@ def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]:
     >>> out_shape, params["conv2"]["weight"].shape
     ((32, 14, 14, 14), (4, 10, 3, 3))
     """
-    children = name_children(layers)
+    return _dense_connected(tuple(name_children(layers)), axis)
+
+
+def _dense_connected(children: tuple[Child, ...], axis: int) -> Layer[Any, Any]:
     if not children:
         checks.refuse("there must be at least one layer")
     names = tuple(name for name, _ in children)
@@ -257,12 +268,14 @@ def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]:
             dout = before + vjp_in_turn((child,), cache, new, dparams)
         return {name: dparams[name] for name in names if name in dparams}, dout
 
-    return Layer(init, apply, vjp)
+    def remake(children: tuple[Child, ...]) -> Layer[Any, Any]:
+        return _dense_connected(children, axis)
+
+    return Layer(init, apply, vjp, children=children, remake=remake)
 
 
-def _fan_out(layers: tuple[Any, ...]) -> Layer[Any, Any]:
+def _fan_out(children: tuple[Child, ...]) -> Layer[Any, Any]:
     """From one input to a tuple of outputs."""
-    children = name_children(layers)
     if not children:
         checks.refuse("there must be at least one layer")
     names = tuple(name for name, _ in children)
@@ -295,7 +308,7 @@ def _fan_out(layers: tuple[Any, ...]) -> Layer[Any, Any]:
             params_vjp_child(child, cache, share, dparams)
         return dparams
 
-    return Layer(init, apply, vjp, params_vjp=params_vjp)
+    return Layer(init, apply, vjp, params_vjp=params_vjp, children=children, remake=_fan_out)
 
 
 def _fan_in(how: str, axis: int, words: str) -> Layer[Any, Any]:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from funcnn import tree
-from funcnn.combinators._paths import Node
 from funcnn.combinators.chain import _execution_order
 from funcnn.outline._costs import COSTS, ITEM, Call, elements
+from funcnn.structure import Node
 from funcnn.types import Shape
 
 

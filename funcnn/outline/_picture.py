@@ -6,7 +6,7 @@ from collections.abc import Callable
 from html import escape
 from typing import NamedTuple, TypeAlias
 
-from funcnn.combinators._paths import Node
+from funcnn.structure import Node
 from funcnn.types import Shape
 
 _GAP = 26  # between a box and the next, where the shape stands

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from funcnn import _checks
-from funcnn.combinators._paths import Node, trace
 from funcnn.outline._measure import Row, measure
+from funcnn.structure import Node, outline
 from funcnn.types import Layer, Shape, Spec
 
 
@@ -147,7 +147,7 @@ def summary(net: Layer[Any, Any], shape: Shape) -> Summary:
     if not isinstance(net, Layer):
         _checks.refuse_type("summary", f"`net` must be a layer, got {net!r}")
     _refuse_any_batch(shape)
-    root = trace(net.spec, shape)
+    root = outline(net, shape)
     rows, parameters = measure(root)
     return Summary(net.spec, shape, root.out_shape, tuple(rows), parameters, root)
 

@@ -10,12 +10,12 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 import numpy as np
 
 from funcnn import checks, random, tree
-from funcnn._children import named_after
 from funcnn.combinators import statistics as new_statistics
 from funcnn.data.examples import concatenated, length, taken
 from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.memory import keep_freed_memory
 from funcnn.machine.threads import in_team, run_tasks
+from funcnn.structure import named_after
 from funcnn.types import Array, Key, Layer, Loss, Params, Spec, has_trait
 
 __all__ = ["value_and_grad"]

@@ -1,0 +1,181 @@
+"""Layers inside layers: their names, their part in what a combinator does, and walks over all of them.
+
+A layer has its children by name. Whoever wants to know a network's structure reads it there; whoever
+wants to know what happens inside makes the network again from children that report. A child that
+refuses is named on the way out, so that the message has its path.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from funcnn import checks, random
+from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, rebuild
+
+Child = tuple[str, Layer[Any, Any]]
+
+
+def name_children(layers: tuple[Any, ...]) -> list[Child]:
+    """Layers with their names: kind and ordinal, or what `named` says; see `named_after`."""
+    seen: Counter[str] = Counter()
+    children: list[Child] = []
+    taken: set[str] = set()
+    for layer in layers:
+        spec = named_after(layer.spec)
+        seen[spec.kind] += 1
+        name = spec.name or f"{spec.kind}{seen[spec.kind]}"
+        if name in taken:
+            checks.refuse(f"children must have different names, got {name!r} twice")
+        taken.add(name)
+        children.append((name, checks.bare(layer)))
+    return children
+
+
+def named_after(spec: Spec) -> Spec:
+    """The layer that gives this one its name: what only steers gradients changes no name, no weight."""
+    return named_after(spec.children[0]) if spec.kind in ("freeze", "remat") else spec
+
+
+def _outer(child: Child, refusal: checks.Refusal) -> checks.Refusal:
+    """A child's refusal with the child's name in front, instead of the one that `named` has put."""
+    name, layer = child
+    if named_after(layer.spec).name:
+        refusal.path = refusal.path[1:]
+    return refusal.inside(name)
+
+
+def init_child(child: Child, key: Key, shape: Shape, params: Params) -> Shape:
+    """Initialise one child from its name, and enter what it has into `params`."""
+    name, layer = child
+    try:
+        shape, own = layer.init(random.fold_in(key, name), shape)
+    except checks.Refusal as refusal:
+        raise _outer(child, refusal)
+    if own:
+        params[name] = own
+    return shape
+
+
+def apply_in_turn(
+    children: Iterable[Child], params: Params, x: Any, key: Key | None, cache: dict[str, Cache]
+) -> Any:
+    """Run children one behind the other, each with its own part of the parameters and its own key.
+
+    What they keep is entered into `cache`.
+    """
+    try:
+        for child in children:
+            name, layer = child
+            own = None if key is None else random.fold_in(key, name)
+            x, cache[name] = layer.apply(params.get(name, {}), x, key=own)
+    except checks.Refusal as refusal:
+        raise _outer(child, refusal)
+    return x
+
+
+def vjp_in_turn(children: Iterable[Child], cache: Cache, dout: Any, dparams: Params) -> Any:
+    """Pull back through children, first to last as given, and enter their gradients into `dparams`."""
+    try:
+        for child in children:
+            name, layer = child
+            own, dout = layer.vjp(checks.kept(cache, name), dout)
+            if own:
+                dparams[name] = own
+    except checks.Refusal as refusal:
+        raise _outer(child, refusal)
+    return dout
+
+
+def params_vjp_child(child: Child, cache: Cache, dout: Any, dparams: Params) -> None:
+    """Pull back through one child, without the input's gradient."""
+    name, layer = child
+    if layer.params_vjp is None:
+        vjp_in_turn((child,), cache, dout, dparams)
+        return
+    try:
+        own = layer.params_vjp(checks.kept(cache, name), dout)
+    except checks.Refusal as refusal:
+        raise _outer(child, refusal)
+    if own:
+        dparams[name] = own
+
+
+# --- walks ----------------------------------------------------------------------------------------
+
+
+def children(layer: Layer[Any, Any]) -> tuple[Child, ...]:
+    """The layers inside a layer; a combinator that names none names them as `serial` does."""
+    return layer.children or tuple(name_children(tuple(map(rebuild, layer.spec.children))))
+
+
+def remade(layer: Layer[Any, Any], inside: tuple[Child, ...]) -> Layer[Any, Any]:
+    """The same layer around other children."""
+    if not inside:
+        return layer
+    if layer.remake is not None:
+        again: Layer[Any, Any] = layer.remake(inside)
+        return again
+    spec = layer.spec
+    made: Layer[Any, Any] = spec.build(*spec.args, *(child for _, child in inside), **spec.options)
+    return made
+
+
+class Place(NamedTuple):
+    """Where a layer is: its path, and whether it has all the params of the layer around it."""
+
+    path: tuple[str, ...] = ()
+    inner: bool = False
+
+
+See = Callable[[Place, Layer[Any, Any], Layer[Any, Any]], Layer[Any, Any]]
+
+
+def watched(layer: Layer[Any, Any], see: See, place: Place = Place()) -> Layer[Any, Any]:  # noqa: B008
+    """A network made again from the inside out, each layer as ``see(place, layer, made)`` gives it."""
+
+    def below(name: str) -> Place:
+        return Place((*place.path, name)) if name else Place(place.path, inner=True)
+
+    inside = tuple((name, watched(child, see, below(name))) for name, child in children(layer))
+    return see(place, layer, remade(layer, inside))
+
+
+class Node(NamedTuple):
+    """One layer of a network, in one of the places where it is used."""
+
+    path: tuple[str, ...]
+    spec: Spec
+    shape: Shape
+    out_shape: Shape
+    params: Params
+    children: tuple[Node, ...]
+
+
+def outline(net: Layer[Any, Any], shape: Shape) -> Node:
+    """A network as a tree of nodes: what `init` does in it, without a draw."""
+    open_: list[list[Node]] = [[]]
+
+    def see(place: Place, layer: Layer[Any, Any], made: Layer[Any, Any]) -> Layer[Any, Any]:
+        def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+            open_.append([])
+            out_shape, params = made.init(random.NO_DRAW, shape)
+            inside = tuple(open_.pop())
+            open_[-1].append(Node(place.path, layer.spec, shape, out_shape, params, inside))
+            return out_shape, params
+
+        return made._replace(init=init, spec=layer.spec)
+
+    name = named_after(net.spec).name
+    watched(net, see, Place((name,) if name else ())).init(random.NO_DRAW, shape)
+    return open_[0][0]
+
+
+def nodes(net: Layer[Any, Any], shape: Shape) -> list[Node]:
+    """All layers of a network, in the order in which `init` meets them, the network first."""
+    found, waiting = [], [outline(net, shape)]
+    while waiting:
+        found.append(waiting.pop())
+        waiting += reversed(found[-1].children)
+    return found
