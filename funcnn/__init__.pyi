@@ -41,6 +41,7 @@ from funcnn.combinators import (
     stop_gradient as stop_gradient,
     tied as tied,
 )
+from funcnn.doctor import doctor as doctor
 from funcnn.layers.activations import (
     celu as celu,
     elu as elu,

@@ -25,7 +25,7 @@ FLOORS = (
     {"parameterless"},
     {"structure", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},
     {"combinators", "reparametrization", "sequences", "tracing", "checkpoints"},
-    {"training", "testing", "interop", "parallel", "outline", "looking", "diagnose"},
+    {"training", "testing", "interop", "parallel", "outline", "looking", "diagnose", "doctor"},
     {"models"},
     {"__init__"},
 )

@@ -52,6 +52,7 @@ __all__ = [
     "exp",
     "expm1",
     "fast",
+    "faults",
     "log",
     "log1p",
     "matmul",
@@ -104,12 +105,35 @@ def _arithmetic(mode: str) -> _Arithmetic:
 @cache
 def _tried_portable() -> _Arithmetic:
     """Portable mode, once this machine has shown that it computes as that needs."""
-    from funcnn.numerics import _portable, _trial
+    from funcnn.numerics import _portable
 
-    found = _trial.faults()
-    if found:
-        _checks.refuse("numerics", f"portable mode is not possible on this machine: {'; '.join(found)}")
+    rounding, products = faults()
+    if rounding or products:
+        found = "; ".join(rounding + products)
+        _checks.refuse("numerics", f"portable mode is not possible on this machine: {found}")
     return _portable
+
+
+def faults() -> tuple[list[str], list[str]]:
+    """What is wrong with this machine's arithmetic, by a trial of some milliseconds.
+
+    Returns
+    -------
+    rounding : list of str
+        Of single operations: what is not rounded as IEEE 754 says. Portable mode needs it.
+    products : list of str
+        Of BLAS: which products of whole numbers are wrong. Every mode needs them.
+
+    Examples
+    --------
+    >>> from funcnn import numerics
+    >>> numerics.faults()
+    ([], [])
+    """
+    from funcnn.machine.blas import on_one_blas_thread
+    from funcnn.numerics import _trial
+
+    return _trial.rounding_faults(), on_one_blas_thread(_trial.product_faults)
 
 
 _default = _checks.choice(

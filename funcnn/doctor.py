@@ -1,0 +1,135 @@
+"""What this machine is, whether its arithmetic is right, and what is promised here.
+
+``python -m funcnn.doctor`` prints it, with exit code 1 if something is wrong; ``funcnn.doctor()`` gives
+it as a value. A report of a number that differs between two machines should come with both.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import threading
+import types
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funcnn import numerics
+
+__all__ = ["Health", "doctor"]
+
+
+class Health(NamedTuple):
+    """What `doctor` finds; printed, it is a page of text."""
+
+    machine: Mapping[str, str]
+    """The processor, its byte order, Python, NumPy, BLAS, the kernels and the threads."""
+    faults: tuple[str, ...]
+    """What is wrong with the machine's arithmetic; nothing where all is right."""
+    promises: Mapping[str, str]
+    """What each mode of `funcnn.numerics` promises here."""
+
+    def __repr__(self) -> str:
+        rows = [*self.machine.items(), ("arithmetic", "; ".join(self.faults) or "right")]
+        rows += [(f"{mode} mode", promise) for mode, promise in self.promises.items()]
+        return "\n".join(f"{name:<15}{text}" for name, text in rows)
+
+
+def doctor() -> Health:
+    """Look at the machine: what it is, whether its arithmetic is right, what is promised here.
+
+    Returns
+    -------
+    Health
+        ``machine``, ``faults`` and ``promises``; printed, a page of text.
+
+    Notes
+    -----
+    The arithmetic is tried as on entering portable mode, in some milliseconds: roots, quotients and
+    reciprocals rounded correctly, subnormal numbers kept, sums rounded once, and products of whole
+    numbers exact. A product that is wrong is a fault of the BLAS, in fast mode as well.
+
+    Examples
+    --------
+    >>> import funcnn
+    >>> health = funcnn.doctor()
+    >>> health.faults
+    ()
+    >>> sorted(health.promises)
+    ['fast', 'portable']
+    """
+    rounding, products = numerics.faults()
+    return Health(
+        {
+            "processor": f"{platform.machine()}, {64 if sys.maxsize > 2**32 else 32} bits",
+            "vector units": " ".join(_vector_units()) or "what NumPy takes for granted",
+            "byte order": sys.byteorder,
+            "system": f"{platform.system()} {platform.release()}",
+            "Python": f"{platform.python_version()} ({platform.python_implementation()})",
+            "NumPy": np.__version__,
+            "BLAS": "; ".join(_blas()) or "not known to threadpoolctl",
+            "kernels": "NumPy's",
+            "threads": _threads(),
+            "mode": numerics.mode(),
+        },
+        (*rounding, *products),
+        {"fast": _promise_of_fast(products), "portable": _promise_of_portable(rounding + products)},
+    )
+
+
+def _promise_of_fast(products: list[str]) -> str:
+    if products:
+        return "nothing: the products of this BLAS are wrong; install another NumPy, or another BLAS"
+    return "the same bits again on this machine, with this NumPy, for any number of workers"
+
+
+def _promise_of_portable(faults: list[str]) -> str:
+    if faults:
+        return "refused, for what is wrong with the arithmetic"
+    return "the same bits as on any other machine, with any NumPy and BLAS"
+
+
+def _vector_units() -> list[str]:
+    core: Any = import_module("numpy._core._multiarray_umath")  # where NumPy says what it can do
+    return [name for name in core.__cpu_dispatch__ if core.__cpu_features__[name]]
+
+
+def _blas() -> list[str]:
+    from threadpoolctl import threadpool_info  # deferred: it looks at every library
+
+    return [
+        f"{blas['internal_api']} {blas['version']}, {blas.get('architecture') or 'its own'} kernels, "
+        f"{blas['num_threads']} thread{'s' * (blas['num_threads'] != 1)}"
+        for blas in threadpool_info()
+        if blas["user_api"] == "blas"
+    ]
+
+
+def _threads() -> str:
+    """How many this process may use, and whether it can start one."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    thread = threading.Thread(target=int)
+    try:
+        thread.start()
+        thread.join()
+    except RuntimeError:
+        return "none can be started: training uses one"
+    return f"{count} processor{'s' * (count != 1)}"
+
+
+class _Callable(types.ModuleType):
+    """This module, which is called as its function: ``import funcnn.doctor`` must not hide it."""
+
+    def __call__(self) -> Health:
+        return doctor()
+
+
+if __name__ == "__main__":
+    found = doctor()
+    print(found)
+    sys.exit(1 if found.faults else 0)
+else:
+    sys.modules[__name__].__class__ = _Callable
