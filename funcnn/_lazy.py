@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -12,17 +13,10 @@ from typing import Any
 def lazily(package: str) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
     """The ``__all__``, ``__getattr__`` and ``__dir__`` of a package.
 
-    Its names and their homes stand in one place, its stub ``__init__.pyi``, which type checkers read as
-    well: ``from funcnn.layers.linear import dense as dense``.
+    Its names and their homes stand in its stub ``__init__.pyi``, which type checkers read as well:
+    ``from funcnn.layers.linear import dense as dense``, or ``import *`` for a module's ``__all__``.
     """
-    spec: Any = sys.modules[package].__spec__
-    stub = spec.loader.get_data(f"{spec.origin}i")  # also from inside a zip archive
-    homes = {
-        name.name: str(statement.module)
-        for statement in ast.parse(stub).body
-        if isinstance(statement, ast.ImportFrom)
-        for name in statement.names
-    }
+    homes = dict(_names_of_stub(package, package))
 
     def find(name: str) -> Any:
         if name not in homes:
@@ -34,3 +28,31 @@ def lazily(package: str) -> tuple[list[str], Callable[[str], Any], Callable[[], 
         return value
 
     return sorted(homes), find, lambda: sorted({*vars(sys.modules[package]), *homes})
+
+
+def _names_of_stub(package: str, module: str) -> Iterator[tuple[str, str]]:
+    """Each name in the stub of a package at or below another, and its home."""
+    for statement in ast.parse(_source(package, module, "/__init__.pyi")).body:
+        if isinstance(statement, ast.ImportFrom):
+            home = str(statement.module)
+            for name in statement.names:
+                yield from [(name.name, home)] if name.name != "*" else _all_of(package, home)
+
+
+def _all_of(package: str, module: str) -> Iterator[tuple[str, str]]:
+    """The public names of a module that is not imported yet."""
+    try:
+        source = _source(package, module, ".py")
+    except OSError:  # a package, with a stub of its own
+        yield from _names_of_stub(package, module)
+        return
+    for name in re.findall(r'"(\w+)"', re.findall(rb"__all__ = \[([^]]*)", source)[0].decode()):
+        yield name, module
+
+
+def _source(package: str, module: str, ending: str) -> bytes:
+    """The text of a file at or below a package, from wherever it was loaded: a folder or an archive."""
+    spec: Any = sys.modules[package].__spec__
+    below = module.removeprefix(package).replace(".", "/")
+    text: bytes = spec.loader.get_data(spec.origin.removesuffix("/__init__.py") + below + ending)
+    return text

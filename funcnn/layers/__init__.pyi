@@ -1,100 +1,12 @@
 """The public names of `funcnn.layers`, and where each has its home."""
 
-from funcnn.layers.activations import (
-    celu as celu,
-    elu as elu,
-    gelu as gelu,
-    glu as glu,
-    hard_shrink as hard_shrink,
-    hard_sigmoid as hard_sigmoid,
-    hard_swish as hard_swish,
-    hard_tanh as hard_tanh,
-    leaky_relu as leaky_relu,
-    log_sigmoid as log_sigmoid,
-    log_softmax as log_softmax,
-    maxout as maxout,
-    mish as mish,
-    prelu as prelu,
-    relu as relu,
-    relu6 as relu6,
-    selu as selu,
-    sigmoid as sigmoid,
-    silu as silu,
-    soft_shrink as soft_shrink,
-    softmax as softmax,
-    softmin as softmin,
-    softplus as softplus,
-    softsign as softsign,
-    swiglu as swiglu,
-    tanh as tanh,
-    tanh_shrink as tanh_shrink,
-    threshold as threshold,
-)
-from funcnn.layers.attentions import (
-    attention as attention,
-    cross_attention as cross_attention,
-    multi_head_attention as multi_head_attention,
-)
-from funcnn.layers.convolution import (
-    conv as conv,
-    conv1d as conv1d,
-    conv3d as conv3d,
-    conv_transpose as conv_transpose,
-    conv_transpose1d as conv_transpose1d,
-    depthwise_conv as depthwise_conv,
-    separable_conv as separable_conv,
-)
-from funcnn.layers.embeddings import (
-    embedding as embedding,
-    learned_positions as learned_positions,
-    positional_encoding as positional_encoding,
-    rotary as rotary,
-)
-from funcnn.layers.linear import bilinear as bilinear, dense as dense
-from funcnn.layers.normalization import (
-    batch_norm as batch_norm,
-    group_norm as group_norm,
-    instance_norm as instance_norm,
-    layer_norm as layer_norm,
-    local_response_norm as local_response_norm,
-    rms_norm as rms_norm,
-)
-from funcnn.layers.pooling import (
-    adaptive_avg_pool as adaptive_avg_pool,
-    adaptive_avg_pool1d as adaptive_avg_pool1d,
-    adaptive_avg_pool3d as adaptive_avg_pool3d,
-    adaptive_max_pool as adaptive_max_pool,
-    adaptive_max_pool1d as adaptive_max_pool1d,
-    adaptive_max_pool3d as adaptive_max_pool3d,
-    avg_pool as avg_pool,
-    avg_pool1d as avg_pool1d,
-    avg_pool3d as avg_pool3d,
-    global_avg_pool as global_avg_pool,
-    global_max_pool as global_max_pool,
-    lp_pool as lp_pool,
-    lp_pool1d as lp_pool1d,
-    lp_pool3d as lp_pool3d,
-    max_pool as max_pool,
-    max_pool1d as max_pool1d,
-    max_pool3d as max_pool3d,
-)
-from funcnn.layers.recurrent import gru as gru, lstm as lstm, rnn as rnn
-from funcnn.layers.regularization import (
-    drop_path as drop_path,
-    dropout as dropout,
-    gaussian_noise as gaussian_noise,
-    spatial_dropout as spatial_dropout,
-)
-from funcnn.layers.shape import (
-    concatenate as concatenate,
-    crop as crop,
-    flatten as flatten,
-    identity as identity,
-    pad as pad,
-    pixel_shuffle as pixel_shuffle,
-    pixel_unshuffle as pixel_unshuffle,
-    reshape as reshape,
-    split as split,
-    transpose as transpose,
-    upsample as upsample,
-)
+from funcnn.layers.activations import *
+from funcnn.layers.attentions import *
+from funcnn.layers.convolution import *
+from funcnn.layers.embeddings import *
+from funcnn.layers.linear import *
+from funcnn.layers.normalization import *
+from funcnn.layers.pooling import *
+from funcnn.layers.recurrent import *
+from funcnn.layers.regularization import *
+from funcnn.layers.shape import *
