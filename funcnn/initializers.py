@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from funcnn import _checks, checks, random
+from funcnn import checks, random
 from funcnn.types import Array, Key
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ class Initializer(NamedTuple):
     shown: str = ""
     min_rank: int = 0
 
-    def __call__(
-        self, key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32
-    ) -> Array:
+    def __call__(self, key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
         """Draw an array, or nothing but its shape.
 
         Parameters
@@ -112,19 +110,23 @@ class Initializer(NamedTuple):
         >>> ones()(random.key(0), (3,))
         array([1., 1., 1.], dtype=float32)
         """
-        who = repr(self).partition("(")[0]
-        shape, kind = _checks.sizes(who, shape), _checks.float_dtype(who, dtype)
+        try:
+            return self._drawn(key, shape, dtype)
+        except checks.Refusal as refusal:
+            raise refusal.by(repr(self).partition("(")[0])
+
+    def _drawn(self, key: Key, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        shape, kind = checks.sizes(shape), checks.float_dtype(dtype)
         if len(shape) < self.min_rank:
-            _checks.refuse(
-                who,
-                f"`shape` must have at least {self.min_rank} axes (out, in, ...), got {shape}",
+            checks.refuse(
+                f"`shape` must have at least {self.min_rank} axes (out, in, ...), got {shape}"
             )
-        if _checks.key(who, key) == random.NO_DRAW:
+        if checks.key(key) == random.NO_DRAW:
             return random.uniform(key, shape, dtype=kind)
-        drawn = _checks.array(who, self.draw(key, shape, kind, *self.options), "draw(...)")
+        drawn = checks.array(self.draw(key, shape, kind, *self.options), "draw(...)")
         if drawn.shape != shape or drawn.dtype != kind:
             wanted, got = f"{kind} of shape {shape}", f"{drawn.dtype} of shape {drawn.shape}"
-            _checks.refuse(who, f"`draw(...)` must be {wanted}, got {got}")
+            checks.refuse(f"`draw(...)` must be {wanted}, got {got}")
         return drawn
 
     def __repr__(self) -> str:
@@ -137,12 +139,17 @@ INITIALIZER = checks.Instance(Initializer, "an Initializer")
 
 def initializer(who: str, name: str, value: object) -> Initializer:
     """An initializer, and not the function that makes one."""
-    return _checks.instance(who, name, value, Initializer, "an Initializer")
+    try:
+        found: Initializer = INITIALIZER.check(name, value)
+    except checks.Refusal as refusal:
+        raise refusal.by(who)
+    return found
 
 
 # --- one value, or one distribution, whatever the shape -------------------------------------------
 
 
+@checks.named
 def zeros() -> Initializer:
     """Begin with 0 everywhere.
 
@@ -160,6 +167,7 @@ def zeros() -> Initializer:
     return Initializer(_constant, (0.0,), "zeros()")
 
 
+@checks.named
 def ones() -> Initializer:
     """Begin with 1 everywhere.
 
@@ -177,6 +185,7 @@ def ones() -> Initializer:
     return Initializer(_constant, (1.0,), "ones()")
 
 
+@checks.named
 def constant(value: float) -> Initializer:
     """Begin with one number everywhere.
 
@@ -203,10 +212,11 @@ def constant(value: float) -> Initializer:
     >>> constant(0.5)(random.key(0), (2,))
     array([0.5, 0.5], dtype=float32)
     """
-    number = _checks.number("constant", "value", value)
+    number = checks.Number().check("value", value)
     return Initializer(_constant, (number,), f"constant({number!r})")
 
 
+@checks.named
 def normal(std: float = 0.01) -> Initializer:
     """Begin with normal numbers around 0.
 
@@ -233,10 +243,11 @@ def normal(std: float = 0.01) -> Initializer:
     >>> print(f"{normal(0.02)(random.key(0), (10_000,)).std():.3f}")
     0.020
     """
-    number = _checks.number("normal", "std", std, above=0.0)
+    number = checks.Number(above=0.0).check("std", std)
     return Initializer(_normal, (number,), f"normal({number!r})")
 
 
+@checks.named
 def truncated_normal(std: float = 0.01) -> Initializer:
     """Begin with normal numbers around 0, none further out than two standard deviations.
 
@@ -264,10 +275,11 @@ def truncated_normal(std: float = 0.01) -> Initializer:
     >>> bool(abs(truncated_normal(0.5)(random.key(0), (1000,))).max() <= 1.0)
     True
     """
-    number = _checks.number("truncated_normal", "std", std, above=0.0)
+    number = checks.Number(above=0.0).check("std", std)
     return Initializer(_truncated_normal, (number,), f"truncated_normal({number!r})")
 
 
+@checks.named
 def uniform(scale: float = 0.01) -> Initializer:
     """Begin with numbers between ``-scale`` and ``scale``, all equally likely.
 
@@ -294,7 +306,7 @@ def uniform(scale: float = 0.01) -> Initializer:
     >>> bool(abs(uniform(0.5)(random.key(0), (1000,))).max() <= 0.5)
     True
     """
-    number = _checks.number("uniform", "scale", scale, above=0.0)
+    number = checks.Number(above=0.0).check("scale", scale)
     return Initializer(_uniform, (number,), f"uniform({number!r})")
 
 
@@ -305,6 +317,7 @@ Mode = Literal["fan_in", "fan_out", "fan_avg"]
 Distribution = Literal["normal", "truncated_normal", "uniform"]
 
 
+@checks.named
 def variance_scaling(scale: float, mode: Mode, distribution: Distribution) -> Initializer:
     """Begin with random numbers of variance ``scale / fan``.
 
@@ -343,14 +356,14 @@ def variance_scaling(scale: float, mode: Mode, distribution: Distribution) -> In
     >>> print(f"{weight.var():.3f}")
     0.010
     """
-    who = "variance_scaling"
-    number = _checks.number(who, "scale", scale, above=0.0)
-    _checks.choice(who, "mode", mode, get_args(Mode))
-    _checks.choice(who, "distribution", distribution, get_args(Distribution))
-    shown = f"{who}({number!r}, {mode!r}, {distribution!r})"
+    number = checks.Number(above=0.0).check("scale", scale)
+    checks.Choice(*get_args(Mode)).check("mode", mode)
+    checks.Choice(*get_args(Distribution)).check("distribution", distribution)
+    shown = f"variance_scaling({number!r}, {mode!r}, {distribution!r})"
     return Initializer(_variance_scaling, (number, mode, distribution), shown, 2)
 
 
+@checks.named
 def he_normal() -> Initializer:
     """Begin with normal numbers of variance ``2 / fan_in``, for layers before a `relu`.
 
@@ -380,6 +393,7 @@ def he_normal() -> Initializer:
     return Initializer(_variance_scaling, (2.0, "fan_in", "normal"), "he_normal()", 2)
 
 
+@checks.named
 def he_uniform() -> Initializer:
     """Begin with uniform numbers of variance ``2 / fan_in``, for layers before a `relu`.
 
@@ -407,6 +421,7 @@ def he_uniform() -> Initializer:
     return Initializer(_variance_scaling, (2.0, "fan_in", "uniform"), "he_uniform()", 2)
 
 
+@checks.named
 def glorot_normal() -> Initializer:
     """Begin with normal numbers of variance ``2 / (fan_in + fan_out)``.
 
@@ -436,6 +451,7 @@ def glorot_normal() -> Initializer:
     return Initializer(_variance_scaling, (1.0, "fan_avg", "normal"), "glorot_normal()", 2)
 
 
+@checks.named
 def glorot_uniform() -> Initializer:
     """Begin with uniform numbers of variance ``2 / (fan_in + fan_out)``.
 
@@ -463,6 +479,7 @@ def glorot_uniform() -> Initializer:
     return Initializer(_variance_scaling, (1.0, "fan_avg", "uniform"), "glorot_uniform()", 2)
 
 
+@checks.named
 def lecun_normal() -> Initializer:
     """Begin with normal numbers of variance ``1 / fan_in``.
 
@@ -492,6 +509,7 @@ def lecun_normal() -> Initializer:
     return Initializer(_variance_scaling, (1.0, "fan_in", "normal"), "lecun_normal()", 2)
 
 
+@checks.named
 def lecun_uniform() -> Initializer:
     """Begin with uniform numbers of variance ``1 / fan_in``.
 
@@ -519,6 +537,7 @@ def lecun_uniform() -> Initializer:
     return Initializer(_variance_scaling, (1.0, "fan_in", "uniform"), "lecun_uniform()", 2)
 
 
+@checks.named
 def orthogonal(gain: float = 1.0) -> Initializer:
     """Begin with a random orthogonal matrix: it neither stretches nor shrinks what it turns.
 
@@ -560,7 +579,7 @@ def orthogonal(gain: float = 1.0) -> Initializer:
     >>> bool(np.allclose(weight @ weight.T, np.eye(3)))
     True
     """
-    number = _checks.number("orthogonal", "gain", gain, above=0.0)
+    number = checks.Number(above=0.0).check("gain", gain)
     return Initializer(_orthogonal, (number,), f"orthogonal({number!r})", 2)
 
 
@@ -568,7 +587,13 @@ def orthogonal(gain: float = 1.0) -> Initializer:
 
 
 def _constant(_key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], value: float) -> Array:
-    return np.full(shape, value, dtype)
+    return np.full(shape, _within(value, "value", dtype), dtype)
+
+
+def _within(value: float, name: str, dtype: np.dtype[Any]) -> Any:
+    """A number that the dtype can hold."""
+    limit = float(np.finfo(dtype).max)
+    return dtype.type(checks.Number(-limit, maximum=limit).check(name, value))
 
 
 def _normal(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], std: float) -> Array:
@@ -577,7 +602,7 @@ def _normal(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], std: float) 
 
 def _truncated_normal(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], std: float) -> Array:
     out = random.truncated_normal(key, shape, -2.0, 2.0, dtype)
-    out *= dtype.type(std)
+    out *= _within(std, "std", dtype)
     return out
 
 
@@ -615,7 +640,8 @@ def _orthogonal(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], gain: fl
         rest = vectors[index + 1 :]
         rest -= _sum_last(rest * vector)[:, None] * vector
     matrix = vectors if rows <= columns else vectors.T
-    return (gain * matrix).astype(dtype, order="C").reshape(shape)
+    scaled: Array = float(_within(gain, "gain", dtype)) * matrix
+    return scaled.astype(dtype, order="C").reshape(shape)
 
 
 def _sum_last(x: Array) -> Array:

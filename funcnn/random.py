@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from funcnn import _checks
+from funcnn import checks
 from funcnn.types import Array, Key
 
 if TYPE_CHECKING:
@@ -76,12 +76,14 @@ Examples
 
 _pair = Struct("<QQ")
 _triple = Struct("<QQQ")
+_MOST_KEYS = 2**24  # half a minute's work
 _CHUNK = 16384  # draws at a time: the scratch of a chunk stays in the cache
 
 
 # --- keys -----------------------------------------------------------------------------------------
 
 
+@checks.named
 def key(seed: int) -> Key:
     """Make a key from a seed.
 
@@ -107,10 +109,11 @@ def key(seed: int) -> Key:
     >>> key(0) == key(0), key(0) == key(1)
     (True, False)
     """
-    number = _checks.integer("key", "seed", seed, 0)
+    number = _whole("seed", seed, 0)
     return _hashed(_integer_bytes(number), b"funcnn key")
 
 
+@checks.named
 def split(key: Key, count: int = 2) -> tuple[Key, ...]:
     """Make several keys from one.
 
@@ -140,15 +143,16 @@ def split(key: Key, count: int = 2) -> tuple[Key, ...]:
     >>> first == second, split(key(0), 3)[:2] == (first, second)
     (False, True)
     """
-    high, low = _words("split", key)
-    count = _checks.integer("split", "count", count, 0)
+    high, low = _words(key)
+    count = checks.Integer(0).check("count", count)
+    if count > _MOST_KEYS:
+        checks.refuse(f"`count` must be at most {_MOST_KEYS}, got {checks.shown(count)}: use fold_in")
     if key == NO_DRAW:
         return (NO_DRAW,) * count
-    return tuple(
-        _hashed(_triple.pack(high, low, index), b"funcnn split") for index in range(count)
-    )
+    return tuple(_hashed(_triple.pack(high, low, index), b"funcnn split") for index in range(count))
 
 
+@checks.named
 def fold_in(key: Key, data: int | str) -> Key:
     """Make a key from a key and a number or a name.
 
@@ -179,17 +183,26 @@ def fold_in(key: Key, data: int | str) -> Key:
     >>> fold_in(parent, 1) == fold_in(parent, "1")
     False
     """
-    high, low = _words("fold_in", key)
+    high, low = _words(key)
     if isinstance(data, str):
         payload, domain = data.encode("utf-8", "surrogatepass"), b"funcnn fold str"
     elif isinstance(data, (int, np.integer)) and not isinstance(data, bool):
-        number = _checks.integer("fold_in", "data", data, 0)
+        number = _whole("data", data, 0)
         payload, domain = _integer_bytes(number), b"funcnn fold int"
     else:
-        _checks.refuse_type("fold_in", f"`data` must be an int or a str, got {data!r}")
+        checks.refuse_type(f"`data` must be an int or a str, got {checks.shown(data)}")
     if key == NO_DRAW:
         return NO_DRAW
     return _hashed(_pair.pack(high, low) + payload, domain)
+
+
+def _whole(name: str, value: object, minimum: int | None = None) -> int:
+    """An int of any length."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        checks.refuse_type(f"`{name}` must be an int, got {checks.shown(value)}")
+    if minimum is not None and value < minimum:
+        checks.refuse(f"`{name}` must be at least {minimum}, got {checks.shown(value)}")
+    return int(value)
 
 
 def _hashed(payload: bytes, domain: bytes) -> Key:
@@ -201,13 +214,13 @@ def _integer_bytes(number: int) -> bytes:
     return number.to_bytes((number.bit_length() + 7) // 8, "little")
 
 
-def _words(who: str, key: Key) -> Key:
+def _words(key: Key) -> Key:
     """The key, once it is sure that it holds two words of 64 bits."""
-    found = _checks.key(who, key)
+    found = checks.key(key)
     if found != NO_DRAW:
         for word in found:
             if not isinstance(word, int) or not 0 <= word < 2**64:
-                _checks.refuse(who, f"`key` must be made by funcnn.random.key, got {found!r}")
+                checks.refuse(f"`key` must be made by funcnn.random.key, got {checks.shown(found)}")
     return found
 
 
@@ -231,11 +244,9 @@ def _chunks(key: Key, count: int, bits: int) -> Iterator[tuple[slice, Array]]:
         yield slice(start, stop), words
 
 
-def _empty(
-    who: str, key: Key, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> tuple[Array, bool]:
+def _empty(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, bool]:
     """An array to draw into, and whether to draw."""
-    if _words(who, key) == NO_DRAW:
+    if _words(key) == NO_DRAW:
         return _nothing(shape, dtype), False
     return np.empty(shape, dtype), True
 
@@ -254,6 +265,7 @@ def _unit(key: Key, out: Array) -> None:
         np.multiply(whole, out.dtype.type(2.0**-kept), out=flat[part])
 
 
+@checks.named
 def uniform(
     key: Key,
     shape: tuple[int, ...],
@@ -296,17 +308,16 @@ def uniform(
     >>> bool((x >= -1).all()), bool((x < 1).all()), x.dtype
     (True, True, dtype('float32'))
     """
-    who = "uniform"
-    shape, kind = _checks.sizes(who, shape), _checks.float_dtype(who, dtype)
+    shape, kind = checks.sizes(shape), checks.float_dtype(dtype)
     limit = float(np.finfo(kind).max)
-    low = _checks.number(who, "low", low, minimum=-limit)
-    high = _checks.number(who, "high", high, maximum=limit)
+    low = checks.Number(-limit, maximum=limit).check("low", low)
+    high = checks.Number(maximum=limit).check("high", high)
     if not high - low <= limit:
-        _checks.refuse(who, f"`high` - `low` must fit {kind}, got {high!r} and {low!r}")
+        checks.refuse(f"`high` - `low` must fit {kind}, got {high!r} and {low!r}")
+    if not (high > low and kind.type(high) > kind.type(low)):
+        checks.refuse(f"`high` must be above `low`, got {high!r} and {low!r}")
     least, beyond = kind.type(low), kind.type(high)
-    if not beyond > least:
-        _checks.refuse(who, f"`high` must be above `low`, got {high!r} and {low!r}")
-    out, drawing = _empty(who, key, shape, kind)
+    out, drawing = _empty(key, shape, kind)
     if drawing:
         _unit(key, out)
         if (low, high) != (0.0, 1.0):
@@ -433,6 +444,7 @@ def _standard_normal(key: Key, out: Array) -> None:
         flat[part] = _quantile(q, tails, ends.astype(np.float32) * step + step / 2)
 
 
+@checks.named
 def normal(
     key: Key,
     shape: tuple[int, ...],
@@ -481,12 +493,11 @@ def normal(
     >>> print(f"{x.mean():.2f} {x.std():.2f}")
     3.00 0.50
     """
-    who = "normal"
-    shape, kind = _checks.sizes(who, shape), _checks.float_dtype(who, dtype)
+    shape, kind = checks.sizes(shape), checks.float_dtype(dtype)
     limit = float(np.finfo(kind).max) / 16  # no draw is that many standard deviations out
-    mean = _checks.number(who, "mean", mean, minimum=-limit, maximum=limit)
-    std = _checks.number(who, "std", std, minimum=0.0, maximum=limit)
-    out, drawing = _empty(who, key, shape, kind)
+    mean = checks.Number(minimum=-limit, maximum=limit).check("mean", mean)
+    std = checks.Number(minimum=0.0, maximum=limit).check("std", std)
+    out, drawing = _empty(key, shape, kind)
     if drawing:
         _standard_normal(key, out)
         if std != 1.0:
@@ -513,6 +524,7 @@ def _beyond(x: float) -> float:
     return float(np.array([least], np.int64).view(np.float64)[0])
 
 
+@checks.named
 def truncated_normal(
     key: Key,
     shape: tuple[int, ...],
@@ -556,20 +568,17 @@ def truncated_normal(
     >>> bool(x.min() >= 0), bool(x.max() <= 2)
     (True, True)
     """
-    who = "truncated_normal"
-    shape, kind = _checks.sizes(who, shape), _checks.float_dtype(who, dtype)
-    lower, upper = _checks.number(who, "lower", lower), _checks.number(who, "upper", upper)
+    shape, kind = checks.sizes(shape), checks.float_dtype(dtype)
+    lower, upper = checks.Number().check("lower", lower), checks.Number().check("upper", upper)
     if not upper > lower:
-        _checks.refuse(who, f"`upper` must be above `lower`, got {upper!r} and {lower!r}")
-    out, drawing = _empty(who, key, shape, kind)
+        checks.refuse(f"`upper` must be above `lower`, got {upper!r} and {lower!r}")
+    out, drawing = _empty(key, shape, kind)
     # Probability is counted from the end where it is small: from the tail if both bounds lie on one
     # side, which may be the far end, else from the median.
     one_side = lower > 0 or upper < 0
     low, high = _beyond(abs(lower)), _beyond(abs(upper))
     if one_side and low == high:
-        _checks.refuse(
-            who, f"`lower` and `upper` must have room between them, got {lower!r} and {upper!r}"
-        )
+        checks.refuse(f"`lower` and `upper` must have room between them, got {lower!r} and {upper!r}")
     if drawing:
         flat = out.reshape(-1)
         for part, words in _chunks(key, flat.size, 64):
@@ -582,13 +591,15 @@ def truncated_normal(
                 p = np.maximum(0.5 - np.abs(q), 2.0**-54)
             tails = _tails(q)
             flat[part] = _quantile(q, tails, p[tails])
-        np.clip(out, kind.type(lower), kind.type(upper), out=out)
+        limit = float(np.finfo(kind).max)
+        np.clip(out, kind.type(max(lower, -limit)), kind.type(min(upper, limit)), out=out)
     return out
 
 
 # --- events and integers --------------------------------------------------------------------------
 
 
+@checks.named
 def bernoulli(key: Key, probability: float, shape: tuple[int, ...] = ()) -> Array:
     """Draw True with a probability, else False.
 
@@ -618,10 +629,9 @@ def bernoulli(key: Key, probability: float, shape: tuple[int, ...] = ()) -> Arra
     >>> int(bernoulli(key(0), 0.25, (10_000,)).sum()) // 100
     25
     """
-    who = "bernoulli"
-    shape = _checks.sizes(who, shape)
-    number = _checks.number(who, "probability", probability, minimum=0.0, maximum=1.0)
-    out, drawing = _empty(who, key, shape, np.dtype(np.bool_))
+    shape = checks.sizes(shape)
+    number = checks.Number(minimum=0.0, maximum=1.0).check("probability", probability)
+    out, drawing = _empty(key, shape, np.dtype(np.bool_))
     if drawing:
         flat, threshold = out.reshape(-1), round(number * 2**32)
         if threshold == 2**32:
@@ -647,6 +657,7 @@ def _below(key: Key, span: int, count: int) -> Array:
     return out
 
 
+@checks.named
 def randint(
     key: Key,
     shape: tuple[int, ...],
@@ -688,20 +699,18 @@ def randint(
     >>> sorted(set(randint(key(0), (100,), 1, 7).tolist()))
     [1, 2, 3, 4, 5, 6]
     """
-    who = "randint"
-    shape = _checks.sizes(who, shape)
-    kind = _checks.integer_dtype(who, dtype)
-    low, high = _checks.integer(who, "low", low), _checks.integer(who, "high", high)
+    shape = checks.sizes(shape)
+    kind = checks.integer_dtype(dtype)
+    low, high = _whole("low", low), _whole("high", high)
     if not high > low:
-        _checks.refuse(who, f"`high` must be above `low`, got {high} and {low}")
+        checks.refuse(f"`high` must be above `low`, got {high} and {low}")
     bounds = np.iinfo(kind)
     if low < bounds.min or high - 1 > bounds.max:
-        _checks.refuse(
-            who,
+        checks.refuse(
             f"`low` and `high` must lie in {bounds.min}..{int(bounds.max) + 1} for {kind}, "
-            f"got {low} and {high}",
+            f"got {checks.shown(low)} and {checks.shown(high)}",
         )
-    if _words(who, key) == NO_DRAW:
+    if _words(key) == NO_DRAW:
         return _nothing(shape, kind)
     words = _below(key, high - low, math.prod(shape))
     words += np.uint64(low % 2**64)
@@ -722,6 +731,7 @@ def _order(key: Key, count: int) -> Array:
     return words.view(np.int64)
 
 
+@checks.named
 def permutation(key: Key, n: int | Array) -> Array:
     """Draw an order of the first integers, or shuffle an array along its first axis.
 
@@ -753,25 +763,26 @@ def permutation(key: Key, n: int | Array) -> Array:
     >>> sorted(permutation(key(0), 5).tolist())
     [0, 1, 2, 3, 4]
     """
-    who = "permutation"
-    count = _count(who, "n", n)
-    drawing = _words(who, key) != NO_DRAW
+    count = _count("n", n)
+    checks.sizes((count,))
+    drawing = _words(key) != NO_DRAW
     if isinstance(n, np.ndarray):
         return n[_order(key, count)] if drawing else _nothing(n.shape, n.dtype)
     return _order(key, count) if drawing else _nothing((count,), np.dtype(np.int64))
 
 
-def _count(who: str, name: str, value: object) -> int:
+def _count(name: str, value: object) -> int:
     """The length of an array's first axis, or an int that stands for it."""
     if isinstance(value, np.ndarray):
         if value.ndim == 0:
-            _checks.refuse(who, f"`{name}` must have at least 1 axis, got shape ()")
+            checks.refuse(f"`{name}` must have at least 1 axis, got shape ()")
         return int(value.shape[0])
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        _checks.refuse_type(who, f"`{name}` must be an int or a NumPy array, got {value!r}")
-    return _checks.integer(who, name, value, 0)
+        checks.refuse_type(f"`{name}` must be an int or a NumPy array, got {checks.shown(value)}")
+    return checks.Integer(0).check(name, value)
 
 
+@checks.named
 def choice(
     key: Key,
     n: int | Array,
@@ -823,19 +834,16 @@ def choice(
     >>> sorted(choice(key(0), 4, (4,), replace=False).tolist())
     [0, 1, 2, 3]
     """
-    who = "choice"
-    shape = _checks.sizes(who, shape)
-    replace = _checks.boolean(who, "replace", replace)
-    size, count = math.prod(shape), _count(who, "n", n)
+    shape = checks.sizes(shape)
+    replace = checks.Flag().check("replace", replace)
+    size, count = math.prod(shape), _count("n", n)
     if count == 0:
-        _checks.refuse(who, f"`n` must hold something to choose from, got {n!r}")
-    chances = None if weights is None else _chances(who, weights, count)
+        checks.refuse(f"`n` must hold something to choose from, got {n!r}")
+    chances = None if weights is None else _chances(weights, count)
     most = count if chances is None else np.count_nonzero(chances)
     if not replace and size > most:
-        _checks.refuse(
-            who, f"`shape` must be at most {most} entries without replacement, got {shape}"
-        )
-    if _words(who, key) == NO_DRAW:
+        checks.refuse(f"`shape` must be at most {most} entries without replacement, got {shape}")
+    if _words(key) == NO_DRAW:
         if isinstance(n, np.ndarray):
             return _nothing(shape + n.shape[1:], n.dtype)
         return _nothing(shape, np.dtype(np.int64))
@@ -858,16 +866,16 @@ def choice(
     return n[index] if isinstance(n, np.ndarray) else index
 
 
-def _chances(who: str, weights: ArrayLike, count: int) -> Array:
+def _chances(weights: ArrayLike, count: int) -> Array:
     try:
         found = np.asarray(weights, np.float64)
-    except (TypeError, ValueError):
-        _checks.refuse_type(who, f"`weights` must be numbers, got {weights!r}")
+    except (TypeError, ValueError, OverflowError):
+        checks.refuse_type(f"`weights` must be numbers, got {checks.shown(weights)}")
     if found.shape != (count,):
-        _checks.refuse(who, f"`weights` must have shape ({count},), got shape {found.shape}")
+        checks.refuse(f"`weights` must have shape ({count},), got shape {found.shape}")
     if not (found >= 0).all():
-        _checks.refuse(who, f"`weights` must be at least 0, got {found.min()}")
+        checks.refuse(f"`weights` must be at least 0, got {found.min()}")
     total = np.cumsum(found)[-1]
     if not abs(total - 1.0) <= 1e-5:  # as far as float32 weights may be off
-        _checks.refuse(who, f"`weights` must sum to 1, got a sum of {total:.6g}")
+        checks.refuse(f"`weights` must sum to 1, got a sum of {total:.6g}")
     return found

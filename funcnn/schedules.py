@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import _checks, numerics
+from funcnn import checks, numerics
 
 __all__ = [
     "Schedule",
@@ -67,7 +67,10 @@ class Schedule(NamedTuple):
 
     def __call__(self, step: int) -> float:
         """The number at a step; after the last step that a schedule plans, its last number."""
-        return float(self.rule(_checks.integer(repr(self), "step", step, 0), *self.options))
+        try:
+            return float(self.rule(checks.Integer(0).check("step", step), *self.options))
+        except checks.Refusal as refusal:
+            raise refusal.by(checks.shown(self))
 
     def __repr__(self) -> str:
         return self.shown or f"{self.rule.__name__}({', '.join(map(repr, self.options))})"
@@ -75,7 +78,8 @@ class Schedule(NamedTuple):
 
 def _power(base: float, exponent: float) -> float:
     """``base ** exponent`` with the same bits wherever `numerics` promises them."""
-    return float(numerics.power(np.array(base), exponent))
+    with np.errstate(over="ignore"):
+        return float(numerics.power(np.array(base), exponent))
 
 
 def _between(start: float, stop: float, left: float) -> float:
@@ -92,6 +96,7 @@ def _constant(_step: int, value: float) -> float:
     return value
 
 
+@checks.named
 def constant(value: float) -> Schedule:
     """The same number at every step.
 
@@ -110,7 +115,7 @@ def constant(value: float) -> Schedule:
     >>> schedules.constant(0.1)(1000)
     0.1
     """
-    number = _checks.number("constant", "value", value)
+    number = checks.Number().check("value", value)
     return Schedule(_constant, (number,), f"constant({number!r})")
 
 
@@ -119,6 +124,7 @@ def _polynomial(step: int, start: float, stop: float, steps: int, power: float) 
     return _between(start, stop, left if power == 1 else _power(left, power))
 
 
+@checks.named
 def linear(start: float, stop: float, steps: int) -> Schedule:
     """A straight line from one number to another.
 
@@ -145,13 +151,14 @@ def linear(start: float, stop: float, steps: int) -> Schedule:
     0.75
     """
     options = (
-        _checks.number("linear", "start", start),
-        _checks.number("linear", "stop", stop),
-        _checks.integer("linear", "steps", steps, 1),
+        checks.Number().check("start", start),
+        checks.Number().check("stop", stop),
+        checks.Integer(1).check("steps", steps),
     )
     return Schedule(_polynomial, (*options, 1.0), f"linear{options!r}")
 
 
+@checks.named
 def polynomial(start: float, stop: float, steps: int, power: float = 2.0) -> Schedule:
     """A power of the part that is left, from one number to another.
 
@@ -180,10 +187,10 @@ def polynomial(start: float, stop: float, steps: int, power: float = 2.0) -> Sch
     0.25
     """
     options = (
-        _checks.number("polynomial", "start", start),
-        _checks.number("polynomial", "stop", stop),
-        _checks.integer("polynomial", "steps", steps, 1),
-        _checks.number("polynomial", "power", power, above=0),
+        checks.Number().check("start", start),
+        checks.Number().check("stop", stop),
+        checks.Integer(1).check("steps", steps),
+        checks.Number(above=0).check("power", power),
     )
     return Schedule(_polynomial, options, f"polynomial{options!r}")
 
@@ -192,6 +199,7 @@ def _exponential(step: int, start: float, factor: float, steps: int) -> float:
     return start * _power(factor, step / steps)
 
 
+@checks.named
 def exponential(start: float, factor: float, steps: int = 1) -> Schedule:
     """Multiplied by a factor every so many steps, smoothly.
 
@@ -220,9 +228,9 @@ def exponential(start: float, factor: float, steps: int = 1) -> Schedule:
     0.5
     """
     options = (
-        _checks.number("exponential", "start", start),
-        _checks.number("exponential", "factor", factor, above=0),
-        _checks.integer("exponential", "steps", steps, 1),
+        checks.Number().check("start", start),
+        checks.Number(above=0).check("factor", factor),
+        checks.Integer(1).check("steps", steps),
     )
     return Schedule(_exponential, options, f"exponential{options!r}")
 
@@ -231,6 +239,7 @@ def _step_decay(step: int, start: float, factor: float, every: int) -> float:
     return start * _power(factor, step // every)
 
 
+@checks.named
 def step_decay(start: float, factor: float, every: int) -> Schedule:
     """Multiplied by a factor every so many steps, in stairs.
 
@@ -259,9 +268,9 @@ def step_decay(start: float, factor: float, every: int) -> Schedule:
     [1.0, 1.0, 0.5, 0.25]
     """
     options = (
-        _checks.number("step_decay", "start", start),
-        _checks.number("step_decay", "factor", factor, above=0),
-        _checks.integer("step_decay", "every", every, 1),
+        checks.Number().check("start", start),
+        checks.Number(above=0).check("factor", factor),
+        checks.Integer(1).check("every", every),
     )
     return Schedule(_step_decay, options, f"step_decay{options!r}")
 
@@ -270,6 +279,7 @@ def _cosine(step: int, start: float, steps: int, stop: float) -> float:
     return _between(start, stop, _falling_cosine(min(step, steps) / steps))
 
 
+@checks.named
 def cosine(start: float, steps: int, stop: float = 0.0) -> Schedule:
     """Half a cosine from one number down to another.
 
@@ -303,9 +313,9 @@ def cosine(start: float, steps: int, stop: float = 0.0) -> Schedule:
     (1.0, 0.5)
     """
     options = (
-        _checks.number("cosine", "start", start),
-        _checks.integer("cosine", "steps", steps, 1),
-        _checks.number("cosine", "stop", stop),
+        checks.Number().check("start", start),
+        checks.Integer(1).check("steps", steps),
+        checks.Number().check("stop", stop),
     )
     return Schedule(_cosine, options, f"cosine({', '.join(map(repr, options[: 2 + (stop != 0)]))})")
 
@@ -319,6 +329,7 @@ def _cosine_restarts(step: int, start: float, period: int, growth: int, stop: fl
     return _cosine(step, start, period, stop)
 
 
+@checks.named
 def cosine_restarts(start: float, period: int, growth: int = 1, stop: float = 0.0) -> Schedule:
     """Half a cosine down, again and again.
 
@@ -353,14 +364,13 @@ def cosine_restarts(start: float, period: int, growth: int = 1, stop: float = 0.
     >>> rate(0), rate(10), round(rate(20), 6), rate(30)
     (1.0, 1.0, 0.5, 1.0)
     """
-    who = "cosine_restarts"
     options = (
-        _checks.number(who, "start", start),
-        _checks.integer(who, "period", period, 1),
-        _checks.integer(who, "growth", growth, 1),
-        _checks.number(who, "stop", stop),
+        checks.Number().check("start", start),
+        checks.Integer(1).check("period", period),
+        checks.Integer(1).check("growth", growth),
+        checks.Number().check("stop", stop),
     )
-    return Schedule(_cosine_restarts, options, f"{who}{options!r}")
+    return Schedule(_cosine_restarts, options, f"cosine_restarts{options!r}")
 
 
 def _one_cycle(
@@ -376,6 +386,7 @@ def _one_cycle(
     return _between(begin, stop, left)
 
 
+@checks.named
 def one_cycle(
     peak: float,
     steps: int,
@@ -423,13 +434,12 @@ def one_cycle(
     >>> round(rate(0), 6), round(rate(29), 6), round(rate(99), 6)
     (0.04, 1.0, 4e-06)
     """
-    who = "one_cycle"
-    peak = _checks.number(who, "peak", peak)
-    steps = _checks.integer(who, "steps", steps, 2)
-    rise = _checks.number(who, "rise", rise, minimum=0, below=1)
-    lowest = peak / _checks.number(who, "start_divisor", start_divisor, above=0)
-    last = lowest / _checks.number(who, "stop_divisor", stop_divisor, above=0)
-    _checks.choice(who, "shape", shape, ("cosine", "linear"))
+    peak = checks.Number().check("peak", peak)
+    steps = checks.Integer(2).check("steps", steps)
+    rise = checks.Number(minimum=0, below=1).check("rise", rise)
+    lowest = peak / checks.Number(above=0).check("start_divisor", start_divisor)
+    last = lowest / checks.Number(above=0).check("stop_divisor", stop_divisor)
+    checks.Choice("cosine", "linear").check("shape", shape)
     shown = f"one_cycle({peak!r}, {steps!r}, rise={rise!r}, start_divisor={start_divisor!r}, "
     shown += f"stop_divisor={stop_divisor!r}, shape={shape!r})"
     return Schedule(_one_cycle, (peak, steps, rise, lowest, last, shape), shown)
@@ -440,6 +450,7 @@ def _inverse_sqrt(step: int, peak: float, warmup_steps: int) -> float:
     return peak * min(now / warmup_steps, sqrt(warmup_steps / now))
 
 
+@checks.named
 def inverse_sqrt(peak: float, warmup_steps: int) -> Schedule:
     """A straight line up, then down as one over the square root of the step.
 
@@ -471,8 +482,8 @@ def inverse_sqrt(peak: float, warmup_steps: int) -> Schedule:
     (0.25, 1.0, 0.5)
     """
     options = (
-        _checks.number("inverse_sqrt", "peak", peak),
-        _checks.integer("inverse_sqrt", "warmup_steps", warmup_steps, 1),
+        checks.Number().check("peak", peak),
+        checks.Integer(1).check("warmup_steps", warmup_steps),
     )
     return Schedule(_inverse_sqrt, options, f"inverse_sqrt{options!r}")
 
@@ -482,10 +493,11 @@ def _join(step: int, schedules: tuple[Schedule, ...], boundaries: tuple[int, ...
     return schedules[which](step - (boundaries[which - 1] if which else 0))
 
 
-def _as_schedule(who: str, name: str, value: object) -> Any:
-    return value if callable(value) else constant(_checks.number(who, name, value))
+def _as_schedule(name: str, value: object) -> Any:
+    return value if callable(value) else constant(checks.Number().check(name, value))
 
 
+@checks.named
 def join(schedules: tuple[Any, ...] | list[Any], boundaries: tuple[int, ...] | list[int]) -> Schedule:
     """One schedule after the other.
 
@@ -516,17 +528,20 @@ def join(schedules: tuple[Any, ...] | list[Any], boundaries: tuple[int, ...] | l
     >>> stairs(29), stairs(30)
     (0.1, 0.01)
     """
-    parts = tuple(_as_schedule("join", "schedules", part) for part in schedules)
-    bounds = tuple(_checks.integer("join", "boundaries", bound, 1) for bound in boundaries)
+    for name, given in (("schedules", schedules), ("boundaries", boundaries)):
+        if not isinstance(given, (list, tuple)) or isinstance(given, Schedule):
+            checks.refuse_type(f"`{name}` must be a list or a tuple, got {checks.shown(given)}")
+    parts = tuple(_as_schedule("schedules", part) for part in schedules)
+    bounds = tuple(checks.Integer(1).check("boundaries", bound) for bound in boundaries)
     if len(bounds) != len(parts) - 1 or list(bounds) != sorted(set(bounds)):
-        _checks.refuse(
-            "join",
+        checks.refuse(
             f"`boundaries` must be {len(parts) - 1} increasing steps, one between any two "
-            f"schedules, got {bounds}",
+            f"schedules, got {checks.shown(bounds)}",
         )
     return Schedule(_join, (parts, bounds), f"join({list(parts)!r}, {list(bounds)!r})")
 
 
+@checks.named
 def warmup(schedule: Any, steps: int, start: float = 0.0) -> Schedule:
     """A straight line up to where a schedule starts, then that schedule from its step 0.
 
@@ -555,7 +570,9 @@ def warmup(schedule: Any, steps: int, start: float = 0.0) -> Schedule:
     >>> rate(1), rate(4), rate(5)
     (0.1, 0.4, 0.4)
     """
-    after = _as_schedule("warmup", "schedule", schedule)
-    rise = linear(_checks.number("warmup", "start", start), float(after(0)), steps)
+    after = _as_schedule("schedule", schedule)
+    first = checks.Number().check("schedule(0)", after(0))
+    steps = checks.Integer(1).check("steps", steps)
+    rise = linear(checks.Number().check("start", start), first, steps)
     shown = f"warmup({schedule!r}, {steps!r}{f', {start!r}' if start else ''})"
     return Schedule(_join, ((rise, after), (steps,)), shown)

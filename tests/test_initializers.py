@@ -14,6 +14,7 @@ import pytest
 from funcnn import initializers as start, random
 from funcnn.initializers import Initializer
 from funcnn.types import Array, Key
+from tests import odd
 
 KEY = random.key(0)
 FLOATS: list[type[np.floating[Any]]] = [np.float32, np.float64]
@@ -308,3 +309,22 @@ def test_refusals(call: Callable[[], Any], kind: type[Exception], message: str) 
     with pytest.raises(kind) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_odd_arguments_are_refused_in_one_line() -> None:
+    usual = {"value": 0.5, "scale": 0.5, "mode": "fan_in", "distribution": "normal"}
+    key = random.key(0)
+
+    def use(made: start.Initializer) -> None:
+        made(key, (4, 3))
+
+    for what, call in odd.calls(start, usual, use):
+        odd.refused_in_one_line(what, call)
+    for made in (start.he_normal(), start.constant(0.5), start.orthogonal()):
+        loose: Any = made
+        for value in odd.VALUES:
+            odd.refused_in_one_line(f"{made} {value!r:.40}", lambda: loose(key, value))  # noqa: B023
+            odd.refused_in_one_line(f"{made} {value!r:.40}", lambda: loose(value, (3, 2)))  # noqa: B023
+    with pytest.raises(ValueError, match=r"constant: `value` must be at most 3\.40"):
+        start.constant(1e300)(key, (2,))
+    assert start.constant(1e300)(key, (2,), np.float64)[0] == 1e300

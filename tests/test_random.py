@@ -19,6 +19,7 @@ import pytest
 
 from funcnn import numerics, random
 from funcnn.types import Array, Key
+from tests import odd
 from tests.elsewhere import environment
 
 KEY = random.key(0)
@@ -777,3 +778,21 @@ def test_refusals_come_without_a_draw_too() -> None:
         random.randint(random.NO_DRAW, (2,), 2, 1)
     with pytest.raises(ValueError, match=r"^choice: `weights` must sum to 1, got a sum of 0\.5$"):
         random.choice(random.NO_DRAW, 1, weights=[0.5])
+
+
+def test_odd_arguments_are_refused_in_one_line() -> None:
+    usual = {
+        "key": random.key(0), "shape": (4, 3), "count": 3, "data": 3, "seed": 1, "low": 0, "high": 5,
+        "n": 5, "probability": 0.5,
+    }  # fmt: skip
+    for what, call in odd.calls(random, usual, lambda made: made):
+        odd.refused_in_one_line(what, call)
+
+
+def test_what_would_never_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="split: `count` must be at most 16777216, got 2147483648"):
+        random.split(random.key(0), 2**31)
+    with pytest.raises(ValueError, match=r"normal: `shape` must have at most 32 axes and fewer than"):
+        random.normal(random.key(0), (2**40, 2**40))
+    far = random.truncated_normal(random.key(0), (9,), -1e300, 1e300)
+    assert np.isfinite(far).all()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 
 from funcnn import numerics, schedules
 from funcnn.schedules import Schedule
+from tests import odd
 
 _LOOSE: Any = schedules  # to call what mypy would refuse
 
@@ -101,3 +103,29 @@ def test_ends_are_exact_and_last() -> None:
 def test_bad_options_are_refused(make: Any, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         make()
+
+
+def test_odd_arguments_are_refused_in_one_line() -> None:
+    usual = {
+        "value": 0.1, "start": 1.0, "stop": 0.1, "steps": 10, "power": 2.0, "factor": 0.5, "every": 3,
+        "period": 5, "peak": 0.1, "warmup_steps": 3, "schedule": 0.3, "schedules": [0.1, 0.2],
+        "boundaries": [3],
+    }  # fmt: skip
+
+    def use(made: schedules.Schedule) -> None:
+        for step in (0, 1, 9, 10, 10**6, 2**62):
+            assert isinstance(made(step), float)
+
+    for what, call in odd.calls(schedules, usual, use):
+        odd.refused_in_one_line(what, call)
+
+
+@each
+def test_odd_steps_are_refused_in_one_line(schedule: schedules.Schedule) -> None:
+    loose: Any = schedule
+    for step in odd.VALUES:
+        odd.refused_in_one_line(f"{schedule}({step!r:.40})", lambda: loose(step))  # noqa: B023
+    for step in (-1, 1.0, 2**63, np.float64(3), True, None):
+        with pytest.raises((ValueError, TypeError), match="`step` must be"):
+            loose(step)
+    assert loose(np.int8(5)) == schedule(5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
@@ -56,7 +57,9 @@ def sizes(value: object) -> tuple[int, ...]:
     ):
         refuse_type(f"`shape` must be a tuple of ints, got {shown(value)}")
     if any(n < 0 for n in value):
-        refuse(f"`shape` must not be negative, got {value}")
+        refuse(f"`shape` must not be negative, got {shown(value)}")
+    if len(value) > 32 or prod(map(int, value)) >= 2**48 or max(value, default=0) >= 2**48:
+        refuse(f"`shape` must have at most 32 axes and fewer than 2**48 numbers, got {shown(value)}")
     return tuple(map(int, value))
 
 
