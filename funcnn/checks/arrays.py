@@ -71,7 +71,7 @@ def float_dtype(value: object) -> np.dtype[Any]:
         found = None
     if found is None or value is None or found not in (np.float32, np.float64):
         refuse_type(f"`dtype` must be float32 or float64, got {shown(value)}")
-    return found.newbyteorder("=")  # in the machine's own byte order
+    return np.dtype(found.type)  # in the machine's own byte order, and the one object that NumPy keeps
 
 
 def integer_dtype(value: object) -> np.dtype[Any]:
@@ -82,7 +82,7 @@ def integer_dtype(value: object) -> np.dtype[Any]:
         found = None
     if found is None or found.kind not in "iu":
         refuse_type(f"`dtype` must be an integer dtype, got {shown(value)}")
-    return found.newbyteorder("=")
+    return np.dtype(found.type)
 
 
 # --- several inputs: their shapes in `init`, their arrays in `apply` ---------------------------------
