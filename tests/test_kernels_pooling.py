@@ -11,7 +11,7 @@ import pytest
 
 from funcnn._kernels import runs
 from funcnn._kernels.convolution import arranged
-from funcnn._kernels.pooling import separable as pooling
+from funcnn._kernels.pooling import separable as pooling, textbook
 from funcnn._kernels.pooling.separable import (
     average_pool,
     average_pool_gradient,
@@ -111,6 +111,8 @@ def test_max_pool_is_the_loops(
     assert out.dtype == dx.dtype == dtype
     np.testing.assert_array_equal(out, wanted)
     np.testing.assert_allclose(dx, dwanted, atol=1e-6)
+    for one, other in zip(textbook.max_pool(x, dout, win), (out, dx), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
     kept = pickle.loads(pickle.dumps(winners))
     np.testing.assert_array_equal(max_pool_gradient(dout, kept, x.shape, win), dx)
 
@@ -136,6 +138,9 @@ def test_average_pool_is_the_loops(
     assert out.dtype == dx.dtype == dtype
     np.testing.assert_allclose(out, wanted, atol=1e-6)
     np.testing.assert_allclose(dx, dwanted, atol=1e-6)
+    found = textbook.average_pool(x, dout, win, count_include_pad)
+    for one, other in zip(found, (out, dx), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_many_taps_need_more_than_a_byte() -> None:

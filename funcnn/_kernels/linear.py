@@ -7,16 +7,13 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
+from funcnn._kernels.images import is_batch_last
 from funcnn.machine.threads import share
 from funcnn.types import Array
 
+# Measured in November 2026, on the machines that `convolution.plans` names.
 _FEW_ROWS = 128  # up to here `W xᵀ` is faster than `x Wᵀ`, by a third at 64 rows: W is read in order
 _LARGE = 1 << 24  # multiplications of a product that is done sooner with another thread's help
-
-
-def _batch_last(x: Array) -> bool:
-    """Whether neighbours in memory are neighbours in the batch, as convolutions leave them."""
-    return x.ndim == 2 and x.strides[0] < x.strides[1]
 
 
 def _product(a: Array, b: Array) -> Array:
@@ -37,7 +34,7 @@ def _product(a: Array, b: Array) -> Array:
 
 def affine(x: Array, weight: Array, bias: Array | None) -> Array:
     """``x Wᵀ + b``: ``(N, F), (O, F), (O,) -> (N, O)``, batch-last in memory for small batches."""
-    if _batch_last(x) or len(x) <= _FEW_ROWS:
+    if is_batch_last(x) or len(x) <= _FEW_ROWS:
         turned = _product(weight, x.T)
         if bias is not None:
             turned += bias[:, None]
@@ -57,7 +54,7 @@ def affine_gradients(x: Array, weight: Array, dout: Array) -> tuple[Array, Array
 
 def affine_input_gradient(x: Array, weight: Array, dout: Array) -> Array:
     """Gradient of `affine` for the input, in the memory order that the input has."""
-    if _batch_last(x):
+    if is_batch_last(x):
         return _product(weight.T, dout.T).T
     return _product(dout, weight)
 

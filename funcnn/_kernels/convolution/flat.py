@@ -136,7 +136,7 @@ def _columns(x: Array, window: Window, sizes: Flat) -> Array:
     size = pixels.itemsize
     shape = (pixels.shape[0], *window.kernel, sizes.run)
     made = scratch("columns", shape, pixels.dtype)
-    strides = (sizes.total * size, *(offset * size for offset in sizes.offsets), size)
+    strides = (sizes.total * size, *[offset * size for offset in sizes.offsets], size)
     made[...] = np.ndarray(shape, pixels.dtype, pixels, 0, strides)
     return made.reshape(math.prod(shape[:-1]), sizes.run)
 

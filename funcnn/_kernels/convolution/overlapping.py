@@ -30,7 +30,8 @@ from funcnn.machine.memory import scratch
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
-_ZEROS = 2_000_000  # multiplications by zero that cost more than products of their own
+# Multiplications by zero that cost more than products of their own: measured as those of `plans`.
+_ZEROS = 2_000_000
 
 Meetings = tuple[tuple[Shape, tuple[slice, ...], tuple[slice, ...]], ...]
 

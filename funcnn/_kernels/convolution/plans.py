@@ -54,6 +54,7 @@ General = Rows | Columns | Rotated | Flat
 Plan = General | Depthwise
 
 
+@lru_cache(maxsize=1024)
 def plan(operation: Operation, x_shape: Shape, weight_shape: Shape, window: Window) -> Plan:
     """The plan for an input and filters."""
     if weight_shape[1] == 1 < x_shape[1]:

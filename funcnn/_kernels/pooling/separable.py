@@ -1,7 +1,7 @@
-"""The largest or the mean of what a window sees, and their gradients.
+"""The largest or the mean of what a window sees, and their gradients, axis by axis.
 
-A window is a product of intervals, so both go axis by axis, the last one first: ``kh + kw`` shifted
-views instead of ``kh * kw``.
+A window is a product of intervals, so the last axis is done first, and what comes out along the others:
+``kh + kw`` shifted views instead of the ``kh * kw`` of `textbook`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from funcnn._kernels.images import frame, inside
 from funcnn._kernels.runs import short_runs
-from funcnn._kernels.windows import Window, output_size
+from funcnn._kernels.windows import Window, output_size, steps
 from funcnn.machine.memory import scratch
 from funcnn.types import Array
 
-_CHUNK = 1 << 18  # numbers of an image at a time
+_CHUNK = 1 << 18  # numbers of an image at a time: measured in November 2026, see `convolution.plans`
 
 Winners = tuple[Array, ...]
 """For each spatial axis, the last one first: which tap along it won, as ``(C, ..., N)`` integers."""
@@ -36,11 +37,10 @@ def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
     which bits of two NaNs stay, is the processor's choice.
     """
     route = _route(x.shape, window)
-    image = x.transpose(route.batch_last)
     if len(route.blocks) == 1:
-        out, winners = _max_pool(image, window, route)
+        out, winners = _max_pool(x, window, route)
     else:
-        parts = [_max_pool(image[some], window, route) for some in route.blocks]
+        parts = [_max_pool(x[:, some], window, route) for some in route.blocks]
         out = np.concatenate([part for part, _ in parts])
         winners = tuple(map(np.concatenate, zip(*(taps for _, taps in parts), strict=True)))
     return out.transpose(route.batch_first), winners
@@ -55,13 +55,13 @@ def max_pool_gradient(dout: Array, winners: Winners, x_shape: tuple[int, ...], w
 @short_runs
 def average_pool(x: Array, window: Window, count_include_pad: bool = True) -> Array:
     """The mean of each window; without `count_include_pad`, of what lies inside the image."""
-    out = _padded(x.transpose(*range(1, x.ndim), 0), window, 0)
+    out, route = frame(x, window.padding), _route(x.shape, window)
     for axis in reversed(range(len(window.kernel))):
-        first, *others = (out[where] for where in _taps(out.shape[1 + axis], window, axis))
+        first, *others = (out[where] for where in route.taps[axis])
         out = first + others[0] if others else first.copy()
         for other in others[1:]:
             out += other
-    mean = out.transpose(x.ndim - 1, *range(x.ndim - 1))
+    mean = out.transpose(route.batch_first)
     mean /= _counts(x.shape, window, count_include_pad, x.dtype)
     return mean
 
@@ -94,29 +94,32 @@ def _route(x_shape: tuple[int, ...], window: Window) -> _Route:
     batch, channels, *spatial = x_shape
     rank = len(spatial)
     step = max(1, _CHUNK // max(1, math.prod(spatial) * batch))
-    pads = zip(spatial, window.padding, strict=True)
+    places = output_size(window, x_shape[2:])
     return _Route(
         (*range(1, rank + 2), 0),
         (rank + 1, *range(rank + 1)),
         tuple(slice(start, start + step) for start in range(0, channels, step)),
         any(map(any, window.padding)),
-        tuple(_taps(low + n + high, window, axis) for axis, (n, (low, high)) in enumerate(pads)),
+        tuple(
+            tuple(((slice(None),) * (1 + axis) + (tap,)) for tap in steps(window, axis, count))
+            for axis, count in enumerate(places)
+        ),
     )
 
 
-def _max_pool(image: Array, window: Window, route: _Route) -> tuple[Array, Winners]:
-    out, winners = _compared(image, window, route, nan=False)
+def _max_pool(x: Array, window: Window, route: _Route) -> tuple[Array, Winners]:
+    out, winners = _compared(x, window, route, nan=False)
     if out.size:
         largest = np.maximum.reduce(out, axis=None)
         if largest != largest:  # NaN is rare: asked for once, not each time
-            out, winners = _compared(image, window, route, nan=True)
+            out, winners = _compared(x, window, route, nan=True)
             out[out != out] = np.nan
     out += 0
     return out, winners
 
 
-def _compared(image: Array, window: Window, route: _Route, nan: bool) -> tuple[Array, Winners]:
-    out = _padded(image, window, -np.inf) if route.padded else np.ascontiguousarray(image)
+def _compared(x: Array, window: Window, route: _Route, nan: bool) -> tuple[Array, Winners]:
+    out = frame(x, window.padding, value=-np.inf)
     winners: list[Array] = []
     for axis in reversed(range(len(window.kernel))):
         first, *others = [out[where] for where in route.taps[axis]]
@@ -164,7 +167,7 @@ def _spread_all(
             _spread(part, taps, window, axis, image, route.taps[axis])
             part = image
         if route.padded:
-            dx[some] = part[_inside(dx.shape, window)]
+            dx[some] = part[inside(x_shape[2:], window)]
     return dx.transpose(route.batch_first)
 
 
@@ -204,28 +207,6 @@ def chosen(values: Array, which: Array, out: Array) -> Array:
     return out
 
 
-@lru_cache(maxsize=1024)
-def _taps(size: int, window: Window, axis: int) -> Taps:
-    """For each tap along an axis of a padded ``(C, *spatial, N)``, the elements that it meets."""
-    kernel, stride, dilation = window.kernel[axis], window.stride[axis], window.dilation[axis]
-    places = (size - dilation * (kernel - 1) - 1) // stride + 1
-    before = (slice(None),) * (1 + axis)
-    starts = range(0, kernel * dilation, dilation)
-    return tuple((*before, slice(t, t + (places - 1) * stride + 1, stride)) for t in starts)
-
-
-def _padded(image: Array, window: Window, value: float) -> Array:
-    """A contiguous image, in borrowed memory if there is a border to add."""
-    if not any(map(any, window.padding)):
-        return np.ascontiguousarray(image)
-    pads = zip(image.shape[1:], window.padding, strict=False)
-    sizes = [low + n + high for n, (low, high) in pads]
-    framed = scratch("image", (image.shape[0], *sizes, image.shape[-1]), image.dtype)
-    framed.fill(value)
-    framed[_inside(image.shape, window)] = image
-    return framed
-
-
 def _counts(
     x_shape: tuple[int, ...], window: Window, count_include_pad: bool, dtype: np.dtype[Any]
 ) -> Array:
@@ -242,7 +223,3 @@ def _counts(
     return counts
 
 
-def _inside(shape: tuple[int, ...], window: Window) -> tuple[slice, ...]:
-    """Where an image lies when it is padded."""
-    pads = zip(shape[1:], window.padding, strict=False)
-    return (slice(None), *(slice(low, low + n) for n, (low, _) in pads))
