@@ -141,6 +141,7 @@ from funcnn.layers.shape import (
     upsample as upsample,
 )
 from funcnn.losses import (
+    binary_cross_entropy as binary_cross_entropy,
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
     contrastive as contrastive,
     cosine_embedding as cosine_embedding,
@@ -148,18 +149,24 @@ from funcnn.losses import (
     focal as focal,
     gaussian_nll as gaussian_nll,
     hinge as hinge,
+    hinge_embedding as hinge_embedding,
     huber as huber,
     kl_divergence as kl_divergence,
     l1 as l1,
     log_cosh as log_cosh,
+    margin_ranking as margin_ranking,
     mean_squared_error as mean_squared_error,
+    multi_label_margin as multi_label_margin,
+    multi_label_soft_margin as multi_label_soft_margin,
     multi_margin as multi_margin,
     nll as nll,
     one_hot as one_hot,
     poisson_nll as poisson_nll,
     smooth_l1 as smooth_l1,
+    soft_margin as soft_margin,
     softmax_cross_entropy as softmax_cross_entropy,
     triplet as triplet,
+    weighted as weighted,
 )
 from funcnn.optimizers import (
     Optimizer as Optimizer,

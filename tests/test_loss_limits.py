@@ -41,6 +41,7 @@ class Formula(NamedTuple):
     at: Callable[..., tuple[Number, Sequence[Number]]]
     targets: tuple[float, ...]
     least: tuple[float, ...] = (-np.inf,)  # of each prediction
+    most: float = np.inf
     options: dict[str, Any] = {}  # noqa: RUF012
 
 
@@ -107,6 +108,27 @@ def _hinge(p: Number, t: Number) -> Any:
     return max(1 - t * p, 0), [-t if t * p < 1 else 0]
 
 
+def _soft_margin(p: Number, t: Number) -> Any:
+    return _softplus(-t * p), [-t * _sigmoid(-t * p)]
+
+
+def _hinge_embedding(p: Number, t: Number) -> Any:
+    return (p, [mpf(1)]) if t == 1 else (max(1 - p, 0), [mpf(-1 if p < 1 else 0)])
+
+
+def _ranking(a: Number, b: Number, t: Number) -> Any:
+    missing = mpf(0.25) - t * (a - b)
+    return max(missing, 0), [-t if missing > 0 else mpf(0), t if missing > 0 else mpf(0)]
+
+
+def _of_probabilities(p: Number, t: Number) -> Any:
+    p = min(max(p, 0), 1)
+    value = t * (-mp.log(p) if p else _BEYOND) if t else mpf(0)
+    value += (1 - t) * (-mp.log1p(-p) if p < 1 else _BEYOND) if t != 1 else 0
+    slope = ((1 - t) / (1 - p or 1 / _BEYOND) if t != 1 else 0) - (t / (p or 1 / _BEYOND) if t else 0)
+    return value, [slope]
+
+
 def _divergence(p: Number, t: Number) -> Any:
     return (t * (mp.log(t) - p) if t else mpf(0)), [-t]
 
@@ -168,6 +190,12 @@ ELEMENTWISE: dict[str, tuple[Formula, ...]] = {
         for gamma, alpha in ((2.0, 0.25), (0.0, 0.5), (0.5, 1.0), (5.0, 0.0))
     ),
     "hinge": (Formula(_hinge, (-1.0, 1.0)),),
+    "soft_margin": (Formula(_soft_margin, (-1.0, 1.0)),),
+    "hinge_embedding": (Formula(_hinge_embedding, (-1.0, 1.0)),),
+    "margin_ranking": (
+        Formula(_ranking, (-1.0, 1.0), least=(-np.inf, -np.inf), options={"margin": 0.25}),
+    ),
+    "binary_cross_entropy": (Formula(_of_probabilities, _PART, least=(0.0,), most=1.0),),
     "kl_divergence": (
         Formula(_divergence, (0.0, 1.0, 0.25, 1e-30, 1e20)),
         Formula(
@@ -208,7 +236,8 @@ def _magnitudes(dtype: Any, coarse: bool) -> list[float]:
 def _inputs(formula: Formula, dtype: Any) -> list[Array]:
     """Every prediction with every target, but no difference of infinities."""
     axes = [
-        [x for x in _magnitudes(dtype, len(formula.least) > 1) if x >= least] for least in formula.least
+        [x for x in _magnitudes(dtype, len(formula.least) > 1) if least <= x <= formula.most]
+        for least in formula.least
     ]
     rows = [row for row in itertools.product(*axes, formula.targets) if sum(map(np.isinf, row)) < 2]
     return [np.array(column, dtype) for column in zip(*rows, strict=True)]
@@ -312,6 +341,35 @@ def _margins(z: Any, labels: Array) -> Number:
     return mp.fsum(missing) / (len(z) * len(z[0]))
 
 
+def _label_margins(z: Any, known: Array) -> Number:
+    missing = [
+        max(1 - row[j] + row[i], 0)
+        for row, right in zip(z, known, strict=True)
+        for j in np.flatnonzero(right == 1)
+        for i in np.flatnonzero(right == 0)
+    ]
+    return mp.fsum(missing) / (len(z) * len(z[0]))
+
+
+def _label_entropies(z: Any, known: Array) -> Number:
+    entropies = [
+        _softplus(-x if right else x)
+        for row, rights in zip(z, known, strict=True)
+        for x, right in zip(row, rights, strict=True)
+    ]
+    return mp.fsum(entropies) / len(entropies)
+
+
+def _weighted_squares(z: Any, target: Any) -> Number:
+    known, weight = target
+    squares = [
+        mpf(float(w)) * (x - mpf(float(t))) ** 2
+        for row, ts, w in zip(z, known, weight, strict=True)
+        for x, t in zip(row, ts, strict=True)
+    ]
+    return mp.fsum(squares) / (3 * mpf(float(weight.sum())))
+
+
 def _cosine(a: Any, b: Any) -> Number:
     tiny = mpf(float("1e-12"))
     dot, aa, bb = (
@@ -368,7 +426,14 @@ _LABELS = np.array([2, 0, 1, 1])
 _STEPS = -np.abs(np.stack([_A, _B, _C], 1))
 _SPOKEN = (np.array([[1], [2], [1], [2]]), np.array([1, 1, 1, 1]))
 
+_SEVERAL = np.array([[0, 1, 1], [1, 0, 0], [1, 1, 1], [0, 0, 1]])
+_SQUARES = losses.mean_squared_error(reduction="none")
+_WEIGHTS = np.array([0.5, 0.0, 2.0, 1.0])
+
 VECTORS: dict[str, tuple[Any, ...]] = {
+    "multi_label_margin": ({}, _label_margins, (_A,), _SEVERAL),
+    "multi_label_soft_margin": ({}, _label_entropies, (_A,), _SEVERAL),
+    "weighted": ({"loss": _SQUARES}, _weighted_squares, (_A,), (np.zeros((4, 3)), _WEIGHTS)),
     "softmax_cross_entropy": ({}, _cross_entropy, (_A,), _LABELS),
     "nll": ({}, _likelihood, (-abs(_A),), _LABELS),
     "multi_margin": ({"power": 2}, _margins, (_A,), _LABELS),
@@ -388,7 +453,7 @@ def _scaled() -> list[Any]:
     for name, dtype in itertools.product(VECTORS, _DTYPES):
         top = int(np.log10(np.finfo(dtype).max)) - 1
         powers = [-top, -top // 2, -8, -1, 0, 1, 3, top // 2 + 2, top]
-        if name == "multi_margin":  # it squares
+        if name in ("multi_margin", "weighted"):  # they square
             powers = [power for power in powers if power < top // 2]
         found += [
             pytest.param(name, dtype, power, id=f"{name} 1e{power} {dtype.__name__}")
@@ -400,6 +465,8 @@ def _scaled() -> list[Any]:
 @pytest.mark.parametrize(("name", "dtype", "power"), _scaled())
 def test_losses_of_vectors_are_right_at_every_magnitude(name: str, dtype: Any, power: int) -> None:
     options, formula, arrays, target = VECTORS[name]
+    if name == "weighted":
+        target = (target[0].astype(dtype), target[1])
     loss = getattr(losses, name.partition(" ")[0])(**options)
     with np.errstate(under="ignore"):
         given = [(array * 10.0 ** float(power)).astype(dtype) for array in arrays]

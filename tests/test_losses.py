@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -102,8 +103,9 @@ _MASKS = {
     ("multi_margin", "class_weight"),
     ("binary_cross_entropy_with_logits", "positive_weight"),
     ("focal", "alpha"),
+    ("multi_label_soft_margin", "class_weight"),
 }
-_ALWAYS = {"kl_divergence", "ctc", "nll"}  # a probability of 0, padding, other classes
+_ALWAYS = {"kl_divergence", "ctc", "nll", "weighted"}  # a probability of 0, padding, a mask
 
 
 def test_the_law_of_what_does_not_count_has_something_to_look_at() -> None:
@@ -185,12 +187,37 @@ def test_options_that_could_not_act_are_refused() -> None:
 def test_weights_that_float32_does_not_have_are_refused(option: tuple[str, str]) -> None:
     name, word = option
     loss = getattr(losses, name)(**{word: [1.0, 1e39, 1.0]})
-    target = np.eye(3, dtype=f32) if name.startswith("binary") else np.arange(3)
+    target = np.eye(3, dtype=f32) if name.startswith(("binary", "multi_label")) else np.arange(3)
     with pytest.raises(ValueError, match=rf"^{name}: `{word}` must be finite in float32, got 1e\+39$"):
         loss.apply(np.zeros((3, 3), f32), target)
     assert np.isfinite(
         loss.apply(np.zeros((3, 3)), target.astype(np.float64) if target.ndim > 1 else target)[0]
     )
+
+
+def test_weights_may_be_those_of_values_or_of_examples() -> None:
+    prediction, target = np.arange(12.0).reshape(4, 3), np.zeros((4, 3))
+    each = losses.weighted(losses.mean_squared_error(reduction="none"))
+    weight = np.array([1.0, 0.0, 3.0, 0.5])
+    value, slope = _pull(each, prediction, (target, weight))
+    assert value == pytest.approx((weight[:, None] * prediction**2).sum() / (3 * weight.sum()))
+    assert slope == pytest.approx(2 * weight[:, None] * prediction / (3 * weight.sum()))
+    assert value == each.apply(prediction, (target, np.repeat(weight, 3).reshape(4, 3)))[0]
+    with pytest.raises(ValueError, match=r"^weighted: `loss` must have reduction='none', got l1\(\)$"):
+        losses.weighted(losses.l1())
+    with pytest.raises(ValueError, match=r"^weighted: `loss` must not couple its examples"):
+        losses.weighted(losses.contrastive(reduction="none"))
+
+
+def test_probabilities_of_0_and_1_are_taken_at_their_word() -> None:
+    loss = losses.binary_cross_entropy(reduction="none")
+    value, slope = _pull(loss, np.array([0.0, 1.0, 0.0, 1.0]), np.array([0.0, 1.0, 1.0, 0.0]))
+    assert value.tolist() == [0, 0, inf, inf]
+    assert slope.tolist() == [1, -1, -inf, inf]
+    with pytest.raises(
+        ValueError, match=r"^binary_cross_entropy: `prediction` must lie in 0\.\.1, got 2.0"
+    ):
+        loss.apply(np.full(3, 2.0), np.ones(3))
 
 
 # --- every magnitude ------------------------------------------------------------------------------
@@ -267,8 +294,8 @@ def test_nothing_warns_at_any_magnitude(case: LossCase) -> None:
             given = _times(case.prediction, size)
         try:
             _pull(case.loss, given, _single(case.target))
-        except ValueError as refusal:  # negative counts and variances
-            if "must not be negative" not in str(refusal):
+        except ValueError as refusal:  # negative counts and variances, probabilities above 1
+            if not re.search("must not be negative|`prediction` must lie in 0..1", str(refusal)):
                 raise
 
 
@@ -279,6 +306,8 @@ def _times(prediction: Any, size: float) -> Any:
 
 
 def _single(target: Any) -> Any:
+    if isinstance(target, tuple):
+        return tuple(map(_single, target))
     floats = isinstance(target, np.ndarray) and target.dtype.kind == "f"
     return target.astype(f32) if floats else target
 
@@ -292,8 +321,8 @@ def test_every_loss_takes_float32_only_with_float32() -> None:
 # --- refusals -------------------------------------------------------------------------------------
 
 
-def _junk(leaf: Any) -> Iterator[Any]:
-    """What is no array of numbers, of any shape that might pass."""
+def _junk(leaf: Any, any_number: bool) -> Iterator[Any]:
+    """What is no array of numbers, or of shapes that might pass; perhaps numbers of other kinds."""
     yield from (3, 2.5, "words", b"bytes", {"a": 1}, object(), [[1.0]], [list(range(999))] * 99)
     array = np.asarray(leaf)
     yield array.tolist()
@@ -305,7 +334,7 @@ def _junk(leaf: Any) -> Iterator[Any]:
     if array.ndim == 2:
         yield array.view(np.matrix)
     yield np.zeros(array.shape, [("a", float)])
-    if array.dtype.kind == "f":
+    if array.dtype.kind == "f" and not any_number:
         yield from (array.astype(np.float16), array.astype(array.dtype.newbyteorder("S")))
     for shape in ((), (1,), (0, 7), (2, 3, 4, 5), (7, 7), (1, 1)):
         yield np.ones(shape, array.dtype)
@@ -326,10 +355,14 @@ _KINDS = {case.loss.spec.kind: case for case in reversed(registry.losses()) if c
 def test_junk_is_refused_on_one_short_line(kind: str) -> None:
     case = _KINDS[kind]
     given = [
-        (junk, put(junk), case.target) for leaf, put in _places(case.prediction) for junk in _junk(leaf)
+        (junk, put(junk), case.target)
+        for leaf, put in _places(case.prediction)
+        for junk in _junk(leaf, False)
     ]
     given += [
-        (junk, case.prediction, put(junk)) for leaf, put in _places(case.target) for junk in _junk(leaf)
+        (junk, case.prediction, put(junk))
+        for leaf, put in _places(case.target)
+        for junk in _junk(leaf, kind.startswith(("multi_label", "weighted")))
     ]
     for junk, prediction, target in given:
         with pytest.raises((ValueError, TypeError)) as caught:

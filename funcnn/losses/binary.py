@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import numerics
+from funcnn import checks, numerics
 from funcnn.checks import Number, Optional, declared
 from funcnn.losses.core import (
     REDUCTION,
@@ -16,12 +16,78 @@ from funcnn.losses.core import (
     class_weights,
     counted,
     elementwise,
+    entropy,
+    entropy_slope,
     fitted,
     one_of,
+    over,
+    reduced,
+    several,
+    shaped,
+    share,
 )
-from funcnn.types import Array, Loss
+from funcnn.types import Array, Cache, Loss
 
-__all__ = ["binary_cross_entropy_with_logits", "focal", "hinge"]
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "focal",
+    "hinge",
+    "hinge_embedding",
+    "margin_ranking",
+    "soft_margin",
+]
+
+
+@declared(reduction=REDUCTION)
+def binary_cross_entropy(*, reduction: str = "mean") -> Loss:
+    """Cross-entropy of probabilities, element by element.
+
+    Where there are logits, `binary_cross_entropy_with_logits` keeps the digits that a probability close
+    to 1 has lost.
+
+    Parameters
+    ----------
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` and ``target`` hold probabilities of one shape, ``(N, ...)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For numbers outside ``0..1``, a target of another shape or dtype, an empty batch.
+
+    Notes
+    -----
+    Forward: ``-t log(p) - (1 - t) log(1 - p)``, with ``0 log(0) = 0``. Gradient:
+    ``(1 - t) / (1 - p) - t / p``. As `torch.nn.BCELoss`, which counts a probability of 0 as
+    ``exp(-100)``, while here the value is infinite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import binary_cross_entropy
+    >>> loss = binary_cross_entropy()
+    >>> value, cache = loss.apply(np.array([0.5]), np.array([1.0]))
+    >>> round(float(value), 4), loss.vjp(cache)
+    (0.6931, array([-2.]))
+    """
+
+    def check(p: Array, target: Array) -> None:
+        between(p, 0, 1, "prediction")
+        between(target, 0, 1)
+
+    def value(p: Array, target: Array) -> Any:
+        return counted(target, -numerics.log(p)) + counted(1 - target, -numerics.log1p(-p))
+
+    def slope(p: Array, target: Array) -> Any:
+        return counted(1 - target, 1 / (1 - p)) - counted(target, 1 / (p + 0))  # -0, too, from above
+
+    return elementwise(reduction, value, slope, check)
 
 
 @declared(positive_weight=Weights(single=True), reduction=REDUCTION)
@@ -76,13 +142,10 @@ def binary_cross_entropy_with_logits(
         return target if given is None else target * np.array(given, target.dtype)
 
     def value(logits: Array, target: Array) -> Any:
-        near_zero = numerics.log1p(numerics.exp(-np.abs(logits)))  # softplus(x) - max(x, 0)
-        negative = counted(1 - target, near_zero + np.maximum(logits, 0))
-        return negative + counted(positive(target), near_zero - np.minimum(logits, 0))
+        return entropy(logits, 1 - target, positive(target))
 
     def slope(logits: Array, target: Array) -> Any:
-        negative = counted(1 - target, numerics.sigmoid(logits))
-        return negative - counted(positive(target), numerics.sigmoid(-logits))
+        return entropy_slope(logits, 1 - target, positive(target))
 
     return elementwise(reduction, value, slope, check)
 
@@ -198,3 +261,143 @@ def hinge(*, reduction: str = "mean") -> Loss:
         return np.where(target * scores < 1, -target, 0)
 
     return elementwise(reduction, value, slope, lambda _, target: one_of(target, -1, 1))
+
+
+@declared(reduction=REDUCTION)
+def soft_margin(*, reduction: str = "mean") -> Loss:
+    """The logistic loss: a hinge without a corner.
+
+    Parameters
+    ----------
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` holds scores ``(N, ...)``; ``target`` -1 and 1, of the same shape.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For targets that are not -1 or 1, of another shape or dtype, an empty batch.
+
+    Notes
+    -----
+    Forward: ``log(1 + exp(-t p))``. Gradient: ``-t sigmoid(-t p)``. As `torch.nn.SoftMarginLoss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import soft_margin
+    >>> loss = soft_margin()
+    >>> value, cache = loss.apply(np.array([0.0]), np.array([-1.0]))
+    >>> round(float(value), 4), loss.vjp(cache)
+    (0.6931, array([0.5]))
+    """
+
+    def value(scores: Array, target: Array) -> Any:
+        return numerics.softplus(-target * scores)
+
+    def slope(scores: Array, target: Array) -> Any:
+        return -target * numerics.sigmoid(-target * scores)
+
+    return elementwise(reduction, value, slope, lambda _, target: one_of(target, -1, 1))
+
+
+@declared(margin=Number(), reduction=REDUCTION)
+def hinge_embedding(*, margin: float = 1.0, reduction: str = "mean") -> Loss:
+    """A distance that should be small for what is alike, and at least a margin for what is not.
+
+    Parameters
+    ----------
+    margin : float, default 1.0
+        The distance from which on what is not alike is left alone.
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` holds distances ``(N, ...)``; ``target`` 1 and -1, of the same shape.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For targets that are not -1 or 1, of another shape or dtype, an empty batch.
+
+    Notes
+    -----
+    Forward: ``p`` where ``t = 1``, else ``max(0, margin - p)``. Gradient: 1, or -1 where ``p`` is
+    below the margin, else 0. As `torch.nn.HingeEmbeddingLoss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import hinge_embedding
+    >>> loss = hinge_embedding(reduction="none")
+    >>> value, cache = loss.apply(np.array([0.5, 0.25, 3.0]), np.array([1.0, -1.0, -1.0]))
+    >>> value, loss.vjp(cache)
+    (array([0.5 , 0.75, 0.  ]), array([ 1., -1.,  0.]))
+    """
+
+    def value(distance: Array, target: Array) -> Any:
+        return np.where(target == 1, distance, np.maximum(margin - distance, 0))
+
+    def slope(distance: Array, target: Array) -> Any:
+        return np.where(target == 1, target, np.where(distance < margin, target, 0))
+
+    return elementwise(reduction, value, slope, lambda _, target: one_of(target, -1, 1))
+
+
+@declared(margin=Number(), reduction=REDUCTION)
+def margin_ranking(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
+    """How much is missing until one score is larger than the other, by a margin.
+
+    Parameters
+    ----------
+    margin : float, default 0.0
+        The margin.
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the values of the elements.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` is a tuple of two arrays ``(N, ...)``, and so is its gradient; ``target`` of
+        the same shape is 1 where the first should be larger, -1 where the second should.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For targets that are not -1 or 1, arrays of other shapes or dtypes, an empty batch.
+
+    Notes
+    -----
+    Forward: ``max(0, margin - t (a - b))``. Gradient, where it is positive: ``da = -t``, ``db = t``.
+    As `torch.nn.MarginRankingLoss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import margin_ranking
+    >>> loss = margin_ranking(margin=1.0)
+    >>> value, cache = loss.apply((np.array([2.0]), np.array([1.5])), np.array([1]))
+    >>> float(value), loss.vjp(cache)
+    (0.5, (array([-1.]), array([1.])))
+    """
+
+    def apply(prediction: tuple[Array, Array], target: Array) -> tuple[Any, Cache]:
+        a, b = several(prediction, ("first", "second"))
+        known = checks.array(target, "target")
+        shaped(known, a.shape)
+        one_of(known, -1, 1)
+        t = known.astype(a.dtype)
+        missing = np.maximum(margin - t * (a - b), 0)
+        return reduced(missing, reduction), {"slope": np.where(missing > 0, t, 0)}
+
+    def vjp(cache: Cache) -> tuple[Array, Array]:
+        slope = cache["slope"] * share(cache["slope"].size, reduction, cache["slope"].dtype)
+        return -slope, slope
+
+    return Loss(apply, vjp, weight=over(reduction, np.size))

@@ -88,6 +88,19 @@ def fitted(option: float, dtype: np.dtype[Any]) -> float:
     return min(max(option, float(limits.tiny)), float(limits.max))
 
 
+def entropy(logits: Array, negative: Array, positive: Array) -> Array:
+    """``negative softplus(z) + positive softplus(-z)``: how wrong a logit is, by two weights."""
+    near_zero = numerics.log1p(numerics.exp(-np.abs(logits)))  # softplus(x) - max(x, 0)
+    wrong = counted(negative, near_zero + np.maximum(logits, 0))
+    return wrong + counted(positive, near_zero - np.minimum(logits, 0))
+
+
+def entropy_slope(logits: Array, negative: Array, positive: Array) -> Array:
+    """The derivative of `entropy` by the logits."""
+    wrong = counted(negative, numerics.sigmoid(logits))
+    return wrong - counted(positive, numerics.sigmoid(-logits))
+
+
 def reduced(values: Array, reduction: str, count: Any = None) -> Any:
     """Mean, sum or all of the values; the mean divides by their number, or by `count`."""
     if reduction == "none":
@@ -183,12 +196,12 @@ def several(prediction: object, names: tuple[str, ...]) -> tuple[Array, ...]:
     return parts
 
 
-def between(target: Array, least: float, most: float) -> None:
-    """A target within bounds."""
-    low, high = np.minimum.reduce(target, None), np.maximum.reduce(target, None)
+def between(x: Array, least: float, most: float, name: str = "target") -> None:
+    """Numbers within bounds."""
+    low, high = np.minimum.reduce(x, None), np.maximum.reduce(x, None)
     if not (low >= least and high <= most):
         worst = high if low >= least else low
-        checks.refuse(f"`target` must lie in {least}..{most}, got {worst}")
+        checks.refuse(f"`{name}` must lie in {least}..{most}, got {worst}")
 
 
 def not_negative(x: Array, name: str) -> None:

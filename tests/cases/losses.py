@@ -318,6 +318,77 @@ _ALIGNMENTS = [
     ),
 ]
 
+_PART = 1 / (1 + np.exp(-_X))
+_BOTH = np.array([[0.0, 1.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+_MASK = np.array([[True, False, True], [True, True, True], [False, True, True], [True, True, False]])
+_SOME = np.array([0.5, 0.0, 2.0, 1.0])
+
+_MARGINS = (
+    [
+        LossCase(loss, _PART, target, note=note)
+        for target, note in ((_SOFT, "soft"), (_ZERO_ONE, "zeros and ones"))
+        for loss in _each_reduction(losses.binary_cross_entropy)
+    ]
+    + [LossCase(loss, _X, _SIGNS) for loss in _each_reduction(losses.soft_margin)]
+    + [
+        LossCase(loss, _X, _SIGNS)
+        for options in ({}, {"margin": 0.3})
+        for loss in _each_reduction(losses.hinge_embedding, **options)
+    ]
+    + [
+        LossCase(loss, (_X, _Y), _SIGNS.astype(np.int64))
+        for options in ({}, {"margin": 0.5})
+        for loss in _each_reduction(losses.margin_ranking, **options)
+    ]
+    + [
+        LossCase(loss, prediction, target, note=note)
+        for prediction, target, note in (
+            (_X, _BOTH, "floats"),
+            (_X, _BOTH.astype(np.int64), "integers"),
+            (_X[:, None], _BOTH[:, None], "sequences"),
+        )
+        for loss in (
+            *_each_reduction(losses.multi_label_margin),
+            *_each_reduction(losses.multi_label_soft_margin),
+            *_each_reduction(losses.multi_label_soft_margin, class_weight=_NOTHING),
+        )
+    ]
+    + [
+        LossCase(loss, prediction, (target, weight), note=note)
+        for inner, prediction, target, weight, note in (
+            (losses.huber(reduction="none"), _X, _FAR, _MASK, "a mask"),
+            (losses.l1(reduction="none"), _X, _FAR, _SOME, "examples"),
+            (losses.softmax_cross_entropy(reduction="none"), _X, _LABELS, _SOME, "labels"),
+            (
+                losses.cosine_embedding(reduction="none"),
+                (_X, _Y),
+                np.array([1, -1, 1, 1]),
+                _SOME,
+                "pairs",
+            ),
+        )
+        for loss in _each_reduction(lambda inner=inner, **options: losses.weighted(inner, **options))
+    ]
+    + [
+        LossCase(
+            losses.weighted(losses.l1(reduction="none")),
+            _Y,
+            (_FAR, _MASK),
+            note="refusals",
+            refused=(
+                (_Y, _FAR, "weighted: `target` must be a tuple (target, weight)"),
+                (
+                    _Y,
+                    (_FAR, np.ones(3)),
+                    "weighted: `weight` must have the shape (4, 3) or that of its first axes, got (3,)",
+                ),
+                (_Y, (_FAR, -_SOME), "weighted: `weight` must be finite and at least 0, got -2.0"),
+                (_Y, (_FAR, 0 * _SOME), "weighted: `weight` must be above 0 somewhere"),
+            ),
+        )
+    ]
+)
+
 LOSSES = [
     *_CROSS_ENTROPY,
     *_UNCOUNTED,
@@ -327,4 +398,5 @@ LOSSES = [
     *_DISTRIBUTIONS,
     *_EMBEDDINGS,
     *_ALIGNMENTS,
+    *_MARGINS,
 ]

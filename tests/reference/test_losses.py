@@ -130,6 +130,52 @@ def test_binary_cross_entropy_with_logits(weight: Any, reduction: str) -> None:
     )
 
 
+SEVERAL = np.array([[0, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 0, 1]])
+
+
+def _listed(known: Array) -> Any:
+    """The right classes of each example, as PyTorch has them: then -1."""
+    rows = [[*np.flatnonzero(row), *[-1] * len(row)][: len(row)] for row in known]
+    return torch.tensor(np.array(rows))
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("margin", [0.0, 0.4, -0.3])
+def test_margins(margin: float, reduction: str) -> None:
+    signs = 2 * ZERO_ONE - 1
+    _agrees(losses.soft_margin(reduction=reduction), 5 * X, signs,
+            lambda z, t: F.soft_margin_loss(z, t, reduction=reduction))  # fmt: skip
+    _agrees(losses.hinge_embedding(margin=margin, reduction=reduction), X, signs,
+            lambda z, t: F.hinge_embedding_loss(z, t, margin, reduction=reduction))  # fmt: skip
+    _agrees(losses.margin_ranking(margin=margin, reduction=reduction), (X, Y), signs.astype(np.int64),
+            lambda a, b, t: F.margin_ranking_loss(a, b, t, margin, reduction=reduction))  # fmt: skip
+    _agrees(losses.binary_cross_entropy(reduction=reduction), SOFT, ZERO_ONE,
+            lambda p, t: F.binary_cross_entropy(p, t, reduction=reduction))  # fmt: skip
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_several_labels(weight: Any, reduction: str) -> None:
+    right = _listed(SEVERAL)
+    _agrees(losses.multi_label_margin(reduction=reduction), X, SEVERAL,
+            lambda z, t: F.multilabel_margin_loss(z, right, reduction=reduction))  # fmt: skip
+    tensor = None if weight is None else torch.tensor(weight).double()
+    _agrees(losses.multi_label_soft_margin(class_weight=weight, reduction=reduction), X, SEVERAL,
+            lambda z, t: F.multilabel_soft_margin_loss(z, t, tensor, reduction=reduction))  # fmt: skip
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_weights_of_elements(reduction: str) -> None:
+    weight = np.abs(Y)
+    inner = losses.binary_cross_entropy_with_logits(reduction="none")
+
+    def reference(z: Any, target: Any) -> Any:
+        known, each = target
+        return F.binary_cross_entropy_with_logits(z, known, each, reduction=reduction)
+
+    _agrees(losses.weighted(inner, reduction=reduction), X, (ZERO_ONE, weight), reference)
+
+
 @pytest.mark.parametrize("alpha", [None, 0.25, 0.9])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_focal(gamma: float, alpha: float | None) -> None:
@@ -190,9 +236,7 @@ def test_kl_divergence(reduction: str, log_target: bool) -> None:
             losses.kl_divergence(log_target=log_target, reduction=reduction),
             X,
             target,
-            lambda x, y: F.kl_div(
-                x, y, reduction=reduction.replace("_", ""), log_target=log_target
-            ),
+            lambda x, y: F.kl_div(x, y, reduction=reduction.replace("_", ""), log_target=log_target),
         )
 
 

@@ -1,0 +1,108 @@
+"""A weight for each value of a loss: masks, and examples of which some count more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcnn import checks, numerics
+from funcnn.checks import Instance, declared
+from funcnn.losses.core import REDUCTION, counted, over, reduced, share
+from funcnn.types import Array, Cache, Loss, has_trait
+
+__all__ = ["weighted"]
+
+
+def _weights(target: object) -> tuple[Any, Array]:
+    """The loss's own target, and the weights."""
+    if not isinstance(target, tuple) or len(target) != 2:
+        checks.refuse_type("`target` must be a tuple (target, weight)")
+    weight = checks.array(target[1], "weight")
+    if weight.dtype.kind not in "biuf":
+        checks.refuse_type(f"`weight` must be booleans or numbers, got {weight.dtype}")
+    if weight.size:
+        least, most = np.minimum.reduce(weight, None), np.maximum.reduce(weight, None)
+        if not (least >= 0 and most < np.inf):
+            worst = most if least >= 0 else least
+            checks.refuse(f"`weight` must be finite and at least 0, got {worst}")
+    return target[0], weight
+
+
+def _total(weight: Array) -> float:
+    return float(numerics.sum(weight.astype(np.float64).reshape(-1)))
+
+
+@declared(loss=Instance(Loss, "a loss"), reduction=REDUCTION)
+def weighted(loss: Loss, *, reduction: str = "mean") -> Loss:
+    """Give each value of a loss a weight, or say which of them count.
+
+    Parameters
+    ----------
+    loss : Loss
+        With ``reduction="none"``.
+    reduction : "mean", "sum" or "none", default "mean"
+        What becomes of the weighted values; the mean divides by the sum of the weights.
+
+    Returns
+    -------
+    Loss
+        ``prediction`` is that of the loss; ``target`` a tuple ``(target, weight)``, whose weights are
+        booleans or numbers of at least 0, in the shape of the loss's values or of their first axes.
+        Predictions of weight 0 may be anything.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a loss that gives one value, or whose examples depend on one another; for weights of
+        another shape or kind, negative ones, a mean over weights that are all 0.
+
+    Notes
+    -----
+    Forward: ``sum(weight * value) / sum(weight)``. Gradient: the loss's own, times
+    ``weight / sum(weight)``. The `weight` of PyTorch's binary cross-entropies, whose mean divides by
+    the number of values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import l1, weighted
+    >>> loss = weighted(l1(reduction="none"))
+    >>> mask = np.array([[True, False], [True, True]])
+    >>> target = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> value, cache = loss.apply(np.array([[0.0, np.nan], [3.0, 2.0]]), (target, mask))
+    >>> float(value), loss.vjp(cache)[0]
+    (1.0, array([-0.33333333,  0.        ]))
+    """
+    if loss.spec.options.get("reduction") != "none":
+        checks.refuse(f"`loss` must have reduction='none', got {checks.shown(loss)}")
+    if has_trait(loss.spec, "couples_batch"):
+        checks.refuse(f"`loss` must not couple its examples, got {checks.shown(loss)}")
+
+    inner = checks.bare(loss)
+
+    def apply(prediction: Any, target: tuple[Any, Array]) -> tuple[Any, Cache]:
+        known, weight = _weights(target)
+        values, cache = inner.apply(prediction, known)
+        if weight.shape != values.shape[: weight.ndim] or not weight.ndim:
+            checks.refuse(
+                f"`weight` must have the shape {values.shape} or that of its first axes, "
+                f"got {weight.shape}"
+            )
+        total = _total(weight) * (values.size // weight.size)
+        if reduction == "mean" and not total > 0:
+            checks.refuse("`weight` must be above 0 somewhere")
+        each = weight.reshape(*weight.shape, *(1,) * (values.ndim - weight.ndim))
+        each = np.broadcast_to(each, values.shape).astype(values.dtype)
+        slope = each * share(total, reduction, values.dtype)
+        return reduced(counted(each, values), reduction, total), {"loss": cache, "slope": slope}
+
+    def vjp(cache: Cache) -> Any:
+        slope, found = cache["slope"], inner.vjp(cache["loss"])
+
+        def times(leaf: Array) -> Array:
+            return counted(slope.reshape(*slope.shape, *(1,) * (leaf.ndim - slope.ndim)), leaf)
+
+        return tuple(map(times, found)) if isinstance(found, tuple) else times(found)
+
+    return Loss(apply, vjp, weight=over(reduction, lambda target: _total(target[1])))
