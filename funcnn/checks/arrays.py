@@ -198,7 +198,7 @@ def leaves(params: object, shapes: Mapping[str, tuple[int | None, ...]]) -> None
     dtype: np.dtype[Any] | None = None
     for name, wanted_shape in shapes.items():
         leaf = params[name]
-        if type(leaf) is not np.ndarray or leaf.dtype is not dtype:
+        if type(leaf) is not np.ndarray or leaf.dtype != dtype:
             leaf = floating(leaf, f"params[{name!r}]")
             if dtype is not None and leaf.dtype != dtype:
                 other = next(iter(shapes))
@@ -228,7 +228,7 @@ def inputs(params: object, shapes: Shapes, x: object, axes: str) -> Array:
         if type(params) is dict and params.keys() == shapes.keys() and 0 not in x.shape[1:]:
             for name, wanted in shapes.items():
                 leaf = params[name]
-                if type(leaf) is not np.ndarray or leaf.dtype is not dtype:
+                if type(leaf) is not np.ndarray or leaf.dtype != dtype:
                     break
                 if leaf.shape != wanted and not _fits(leaf.shape, wanted):
                     break
@@ -272,7 +272,7 @@ def gradient(dout: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     Another shape could broadcast into a wrong number; another dtype, give a gradient that does not fit
     its parameter.
     """
-    if type(dout) is np.ndarray and dout.shape == shape and dout.dtype is dtype:
+    if type(dout) is np.ndarray and dout.shape == shape and dout.dtype == dtype:
         return
     floating(dout, "dout")
     if dout.dtype != dtype:
