@@ -344,10 +344,13 @@ WRONG: list[tuple[Wrong, str]] = [
     (lambda: sgd_update(PARAMS, PARAMS, lr=-0.1), _SGD + "`lr` must be at least 0, got -0.1"),
     (lambda: sgd_update(PARAMS, PARAMS, lr=np.nan), _SGD + "`lr` must be at least 0, got nan"),
     (lambda: LOOSE["sgd_update"](PARAMS, 0.1, PARAMS), _SGD + "`lr` must be a number, got a dict"),
-    (lambda: sgd_update(PARAMS, {}, lr=0.1), "tree: trees must match: only one has conv1, head"),
+    (
+        lambda: sgd_update(PARAMS, {}, lr=0.1),
+        "sgd_update: `grads` must match `params`: trees must match: only one has conv1, head",
+    ),
     (
         lambda: optimizers.adam(-1.0),
-        "scale_by_learning_rate: `learning_rate` must be at least 0, got -1.0",
+        "adam: `learning_rate` must be at least 0, got -1.0",
     ),
     (lambda: tree.scale(PARAMS, "x"), "scale: `factor` must be a number, got 'x'"),  # type: ignore[arg-type]
     (
