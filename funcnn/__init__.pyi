@@ -11,6 +11,7 @@ from funcnn import (
     losses as losses,
     machine as machine,
     metrics as metrics,
+    model_files as model_files,
     models as models,
     numerics as numerics,
     optimizers as optimizers,
@@ -168,6 +169,7 @@ from funcnn.losses import (
     triplet as triplet,
     weighted as weighted,
 )
+from funcnn.model_files import load as load, save as save
 from funcnn.optimizers import (
     Optimizer as Optimizer,
     adam as adam,

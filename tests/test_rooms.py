@@ -25,7 +25,8 @@ FLOORS = (
     {"parameterless"},
     {"structure", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},
     {"combinators", "reparametrization", "sequences", "tracing", "checkpoints"},
-    {"training", "testing", "interop", "parallel", "outline", "looking", "diagnose", "doctor"},
+    {"training", "testing", "interop", "parallel", "outline", "looking", "diagnose", "doctor"}
+    | {"model_files"},
     {"models"},
     {"__init__"},
 )
