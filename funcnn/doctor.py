@@ -23,7 +23,16 @@ __all__ = ["Health", "doctor"]
 
 
 class Health(NamedTuple):
-    """What `doctor` finds; printed, it is a page of text."""
+    """What `doctor` finds; printed, it is a page of text.
+
+    Examples
+    --------
+    >>> from funcnn.doctor import Health
+    >>> Health({"byte order": "little"}, (), {"fast": "the same bits again on this machine"})
+    byte order     little
+    arithmetic     right
+    fast mode      the same bits again on this machine
+    """
 
     machine: Mapping[str, str]
     """The processor, its byte order, Python, NumPy, BLAS, the kernels and the threads."""
