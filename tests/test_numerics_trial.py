@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from funcnn import numerics
-from funcnn.numerics import _trial
+from funcnn.numerics import _trial, modes
 from funcnn.testing import environments
 from funcnn.types import Array
 from tests.elsewhere import environment
@@ -144,9 +144,9 @@ def test_products_with_the_transpose_that_are_wrong(monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def untried() -> Iterator[None]:
     """Portable mode is entered for the first time, and again after the test."""
-    numerics._tried_portable.cache_clear()
+    modes._tried_portable.cache_clear()
     yield
-    numerics._tried_portable.cache_clear()
+    modes._tried_portable.cache_clear()
 
 
 @pytest.mark.usefixtures("untried")

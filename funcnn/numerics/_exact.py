@@ -52,7 +52,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks
+from funcnn import checks
 from funcnn.types import Array
 
 _UNIT = 2.0**-53
@@ -80,7 +80,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     shape = (*stack, left.shape[-2], right.shape[-1])
     visible = shape[:-2] + shape[-2:-1] * (a.ndim > 1) + shape[-1:] * (b.ndim > 1)
     if out is not None and out.shape != visible:
-        _checks.refuse("matmul", f"`out` must have shape {visible}, got {out.shape}")
+        checks.refuse(f"`out` must have shape {visible}, got {out.shape}", "matmul")
     direct = (
         out is not None
         and out.ndim == len(shape)
