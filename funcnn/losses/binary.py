@@ -210,9 +210,11 @@ def focal(*, gamma: float = 2.0, alpha: float | None = 0.25, reduction: str = "m
     def slope(logits: Array, target: Array) -> Any:
         sign = 2 * target - 1
         u = sign * logits
-        entropy = np.minimum(numerics.softplus(-u), 1e3)  # from there on, 1 - q is 0
-        growth = numerics.sigmoid(-u) + gamma * numerics.sigmoid(u) * entropy
-        return -sign * counted(weight(target), factor(u) * growth)
+        growth = numerics.sigmoid(-u) * factor(u)
+        if gamma:
+            entropy = np.minimum(numerics.softplus(-u), 1e3)  # from there on, 1 - q is 0
+            growth += fitted(gamma, u.dtype) * factor(u) * numerics.sigmoid(u) * entropy
+        return -sign * counted(weight(target), growth)
 
     return elementwise(reduction, value, slope, lambda _, target: one_of(target, 0, 1))
 

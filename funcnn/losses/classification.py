@@ -325,11 +325,11 @@ def multi_margin(
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
         scores = batch(prediction, 2)
         labels, of_example, _ = _labels(target, scores, class_weight)
-        scores = np.where(of_example[..., None] == 0, 0, scores)
         classes = scores.shape[-1]
         at = _entries(labels, classes)
         right = scores.reshape(-1)[at].reshape(*labels.shape, 1)
-        flat = np.maximum(margin - right + scores, 0).reshape(-1)
+        below = np.maximum(margin - right + scores, 0)
+        flat = np.where(of_example[..., None] == 0, 0, below).reshape(-1)
         flat[at] = 0
         missing: Array = flat.reshape(scores.shape)
         weight = (of_example / classes)[..., None]

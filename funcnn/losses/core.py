@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -69,7 +70,15 @@ def one_hot(labels: Array, classes: int, dtype: Any = np.float32) -> Array:
     """
     classes = checks.Integer(1).check("classes", classes)
     found = checks.labels(checks.array(labels, "labels"), classes, "labels")
-    out = np.zeros((*found.shape, classes), dtype)
+    try:
+        kind = np.dtype(dtype)
+    except (TypeError, ValueError):
+        kind = np.dtype(object)
+    if kind.kind not in "biufc":
+        checks.refuse_type(f"`dtype` must be a dtype of numbers, got {checks.shown(dtype)}")
+    if classes * max(found.size, 1) * kind.itemsize > sys.maxsize:
+        checks.refuse(f"`classes` must be few enough for memory, got {checks.shown(classes)}")
+    out = np.zeros((*found.shape, classes), kind)
     np.put_along_axis(out, found[..., None], 1, -1)
     return out
 
