@@ -40,6 +40,10 @@ CASES = [
     optimizers.muon(0.1, 0.1),
     optimizers.muon(matrices="dense1/*", others=optimizers.sgd(0.1)),
     optimizers.lbfgs(0.5, memory=2),
+    optimizers.sgd(0.1, 0.9, dampening=0.5),
+    optimizers.asgd(0.1, decay=0.1, start=2, weight_decay=0.1),
+    optimizers.rprop(0.01),
+    chain(optimizers.momentum(0.1), optimizers.average(1)),
     chain(optimizers.scale(-0.1)),
     chain(optimizers.clip(0.1), _SGD),
     chain(optimizers.clip_by_norm(0.1), _SGD),
@@ -401,6 +405,9 @@ def test_refusals_read(update: Any, kind: type[Exception], message: str) -> None
         optimizers.lars(1.0, coefficient=0.02),
         optimizers.adafactor(0.05),
         optimizers.muon(0.05),
+        optimizers.asgd(0.1, decay=0.01),
+        optimizers.rprop(0.01),
+        optimizers.sgd(0.1, 0.9, dampening=0.5),
         optimizers.lbfgs(),
     ],
     ids=repr,
@@ -686,6 +693,17 @@ def test_nonfinite_steps_are_left_out(bad: float) -> None:
     assert optimizer.update({"w": np.ones(2)}, later, params)[0]["w"].all()
 
 
+def test_asgd_averages_where_it_has_been() -> None:
+    optimizer, params = optimizers.asgd(0.1, decay=0.0, start=2), {"w": np.array([4.0])}
+    state, visited = optimizer.init(params), []
+    for step in range(6):
+        updates, state = optimizer.update({"w": np.array([float(step)])}, state, params)
+        params = apply_updates(params, updates)
+        visited.append(params["w"])
+        wanted = visited[-1] if step <= 3 else np.mean(visited[3:], 0)
+        np.testing.assert_allclose(optimizers.ema_params(state)["w"], wanted, 1e-12)
+
+
 def test_average_holds_the_last_statistics() -> None:
     optimizer = chain(optimizers.sgd(1.0), optimizers.ema(0.5))
     params = {"running_mean": np.zeros(2), "w": np.zeros(2)}
@@ -746,6 +764,10 @@ def test_adafactor_remembers_rows_and_columns() -> None:
         (lambda: optimizers.sgd(-0.1), "`learning_rate` must be at least 0"),
         (lambda: optimizers.adafactor(-0.1), "adafactor: `learning_rate` must be at least 0"),
         (lambda: optimizers.sgd(0.1, 1.5), "sgd: `momentum` must be below 1"),
+        (
+            lambda: optimizers.sgd(0.1, 0.9, nesterov=True, dampening=0.5),
+            "trace: `dampening` must be 0 with `nesterov`, got 0.5",
+        ),
         (lambda: optimizers.adam(0.1, beta1=1.0), "adam: `beta1` must be below 1"),
         (lambda: optimizers.clip(0.0), "clip: `limit` must be above 0"),
         (lambda: optimizers.accumulate(_SGD, 0), "accumulate: `steps` must be at least 1"),

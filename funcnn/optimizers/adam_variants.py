@@ -81,7 +81,7 @@ def scale_by_radam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e
 
         return leaf
 
-    return remembering(at_step, "mean", "square")
+    return remembering(at_step, mean=0, square=0)
 
 
 @declared(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
@@ -135,7 +135,7 @@ def scale_by_adamax(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1
 
         return leaf
 
-    return remembering(at_step, "mean", "largest")
+    return remembering(at_step, mean=0, largest=0)
 
 
 @declared(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
@@ -183,7 +183,7 @@ def scale_by_belief(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1
 
         return leaf
 
-    return remembering(at_step, "mean", "square")
+    return remembering(at_step, mean=0, square=0)
 
 
 @declared(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)

@@ -86,7 +86,7 @@ def scale_by_adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-
 
         return leaf
 
-    return remembering(at_step, "mean", "square")
+    return remembering(at_step, mean=0, square=0)
 
 
 @declared(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
@@ -135,7 +135,7 @@ def scale_by_amsgrad(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 
 
         return leaf
 
-    return remembering(at_step, "mean", "square", "largest")
+    return remembering(at_step, mean=0, square=0, largest=0)
 
 
 @declared(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE, momentum_decay=NOT_NEGATIVE)

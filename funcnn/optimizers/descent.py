@@ -7,33 +7,34 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.checks import Number, declared
+from funcnn import checks, numerics
+from funcnn.checks import Integer, Number, declared
 from funcnn.optimizers.agreement import counted, counter, hold, real
 from funcnn.optimizers.clipping import MASK, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate, State
-from funcnn.optimizers.moments import averaged, times
+from funcnn.optimizers.moments import times
 from funcnn.optimizers.parts import (
     FLAG,
     FRACTION,
     NOT_NEGATIVE,
+    PART,
     RATE,
     filled,
     pipeline,
-    remembering,
     stateless,
     walk,
 )
+from funcnn.optimizers.wrappers import average
 from funcnn.types import Array, Params
 
 Leaves = tuple[Any, ...]
 
 __all__ = [
-    "lion",
+    "asgd",
     "momentum",
     "nesterov",
     "scale",
     "scale_by_learning_rate",
-    "scale_by_lion",
     "sgd",
     "trace",
 ]
@@ -117,8 +118,8 @@ def scale_by_learning_rate(learning_rate: Rate) -> Optimizer:
     return Optimizer(init, update)
 
 
-@declared(decay=FRACTION, nesterov=FLAG)
-def trace(decay: float = 0.9, *, nesterov: bool = False) -> Optimizer:
+@declared(decay=FRACTION, nesterov=FLAG, dampening=PART)
+def trace(decay: float = 0.9, *, nesterov: bool = False, dampening: float = 0.0) -> Optimizer:
     """Momentum: a decaying sum of gradients.
 
     Parameters
@@ -127,15 +128,18 @@ def trace(decay: float = 0.9, *, nesterov: bool = False) -> Optimizer:
         What is kept of the sum at each step.
     nesterov : bool, default False
         Whether to look one step ahead.
+    dampening : float, default 0.0
+        The fraction of each gradient but the first that is left out; not together with `nesterov`.
 
     Returns
     -------
     Optimizer
-        With state ``{"trace": tree}``.
+        With state ``{"trace": tree}``; with `dampening`, also ``"count": ()``.
 
     Notes
     -----
-    ``t = decay t + g``; the update is ``t``, with `nesterov` ``decay t + g``. As `optax.trace`.
+    ``t = decay t + (1 - dampening) g``, from ``t = g``; the update is ``t``, with `nesterov`
+    ``decay t + g``. As `optax.trace`, which has no dampening.
 
     References
     ----------
@@ -151,67 +155,43 @@ def trace(decay: float = 0.9, *, nesterov: bool = False) -> Optimizer:
     {'w': array([1.5])}
     """
 
-    def init(params: Params) -> State:
-        return {"trace": filled(params)}
+    if nesterov and dampening:
+        checks.refuse(f"`dampening` must be 0 with `nesterov`, got {dampening}")
+    start: State = {"count": counted(0)} if dampening else {}
 
-    def leaf(path: str, gradient: Array, param: Array, old: Array) -> tuple[Any, Any]:
-        new = old * decay
-        new += gradient
-        return (new * decay + gradient if nesterov else new), new
+    def init(params: Params) -> State:
+        return {**start, "trace": filled(params)}
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        hold(state, "trace")
+        hold(state, *start, "trace")
+        steps = counter(state) + 1 if dampening else 1
+        taken = 1.0 if steps == 1 else 1 - dampening
+
+        def leaf(path: str, gradient: Array, param: Array, old: Array) -> tuple[Any, Any]:
+            new = old * decay
+            new += gradient if taken == 1 else gradient * taken
+            return (new * decay + gradient if nesterov else new), new
+
         updates, new = walk(leaf, grads, params, trace=state["trace"])
-        return updates, {"trace": new}
+        return updates, {**({"count": counted(steps)} if dampening else {}), "trace": new}
 
     return Optimizer(init, update)
 
 
-@declared(beta1=FRACTION, beta2=FRACTION)
-def scale_by_lion(beta1: float = 0.9, beta2: float = 0.99) -> Optimizer:
-    """The sign of the momentum: every parameter moves equally far.
-
-    Parameters
-    ----------
-    beta1 : float, default 0.9
-        What the mean counts in the update, against the gradient.
-    beta2 : float, default 0.99
-        What is kept of the mean at each step.
-
-    Returns
-    -------
-    Optimizer
-        With state ``{"count": (), "mean": tree}``.
-
-    Notes
-    -----
-    The update is ``sign(beta1 m + (1 - beta1) g)``; then ``m = beta2 m + (1 - beta2) g``.
-
-    References
-    ----------
-    X. Chen et al., "Symbolic discovery of optimization algorithms", 2023.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from funcnn.optimizers import scale_by_lion
-    >>> optimizer, grads = scale_by_lion(), {"w": np.array([3.0, -0.1])}
-    >>> optimizer.update(grads, optimizer.init(grads), grads)[0]
-    {'w': array([ 1., -1.])}
-    """
-
-    def leaf(path: str, gradient: Array, param: Array, mean: Array) -> tuple[Any, ...]:
-        return np.sign(averaged(mean, gradient, beta1)), averaged(mean, gradient, beta2)
-
-    return remembering(lambda steps: leaf, "mean")
-
-
-@declared(learning_rate=RATE, momentum=FRACTION, nesterov=FLAG, weight_decay=NOT_NEGATIVE, mask=MASK)
+@declared(
+    learning_rate=RATE,
+    momentum=FRACTION,
+    nesterov=FLAG,
+    dampening=PART,
+    weight_decay=NOT_NEGATIVE,
+    mask=MASK,
+)
 def sgd(
     learning_rate: Rate,
     momentum: float = 0.0,
     *,
     nesterov: bool = False,
+    dampening: float = 0.0,
     weight_decay: float = 0.0,
     mask: Mask = None,
 ) -> Optimizer:
@@ -225,6 +205,8 @@ def sgd(
         What is kept of earlier steps.
     nesterov : bool, default False
         Whether momentum looks one step ahead.
+    dampening : float, default 0.0
+        The fraction of each gradient but the first that momentum leaves out.
     weight_decay : float, default 0.0
         The fraction of the parameters that is added to their gradients.
     mask : str or callable, optional
@@ -236,7 +218,7 @@ def sgd(
 
     Notes
     -----
-    ``w - lr t`` with ``t = momentum t + g``; equals `torch.optim.SGD`.
+    ``w - lr t`` with ``t = momentum t + (1 - dampening) g``; equals `torch.optim.SGD`.
 
     Examples
     --------
@@ -249,7 +231,7 @@ def sgd(
     """
     parts = [add_decayed_weights(weight_decay, mask)] if weight_decay else []
     if momentum:
-        parts.append(trace(momentum, nesterov=nesterov))
+        parts.append(trace(momentum, nesterov=nesterov, dampening=dampening))
     return pipeline(*parts, scale_by_learning_rate(learning_rate))
 
 
@@ -319,48 +301,68 @@ def nesterov(learning_rate: Rate, decay: float = 0.9) -> Optimizer:
     return pipeline(trace(decay, nesterov=True), scale_by_learning_rate(learning_rate))
 
 
-@declared(learning_rate=RATE, weight_decay=NOT_NEGATIVE, beta1=FRACTION, beta2=FRACTION, mask=MASK)
-def lion(
-    learning_rate: Rate = 1e-4,
-    weight_decay: float = 1e-3,
+@declared(
+    learning_rate=RATE,
+    decay=NOT_NEGATIVE,
+    power=NOT_NEGATIVE,
+    start=Integer(0),
+    weight_decay=NOT_NEGATIVE,
+    mask=MASK,
+)
+def asgd(
+    learning_rate: Rate = 1e-2,
     *,
-    beta1: float = 0.9,
-    beta2: float = 0.99,
+    decay: float = 1e-4,
+    power: float = 0.75,
+    start: int = 10**6,
+    weight_decay: float = 0.0,
     mask: Mask = None,
 ) -> Optimizer:
-    """The sign of the momentum.
+    """Gradient descent with falling steps, and the mean of where it has been.
 
     Parameters
     ----------
-    learning_rate : float or schedule, default 1e-4
-        How far every parameter moves; a third to a tenth of Adam's.
-    weight_decay : float, default 1e-3
-        Decoupled weight decay, as in `adamw`.
-    beta1, beta2 : float, default 0.9, 0.99
-        What the mean counts in the update, and what is kept of it at each step.
+    learning_rate : float or schedule, default 1e-2
+        The length of the first step.
+    decay : float, default 1e-4
+        How fast the steps get shorter; this fraction of all parameters is added to their gradients.
+    power : float, default 0.75
+        The power with which the steps get shorter.
+    start : int, default 1000000
+        The step at which the mean begins; until then, it follows the parameters.
+    weight_decay : float, default 0.0
+        The fraction of the parameters that is added to their gradients.
     mask : str or callable, optional
-        Which leaves decay, see `add_decayed_weights`.
+        For which leaves `weight_decay` counts, see `add_decayed_weights`.
 
     Returns
     -------
     Optimizer
+        Its state holds the mean, read by `ema_params`.
 
     Notes
     -----
-    See `scale_by_lion`; equals `optax.lion`. PyTorch has none.
+    ``w - e (g + decay w)`` with ``e = lr / (1 + decay lr t)**power`` at the 0-based step ``t``;
+    equals `torch.optim.ASGD`.
 
     References
     ----------
-    X. Chen et al., "Symbolic discovery of optimization algorithms", 2023.
+    B. Polyak and A. Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
 
     Examples
     --------
-    >>> from funcnn.optimizers import lion
-    >>> lion(3e-4)
-    lion(learning_rate=0.0003)
+    >>> from funcnn.optimizers import asgd
+    >>> asgd(0.1, start=100)
+    asgd(learning_rate=0.1, start=100)
     """
+
+    def falling(step: int) -> float:
+        rate = learning_rate(step) if callable(learning_rate) else learning_rate
+        return rate / float(numerics.power(np.array(1 + decay * rate * step), power))
+
     return pipeline(
-        scale_by_lion(beta1, beta2),
-        add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
+        *([add_decayed_weights(weight_decay, mask)] if weight_decay else []),
+        add_decayed_weights(decay, "*"),
+        scale_by_learning_rate(falling),
+        average(start),
     )

@@ -253,7 +253,7 @@ def scale_by_muon(
 
         return leaf
 
-    return remembering(at_step, "mean")
+    return remembering(at_step, mean=0)
 
 
 @declared(

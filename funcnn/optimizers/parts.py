@@ -39,6 +39,7 @@ class OrFunction(NamedTuple):
 
 RATE = OrFunction(Number(minimum=0))
 FRACTION = Number(minimum=0, below=1)
+PART = Number(minimum=0, maximum=1)
 POSITIVE = Number(above=0)
 NOT_NEGATIVE = Number(minimum=0)
 FLAG = Flag()
@@ -127,23 +128,21 @@ def lifted(fn: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]
     return leaf
 
 
-def remembering(
-    at_step: Callable[[int], Callable[..., tuple[Any, ...]]], *names: str, start: float = 0.0
-) -> Optimizer:
-    """An optimizer that keeps a few trees like the parameters, and counts its steps.
+def remembering(at_step: Callable[[int], Callable[..., tuple[Any, ...]]], **starts: float) -> Optimizer:
+    """An optimizer that keeps trees like the parameters, by name and start, and counts its steps.
 
     ``at_step(t)``, from 1, gives ``fn(path, gradient, param, *memory) -> (update, *memory)``.
     """
 
     def init(params: Params) -> State:
-        return {"count": counted(0), **dict.fromkeys(names, filled(params, start))}
+        return {"count": counted(0), **{n: filled(params, start) for n, start in starts.items()}}
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
-        hold(state, "count", *names)
+        hold(state, "count", *starts)
         steps = counter(state) + 1
-        memory = {name: state[name] for name in names}
+        memory = {name: state[name] for name in starts}
         updates, *new = walk(lifted(at_step(steps)), grads, params, **memory)
-        return updates, {"count": counted(steps), **dict(zip(names, new, strict=True))}
+        return updates, {"count": counted(steps), **dict(zip(starts, new, strict=True))}
 
     return Optimizer(init, update)
 

@@ -66,7 +66,7 @@ def scale_by_adagrad(initial: float = 0.0, epsilon: float = 1e-10) -> Optimizer:
         sums = grown(square, gradient, 1, 1, epsilon, scratch=scratch)
         return over_root(gradient, sums, epsilon, out=scratch), sums.code
 
-    return remembering(lambda steps: leaf, "square", start=initial)
+    return remembering(lambda steps: leaf, square=initial)
 
 
 @declared(decay=FRACTION, epsilon=POSITIVE)
@@ -116,7 +116,7 @@ def scale_by_adadelta(decay: float = 0.9, epsilon: float = 1e-6) -> Optimizer:
             update = quotient(gradient, hypotenuse(seen.root(), floor), typical)
         return update, seen.code, grown(change, update, decay, 1 - decay, floor).code
 
-    return remembering(lambda steps: leaf, "square", "change")
+    return remembering(lambda steps: leaf, square=0, change=0)
 
 
 @declared(decay=FRACTION, epsilon=NOT_NEGATIVE, centered=FLAG)
@@ -171,7 +171,7 @@ def scale_by_rms(decay: float = 0.99, epsilon: float = 1e-8, *, centered: bool =
         deviation = np.sqrt(np.maximum(root - size, 0)) * np.sqrt(root + size)
         return quotient(gradient, deviation + epsilon), seen.code, mean
 
-    return remembering(lambda steps: leaf, "square", *(["mean"] if centered else []))
+    return remembering(lambda steps: leaf, square=0, **({"mean": 0} if centered else {}))
 
 
 @declared(learning_rate=RATE, initial=NOT_NEGATIVE, epsilon=NOT_NEGATIVE)

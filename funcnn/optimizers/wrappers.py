@@ -9,23 +9,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, tree
-from funcnn.checks import Instance, Integer, Number, Refusal, bare, declared
+from funcnn.checks import Instance, Integer, Refusal, bare, declared
 from funcnn.optimizers.agreement import belong, counted, counter, hold
 from funcnn.optimizers.core import Optimizer, State
 from funcnn.optimizers.moments import averaged
-from funcnn.optimizers.parts import OPTIMIZER, filled, walk
+from funcnn.optimizers.parts import OPTIMIZER, PART, filled, walk
 from funcnn.types import Array, Params
 
 __all__ = [
     "accumulate",
+    "average",
     "ema",
     "ema_params",
     "lookahead",
     "per_path",
     "skip_nonfinite",
 ]
-
-PART = Number(minimum=0, maximum=1)
 
 
 def _inner(optimizer: Optimizer, grads: Params, state: State, params: Params) -> tuple[Params, State]:
@@ -180,9 +179,63 @@ def ema(decay: float = 0.999) -> Optimizer:
     return Optimizer(init, update)
 
 
+@declared(start=Integer(0))
+def average(start: int = 0) -> Optimizer:
+    """Keep the mean of the parameters; the last in its chain, so that it sees all updates.
+
+    Parameters
+    ----------
+    start : int, default 0
+        The 0-based step behind which the mean begins; up to it, the parameters themselves are kept.
+
+    Returns
+    -------
+    Optimizer
+        It passes updates on as they are; its state is ``{"count": (), "average": tree}``, read by
+        `ema_params`.
+
+    Notes
+    -----
+    ``a = a + (w + u - a) / n`` at the ``n``-th step of the mean; running statistics are those of the
+    last step. As in `torch.optim.ASGD`.
+
+    References
+    ----------
+    B. Polyak and A. Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.optimizers import average, chain, ema_params, sgd
+    >>> optimizer, params = chain(sgd(1.0), average()), {"w": np.array([4.0])}
+    >>> _, state = optimizer.update({"w": np.array([1.0])}, optimizer.init(params), params)
+    >>> ema_params(state)
+    {'w': array([3.])}
+    """
+
+    def init(params: Params) -> State:
+        filled(params)
+        return {"count": counted(0), "average": params}
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        hold(state, "count", "average")
+        before = counter(state)
+        share = 1 / max(1, before - start)
+
+        def leaf(path: str, gradient: Array, param: Array, old: Array) -> tuple[Any, Any]:
+            here = param + gradient
+            return gradient, here if share == 1 else old + (here - old) * share
+
+        updates, mean = walk(leaf, grads, params, average=state["average"])
+        mean = tree.replace(mean, tree.select(params, tree.is_statistic))
+        return updates, {"count": counted(before + 1), "average": mean}
+
+    return Optimizer(init, update)
+
+
 @checks.named
 def ema_params(state: State) -> Params:
-    """The averaged parameters in the state of an optimizer with `ema`.
+    """The averaged parameters in the state of an optimizer with `ema` or `average`.
 
     Parameters
     ----------
@@ -214,7 +267,7 @@ def ema_params(state: State) -> Params:
 
 
 def _average(state: State) -> Params | None:
-    if set(state) == {"average"}:
+    if set(state) - {"count"} == {"average"}:
         return dict(state["average"])
     below = (_average(part) for part in state.values() if isinstance(part, dict))
     return next((part for part in below if part is not None), None)

@@ -106,6 +106,20 @@ TORCH_CASES = {
         optimizers.sgd(0.05, 0.8, nesterov=True, weight_decay=0.1, mask="*"),
         lambda p: _TORCH.SGD(p, 0.05, 0.8, nesterov=True, weight_decay=0.1),
     ),
+    "sgd, dampening": (
+        optimizers.sgd(0.05, 0.8, dampening=0.3),
+        lambda p: _TORCH.SGD(p, 0.05, 0.8, dampening=0.3),
+    ),
+    "asgd": (optimizers.asgd(0.05), lambda p: _TORCH.ASGD(p, 0.05)),
+    "asgd, options": (
+        optimizers.asgd(0.1, decay=0.1, power=0.5, start=5, weight_decay=0.1, mask="*"),
+        lambda p: _TORCH.ASGD(p, 0.1, lambd=0.1, alpha=0.5, t0=5, weight_decay=0.1),
+    ),
+    "rprop": (optimizers.rprop(), lambda p: _TORCH.Rprop(p)),
+    "rprop, options": (
+        optimizers.rprop(0.05, shrink=0.3, grow=1.5, least=1e-3, most=0.2),
+        lambda p: _TORCH.Rprop(p, 0.05, (0.3, 1.5), (1e-3, 0.2)),
+    ),
     "momentum": (optimizers.momentum(0.05), lambda p: _TORCH.SGD(p, 0.05, 0.9)),
     "nesterov": (optimizers.nesterov(0.05), lambda p: _TORCH.SGD(p, 0.05, 0.9, nesterov=True)),
     "adagrad": (optimizers.adagrad(0.1), lambda p: _TORCH.Adagrad(p, 0.1)),
@@ -198,6 +212,21 @@ def _wide() -> Iterator[None]:
 def test_trajectory_equals_pytorchs(name: str) -> None:
     mine, theirs = TORCH_CASES[name]
     _same(_ours(mine, START), _torchs(theirs, START))
+
+
+def test_the_mean_of_asgd_equals_pytorchs() -> None:
+    mine = optimizers.asgd(0.1, decay=0.1, start=5)
+    tensors = [torch.tensor(leaf.copy()) for _, leaf in tree.leaves(START)]
+    theirs = _TORCH.ASGD(tensors, 0.1, lambd=0.1, t0=5)
+    params, state = START, mine.init(START)
+    for _ in range(20):
+        updates, state = mine.update(_gradient(params), state, params)
+        params = optimizers.apply_updates(params, updates)
+        for (path, _), tensor in zip(tree.leaves(START), tensors, strict=True):
+            tensor.grad = _slope(path, tensor)
+        theirs.step()
+    for (path, leaf), tensor in zip(tree.leaves(optimizers.ema_params(state)), tensors, strict=True):
+        np.testing.assert_allclose(leaf, theirs.state[tensor]["ax"].numpy(), 1e-10, err_msg=path)
 
 
 def _value(path: str, x: Any) -> Any:
