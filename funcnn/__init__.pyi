@@ -16,6 +16,8 @@ from funcnn import (
     numerics as numerics,
     optimizers as optimizers,
     outline as outline,
+    plots as plots,
+    profiling as profiling,
     random as random,
     reparametrization as reparametrization,
     schedules as schedules,
@@ -41,6 +43,18 @@ from funcnn.combinators import (
     share as share,
     stop_gradient as stop_gradient,
     tied as tied,
+)
+from funcnn.combinators.reparametrization import (
+    spectral_norm as spectral_norm,
+    weight_norm as weight_norm,
+)
+from funcnn.combinators.sequences import (
+    bidirectional as bidirectional,
+    clean_padding as clean_padding,
+    drop_context as drop_context,
+    keep_context as keep_context,
+    residual_with_context as residual_with_context,
+    time_distributed as time_distributed,
 )
 from funcnn.doctor import doctor as doctor
 from funcnn.layers.activations import (
@@ -178,16 +192,7 @@ from funcnn.optimizers import (
     sgd as sgd,
     sgd_update as sgd_update,
 )
-from funcnn.outline import summary as summary
-from funcnn.reparametrization import spectral_norm as spectral_norm, weight_norm as weight_norm
-from funcnn.sequences import (
-    bidirectional as bidirectional,
-    clean_padding as clean_padding,
-    drop_context as drop_context,
-    keep_context as keep_context,
-    residual_with_context as residual_with_context,
-    time_distributed as time_distributed,
-)
+from funcnn.profiling import summary as summary
 from funcnn.training import (
     TrainState as TrainState,
     evaluate as evaluate,

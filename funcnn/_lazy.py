@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
@@ -56,3 +57,16 @@ def _source(package: str, module: str, ending: str) -> bytes:
     below = module.removeprefix(package).replace(".", "/")
     text: bytes = spec.loader.get_data(spec.origin.removesuffix("/__init__.py") + below + ending)
     return text
+
+
+def renamed(old: str, new: str) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a module that has another name now."""
+
+    def find(name: str) -> Any:
+        found = None if name.startswith("_") else getattr(import_module(new), name, None)
+        if found is None:
+            raise AttributeError(f"module {old!r} has no attribute {name!r}")
+        warnings.warn(f"{old} is {new} now", DeprecationWarning, stacklevel=2)
+        return found
+
+    return find

@@ -17,8 +17,6 @@ from funcnn import (
     files,
     initializers,
     layers,
-    reparametrization,
-    sequences,
 )
 from funcnn.initializers import Initializer
 from funcnn.types import Layer, Params, Spec
@@ -26,7 +24,7 @@ from funcnn.types import Layer, Params, Spec
 __all__ = ["load", "save"]
 
 _VERSION = 1
-_ROOMS = (layers, combinators, sequences, reparametrization)
+_ROOMS = (layers, combinators)
 Node = dict[str, Any]
 
 

@@ -27,10 +27,10 @@ from funcnn import (
     evaluate,
     fit,
     flatten,
-    looking,
     max_pool,
     metrics,
     optimizers,
+    plots,
     predict,
     random,
     relu,
@@ -89,7 +89,7 @@ def refuse_early(options: argparse.Namespace) -> None:
         if file is not None and (file.is_dir() or not os.access(file.absolute().parent, os.W_OK)):
             raise OSError(f"{file} must be a file in a directory that can be written to")
     if options.plot:
-        known = looking.new_figure(1, 1).canvas.get_supported_filetypes()
+        known = plots.new_figure(1, 1).canvas.get_supported_filetypes()
         if options.plot.suffix[1:] not in known:
             raise ValueError(f"--plot must end in one of {', '.join(known)}, got {options.plot}")
 
@@ -131,7 +131,7 @@ def main() -> None:
     print(f"{of} loss {found['loss']:.4f}  {of} accuracy {found['accuracy']:.2%}  in {seconds:.1f} s")
     counts = metrics.confusion_matrix(predict(lenet, result.params, test.x), test.y)
     if options.plot:
-        figure = looking.training_report(result.history, counts)
+        figure = plots.training_report(result.history, counts)
         figure.savefig(options.plot)
         print(f"curves and confusion matrix: {options.plot}")
     elif not by_chance:

@@ -19,9 +19,7 @@ from funcnn import (
     losses,
     models,
     optimizers,
-    reparametrization,
     schedules,
-    sequences,
 )
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -33,7 +31,7 @@ ROWS = [
 FAMILIES = [
     import_module(f"funcnn.layers.{info.name}") for info in pkgutil.iter_modules(layers.__path__)
 ]
-AT_THE_TOP = (*FAMILIES, combinators, reparametrization, sequences, losses)
+AT_THE_TOP = (*FAMILIES, combinators, losses)
 BY_MODULE = (models, optimizers, schedules, initializers)
 NO_CONSTRUCTORS = {"frozen_paths", "statistics"}  # they look at what others have made
 

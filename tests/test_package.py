@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import funcnn
-from funcnn import looking
+from funcnn import plots
 from funcnn.training.events import tensorboard
 
 ROOT = Path(__file__).parent.parent
@@ -58,7 +58,7 @@ fit(net, softmax_cross_entropy(), adam, small, key=random.key(0), epochs=1, prog
 @pytest.mark.parametrize(
     ("module", "extra", "use"),
     [
-        ("matplotlib", "plot", lambda path: looking.curves({"loss": np.ones(1)})),
+        ("matplotlib", "plot", lambda path: plots.curves({"loss": np.ones(1)})),
         ("tensorboardX", "tensorboard", tensorboard),
     ],
 )

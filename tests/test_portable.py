@@ -27,10 +27,10 @@ from funcnn import (
     dense,
     dropout,
     fit,
-    looking,
     metrics,
     numerics,
     optimizers,
+    plots,
     random,
     relu,
     schedules,
@@ -492,5 +492,5 @@ def test_reports_name_the_mode(tmp_path: Path) -> None:
     net = dense(2)
     _, params = net.init(random.key(0), (1, 3))
     with numerics.portable():
-        looking.html_report(tmp_path / "run.html", net, params, {"loss": np.ones(2)})
+        plots.html_report(tmp_path / "run.html", net, params, {"loss": np.ones(2)})
     assert "<th>numerics mode</th><td>portable</td>" in (tmp_path / "run.html").read_text()

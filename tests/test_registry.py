@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from funcnn import combinators, initializers, layers, losses, sequences
+from funcnn import combinators, initializers, layers, losses
 from tests import registry
 
 _LAYER = ("Layer[", "Preserving")
@@ -22,7 +22,6 @@ def _rooms() -> Iterator[tuple[ModuleType, str | tuple[str, ...]]]:
     for info in pkgutil.iter_modules(layers.__path__):
         yield import_module(f"funcnn.layers.{info.name}"), _LAYER
     yield combinators, _LAYER
-    yield sequences, _LAYER
     yield losses, "Loss"
     yield initializers, "Initializer"
 

@@ -24,10 +24,11 @@ FLOORS = (
     {"_kernels", "initializers", "schedules"},
     {"parameterless"},
     {"structure", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},
-    {"combinators", "reparametrization", "sequences", "tracing", "checkpoints"},
-    {"training", "testing", "interop", "parallel", "outline", "looking", "diagnose", "doctor"}
+    {"combinators", "tracing", "checkpoints"},
+    {"training", "testing", "interop", "parallel", "profiling", "plots", "diagnose", "doctor"}
     | {"model_files"},
     {"models"},
+    {"looking", "outline", "sequences", "reparametrization"},  # names of version 0.1
     {"__init__"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

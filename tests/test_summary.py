@@ -78,7 +78,7 @@ from funcnn.models import (
     transformer_lm,
     vgg_small,
 )
-from funcnn.outline._costs import COSTS
+from funcnn.profiling._costs import COSTS
 from funcnn.testing import _values
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec
 from tests import registry

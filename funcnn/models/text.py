@@ -6,6 +6,7 @@ from typing import Any
 
 from funcnn import _checks
 from funcnn.combinators import named, serial, tied
+from funcnn.combinators.sequences import time_distributed
 from funcnn.initializers import normal
 from funcnn.layers.embeddings import embedding, learned_positions
 from funcnn.layers.linear import dense
@@ -13,7 +14,6 @@ from funcnn.layers.normalization import layer_norm
 from funcnn.layers.recurrent import gru, lstm, rnn
 from funcnn.layers.regularization import dropout
 from funcnn.models.transformer import transformer_decoder_block
-from funcnn.sequences import time_distributed
 from funcnn.types import Layer, Sequence, Tokens
 
 __all__ = ["char_rnn", "transformer_lm"]

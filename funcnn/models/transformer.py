@@ -6,12 +6,17 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from funcnn import _checks
 from funcnn.combinators import named, residual, serial
+from funcnn.combinators.sequences import (
+    clean_padding,
+    keep_context,
+    residual_with_context,
+    time_distributed,
+)
 from funcnn.layers.activations import gelu, relu
 from funcnn.layers.attentions import cross_attention, multi_head_attention
 from funcnn.layers.linear import dense
 from funcnn.layers.normalization import layer_norm
 from funcnn.layers.regularization import dropout
-from funcnn.sequences import clean_padding, keep_context, residual_with_context, time_distributed
 from funcnn.types import Layer, Mask, Sequence
 
 __all__ = ["transformer_decoder_block", "transformer_encoder_block"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from funcnn import _checks
 from funcnn.combinators import named, residual, serial
+from funcnn.combinators.sequences import time_distributed
 from funcnn.layers.activations import gelu, relu, sigmoid
 from funcnn.layers.convolution import conv
 from funcnn.layers.linear import dense
@@ -15,7 +16,6 @@ from funcnn.layers.normalization import batch_norm, layer_norm
 from funcnn.layers.pooling import global_avg_pool, max_pool
 from funcnn.layers.regularization import dropout
 from funcnn.layers.shape import flatten, reshape, transpose, upsample
-from funcnn.sequences import time_distributed
 from funcnn.types import Image, Layer, Sequence, Vector
 
 __all__ = ["autoencoder", "lenet", "mlp", "mlp_mixer", "resnet_small", "vgg_small"]

@@ -12,9 +12,9 @@ from funcnn import (
     data,
     dense,
     fit,
-    looking,
     mean_squared_error,
     named,
+    plots,
     predict,
     random,
     relu,
@@ -32,7 +32,7 @@ OUT = Path("out")
 
 def draw(pictures: list[tuple[str, Array]], file: Path) -> None:
     """One row for each kind of picture."""
-    figure = looking.new_figure(8, 0.9 * len(pictures) + 0.4)
+    figure = plots.new_figure(8, 0.9 * len(pictures) + 0.4)
     for row, (name, images) in enumerate(pictures):
         for column, image in enumerate(images):
             axes = figure.add_subplot(len(pictures), len(images), row * len(images) + column + 1)

@@ -13,9 +13,9 @@ from funcnn import (
     dropout,
     fit,
     flatten,
-    looking,
     max_pool,
     metrics,
+    plots,
     predict,
     random,
     relu,
@@ -39,13 +39,13 @@ def main(short: bool) -> float:
     result = fit(lenet, loss, optimizer, train, key=key, epochs=epochs, validation=test, progress=True,
                  metrics={"accuracy": metrics.accuracy}, augment=data.random_shift(2))  # fmt: skip
     logits = predict(lenet, result.params, test.x)
-    looking.html_report(
+    plots.html_report(
         OUT / "digits.html", lenet, result.params, result.history, title="LeNet on digits",
         matrix=metrics.confusion_matrix(logits, test.y),
         figures={
-            "Filters of the first layer": looking.filters(result.params),
-            "What the layers make of one digit": looking.activations(lenet, result.params, test.x),
-            "Gradients": looking.gradient_flow(lenet, result.params, loss, test.x, test.y),
+            "Filters of the first layer": plots.filters(result.params),
+            "What the layers make of one digit": plots.activations(lenet, result.params, test.x),
+            "Gradients": plots.gradient_flow(lenet, result.params, loss, test.x, test.y),
         },
         notes={"data": f"{len(train)} digits to train, {len(test)} to test", "optimizer": optimizer},
     )  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from funcnn import data, dense, fit, looking, optimizers, random, relu, serial, softmax_cross_entropy
+from funcnn import data, dense, fit, optimizers, plots, random, relu, serial, softmax_cross_entropy
 from funcnn.types import Array
 
 net = serial(dense(64), relu(), dense(64), relu(), dense(2))
@@ -34,7 +34,7 @@ def losses(optimizer: optimizers.Optimizer, seed: int, epochs: int) -> Array:
 def main(short: bool) -> dict[str, float]:
     OUT.mkdir(exist_ok=True)
     seeds, epochs = (2, 3) if short else (5, 100)
-    figure = looking.new_figure(7, 4.5)
+    figure = plots.new_figure(7, 4.5)
     axes = figure.add_subplot()
     last: dict[str, float] = {}
     for (name, optimizer), colour in zip(studied.items(), COLOURS, strict=True):

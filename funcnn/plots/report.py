@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import _checks, checks, files, numerics, tree
-from funcnn.looking.runs import best_of, confusion, curves
+from funcnn.plots.runs import best_of, confusion, curves
 from funcnn.types import Array, Layer, Params
 
 __all__ = ["html_report"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnn import tree
 from funcnn.combinators.chain import _execution_order
-from funcnn.outline._costs import COSTS, ITEM, Call, elements
+from funcnn.profiling._costs import COSTS, ITEM, Call, elements
 from funcnn.structure import Node
 from funcnn.types import Shape
 

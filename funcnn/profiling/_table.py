@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from funcnn import _checks
-from funcnn.outline._measure import Row, measure
+from funcnn.profiling._measure import Row, measure
 from funcnn.structure import Node, outline
 from funcnn.types import Layer, Shape, Spec
 
@@ -100,7 +100,7 @@ class Summary(NamedTuple):
         >>> summary(residual(dense(4)), (2, 4)).svg()[:4]
         '<svg'
         """
-        from funcnn.outline._picture import picture  # deferred: most summaries are read as text
+        from funcnn.profiling._picture import picture  # deferred: most summaries are read as text
 
         return picture(self.nodes)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from funcnn import _checks, numerics, random, tree
-from funcnn.looking.paper import BLUE, GREY, ORANGE, new_figure
+from funcnn.plots.style import BLUE, GREY, ORANGE, new_figure
 from funcnn.tracing import trace, trace_backward
 from funcnn.types import Array, Key, Layer, Loss, Params
 

@@ -19,9 +19,9 @@ from funcnn import (
     dense,
     flatten,
     gru,
-    looking,
     mean_squared_error,
     numerics,
+    plots,
     random,
     relu,
     serial,
@@ -68,7 +68,7 @@ def drawn(figure: Any, folder: Path) -> Array:
 
 
 def test_curves_have_a_panel_for_each_quantity(tmp_path: Path) -> None:
-    figure: Any = looking.curves(HISTORY)
+    figure: Any = plots.curves(HISTORY)
     loss, accuracy, rate = figure.axes
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy (%)", "learning rate"]
     assert rate.get_xlabel() == "epoch"
@@ -83,28 +83,28 @@ def test_curves_have_a_panel_for_each_quantity(tmp_path: Path) -> None:
 
 
 def test_a_learning_rate_that_never_changes_is_not_drawn() -> None:
-    figure = looking.curves({**HISTORY, "learning_rate": np.full(4, 0.1)})
+    figure = plots.curves({**HISTORY, "learning_rate": np.full(4, 0.1)})
     assert len(figure.axes) == 2
-    bare: Any = looking.curves({"loss": np.array([1.0])})
+    bare: Any = plots.curves({"loss": np.array([1.0])})
     assert np.array_equal(bare.axes[0].lines[0].get_xdata(), [1])
 
 
 def test_a_validation_that_is_never_finite_is_drawn_without_a_best(tmp_path: Path) -> None:
-    drawn(looking.curves({**HISTORY, "validation_loss": np.full(4, np.nan)}), tmp_path)
+    drawn(plots.curves({**HISTORY, "validation_loss": np.full(4, np.nan)}), tmp_path)
 
 
 def test_the_best_is_marked_where_it_is_known_what_is_better() -> None:
     values = np.array([0.5, 0.2, 0.9])
     history = {"loss": values, "validation_loss": values, "validation_speed": values,
                "validation_perplexity": values, "validation_f1": values}  # fmt: skip
-    figure: Any = looking.curves(history)
+    figure: Any = plots.curves(history)
     marks = {axes.get_ylabel(): axes.lines[-1] for axes in figure.axes}
     best = {name: line.get_xdata()[0] for name, line in marks.items() if line.get_marker() == "o"}
     assert best == {"loss": 2, "perplexity": 2, "f1 (%)": 3}
 
 
 def test_the_confusion_matrix_has_its_counts(tmp_path: Path) -> None:
-    figure = looking.confusion(MATRIX, ["cat", "dog", "emu"])
+    figure = plots.confusion(MATRIX, ["cat", "dog", "emu"])
     axes, bar = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
     assert bar.get_ylabel() == "part of the true class (%)"
@@ -116,12 +116,12 @@ def test_the_confusion_matrix_has_its_counts(tmp_path: Path) -> None:
 
 
 def test_a_class_without_examples_is_drawn(tmp_path: Path) -> None:
-    drawn(looking.confusion(np.array([[5, 1], [0, 0]])), tmp_path)
-    assert looking.confusion(np.zeros((2, 2), int)).axes[0].get_title() == ""
+    drawn(plots.confusion(np.array([[5, 1], [0, 0]])), tmp_path)
+    assert plots.confusion(np.zeros((2, 2), int)).axes[0].get_title() == ""
 
 
 def test_the_training_report_has_both(tmp_path: Path) -> None:
-    figure = looking.training_report(HISTORY, MATRIX)
+    figure = plots.training_report(HISTORY, MATRIX)
     assert len(figure.axes) == 5
     pixels = drawn(figure, tmp_path)
     assert pixels.shape[1] > pixels.shape[0]
@@ -130,39 +130,39 @@ def test_the_training_report_has_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        (lambda: looking.curves([1.0]), TypeError, "curves: `history` must be a dict"),  # type: ignore[arg-type]
-        (lambda: looking.curves({}), ValueError, "curves: `history` must hold 'loss', got nothing"),
+        (lambda: plots.curves([1.0]), TypeError, "curves: `history` must be a dict"),  # type: ignore[arg-type]
+        (lambda: plots.curves({}), ValueError, "curves: `history` must hold 'loss', got nothing"),
         (
-            lambda: looking.curves({"loss": np.zeros(0)}),
+            lambda: plots.curves({"loss": np.zeros(0)}),
             ValueError,
             "curves: `history` must hold at least one epoch",
         ),
         (
-            lambda: looking.curves({"loss": np.zeros(2), "epoch": np.zeros(3)}),
+            lambda: plots.curves({"loss": np.zeros(2), "epoch": np.zeros(3)}),
             ValueError,
             r"curves: `history` must hold arrays of one length, got \[2, 3\]",
         ),
-        (lambda: looking.confusion(np.eye(2)), TypeError, "confusion: `matrix` must be counts"),
+        (lambda: plots.confusion(np.eye(2)), TypeError, "confusion: `matrix` must be counts"),
         (
-            lambda: looking.confusion(np.zeros((2, 3), int)),
+            lambda: plots.confusion(np.zeros((2, 3), int)),
             ValueError,
             r"confusion: `matrix` must have shape \(C, C\), got \(2, 3\)",
         ),
-        (lambda: looking.confusion(-MATRIX), ValueError, "confusion: `matrix` must not be negative"),
+        (lambda: plots.confusion(-MATRIX), ValueError, "confusion: `matrix` must not be negative"),
         (
-            lambda: looking.confusion(MATRIX, ["a"]),
+            lambda: plots.confusion(MATRIX, ["a"]),
             ValueError,
             "confusion: `labels` must name 3 classes, got 1",
         ),
-        (lambda: looking.filters({}), ValueError, "filters: `params` must hold a weight"),
-        (lambda: looking.filters(np.ones((2, 5))), ValueError, "filters: `weight` must have shape"),
+        (lambda: plots.filters({}), ValueError, "filters: `params` must hold a weight"),
+        (lambda: plots.filters(np.ones((2, 5))), ValueError, "filters: `weight` must have shape"),
         (
-            lambda: looking.activations(NET, start(), X[:0]),
+            lambda: plots.activations(NET, start(), X[:0]),
             ValueError,
             "activations: `x` must have at least one example",
         ),
         (
-            lambda: looking.landscape(NET, start(), LOSS, X, Y, key=random.key(0), points=1),
+            lambda: plots.landscape(NET, start(), LOSS, X, Y, key=random.key(0), points=1),
             ValueError,
             "landscape: `points` must be at least 2, got 1",
         ),
@@ -180,21 +180,21 @@ def test_what_cannot_be_drawn_is_refused(
 
 def test_filters_are_those_of_the_first_layer(tmp_path: Path) -> None:
     params = start()
-    figure: Any = looking.filters(params)
+    figure: Any = plots.filters(params)
     weight = params["conv1"]["weight"]
     squares = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     assert all(np.array_equal(square, own[0]) for square, own in zip(squares, weight, strict=False))
     drawn(figure, tmp_path)
-    colours = looking.filters(random.normal(random.key(0), (5, 3, 3, 3)))
+    colours = plots.filters(random.normal(random.key(0), (5, 3, 3, 3)))
     assert sum(bool(axes.images) for axes in colours.axes) == 5
     drawn(colours, tmp_path)
-    assert len(looking.filters(random.normal(random.key(0), (7, 16))).axes) == 8
-    many = looking.filters(random.normal(random.key(0), (40, 2, 3, 3)))
+    assert len(plots.filters(random.normal(random.key(0), (7, 16))).axes) == 8
+    many = plots.filters(random.normal(random.key(0), (40, 2, 3, 3)))
     assert "the first 64 of 80 squares" in many.get_suptitle()
 
 
 def test_activations_have_a_row_for_each_layer(tmp_path: Path) -> None:
-    figure: Any = looking.activations(NET, start(), X)
+    figure: Any = plots.activations(NET, start(), X)
     names = [part.get_suptitle().split()[0] for part in figure.subfigs]
     assert names == ["input", "conv1", "batch_norm1", "relu1", "flatten1", "dense1"]
     out = NET.apply(start(), X)[0]
@@ -202,14 +202,14 @@ def test_activations_have_a_row_for_each_layer(tmp_path: Path) -> None:
     assert np.allclose(heights, out[0], atol=1e-5)
     drawn(figure, tmp_path)
     _, params = gru(4).init(random.key(0), (2, 5, 3))
-    steps: Any = looking.activations(gru(4), params, random.normal(random.key(1), (2, 5, 3)))
+    steps: Any = plots.activations(gru(4), params, random.normal(random.key(1), (2, 5, 3)))
     assert steps.subfigs[1].axes[0].images[0].get_array().shape == (4, 5)
 
 
 @pytest.mark.filterwarnings("ignore:value_and_grad. without a key:UserWarning")
 def test_gradient_flow_has_the_sizes_of_the_gradients(tmp_path: Path) -> None:
     params = start()
-    figure: Any = looking.gradient_flow(NET, params, LOSS, X, Y)
+    figure: Any = plots.gradient_flow(NET, params, LOSS, X, Y)
     axes = figure.axes[0]
     paths = [label.get_text() for label in axes.get_yticklabels()]
     assert paths[0] == "conv1/weight"
@@ -221,7 +221,7 @@ def test_gradient_flow_has_the_sizes_of_the_gradients(tmp_path: Path) -> None:
         path = paths[int(dot.get_ydata()[0])]
         assert dot.get_xdata()[0] == pytest.approx(sizes[path], rel=1e-4)
     drawn(figure, tmp_path)
-    nothing = looking.gradient_flow(NET, tree.zeros_like(params), LOSS, X, Y)
+    nothing = plots.gradient_flow(NET, tree.zeros_like(params), LOSS, X, Y)
     assert any(text.get_text() == "0" for text in nothing.axes[0].texts)
     drawn(nothing, tmp_path)
 
@@ -232,20 +232,20 @@ def test_the_landscape_of_a_parabola(tmp_path: Path) -> None:
     x = random.normal(random.key(1), (50, 3), dtype=np.float64)
     params = tree.cast(net.init(random.key(0), (1, 3))[1], np.float64)
     y, _ = net.apply(params, x)
-    found = looking.landscape(net, params, loss, x, y, key=random.key(2), points=5, span=2.0)
+    found = plots.landscape(net, params, loss, x, y, key=random.key(2), points=5, span=2.0)
     assert np.array_equal(found.along, [-2, -1, 0, 1, 2])
     assert found.loss[2, 2] == 0
     assert np.allclose(found.loss[2, [0, 4]], 4 * found.loss[2, 3])
     assert np.allclose(found.loss, found.loss[::-1, ::-1])
-    again = looking.landscape(net, params, loss, x, y, key=random.key(2), points=5, span=2.0)
+    again = plots.landscape(net, params, loss, x, y, key=random.key(2), points=5, span=2.0)
     assert np.array_equal(found.loss, again.loss)
-    other = looking.landscape(net, params, loss, x, y, key=random.key(3), points=5, span=2.0)
+    other = plots.landscape(net, params, loss, x, y, key=random.key(3), points=5, span=2.0)
     assert not np.array_equal(found.loss, other.loss)
-    drawn(looking.loss_landscape(net, params, loss, x, y, key=random.key(2), points=5), tmp_path)
+    drawn(plots.loss_landscape(net, params, loss, x, y, key=random.key(2), points=5), tmp_path)
 
 
 def test_directions_are_as_long_as_the_filters() -> None:
-    from funcnn.looking.networks import _direction
+    from funcnn.plots.networks import _direction
 
     params = start()
     direction = _direction(random.key(0), params)
@@ -259,7 +259,7 @@ def test_a_landscape_of_infinities_is_drawn(tmp_path: Path) -> None:
     net, loss = dense(1), mean_squared_error()
     params = {"weight": np.full((1, 1), 1e19, np.float32), "bias": np.zeros(1, np.float32)}
     x, y = np.ones((2, 1), np.float32), np.zeros((2, 1), np.float32)
-    drawn(looking.loss_landscape(net, params, loss, x, y, key=random.key(0), points=5), tmp_path)
+    drawn(plots.loss_landscape(net, params, loss, x, y, key=random.key(0), points=5), tmp_path)
 
 
 # --- the report -----------------------------------------------------------------------------------
@@ -268,9 +268,9 @@ def test_a_landscape_of_infinities_is_drawn(tmp_path: Path) -> None:
 def test_the_report_is_one_file_with_its_pictures(tmp_path: Path) -> None:
     file = tmp_path / "run.html"
     with numerics.portable():
-        looking.html_report(
+        plots.html_report(
             file, NET, start(), HISTORY, title="A <run>", matrix=MATRIX, labels=["a", "b", "<c>"],
-            figures={"Filters": looking.filters(start())}, notes={"data & seed": "digits, 0"},
+            figures={"Filters": plots.filters(start())}, notes={"data & seed": "digits, 0"},
         )  # fmt: skip
     page = file.read_text()
     assert page.startswith("<!doctype html>")
@@ -296,11 +296,11 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: .*run\.html"):
-        looking.html_report(file, NET, start(), HISTORY)
+        plots.html_report(file, NET, start(), HISTORY)
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["run.html"]
     with pytest.raises(TypeError, match=r"^html_report: `figures` must be matplotlib figures, got 3"):
-        looking.html_report(file, NET, start(), HISTORY, figures={"Three": 3})
+        plots.html_report(file, NET, start(), HISTORY, figures={"Three": 3})
 
 
 # --- no extra, no state ---------------------------------------------------------------------------
@@ -310,9 +310,9 @@ def test_pyplot_is_never_loaded(tmp_path: Path) -> None:
     from subprocess import run
 
     code = (
-        "import sys, numpy as np; from funcnn import looking;"
+        "import sys, numpy as np; from funcnn import plots;"
         "assert 'matplotlib' not in sys.modules;"
-        "looking.training_report({'loss': np.ones(2)}, np.eye(2, dtype=int)).savefig(sys.argv[1]);"
+        "plots.training_report({'loss': np.ones(2)}, np.eye(2, dtype=int)).savefig(sys.argv[1]);"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     assert run([sys.executable, "-c", code, tmp_path / "picture.png"], check=False).returncode == 0
@@ -321,14 +321,14 @@ def test_pyplot_is_never_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: looking.curves(HISTORY),
-        lambda: looking.confusion(MATRIX),
-        lambda: looking.training_report(HISTORY, MATRIX),
-        lambda: looking.filters(start()),
-        lambda: looking.activations(NET, start(), X),
-        lambda: looking.gradient_flow(NET, start(), LOSS, X, Y),
-        lambda: looking.loss_landscape(NET, start(), LOSS, X, Y, key=random.key(0)),
-        lambda: looking.html_report("never.html", NET, start(), HISTORY),
+        lambda: plots.curves(HISTORY),
+        lambda: plots.confusion(MATRIX),
+        lambda: plots.training_report(HISTORY, MATRIX),
+        lambda: plots.filters(start()),
+        lambda: plots.activations(NET, start(), X),
+        lambda: plots.gradient_flow(NET, start(), LOSS, X, Y),
+        lambda: plots.loss_landscape(NET, start(), LOSS, X, Y, key=random.key(0)),
+        lambda: plots.html_report("never.html", NET, start(), HISTORY),
     ],
 )
 def test_a_missing_matplotlib_is_named(

@@ -1,4 +1,4 @@
-"""Looking: pictures of a training and of a network, and a report of both in one file.
+"""Plots: pictures of a training and of a network, and a report of both in one file.
 
 Every function returns a `matplotlib.figure.Figure`, to be saved or shown; none touches pyplot's
 global state. Matplotlib is an extra: ``pip install matplotlib``.
@@ -6,16 +6,16 @@ global state. Matplotlib is an extra: ``pip install matplotlib``.
 Examples
 --------
 >>> import numpy as np
->>> from funcnn import looking
+>>> from funcnn import plots
 >>> history = {"epoch": np.array([1, 2]), "loss": np.array([0.7, 0.4])}
->>> figure = looking.curves(history)
+>>> figure = plots.curves(history)
 >>> [axes.get_ylabel() for axes in figure.axes]
 ['loss']
 """
 
 from __future__ import annotations
 
-from funcnn.looking.networks import (
+from funcnn.plots.networks import (
     Landscape,
     activations,
     filters,
@@ -23,9 +23,9 @@ from funcnn.looking.networks import (
     landscape,
     loss_landscape,
 )
-from funcnn.looking.paper import new_figure
-from funcnn.looking.report import html_report
-from funcnn.looking.runs import confusion, curves, training_report
+from funcnn.plots.report import html_report
+from funcnn.plots.runs import confusion, curves, training_report
+from funcnn.plots.style import new_figure
 
 __all__ = [
     "Landscape",

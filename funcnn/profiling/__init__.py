@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from funcnn.outline._measure import Row
-from funcnn.outline._table import Summary, summary
+from funcnn.profiling._measure import Row
+from funcnn.profiling._table import Summary, summary
 
 __all__ = ["Row", "Summary", "summary"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from funcnn import _checks, metrics, numerics
-from funcnn.looking.paper import BLUE, GREY, ORANGE, new_figure
+from funcnn.plots.style import BLUE, GREY, ORANGE, new_figure
 from funcnn.types import Array
 
 if TYPE_CHECKING:
