@@ -26,7 +26,7 @@ from funcnn import (
     tree,
 )
 from funcnn.data import Batches, Dataset
-from funcnn.data.augmentation import _beta
+from funcnn.data.mixing import _beta
 from funcnn.types import Array, Key
 
 KEY = random.key(0)

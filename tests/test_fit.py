@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -519,6 +520,8 @@ def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[st
     assert len(lines) == 2
     assert lines[0].startswith("epoch   1/2  loss ")
     assert "validation accuracy 0." in lines[0]
+    assert re.search(r"  \d+\.\d s, \d+:\d\d left$", lines[0])
+    assert re.search(r"  \d+\.\d s$", lines[1])
     trained(PLAIN, epochs=2)
     assert capsys.readouterr().out == ""
 

@@ -5,6 +5,8 @@ from funcnn.data.batches import *
 from funcnn.data.examples import prepared as prepared
 from funcnn.data.files import *
 from funcnn.data.images import *
+from funcnn.data.loading import *
+from funcnn.data.mixing import *
 from funcnn.data.scaling import *
 from funcnn.data.sets import *
 from funcnn.data.toys import *

@@ -98,6 +98,7 @@ def checked(dataset: object, name: str = "dataset") -> Dataset:
     """A data set, and not the pair it was meant to be made from."""
     if not isinstance(dataset, Dataset):
         hint = ": write data.Dataset(x, y)" if isinstance(dataset, tuple) else ""
+        hint = ": write data.Loader(function, steps)" if callable(dataset) else hint
         checks.refuse_type(f"`{name}` must be a Dataset, got {type(dataset).__name__}{hint}")
     return dataset
 

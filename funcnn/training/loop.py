@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple, NoReturn
 import numpy as np
 
 from funcnn import checks, files, numerics, random, tree
-from funcnn.data import Batches, Dataset
+from funcnn.data import Batches, Dataset, Loader
 from funcnn.data.batches import checked
-from funcnn.data.examples import shape
+from funcnn.data.examples import length, shape
 from funcnn.metrics import Mean, better
 from funcnn.optimizers import Optimizer, learning_rate
 from funcnn.training.checkpointing import (
@@ -30,7 +30,7 @@ from funcnn.training.checkpointing import (
 from funcnn.training.evaluation import Metric, Record, check_metrics, evaluate
 from funcnn.training.progress import Progress
 from funcnn.training.state import TrainState, train_state, train_step
-from funcnn.types import Array, Key, Layer, Loss, Params
+from funcnn.types import Array, Key, Layer, Loss, Params, Shape
 
 __all__ = ["Epoch", "FitResult", "fit"]
 
@@ -96,7 +96,7 @@ def fit(
     net: Layer[Any, Any],
     loss: Loss,
     optimizer: Optimizer,
-    train: Dataset,
+    train: Dataset | Batches | Loader,
     *,
     key: Key,
     epochs: int,
@@ -123,14 +123,14 @@ def fit(
     ----------
     net, loss, optimizer : Layer, Loss, Optimizer
         What is trained, towards what, and how.
-    train : Dataset
-        Examples to learn from.
+    train : Dataset, Batches or Loader
+        Examples to learn from, or the batches themselves, of a function or a generator of one's own.
     key : Key
         Initial parameters, order of the batches, dropout and augmentation all come from it.
     epochs : int
         Passes over `train`, those before a `resume` included.
     batch_size : int, default 32
-        Examples in a step.
+        Examples in a step, of a data set.
     validation : Dataset, optional
         Examples to look at after each epoch.
     metrics : mapping of str to callable, optional
@@ -199,20 +199,17 @@ def fit(
     >>> bool(result.history["loss"][-1] < result.history["loss"][0])
     True
     """
-    _check_parts(net, loss, optimizer, train, validation, metrics)
+    _check_parts(net, loss, optimizer, validation, metrics)
     _check_counts(key, epochs, batch_size, checkpoint_every, patience)
     _check_functions(augment, callbacks)
     checks.Flag().check("progress", progress if progress is not None else False)
-    if checks.Flag().check("drop_last", drop_last) and len(train) < batch_size:
-        text = f"`batch_size` must be at most {len(train)} with drop_last=True, got {batch_size}"
-        checks.refuse(text)
+    batches = _batches(train, batch_size, checks.Flag().check("drop_last", drop_last), augment)
     for name, path in (("checkpoint", checkpoint), ("resume", resume), ("log", log)):
         if path is not None:
             files.checked_path(path, name)
     largest = _is_best_large(monitor, metrics or {}, mode)
     if validation is None and (patience is not None or monitor != "loss"):
         checks.refuse("`monitor` and `patience` need `validation`")
-    batches = Batches(train, batch_size, drop_last=drop_last, augment=augment)
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is an error below
     arithmetic = numerics.mode() if mode is None or mode == "min" or mode == "max" else mode
     with numerics.use(arithmetic), quiet:
@@ -223,21 +220,19 @@ def fit(
                 "net": without_places(net),
                 "loss": without_places(loss),
                 "optimizer": without_places(optimizer),
-                "batch_size": batch_size,
-                "drop_last": drop_last,
-                "train": fingerprint(train),
+                **_described(batches, key),
                 "validation": None if validation is None else fingerprint(validation),
                 "metrics": list(metrics or {}),
                 "monitor": monitor,
                 "best": "largest" if largest else "smallest",
-                "augment": described(augment),
                 "numerics": numerics.mode(),
             }
-        start = train_state(net, optimizer, key, shape(train.x, min(batch_size, len(train))), params)
+        start = train_state(net, optimizer, key, _shape(batches, key), params)
         run = Run(start, start.params)
         if resume is not None:
             run = resumed(resume, run, optimizer, identity, batches.steps)
-        _check_last_batch(net, loss, batches, run.state)
+        if isinstance(batches, Batches):
+            _check_last_batch(net, loss, batches, run.state)
         training = _Training(
             net, loss, train_step(net, loss, optimizer, workers=workers), batches, epochs, validation,
             metrics, monitor, largest, patience, callbacks, RunFile(checkpoint, identity),
@@ -253,7 +248,7 @@ class _Training(NamedTuple):
     net: Layer[Any, Any]
     loss: Loss
     step: Callable[[TrainState, Dataset], tuple[TrainState, dict[str, float]]]
-    batches: Batches
+    batches: Batches | Loader
     epochs: int
     validation: Dataset | None
     metrics: Mapping[str, Metric] | None
@@ -300,9 +295,9 @@ def _after_epoch(training: _Training, run: Run, shown: Progress) -> Run:
             checks.refuse("`train` must have a target that counts: all are ignored or weigh 0")
         _end_with_advice(f"not finite in all steps of epoch {run.state.epoch + 1}")
     run = _evaluated(training, run)
-    record = run.records[-1]
-    _write_log(training.log, ({**record, "seconds": time.perf_counter() - began},), "a")
-    shown.epoch(record)
+    record, seconds = run.records[-1], time.perf_counter() - began
+    _write_log(training.log, ({**record, "seconds": seconds},), "a")
+    shown.epoch(record, seconds)
     return run
 
 
@@ -381,18 +376,54 @@ def _check_parts(
     net: Layer[Any, Any],
     loss: Loss,
     optimizer: Optimizer,
-    train: Dataset,
     validation: Dataset | None,
     metrics: Mapping[str, Metric] | None,
 ) -> None:
     checks.Instance(Layer, "a layer").check("net", net)
     checks.Instance(Loss, "a loss").check("loss", loss)
     checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
-    if not len(checked(train, "train")):
-        checks.refuse("`train` must have at least one example")
     if validation is not None and not len(checked(validation, "validation")):
         checks.refuse("`validation` must have at least one example")
     check_metrics(metrics)
+
+
+def _batches(
+    train: Dataset | Batches | Loader, size: int, drop_last: bool, augment: Any
+) -> Batches | Loader:
+    """The batches of an epoch: of a data set, or as they are given."""
+    if isinstance(train, (Batches, Loader)):
+        if drop_last or augment is not None:
+            kind = type(train).__name__
+            checks.refuse(f"`drop_last` and `augment` must be left to `train`, which is a {kind}")
+        checks.Integer(1).check("train.steps", train.steps)
+        return train
+    count = len(checked(train, "train"))
+    if not count:
+        checks.refuse("`train` must have at least one example")
+    if drop_last and count < size:
+        checks.refuse(f"`batch_size` must be at most {count} with drop_last=True, got {size}")
+    return Batches(train, size, drop_last=drop_last, augment=augment)
+
+
+def _shape(batches: Batches | Loader, key: Key) -> Shape:
+    """The shape of a batch's examples."""
+    if isinstance(batches, Loader):
+        x = batches.batch(key, 0, 0).x
+        return shape(x, length(x))
+    return shape(batches.dataset.x, min(batches.size, len(batches.dataset)))
+
+
+def _described(batches: Batches | Loader, key: Key) -> dict[str, Any]:
+    """What shows that batches are others; of a loader, the first one."""
+    if isinstance(batches, Loader):
+        return {"steps": batches.steps, "train": fingerprint(batches.batch(key, 0, 0))}
+    return {
+        "batch_size": batches.size,
+        "shuffle": batches.shuffle,
+        "drop_last": batches.drop_last,
+        "train": fingerprint(batches.dataset),
+        "augment": described(batches.augment),
+    }
 
 
 def _check_counts(

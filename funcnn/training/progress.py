@@ -24,9 +24,9 @@ class Progress:
 
     Examples
     --------
-    >>> with Progress(epochs=2, steps=10, shown=True) as progress:
-    ...     progress.epoch({"epoch": 1, "loss": 0.5})
-    epoch   1/2  loss 0.5000
+    >>> with Progress(epochs=3, steps=10, shown=True) as progress:
+    ...     progress.epoch({"epoch": 1, "loss": 0.5}, seconds=40.0)
+    epoch   1/3  loss 0.5000  40.0 s, 1:20 left
     """
 
     def __init__(self, epochs: int, steps: int, shown: bool | None) -> None:
@@ -55,8 +55,8 @@ class Progress:
             self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
             self._bar.update()
 
-    def epoch(self, record: dict[str, float]) -> None:
-        """An epoch is done."""
+    def epoch(self, record: dict[str, float], seconds: float) -> None:
+        """An epoch is done, which took so long."""
         self._close()
         if self._shown:
             hidden = ("epoch", "step", "learning_rate")
@@ -65,12 +65,21 @@ class Progress:
                 for name, value in record.items()
                 if name not in hidden
             ]
+            left = self._epochs - int(record["epoch"])
+            parts.append(f"{seconds:.1f} s" + (f", {_clock(left * seconds)} left" if left > 0 else ""))
             _say(f"epoch {record['epoch']:>3}/{self._epochs}  {'  '.join(parts)}")
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds as a clock shows them: ``1:20``, ``2:03:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _say(line: str) -> None:
