@@ -127,7 +127,7 @@ def test_a_training_that_has_ended_is_followed_by_one_that_begins_with_its_weigh
     ended, more = tmp_path / "ended.npz", tmp_path / "more.npz"
     assert run("--epochs", 1, "--save", ended).returncode == 0
     refused(
-        r"optimizer was adam\(cosine\(0\.002, 45\)\), now adam\(cosine\(0\.002, 90\)\); "
+        r"optimizer was adam\(.*cosine\(0\.002, 45\)\), now adam\(.*cosine\(0\.002, 90\)\); "
         "a new one can begin with its weights, given as `params`",
         "--epochs", 2, "--resume", ended,
     )  # fmt: skip
@@ -180,7 +180,7 @@ LABELS, IMAGES = "t10k-labels-idx1-ubyte", "t10k-images-idx3-ubyte.gz"
         (broken(LABELS, lambda old: old[:-1]), "must have 48 bytes"),
         (broken(LABELS, lambda old: old[:-1] + b"\x0a"), r"must lie in 0\.\.9, got 10"),
         (broken(LABELS, lambda _: idx(np.zeros(39, np.uint8))), "got 39 for 40"),
-        (broken(IMAGES, lambda old: old[:-5]), "got a broken gzip file"),
+        (broken(IMAGES, lambda old: old[:-5]), "must be a whole IDX file"),
         (broken(IMAGES, lambda old: old[:30] + b"\0\0" + old[32:]), "must "),
         (broken(IMAGES, lambda _: idx(np.zeros(40, np.uint8))), "must hold byte images"),
         (

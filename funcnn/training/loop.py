@@ -291,7 +291,8 @@ def _after_epoch(training: _Training, run: Run, shown: Progress) -> Run:
         if every is not None and run.state.step % every == 0:
             training.file.save(run)
     if not run.loss.values:
-        if _weight(training.loss, training.batches.dataset) == 0:
+        last = training.batches.batch(run.state.key, run.state.epoch, run.state.batch - 1)
+        if _weight(training.loss, last) == 0:
             checks.refuse("`train` must have a target that counts: all are ignored or weigh 0")
         _end_with_advice(f"not finite in all steps of epoch {run.state.epoch + 1}")
     run = _evaluated(training, run)
