@@ -12,14 +12,14 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from funcnn import checkpoints, checks, files, tree
-from funcnn.data import Augmentation, Dataset
+from funcnn.data import Augmentation, Batches, Dataset, Loader
 from funcnn.data.examples import is_on_disk
 from funcnn.metrics import Mean
 from funcnn.optimizers import Optimizer, check_state
 from funcnn.training.state import TrainState
 from funcnn.types import Array, Key, Params, Spec
 
-__all__ = ["Run", "RunFile", "described", "fingerprint", "resumed", "without_places"]
+__all__ = ["Run", "RunFile", "described_batches", "fingerprint", "resumed", "without_places"]
 
 Record = dict[str, float]
 _ROWS = 1024  # of a data set, at a time; of one on the disk, so many are looked at in all
@@ -87,7 +87,7 @@ def resumed(
             was, now = _apart(str(got), str(wanted))
             text = f"must be a checkpoint of this training: {name} was {was}, now {now}"
             advice = "a new one can begin with its weights, given as `params`"
-            checks.refuse(f"{files.short_path(path)} {text}; {advice}")
+            checks.refuse(f"{files.short(os.fspath(path), 60, 0)} {text}; {advice}")
     run = _read(meta, fresh, steps)
     if run is None:
         _refuse_stranger(path)
@@ -147,10 +147,8 @@ def _apart(got: str, wanted: str) -> tuple[str, str]:
     first = next((i for i, (a, b) in pairs if a != b), min(len(got), len(wanted)))
 
     def shown(text: str) -> str:
-        start = max(0, first - 20) if max(len(got), len(wanted)) > 46 else 0
-        end = start + 40 if len(text) > start + 46 else len(text)
-        cut = files.short(" ".join(text[start:end].split()), 40)
-        return f"{'...' if start else ''}{cut}{'...' if end < len(text) else ''}"
+        start = max(0, first - 20) if max(len(got), len(wanted)) > 48 else 0
+        return f"{'...' if start else ''}{files.short(text[start:], 48, 40)}"
 
     return shown(got), shown(wanted)
 
@@ -158,7 +156,20 @@ def _apart(got: str, wanted: str) -> tuple[str, str]:
 # --- which training it is -----------------------------------------------------------------------------
 
 
-def described(augment: Callable[[Key, Array], Array] | None) -> str | None:
+def described_batches(batches: Batches | Loader, key: Key) -> dict[str, Any]:
+    """What shows that batches are others; of a loader, the first one."""
+    if isinstance(batches, Loader):
+        return {"steps": batches.steps, "train": fingerprint(batches.batch(key, 0, 0))}
+    return {
+        "batch_size": batches.size,
+        "shuffle": batches.shuffle,
+        "drop_last": batches.drop_last,
+        "train": fingerprint(batches.dataset),
+        "augment": _described(batches.augment),
+    }
+
+
+def _described(augment: Callable[[Key, Array], Array] | None) -> str | None:
     """What can be compared after a restart; of a function, its name."""
     if augment is None or isinstance(augment, Augmentation):
         return None if augment is None else repr(augment)
@@ -208,7 +219,7 @@ def _by_numbers(schedule: Callable[[int], float]) -> str:
 def fingerprint(dataset: Dataset) -> str:
     """What shows that a data set is another: its shape, and digests of its arrays."""
     shapes = tree.map(lambda array: tuple(array.shape), dataset.x)
-    return f"{shapes} with contents {_digest(dataset.x)} and targets {_digest(dataset.y)}"
+    return f"{shapes} with x {_digest(dataset.x)}, targets {_digest(dataset.y)}"
 
 
 def _digest(x: Any) -> str:
@@ -225,4 +236,4 @@ def _digest(x: Any) -> str:
             rows = np.asarray(array[piece])
             little = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<"))
             sha.update(little.dtype.str.encode() + little.tobytes())
-    return sha.hexdigest()[:8]
+    return sha.hexdigest()[:6]

@@ -15,7 +15,7 @@ from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.threads import run_tasks
 from funcnn.types import Layer, Loss, Params, Spec
 
-__all__ = ["evaluate", "predict"]
+__all__ = ["check_metrics", "evaluate", "mean_over", "predict"]
 
 Metric = Callable[[Any, Any], float]
 Record = dict[str, float]
@@ -160,3 +160,8 @@ def check_metrics(metrics: Mapping[str, Metric] | None) -> None:
         checks.refuse_type(f"`metrics` must be a dict of functions by name, got {got}")
     if metrics is not None and "loss" in metrics:
         checks.refuse("`metrics` must have other names than 'loss', which is the loss")
+
+
+def mean_over(loss: Loss, examples: Dataset) -> float | None:
+    """What the loss of some examples is a mean over."""
+    return len(examples) if loss.weight is None else loss.weight(examples.y)

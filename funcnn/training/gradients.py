@@ -190,7 +190,7 @@ def shards(examples: int, x: Any, params: Params) -> list[slice]:
     """
     if examples < 16:
         return [slice(0, examples)]
-    numbers, weights = _numbers(x), _weights(params)
+    numbers, weights = _numbers(x), tree.count(params)
     vectors = isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f"
     small = numbers < _SMALL and numbers + weights < _SMALL
     if small or (vectors and numbers < weights):
@@ -204,13 +204,6 @@ def shards(examples: int, x: Any, params: Params) -> list[slice]:
 def _numbers(x: Any) -> int:
     """How many numbers a network works on; an index stands for a vector of them."""
     return sum(int(array.size) * (1 if array.dtype.kind == "f" else 64) for _, array in tree.leaves(x))
-
-
-def _weights(params: Any) -> int:
-    """How many numbers a tree holds; what is no array, the network refuses."""
-    if isinstance(params, dict):
-        return sum(map(_weights, params.values()))
-    return params.size if isinstance(params, np.ndarray) else 0
 
 
 def _shard_keys(key: Key | None, count: int) -> list[Key | None]:

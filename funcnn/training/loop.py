@@ -9,32 +9,38 @@ import time
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from funcnn import checks, files, numerics, random, tree
+from funcnn import checks, files, numerics, tree
 from funcnn.data import Batches, Dataset, Loader
-from funcnn.data.batches import checked
-from funcnn.data.examples import length, shape
-from funcnn.metrics import Mean, better
+from funcnn.metrics import Mean
 from funcnn.optimizers import Optimizer, learning_rate
+from funcnn.training.beginning import (
+    Mode,
+    batches_of,
+    check_counts,
+    check_functions,
+    check_last_batch,
+    check_parts,
+    first_shape,
+    is_best_large,
+)
 from funcnn.training.checkpointing import (
     Run,
     RunFile,
-    described,
+    described_batches,
     fingerprint,
     resumed,
     without_places,
 )
-from funcnn.training.evaluation import Metric, Record, check_metrics, evaluate
+from funcnn.training.evaluation import Metric, Record, evaluate, mean_over
 from funcnn.training.progress import Progress
 from funcnn.training.state import TrainState, train_state, train_step
-from funcnn.types import Array, Key, Layer, Loss, Params, Shape
+from funcnn.types import Array, Key, Layer, Loss, Params
 
 __all__ = ["Epoch", "FitResult", "fit"]
-
-Mode = numerics.Mode | Literal["min", "max"]
 
 
 class Epoch(NamedTuple):
@@ -199,15 +205,15 @@ def fit(
     >>> bool(result.history["loss"][-1] < result.history["loss"][0])
     True
     """
-    _check_parts(net, loss, optimizer, validation, metrics)
-    _check_counts(key, epochs, batch_size, checkpoint_every, patience)
-    _check_functions(augment, callbacks)
+    check_parts(net, loss, optimizer, validation, metrics)
+    check_counts(key, epochs, batch_size, checkpoint_every, patience)
+    check_functions(augment, callbacks)
     checks.Flag().check("progress", progress if progress is not None else False)
-    batches = _batches(train, batch_size, checks.Flag().check("drop_last", drop_last), augment)
+    batches = batches_of(train, batch_size, checks.Flag().check("drop_last", drop_last), augment)
     for name, path in (("checkpoint", checkpoint), ("resume", resume), ("log", log)):
         if path is not None:
             files.checked_path(path, name)
-    largest = _is_best_large(monitor, metrics or {}, mode)
+    largest = is_best_large(monitor, metrics or {}, mode)
     if validation is None and (patience is not None or monitor != "loss"):
         checks.refuse("`monitor` and `patience` need `validation`")
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is an error below
@@ -220,19 +226,19 @@ def fit(
                 "net": without_places(net),
                 "loss": without_places(loss),
                 "optimizer": without_places(optimizer),
-                **_described(batches, key),
+                **described_batches(batches, key),
                 "validation": None if validation is None else fingerprint(validation),
                 "metrics": list(metrics or {}),
                 "monitor": monitor,
                 "best": "largest" if largest else "smallest",
                 "numerics": numerics.mode(),
             }
-        start = train_state(net, optimizer, key, _shape(batches, key), params)
+        start = train_state(net, optimizer, key, first_shape(batches, key), params)
         run = Run(start, start.params)
         if resume is not None:
             run = resumed(resume, run, optimizer, identity, batches.steps)
         if isinstance(batches, Batches):
-            _check_last_batch(net, loss, batches, run.state)
+            check_last_batch(net, loss, batches, run.state)
         training = _Training(
             net, loss, train_step(net, loss, optimizer, workers=workers), batches, epochs, validation,
             metrics, monitor, largest, patience, callbacks, RunFile(checkpoint, identity),
@@ -292,7 +298,7 @@ def _after_epoch(training: _Training, run: Run, shown: Progress) -> Run:
             training.file.save(run)
     if not run.loss.values:
         last = training.batches.batch(run.state.key, run.state.epoch, run.state.batch - 1)
-        if _weight(training.loss, last) == 0:
+        if mean_over(training.loss, last) == 0:
             checks.refuse("`train` must have a target that counts: all are ignored or weigh 0")
         _end_with_advice(f"not finite in all steps of epoch {run.state.epoch + 1}")
     run = _evaluated(training, run)
@@ -309,21 +315,16 @@ def _stepped(training: _Training, run: Run) -> Run:
     try:
         state, measured = training.step(before, batch)
     except checks.Refusal:
-        if _weight(training.loss, batch) != 0:
+        if mean_over(training.loss, batch) != 0:
             raise
         after = before._replace(step=before.step + 1, batch=before.batch + 1)
         return run._replace(state=after)
     value = measured["loss"]
     if np.isfinite(value):
-        return run._replace(state=state, loss=run.loss.add(value, _weight(training.loss, batch)))
+        return run._replace(state=state, loss=run.loss.add(value, mean_over(training.loss, batch)))
     if _skipped(state) == _skipped(run.state):
         _end_with_advice(f"{value} at step {state.step}")
     return run._replace(state=state)
-
-
-def _weight(loss: Loss, examples: Dataset) -> float | None:
-    """What the loss of some examples is a mean over."""
-    return len(examples) if loss.weight is None else loss.weight(examples.y)
 
 
 def _evaluated(training: _Training, run: Run) -> Run:
@@ -368,117 +369,6 @@ def _result(run: Run) -> FitResult:
         for name in names
     }
     return FitResult(run.state.params, history, best, run.best_epoch or len(run.records), run.state)
-
-
-# --- what is refused before the first step ------------------------------------------------------------
-
-
-def _check_parts(
-    net: Layer[Any, Any],
-    loss: Loss,
-    optimizer: Optimizer,
-    validation: Dataset | None,
-    metrics: Mapping[str, Metric] | None,
-) -> None:
-    checks.Instance(Layer, "a layer").check("net", net)
-    checks.Instance(Loss, "a loss").check("loss", loss)
-    checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
-    if validation is not None and not len(checked(validation, "validation")):
-        checks.refuse("`validation` must have at least one example")
-    check_metrics(metrics)
-
-
-def _batches(
-    train: Dataset | Batches | Loader, size: int, drop_last: bool, augment: Any
-) -> Batches | Loader:
-    """The batches of an epoch: of a data set, or as they are given."""
-    if isinstance(train, (Batches, Loader)):
-        if drop_last or augment is not None:
-            kind = type(train).__name__
-            checks.refuse(f"`drop_last` and `augment` must be left to `train`, which is a {kind}")
-        checks.Integer(1).check("train.steps", train.steps)
-        return train
-    count = len(checked(train, "train"))
-    if not count:
-        checks.refuse("`train` must have at least one example")
-    if drop_last and count < size:
-        checks.refuse(f"`batch_size` must be at most {count} with drop_last=True, got {size}")
-    return Batches(train, size, drop_last=drop_last, augment=augment)
-
-
-def _shape(batches: Batches | Loader, key: Key) -> Shape:
-    """The shape of a batch's examples."""
-    if isinstance(batches, Loader):
-        x = batches.batch(key, 0, 0).x
-        return shape(x, length(x))
-    return shape(batches.dataset.x, min(batches.size, len(batches.dataset)))
-
-
-def _described(batches: Batches | Loader, key: Key) -> dict[str, Any]:
-    """What shows that batches are others; of a loader, the first one."""
-    if isinstance(batches, Loader):
-        return {"steps": batches.steps, "train": fingerprint(batches.batch(key, 0, 0))}
-    return {
-        "batch_size": batches.size,
-        "shuffle": batches.shuffle,
-        "drop_last": batches.drop_last,
-        "train": fingerprint(batches.dataset),
-        "augment": described(batches.augment),
-    }
-
-
-def _check_counts(
-    key: Key, epochs: int, batch_size: int, checkpoint_every: int | None, patience: int | None
-) -> None:
-    checks.key(key)
-    checks.Integer(0).check("epochs", epochs)
-    checks.Integer(1).check("batch_size", batch_size)
-    for name, count in (("checkpoint_every", checkpoint_every), ("patience", patience)):
-        if count is not None:
-            checks.Integer(1).check(name, count)
-
-
-def _check_functions(augment: object, callbacks: object) -> None:
-    if augment is not None and not callable(augment):
-        checks.refuse_type(f"`augment` must be a function, got {checks.shown(augment)}")
-    if not (isinstance(callbacks, (tuple, list)) and all(map(callable, callbacks))):
-        got = checks.shown(callbacks)
-        checks.refuse_type(f"`callbacks` must be a tuple of functions, got {got}")
-
-
-def _is_best_large(monitor: str, metrics: Mapping[str, Metric], mode: Mode | None) -> bool:
-    """Whether the monitored value is to be large: as is known, or as is said."""
-    if monitor not in {"loss", *metrics}:
-        checks.refuse(f"`monitor` must be 'loss' or one of `metrics`, got {monitor!r}")
-    known = "min" if monitor == "loss" else better(metrics[monitor])
-    if mode not in ("min", "max") and known is None:
-        text = f"`mode` must say whether {monitor!r} is best when it is small or large"
-        checks.refuse(f"{text}: write mode='min' or mode='max'")
-    return (mode if mode in ("min", "max") else known) == "max"
-
-
-def _check_last_batch(net: Layer[Any, Any], loss: Loss, batches: Batches, state: TrainState) -> None:
-    """Refuse now what the network or the loss would refuse after an epoch: a last batch so small."""
-    rest = len(batches.dataset) % batches.size
-    if batches.drop_last or not rest or batches.steps == 1:
-        return
-    key = random.fold_in(state.key, "step")
-
-    def problem(batch: Dataset) -> Exception | None:
-        try:
-            loss.apply(net.apply(state.params, batch.x, key=key)[0], batch.y)
-        except Exception as found:
-            return None if _weight(loss, batch) == 0 else found
-        return None
-
-    place = state.epoch, batches.steps - 1
-    for way in (batches._replace(augment=None), batches):  # augmented only where it must be
-        found = problem(way.batch(state.key, *place))
-        if found is None:
-            return
-    if problem(batches.batch(state.key, state.epoch, 0)) is None:
-        text = f"`batch_size` must not leave a last batch of {rest}, got {batches.size}"
-        checks.refuse(f"{text}: {found}: drop_last=True leaves it out")
 
 
 # --- what is said on the way --------------------------------------------------------------------------

@@ -1,0 +1,124 @@
+"""Before the first step of `fit`: what it is given, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from funcnn import checks, numerics, random
+from funcnn.data import Batches, Dataset, Loader
+from funcnn.data.batches import checked
+from funcnn.data.examples import length, shape
+from funcnn.metrics import better
+from funcnn.optimizers import Optimizer
+from funcnn.training.evaluation import Metric, check_metrics, mean_over
+from funcnn.training.state import TrainState
+from funcnn.types import Key, Layer, Loss, Shape
+
+__all__ = [
+    "Mode",
+    "batches_of",
+    "check_counts",
+    "check_functions",
+    "check_last_batch",
+    "check_parts",
+    "first_shape",
+    "is_best_large",
+]
+
+Mode = numerics.Mode | Literal["min", "max"]
+
+
+def check_parts(
+    net: Layer[Any, Any],
+    loss: Loss,
+    optimizer: Optimizer,
+    validation: Dataset | None,
+    metrics: Mapping[str, Metric] | None,
+) -> None:
+    checks.Instance(Layer, "a layer").check("net", net)
+    checks.Instance(Loss, "a loss").check("loss", loss)
+    checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
+    if validation is not None and not len(checked(validation, "validation")):
+        checks.refuse("`validation` must have at least one example")
+    check_metrics(metrics)
+
+
+def batches_of(
+    train: Dataset | Batches | Loader, size: int, drop_last: bool, augment: Any
+) -> Batches | Loader:
+    """The batches of an epoch: of a data set, or as they are given."""
+    if isinstance(train, (Batches, Loader)):
+        if drop_last or augment is not None:
+            kind = type(train).__name__
+            checks.refuse(f"`drop_last` and `augment` must be left to `train`, which is a {kind}")
+        checks.Integer(1).check("train.steps", train.steps)
+        return train
+    count = len(checked(train, "train"))
+    if not count:
+        checks.refuse("`train` must have at least one example")
+    if drop_last and count < size:
+        checks.refuse(f"`batch_size` must be at most {count} with drop_last=True, got {size}")
+    return Batches(train, size, drop_last=drop_last, augment=augment)
+
+
+def first_shape(batches: Batches | Loader, key: Key) -> Shape:
+    """The shape of a batch's examples."""
+    if isinstance(batches, Loader):
+        x = batches.batch(key, 0, 0).x
+        return shape(x, length(x))
+    return shape(batches.dataset.x, min(batches.size, len(batches.dataset)))
+
+
+def check_counts(
+    key: Key, epochs: int, batch_size: int, checkpoint_every: int | None, patience: int | None
+) -> None:
+    checks.key(key)
+    checks.Integer(0).check("epochs", epochs)
+    checks.Integer(1).check("batch_size", batch_size)
+    for name, count in (("checkpoint_every", checkpoint_every), ("patience", patience)):
+        if count is not None:
+            checks.Integer(1).check(name, count)
+
+
+def check_functions(augment: object, callbacks: object) -> None:
+    if augment is not None and not callable(augment):
+        checks.refuse_type(f"`augment` must be a function, got {checks.shown(augment)}")
+    if not (isinstance(callbacks, (tuple, list)) and all(map(callable, callbacks))):
+        got = checks.shown(callbacks)
+        checks.refuse_type(f"`callbacks` must be a tuple of functions, got {got}")
+
+
+def is_best_large(monitor: str, metrics: Mapping[str, Metric], mode: Mode | None) -> bool:
+    """Whether the monitored value is to be large: as is known, or as is said."""
+    if monitor not in {"loss", *metrics}:
+        checks.refuse(f"`monitor` must be 'loss' or one of `metrics`, got {monitor!r}")
+    known = "min" if monitor == "loss" else better(metrics[monitor])
+    if mode not in ("min", "max") and known is None:
+        text = f"`mode` must say whether {monitor!r} is best when it is small or large"
+        checks.refuse(f"{text}: write mode='min' or mode='max'")
+    return (mode if mode in ("min", "max") else known) == "max"
+
+
+def check_last_batch(net: Layer[Any, Any], loss: Loss, batches: Batches, state: TrainState) -> None:
+    """Refuse now what the network or the loss would refuse after an epoch: a last batch so small."""
+    rest = len(batches.dataset) % batches.size
+    if batches.drop_last or not rest or batches.steps == 1:
+        return
+    key = random.fold_in(state.key, "step")
+
+    def problem(batch: Dataset) -> Exception | None:
+        try:
+            loss.apply(net.apply(state.params, batch.x, key=key)[0], batch.y)
+        except Exception as found:
+            return None if mean_over(loss, batch) == 0 else found
+        return None
+
+    place = state.epoch, batches.steps - 1
+    for way in (batches._replace(augment=None), batches):  # augmented only where it must be
+        found = problem(way.batch(state.key, *place))
+        if found is None:
+            return
+    if problem(batches.batch(state.key, state.epoch, 0)) is None:
+        text = f"`batch_size` must not leave a last batch of {rest}, got {batches.size}"
+        checks.refuse(f"{text}: {found}: drop_last=True leaves it out")
