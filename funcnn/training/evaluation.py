@@ -15,7 +15,7 @@ from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.threads import run_tasks
 from funcnn.types import Layer, Loss, Params, Spec
 
-__all__ = ["check_metrics", "evaluate", "mean_over", "predict"]
+__all__ = ["evaluate", "predict"]
 
 Metric = Callable[[Any, Any], float]
 Record = dict[str, float]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Literal, Protocol, TypeVar, overload
 
@@ -15,8 +14,8 @@ from funcnn.data.examples import concatenated, length, taken
 from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.memory import keep_freed_memory
 from funcnn.machine.threads import in_team, run_tasks
-from funcnn.structure import named_after
-from funcnn.types import Array, Key, Layer, Loss, Params, Spec, has_trait
+from funcnn.structure import children
+from funcnn.types import Array, Key, Layer, Loss, Params, has_trait
 
 __all__ = ["value_and_grad"]
 
@@ -110,14 +109,14 @@ def value_and_grad(
     keeps_statistics = has_trait(net.spec, "statistics")
     coupled = has_trait(net.spec, "couples_batch")
     params_vjp = net.params_vjp or (lambda cache, dout: net.vjp(cache, dout)[0])
-    missed = list(_keyed(net.spec))  # without a key; empty when a warning has named them
+    to_tell = keeps_statistics or has_trait(net.spec, "stochastic")  # of a key that is missed, once
 
     def step(params: Params, x: X, y: Any, key: Key | None = None) -> tuple[Any, ...]:
+        nonlocal to_tell
         keep_freed_memory()
-        if key is None and missed:
-            named = missed[:]
-            missed.clear()
-            _warn_of_no_key(named)
+        if key is None and to_tell:
+            to_tell = False
+            _warn_of_no_key(net)
         if keeps_statistics and key is not None and not statistics:
             checks.refuse(
                 f"the running statistics of {net!r} would be lost: write "
@@ -152,19 +151,16 @@ def value_and_grad(
     return checks.named(step, "value_and_grad")
 
 
-def _keyed(spec: Spec, path: tuple[str, ...] = ()) -> Iterator[str]:
+def _keyed(net: Layer[Any, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
     """The paths of the layers that do in training what they do not do in inference."""
-    if spec.traits & {"statistics", "stochastic"}:
-        yield "/".join(path) or spec.kind
-    seen: Counter[str] = Counter()
-    for child in spec.children:
-        kind, name = named_after(child).kind, named_after(child).name
-        seen[kind] += 1
-        stays = spec.kind in ("named", "freeze", "remat")  # at the place of its parent
-        yield from _keyed(child, path if stays else (*path, name or f"{kind}{seen[kind]}"))
+    if net.spec.traits & {"statistics", "stochastic"}:
+        yield "/".join(path) or net.spec.kind
+    for name, child in children(net):
+        yield from _keyed(child, (*path, name) if name else path)
 
 
-def _warn_of_no_key(missed: list[str]) -> None:
+def _warn_of_no_key(net: Layer[Any, Any]) -> None:
+    missed = list(_keyed(net))
     more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
     text = f"without a key, {', '.join(missed[:3])}{more} run as in inference"
     warnings.warn(f"value_and_grad: {text}: write step(params, x, y, key)", stacklevel=4)
