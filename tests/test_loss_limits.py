@@ -517,6 +517,30 @@ def _moved(array: Any, index: tuple[int, ...], change: Number) -> Any:
     return [_moved(x, index[1:], change) if i == at else x for i, x in enumerate(array)]
 
 
+@pytest.mark.parametrize(
+    ("at", "row", "values"),
+    [
+        (_log_cosh, (1e-4, 0.0), (-1.7e-8, 1e-4)),  # |d| + log(1 + exp(-2 |d|)) - log(2)
+        (_binary(1), (-17.0, 0.0), (4.1e-8, 0.0)),  # 1 - sigmoid(17)
+        (_square, (1e30, 0.0), (1e30, 2e30)),
+        (_hinge, (2.0, 1.0), (np.nan, 0.0)),
+        (_poisson(False), (100.0, 0.0), (np.inf, -np.inf)),
+    ],
+)
+def test_wrong_numbers_are_found(at: Any, row: tuple[float, ...], values: tuple[float, ...]) -> None:
+    bounds = _bounds(at, row, float(np.finfo(np.float32).eps))
+    right = [
+        _lies_between(value, *bound, np.float32)
+        for value, bound in zip(values, bounds, strict=True)
+    ]
+    assert not all(right)
+    middle = [(low + high) / 2 for low, high in bounds]
+    assert all(
+        _lies_between(float(m) if abs(m) < 3e38 else np.inf, *bound, np.float32)
+        for m, bound in zip(middle, bounds, strict=True)
+    )
+
+
 def test_every_loss_has_a_formula() -> None:
     known = {*ELEMENTWISE, *(name.partition(" ")[0] for name in VECTORS)}
     assert known == {case.loss.spec.kind for case in registry.losses()}

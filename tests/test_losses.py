@@ -336,7 +336,7 @@ def _junk(leaf: Any, any_number: bool) -> Iterator[Any]:
     yield np.zeros(array.shape, [("a", float)])
     if array.dtype.kind == "f" and not any_number:
         yield from (array.astype(np.float16), array.astype(array.dtype.newbyteorder("S")))
-    for shape in ((), (1,), (0, 7), (2, 3, 4, 5), (7, 7), (1, 1)):
+    for shape in ((), (1,), (0, 7), (2, 3, 4, 5), (7, 7), (1, 1), (1,) * 63 + (3,)):
         yield np.ones(shape, array.dtype)
 
 
@@ -371,6 +371,21 @@ def test_junk_is_refused_on_one_short_line(kind: str) -> None:
         assert text.startswith(f"{kind}: "), f"{junk!r}: {text}"
         assert len(text) < 300, text
         assert "\n" not in text, text
+
+
+def test_shapes_of_many_axes_fit_on_a_line() -> None:
+    long, other = np.ones((1,) * 63 + (2,)), np.ones((1,) * 64)
+    for loss, prediction, target in (
+        (losses.l1(), long, other),
+        (losses.gaussian_nll(), (long, other), long),
+        (losses.softmax_cross_entropy(), long, other[..., 0]),
+        (losses.softmax_cross_entropy(), long, other),
+        (losses.multi_label_margin(), long, other),
+        (losses.weighted(losses.l1(reduction="none")), long, (long, other)),
+    ):
+        with pytest.raises(ValueError, match=r"^\w+: ") as caught:
+            loss.apply(prediction, target)
+        assert len(str(caught.value)) < 300, str(caught.value)
 
 
 # --- options at every magnitude -------------------------------------------------------------------

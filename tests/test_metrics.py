@@ -128,8 +128,8 @@ def test_running_means() -> None:
 
 
 def test_sums_add_up() -> None:
-    assert Mean().add(3.0, 0).add(4.0, 0).value == 7.0
-    assert Mean().add(0.0, 0).value == 0.0
+    assert Mean().add(3.0, None).add(4.0, None).value == 7.0
+    assert Mean().add(0.0, None).value == 0.0
 
 
 @pytest.mark.parametrize("metric", ALL + NUMBERS, ids=_who)
@@ -363,6 +363,7 @@ def _junk() -> Iterator[Any]:
     yield np.array(1.0)
     yield np.zeros((6, 3, 2, 1, 4))
     yield np.zeros((0, 7))
+    yield np.zeros((1,) * 63 + (2,))
     yield [list(range(1000))] * 1000
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnn import checks, numerics
 from funcnn._kernels.softmax import log_softmax
-from funcnn.checks import Integer, Number, Optional, declared
+from funcnn.checks import Integer, Number, Optional, declared, shown
 from funcnn.losses.core import (
     REDUCTION,
     Weights,
@@ -164,8 +164,8 @@ def softmax_cross_entropy(
     def of_probabilities(logits: Array, known: Array) -> Array:
         """The weighted target, from probabilities."""
         if known.shape == logits.shape[:-1]:
-            text = f"`target` must be integers, or probabilities {logits.shape}"
-            checks.refuse(f"{text}, got {known.dtype} of shape {known.shape}")
+            text = f"`target` must be integers, or probabilities {shown(logits.shape)}"
+            checks.refuse(f"{text}, got {known.dtype} of shape {shown(known.shape)}")
         like(known, logits)
         if ignore_index is not None:
             checks.refuse(f"`ignore_index` must be None for probabilities, got {ignore_index}")
@@ -320,7 +320,7 @@ def multi_margin(
     (0.25, array([[-0.5,  0.5]]))
     """
     if power > 2:
-        checks.refuse(f"`power` must be 1 or 2, got {checks.shown(power)}")
+        checks.refuse(f"`power` must be 1 or 2, got {shown(power)}")
 
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
         scores = batch(prediction, 2)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn.checks import Choice, Number, named
+from funcnn.checks import Choice, Number, named, shown
 from funcnn.types import Array, Cache, Loss
 
 __all__ = ["one_hot"]
@@ -31,7 +31,7 @@ class Weights(NamedTuple):
         if self.single and not isinstance(value, (tuple, list)):
             value = (value,)
         if not isinstance(value, (tuple, list)) or not value:
-            checks.refuse_type(f"`{name}` must be a number for each class, got {checks.shown(value)}")
+            checks.refuse_type(f"`{name}` must be a number for each class, got {shown(value)}")
         return tuple(Number(minimum=0).check(name, part) for part in value)
 
     def wrong(self) -> tuple[object, ...]:
@@ -75,9 +75,9 @@ def one_hot(labels: Array, classes: int, dtype: Any = np.float32) -> Array:
     except (TypeError, ValueError):
         kind = np.dtype(object)
     if kind.kind not in "biufc":
-        checks.refuse_type(f"`dtype` must be a dtype of numbers, got {checks.shown(dtype)}")
+        checks.refuse_type(f"`dtype` must be a dtype of numbers, got {shown(dtype)}")
     if classes * max(found.size, 1) * kind.itemsize > sys.maxsize:
-        checks.refuse(f"`classes` must be few enough for memory, got {checks.shown(classes)}")
+        checks.refuse(f"`classes` must be few enough for memory, got {shown(classes)}")
     out = np.zeros((*found.shape, classes), kind)
     np.put_along_axis(out, found[..., None], 1, -1)
     return out
@@ -171,7 +171,7 @@ def batch(prediction: object, min_rank: int, name: str = "prediction") -> Array:
 def shaped(target: Array, shape: tuple[int, ...]) -> None:
     """A target of the shape that the prediction asks for."""
     if target.shape != shape:
-        checks.refuse(f"`target` must have the shape {shape}, got {target.shape}")
+        checks.refuse(f"`target` must have the shape {shown(shape)}, got {shown(target.shape)}")
 
 
 def like(target: object, prediction: Array) -> Array:
@@ -199,7 +199,8 @@ def several(prediction: object, names: tuple[str, ...]) -> tuple[Array, ...]:
     first, shape, dtype = names[0], parts[0].shape, parts[0].dtype
     for name, part in zip(names[1:], parts[1:], strict=True):
         if part.shape != shape:
-            checks.refuse(f"`{name}` must have the shape {shape} of `{first}`, got {part.shape}")
+            wanted, got = shown(shape), shown(part.shape)
+            checks.refuse(f"`{name}` must have the shape {wanted} of `{first}`, got {got}")
         if part.dtype != dtype:
             checks.refuse_type(f"`{name}` must have the dtype {dtype} of `{first}`, got {part.dtype}")
     return parts

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn.checks import Instance, declared
+from funcnn.checks import Instance, declared, shown
 from funcnn.losses.core import REDUCTION, counted, over, reduced, share
 from funcnn.types import Array, Cache, Loss, has_trait
 
@@ -75,9 +75,9 @@ def weighted(loss: Loss, *, reduction: str = "mean") -> Loss:
     (1.0, array([-0.33333333,  0.        ]))
     """
     if loss.spec.options.get("reduction") != "none":
-        checks.refuse(f"`loss` must have reduction='none', got {checks.shown(loss)}")
+        checks.refuse(f"`loss` must have reduction='none', got {shown(loss)}")
     if has_trait(loss.spec, "couples_batch"):
-        checks.refuse(f"`loss` must not couple its examples, got {checks.shown(loss)}")
+        checks.refuse(f"`loss` must not couple its examples, got {shown(loss)}")
 
     inner = checks.bare(loss)
 
@@ -86,8 +86,8 @@ def weighted(loss: Loss, *, reduction: str = "mean") -> Loss:
         values, cache = inner.apply(prediction, known)
         if weight.shape != values.shape[: weight.ndim] or not weight.ndim:
             checks.refuse(
-                f"`weight` must have the shape {values.shape} or that of its first axes, "
-                f"got {weight.shape}"
+                f"`weight` must have the shape {shown(values.shape)} or that of its first axes, "
+                f"got {shown(weight.shape)}"
             )
         total = _total(weight) * (values.size // weight.size)
         if reduction == "mean" and not total > 0:

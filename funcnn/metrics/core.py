@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn.checks import named
+from funcnn.checks import named, shown
 from funcnn.types import Array
 
 __all__ = ["Mean", "better"]
@@ -99,7 +99,7 @@ def cases(
         if scores.ndim < 2 or known.shape != scores.shape[:-1]:
             checks.refuse(
                 "`prediction` must be (N, ..., C) and `target` (N, ...), "
-                f"got {scores.shape} and {known.shape}",
+                f"got {shown(scores.shape)} and {shown(known.shape)}",
             )
         classes, shape = scores.shape[-1], known.shape
         scores = scores.reshape(known.size, classes)
@@ -152,7 +152,7 @@ def weights(weight: object, shape: tuple[int, ...]) -> Array | None:
     if found.dtype.kind not in "biuf":
         checks.refuse_type(f"`weight` must be booleans or numbers, got {found.dtype}")
     if found.shape != shape:
-        checks.refuse(f"`weight` must have the shape {shape}, got {found.shape}")
+        checks.refuse(f"`weight` must have the shape {shown(shape)}, got {shown(found.shape)}")
     flat = found.reshape(-1)
     if flat.dtype.kind == "b":
         return flat

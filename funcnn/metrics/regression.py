@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics
+from funcnn.checks import shown
 from funcnn.metrics.core import mean, metric, weights
 from funcnn.types import Array
 
@@ -24,7 +25,7 @@ def _numbers(
     if not found.ndim or known.shape != found.shape:
         checks.refuse(
             "`prediction` and `target` must have one shape (N, ...), "
-            f"got {found.shape} and {known.shape}"
+            f"got {shown(found.shape)} and {shown(known.shape)}"
         )
     rows = found.shape if found.ndim == 1 else found.shape[:-1]
     width = 1 if found.ndim == 1 else found.shape[-1]
