@@ -195,7 +195,7 @@ def test_csv_is_read(tmp_path: Path) -> None:
     assert np.array_equal(data.read_csv(file, 1).y, y)
     numbers = data.read_csv(file, kind="number").y
     assert numbers.dtype == np.float32
-    assert numbers.tolist() == [np.float32(-2e-3), 8]
+    assert numbers.tolist() == [[np.float32(-2e-3)], [8]]
     bare = csv_file(tmp_path, "1;2\n3;4")
     assert data.read_csv(bare, 0, header=False, delimiter=";").y.tolist() == [1, 3]
 

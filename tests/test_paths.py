@@ -25,6 +25,7 @@ FIT: dict[str, Any] = {
 PARAMS = dense(1).init(random.key(0), (1, 1))[1]
 REPORT = {"net": dense(1), "params": PARAMS, "history": {"loss": ONE[0]}}
 REST: dict[str, dict[str, Any]] = {  # what else a function must be given
+    "funcnn.model_files.save": {"net": dense(1), "params": {}},
     "save": {"params": {}},
     "save_safetensors": {"params": {}},
     "write_whole": {"content": b""},
@@ -92,7 +93,7 @@ def test_what_is_no_path_is_refused_and_closes_nothing(
     try:
         given = stream if value == 3 and type(value) is int else value
         with pytest.raises(kind, match=f"^{who}: `{name}` {message.replace('got 3', 'got ')}"):
-            function(**{**REST.get(short, {}), name: given})
+            function(**{**REST.get(where, REST.get(short, {})), name: given})
         os.fstat(stream)
     finally:
         os.close(stream)
@@ -108,7 +109,7 @@ def test_a_file_that_is_not_there_is_an_error_of_the_system(
         if where.endswith("tensorboard"):
             continue  # which makes folders
         with pytest.raises((OSError, ValueError)) as caught:
-            function(**{**REST.get(where.rpartition(".")[2], {}), name: path})
+            function(**{**REST.get(where, REST.get(where.rpartition(".")[2], {})), name: path})
         if isinstance(caught.value, ValueError):
             assert str(caught.value).isprintable()
             assert len(str(caught.value)) < 300

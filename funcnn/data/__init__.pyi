@@ -9,4 +9,5 @@ from funcnn.data.loading import *
 from funcnn.data.mixing import *
 from funcnn.data.scaling import *
 from funcnn.data.sets import *
+from funcnn.data.tables import *
 from funcnn.data.toys import *

@@ -1,0 +1,174 @@
+"""Tables with words and gaps: codes with the way back, gaps filled from the training data alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from funcnn import adam, data, dense, fit, random
+from funcnn.losses import mean_squared_error
+
+TEXT = """date,length,colour,"a, quoted one",species
+2020-01-01,1.5,red,1,rose
+2020-01-02,,blue,2,iris
+2020-01-03,2.5,red,NA,iris
+2020-01-04,5,,4,tulip
+"""
+
+
+def table(folder: Path, text: str = TEXT, **options: Any) -> data.Table:
+    (folder / "table.csv").write_text(text, encoding=options.get("encoding", "utf-8"))
+    return data.read_csv(folder / "table.csv", **options)
+
+
+PLANTS: dict[str, Any] = {"target": "species", "words": ["colour", "species"], "ignore": ["date"]}
+
+
+def test_words_become_codes_in_the_order_of_the_alphabet(tmp_path: Path) -> None:
+    found = table(tmp_path, missing="mean", **PLANTS)
+    assert isinstance(found, data.Dataset)
+    assert found.columns == ("length", "colour", "a, quoted one")
+    assert found.words == {"colour": ("", "blue", "red"), "species": ("iris", "rose", "tulip")}
+    assert found.x[:, 1].tolist() == [2, 1, 2, 0]
+    assert found.y.tolist() == [1, 0, 0, 2]
+    assert found.y.dtype == np.int64
+
+
+def test_gaps_are_filled_by_the_mean_of_what_is_there(tmp_path: Path) -> None:
+    found = table(tmp_path, missing="mean", **PLANTS)
+    assert found.x[:, 0].tolist() == [1.5, 3, 2.5, 5]
+    assert found.filled["length"] == 3
+    assert found.filled["a, quoted one"] == pytest.approx(7 / 3)
+    assert np.isfinite(found.x).all()
+
+
+def test_lines_with_gaps_are_left_out(tmp_path: Path) -> None:
+    found = table(tmp_path, missing="drop", **PLANTS)
+    assert found.x.tolist() == [[1.5, 0, 1]]
+    assert found.words == {"colour": ("red",), "species": ("rose",)}
+    assert found.filled == {}
+
+
+def test_another_table_gets_the_codes_and_means_of_the_first(tmp_path: Path) -> None:
+    first = table(tmp_path, missing="mean", **PLANTS)
+    later = TEXT.splitlines()[0] + "\n2021-01-01,,blue,?,tulip\n"
+    again = {**PLANTS, "words": first.words, "missing": first.filled}
+    found = table(tmp_path, later, **again)
+    assert found.x[0].tolist() == [3, 1, np.float32(7 / 3)]
+    assert found.y.tolist() == [2]
+    assert found.words == first.words
+    with pytest.raises(ValueError, match="must have a known word in line 2, column 3, got 'green'"):
+        table(tmp_path, later.replace("blue", "green"), **again)
+    with pytest.raises(ValueError, match="must have no gaps in column 'length'"):
+        table(tmp_path, later, **{**again, "missing": {}})
+
+
+def test_a_number_to_be_predicted_is_what_the_losses_take(tmp_path: Path) -> None:
+    found = table(tmp_path, "a,b\n1,2\n2,4\n3,6\n", kind="number")
+    assert found.y.tolist() == [[2], [4], [6]]
+    assert found.y.dtype == np.float32
+    result = fit(
+        dense(1), mean_squared_error(), adam(0.1), found, key=random.key(0), epochs=50, progress=False
+    )
+    assert result.history["loss"][-1] < result.history["loss"][0]
+
+
+@pytest.mark.parametrize("gap", ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?", "  "])
+def test_every_kind_of_gap_is_known_and_refused_unless_told(tmp_path: Path, gap: str) -> None:
+    text = f"a,b\n1,0\n{gap},1\n"
+    with pytest.raises(ValueError, match="must have a number in line 3, column 1, got '"):
+        table(tmp_path, text)
+    assert table(tmp_path, text, missing="mean").x.tolist() == [[1], [1]]
+    assert table(tmp_path, text, missing="drop").x.tolist() == [[1]]
+    assert table(tmp_path, text, missing={"a": 7}).x.tolist() == [[1], [7]]
+
+
+def test_columns_without_names_are_known_by_their_places(tmp_path: Path) -> None:
+    found = table(tmp_path, "red,1,x\nblue,,y\n", header=False, words=[0, -1], missing="mean")
+    assert found.columns == ("0", "1")
+    assert found.words == {"0": ("blue", "red"), "2": ("x", "y")}
+    assert found.x.tolist() == [[1, 1], [0, 1]]
+    assert found.y.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+def test_other_encodings(tmp_path: Path, encoding: str) -> None:
+    found = table(tmp_path, "é,b\nüber,0\n", encoding=encoding, words=["é"])
+    assert found.words == {"é": ("über",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "kind", "message"),
+    [
+        (TEXT, {}, ValueError, "must have a number in line 2, column 1, got '2020-01-01'"),
+        (TEXT, PLANTS, ValueError, "must have a number in line 3, column 2, got ''"),
+        (
+            TEXT,
+            {**PLANTS, "ignore": ["date", "length"]},
+            ValueError,
+            "must have a number in line 4, col",
+        ),
+        (
+            "a,b\nx,0\n,1\n",
+            {"words": ["a"]},
+            ValueError,
+            "must have a word in line 3, column 1, got ''",
+        ),
+        (
+            "a,b\n,0\n,1\n",
+            {"missing": "mean"},
+            ValueError,
+            "must have a number in column 'a', got gaps",
+        ),
+        ("a,b\n,0\n,1\n", {"missing": "drop"}, ValueError, "must have at least one line without gaps"),
+        (
+            "a,b\n1,\n",
+            {"missing": "mean"},
+            ValueError,
+            "must have a number in line 2, column 2, got ''",
+        ),
+        ("a,b\n1,0\n", {"words": ["c"]}, ValueError, "must have a column 'c', got a, b"),
+        (
+            "a,b\n1,0\n",
+            {"ignore": [0]},
+            ValueError,
+            "must have a column beside the one to be predicted",
+        ),
+        (
+            "a,b,c\n1,0,1\n",
+            {"ignore": [-1]},
+            ValueError,
+            "must have a column to predict, got -1, whi",
+        ),
+        ("a,b\n1,0\n", {"words": "a"}, TypeError, "`words` must be columns, got 'a': write a list"),
+        ("a,b\n1,0\n", {"ignore": 1}, TypeError, "`ignore` must be columns, got 1: write a list"),
+        (
+            "a,b\n1,0\n",
+            {"missing": "zero"},
+            ValueError,
+            "`missing` must be one of 'refuse', 'drop', ",
+        ),
+        ("a,b\n,0\n", {"missing": {"a": "x"}}, TypeError, "`missing` must be a number, got 'x'"),
+        (
+            "a,b\n,0\n",
+            {"missing": {"a": float("nan")}},
+            ValueError,
+            "`missing` must be finite, got nan",
+        ),
+    ],
+)
+def test_strange_tables_and_options_are_refused(
+    tmp_path: Path, text: str, options: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=f"^read_csv: (.*table.csv )?{message}") as caught:
+        table(tmp_path, text, **options)
+    assert len(str(caught.value)) < 300
+
+
+def test_an_encoding_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,b\n1,0\n")
+    with pytest.raises(ValueError, match="must be a table in 'klingon': unknown encoding: klingon"):
+        data.read_csv(tmp_path / "table.csv", encoding="klingon")
