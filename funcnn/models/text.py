@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from funcnn import _checks
+from funcnn import checks
+from funcnn.checks import Choice, Flag, Integer
 from funcnn.combinators import named, serial, tied
 from funcnn.combinators.sequences import time_distributed
 from funcnn.initializers import normal
@@ -21,6 +22,7 @@ __all__ = ["char_rnn", "transformer_lm"]
 Net = Layer[Any, Any]
 
 
+@checks.named
 def char_rnn(
     vocabulary_size: int,
     hidden: int = 128,
@@ -74,8 +76,7 @@ def char_rnn(
     >>> out_shape, list(params)
     ((8, 50, 65), ['embedding1', 'lstm1', 'logits'])
     """
-    who = "char_rnn"
-    _checks.choice(who, "cell", cell, ("lstm", "gru", "rnn"))
+    Choice("lstm", "gru", "rnn").check("cell", cell)
     read: Any = {"lstm": lstm, "gru": gru, "rnn": rnn}[cell]
     drop: list[Net] = [dropout(rate)] if rate else []
     logits = named("logits", time_distributed(dense(vocabulary_size)))
@@ -84,6 +85,7 @@ def char_rnn(
     )
 
 
+@checks.named
 def transformer_lm(
     vocabulary_size: int,
     max_length: int,
@@ -146,8 +148,7 @@ def transformer_lm(
     >>> out_shape, list(params)
     ((8, 50, 65), ['embedding1', 'learned_positions1', 'block1', 'block2', 'layer_norm1'])
     """
-    who = "transformer_lm"
-    tie = _checks.boolean(who, "tie", tie)
+    tie = Flag().check("tie", tie)
     hidden = 4 * features if hidden is None else hidden
     drop: list[Net] = [dropout(rate)] if rate else []
 
@@ -158,7 +159,7 @@ def transformer_lm(
         embedding(vocabulary_size, features, weight_init=normal(0.02)),
         learned_positions(max_length),
         *drop,
-        *(named(f"block{i + 1}", block()) for i in range(_checks.integer(who, "depth", depth, 1))),
+        *(named(f"block{i + 1}", block()) for i in range(Integer(1).check("depth", depth))),
         layer_norm(),
         named("logits", time_distributed(dense(vocabulary_size, bias=False))),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
-from funcnn import _checks
+from funcnn import checks
+from funcnn.checks import Choice, Flag
 from funcnn.combinators import named, residual, serial
 from funcnn.combinators.sequences import (
     clean_padding,
@@ -44,6 +45,7 @@ def transformer_encoder_block(
 def transformer_encoder_block(
     features: int, heads: int, hidden: int, *, masked: _On, **options: Unpack[_Options]
 ) -> Layer[tuple[Sequence, Mask], tuple[Sequence, Mask]]: ...
+@checks.named
 def transformer_encoder_block(
     features: int,
     heads: int,
@@ -109,12 +111,11 @@ def transformer_encoder_block(
     >>> out_shape, list(params)
     ((2, 5, 8), ['attention', 'feed_forward'])
     """
-    who = "transformer_encoder_block"
-    masked = _checks.boolean(who, "masked", masked)
-    post = _checks.choice(who, "norm", norm, ("pre", "post")) == "post"
+    masked = Flag().check("masked", masked)
+    post = Choice("pre", "post").check("norm", norm) == "post"
     build: Any = multi_head_attention
     attend = build(heads, masked=masked, rate=rate, kv_heads=kv_heads, rotary_base=rotary_base)
-    feed = _feed_forward(who, features, hidden, activation, rate)
+    feed = _feed_forward(features, hidden, activation, rate)
     context = "mask" if masked else ""
     return serial(
         *([clean_padding()] if masked else []),
@@ -153,6 +154,7 @@ def transformer_decoder_block(
     masked: _On,
     **options: Unpack[_Options],
 ) -> Layer[tuple[Sequence, Sequence, Mask], tuple[Sequence, Sequence, Mask]]: ...
+@checks.named
 def transformer_decoder_block(
     features: int,
     heads: int,
@@ -222,13 +224,12 @@ def transformer_decoder_block(
     >>> out_shape, list(params)
     (((2, 5, 8), (2, 7, 6)), ['attention', 'cross_attention', 'feed_forward'])
     """
-    who = "transformer_decoder_block"
     memory, masked = (
-        _checks.boolean(who, name, value) for name, value in (("memory", memory), ("masked", masked))
+        Flag().check(name, value) for name, value in (("memory", memory), ("masked", masked))
     )
     if masked and not memory:
-        _checks.refuse(who, "`masked` must be False without a memory, got True")
-    post = _checks.choice(who, "norm", norm, ("pre", "post")) == "post"
+        checks.refuse("`masked` must be False without a memory, got True")
+    post = Choice("pre", "post").check("norm", norm) == "post"
     attend = multi_head_attention(
         heads, causal=True, rate=rate, kv_heads=kv_heads, rotary_base=rotary_base
     )
@@ -238,7 +239,7 @@ def transformer_decoder_block(
         build: Any = cross_attention
         look = build(heads, masked=masked, rate=rate, kv_heads=kv_heads)
         parts += _part("cross_attention", (look,), rate, post, context, looking=True)
-    feed = _feed_forward(who, features, hidden, activation, rate)
+    feed = _feed_forward(features, hidden, activation, rate)
     return serial(*parts, *_part("feed_forward", feed, rate, post, context))
 
 
@@ -246,11 +247,9 @@ def _dropout(rate: float) -> list[_Net]:
     return [dropout(rate)] if rate else []
 
 
-def _feed_forward(
-    who: str, features: int, hidden: int, activation: str, rate: float
-) -> tuple[_Net, ...]:
+def _feed_forward(features: int, hidden: int, activation: str, rate: float) -> tuple[_Net, ...]:
     """Two dense layers at every step."""
-    _checks.choice(who, "activation", activation, ("relu", "gelu"))
+    Choice("relu", "gelu").check("activation", activation)
     act: _Net = gelu() if activation == "gelu" else relu()
     expand, contract = (time_distributed(dense(size)) for size in (hidden, features))
     return named("expand", expand), act, *_dropout(rate), named("contract", contract)

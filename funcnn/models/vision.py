@@ -6,7 +6,8 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from funcnn import _checks
+from funcnn import checks
+from funcnn.checks import Integer, Integers
 from funcnn.combinators import named, residual, serial
 from funcnn.combinators.sequences import time_distributed
 from funcnn.layers.activations import gelu, relu, sigmoid
@@ -24,6 +25,7 @@ Net = Layer[Any, Any]
 _in_series: Callable[..., Net] = serial  # of a list of layers, whose joints no checker sees
 
 
+@checks.named
 def lenet(
     classes: int = 10, *, channels: tuple[int, int] = (6, 16), hidden: tuple[int, ...] = (120, 84)
 ) -> Layer[Image, Vector]:
@@ -65,11 +67,12 @@ def lenet(
     >>> out_shape, list(params)
     ((32, 10), ['conv1', 'conv2', 'dense1', 'dense2', 'dense3'])
     """
-    first, second = _checks.integers("lenet", "channels", channels, 2, 1)
+    first, second = Integers(2, 1).check("channels", channels)
     stages: list[Net] = [conv(first, 5), relu(), max_pool(2), conv(second, 5), relu(), max_pool(2)]
-    return _in_series(*stages, *_head("lenet", classes, hidden))
+    return _in_series(*stages, *_head(classes, hidden))
 
 
+@checks.named
 def mlp(hidden: tuple[int, ...], classes: int, *, rate: float = 0.0) -> Layer[Any, Vector]:
     """Dense layers with rectifiers between them, on whatever the features of an example are.
 
@@ -109,9 +112,10 @@ def mlp(hidden: tuple[int, ...], classes: int, *, rate: float = 0.0) -> Layer[An
     >>> out_shape, [part["weight"].shape for part in params.values()]
     ((5, 10), [(64, 64), (32, 64), (10, 32)])
     """
-    return _in_series(*_head("mlp", classes, hidden, rate))
+    return _in_series(*_head(classes, hidden, rate))
 
 
+@checks.named
 def vgg_small(
     classes: int = 10,
     *,
@@ -165,8 +169,8 @@ def vgg_small(
     >>> out_shape, list(params)
     ((32, 10), ['stage1', 'stage2', 'dense1', 'dense2'])
     """
-    _some("vgg_small", "widths", widths)
-    _checks.integer("vgg_small", "convolutions", convolutions, 1)
+    _some("widths", widths)
+    Integer(1).check("convolutions", convolutions)
     stages = [
         named(
             f"stage{i}",
@@ -174,9 +178,10 @@ def vgg_small(
         )
         for i, width in enumerate(widths, 1)
     ]
-    return _in_series(*stages, *_head("vgg_small", classes, hidden, rate))
+    return _in_series(*stages, *_head(classes, hidden, rate))
 
 
+@checks.named
 def resnet_small(classes: int = 10, *, depth: int = 20, width: int = 16) -> Layer[Image, Vector]:
     """The residual network for CIFAR: three stages, each of half the size and twice the channels.
 
@@ -217,19 +222,19 @@ def resnet_small(classes: int = 10, *, depth: int = 20, width: int = 16) -> Laye
     >>> out_shape, list(params)
     ((2, 10), ['stem', 'stage1', 'stage2', 'stage3', 'dense1'])
     """
-    who = "resnet_small"
-    blocks, rest = divmod(_checks.integer(who, "depth", depth, 8) - 2, 6)
+    blocks, rest = divmod(Integer(8).check("depth", depth) - 2, 6)
     if rest:
-        _checks.refuse(who, f"`depth` must be 6 n + 2, such as 8, 14 or 20, got {depth}")
-    _checks.integer(who, "width", width, 1)
+        checks.refuse(f"`depth` must be 6 n + 2, such as 8, 14 or 20, got {depth}")
+    Integer(1).check("width", width)
     stages: list[Net] = []
     for i, (channels, stride) in enumerate(((width, 1), (2 * width, 2), (4 * width, 2)), 1):
         first, others = _block(channels, stride), [_block(channels) for _ in range(blocks - 1)]
         stages.append(named(f"stage{i}", _in_series(first, *others)))
-    head: list[Net] = [global_avg_pool(), dense(_checks.integer(who, "classes", classes, 1))]
+    head: list[Net] = [global_avg_pool(), dense(Integer(1).check("classes", classes))]
     return _in_series(named("stem", _normalized_conv(width)), *stages, *head)
 
 
+@checks.named
 def mlp_mixer(
     image_size: tuple[int, int],
     classes: int = 10,
@@ -285,10 +290,9 @@ def mlp_mixer(
     >>> out_shape, list(params["block1"])
     ((2, 10), ['tokens', 'channels'])
     """
-    who = "mlp_mixer"
-    height, width = _checks.integers(who, "image_size", image_size, 2, 1)
-    if height % _checks.integer(who, "patch", patch, 1) or width % patch:
-        _checks.refuse(who, f"`image_size` must be multiples of {patch}, got {image_size}")
+    height, width = Integers(2, 1).check("image_size", image_size)
+    if height % Integer(1).check("patch", patch) or width % patch:
+        checks.refuse(f"`image_size` must be multiples of {patch}, got {image_size}")
     patches = height // patch * (width // patch)
 
     def mixing(hidden: int, out: int) -> Layer[Sequence, Sequence]:
@@ -303,11 +307,12 @@ def mlp_mixer(
     stem: list[Net] = [
         named("stem", conv(features, patch, stride=patch)), reshape(features, patches), transpose(2, 1),
     ]  # fmt: skip
-    blocks = [block(i) for i in range(1, _checks.integer(who, "depth", depth, 1) + 1)]
+    blocks = [block(i) for i in range(1, Integer(1).check("depth", depth) + 1)]
     head: list[Net] = [layer_norm(), global_avg_pool(), dense(classes)]
     return _in_series(*stem, *blocks, *head)
 
 
+@checks.named
 def autoencoder(
     image_shape: tuple[int, int, int], code: int, *, widths: tuple[int, ...] = (16, 32)
 ) -> Layer[Image, Image]:
@@ -351,12 +356,11 @@ def autoencoder(
     >>> out_shape, params["encoder"]["dense1"]["weight"].shape
     ((32, 1, 28, 28), (16, 1568))
     """
-    who = "autoencoder"
-    channels, height, width = _checks.integers(who, "image_shape", image_shape, 3, 1)
-    _some(who, "widths", widths)
+    channels, height, width = Integers(3, 1).check("image_shape", image_shape)
+    _some("widths", widths)
     step = 2 ** len(widths)
     if height % step or width % step:
-        _checks.refuse(who, f"`image_shape` must have multiples of {step} as sides, got {image_shape}")
+        checks.refuse(f"`image_shape` must have multiples of {step} as sides, got {image_shape}")
     small = (widths[-1], height // step, width // step)
     down: list[Net] = []
     for size in widths:
@@ -369,23 +373,23 @@ def autoencoder(
     return serial(named("encoder", encoder), named("decoder", _in_series(*up)))
 
 
-def _head(who: str, classes: int, hidden: tuple[int, ...], rate: float = 0.0) -> list[Net]:
+def _head(classes: int, hidden: tuple[int, ...], rate: float = 0.0) -> list[Net]:
     """Dense layers on all features."""
     layers: list[Net] = [flatten()]
     if not isinstance(hidden, (tuple, list)):
-        _checks.refuse_type(who, f"`hidden` must be a tuple of ints, got {hidden!r}")
+        checks.refuse_type(f"`hidden` must be a tuple of ints, got {checks.shown(hidden)}")
     for size in hidden:
-        layers += [dense(_checks.integer(who, "hidden", size, 1)), relu()]
+        layers += [dense(Integer(1).check("hidden", size)), relu()]
         layers += [dropout(rate)] if rate else []
-    return [*layers, dense(_checks.integer(who, "classes", classes, 1))]
+    return [*layers, dense(Integer(1).check("classes", classes))]
 
 
-def _some(who: str, name: str, values: object) -> None:
+def _some(name: str, values: object) -> None:
     """A tuple with at least one size in it."""
     if not isinstance(values, (tuple, list)) or not values:
-        _checks.refuse_type(who, f"`{name}` must be a tuple of ints, got {values!r}")
+        checks.refuse_type(f"`{name}` must be a tuple of ints, got {checks.shown(values)}")
     for value in values:
-        _checks.integer(who, name, value, 1)
+        Integer(1).check(name, value)
 
 
 def _normalized_conv(channels: int, stride: int = 1) -> Layer[Image, Image]:
