@@ -14,6 +14,7 @@ from funcnn import checks, random, schedules, tree
 from funcnn.combinators import statistics
 from funcnn.data.examples import length, taken
 from funcnn.optimizers import Optimizer, apply_updates
+from funcnn.structure import params_gradient
 from funcnn.tracing import trace, trace_backward
 from funcnn.types import Array, Key, Layer, Loss, Params
 
@@ -397,7 +398,7 @@ def _step(
     out, cache = net.apply(params, x, key=key)
     value, loss_cache = loss.apply(out, y)
     dout = loss.vjp(loss_cache)
-    grads = net.vjp(cache, dout)[0] if net.params_vjp is None else net.params_vjp(cache, dout)
+    grads = params_gradient(net, cache, dout)
     updates, state = optimizer.update(grads, state, params)
     params = tree.replace(apply_updates(params, updates), statistics(cache))
     return float(value), params, state

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from funcnn import _checks
+from funcnn import checks
 from funcnn.structure import Place, watched
 from funcnn.types import Cache, Key, Layer, Loss, Params, Spec
 
@@ -187,7 +187,7 @@ def trace_backward(
 
 def _layer(who: str, net: object) -> Layer[Any, Any]:
     if not isinstance(net, Layer):
-        _checks.refuse_type(who, f"`net` must be a layer, got {net!r}")
+        checks.refuse_type(f"`net` must be a layer, got {checks.shown(net)}", who)
     return net
 
 
@@ -221,5 +221,5 @@ class Recorder:
             self.pullbacks.append(Pullback(where, spec, dparams, dx))
             return dparams, dx
 
-        # `serial` would run a pooling before the rectifier in front of it, to save time
+        # in the order that is written: without the trait, `maximum_first` changes nothing
         return Layer(made.init, apply, vjp, spec._replace(traits=spec.traits - {"maximum"}))

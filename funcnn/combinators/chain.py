@@ -14,6 +14,7 @@ from funcnn.structure import (
     Child,
     apply_in_turn,
     init_child,
+    maximum_first,
     name_children,
     params_vjp_child,
     vjp_in_turn,
@@ -326,7 +327,7 @@ def _series(children: tuple[Child, ...], others: tuple[str, ...] = ()) -> Layer[
     if not children:
         checks.refuse("there must be at least one layer")
     names = (*(name for name, _ in children), *others)
-    order = _execution_order(children)
+    order = maximum_first(children)
     backwards = order[::-1]
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
@@ -366,15 +367,3 @@ def _shape(x: Any) -> Shape:
 def _in_order(children: tuple[Child, ...], dparams: Params) -> Params:
     """Gradients in the order of the children, whatever the order they were found in."""
     return {name: dparams[name] for name, _ in children if name in dparams}
-
-
-def _execution_order(children: tuple[Child, ...]) -> list[Child]:
-    """Children as they are run: a maximum before the monotone layers that it commutes with."""
-    order: list[Child] = []
-    for child in children:
-        place = len(order)
-        if "maximum" in child[1].spec.traits:
-            while place and "monotone" in order[place - 1][1].spec.traits:
-                place -= 1
-        order.insert(place, child)
-    return order

@@ -10,7 +10,7 @@ import numpy as np
 from funcnn import checks, tree
 from funcnn.checks import Layers, Whatever, bare, declared
 from funcnn.combinators.running import statistics
-from funcnn.structure import nodes
+from funcnn.structure import nodes, params_gradient
 from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape
 
 __all__ = ["freeze", "frozen_paths", "remat", "stop_gradient", "tied"]
@@ -71,8 +71,7 @@ def remat(layer: L) -> L:
         return layer.vjp(again(cache), dout)
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
-        own = layer.params_vjp
-        return layer.vjp(again(cache), dout)[0] if own is None else own(again(cache), dout)
+        return params_gradient(layer, again(cache), dout)
 
     return type(layer)(layer.init, apply, vjp, params_vjp=params_vjp)
 
@@ -297,8 +296,7 @@ def tied(layer: L, *, ties: Mapping[str, str]) -> L:
         return together(dparams), dx
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
-        own = layer.params_vjp
-        return together(layer.vjp(cache, dout)[0] if own is None else own(cache, dout))
+        return together(params_gradient(layer, cache, dout))
 
     return type(layer)(init, apply, vjp, params_vjp=params_vjp)
 

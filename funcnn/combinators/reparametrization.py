@@ -10,6 +10,7 @@ import numpy as np
 from funcnn import checks, random
 from funcnn._kernels import reparametrization as kernels
 from funcnn.checks import Integer, Layers, Number, declared
+from funcnn.structure import params_gradient
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, X, Y, has_trait
 
 __all__ = ["spectral_norm", "weight_norm"]
@@ -212,8 +213,6 @@ def _reparametrized(
         return whole(cache, dparams), dx
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
-        own = layer.params_vjp
-        dparams = layer.vjp(cache["layer"], dout)[0] if own is None else own(cache["layer"], dout)
-        return whole(cache, dparams)
+        return whole(cache, params_gradient(layer, cache["layer"], dout))
 
     return Layer(init, apply, vjp, params_vjp=params_vjp)

@@ -13,6 +13,7 @@ from funcnn.structure import (
     Child,
     apply_in_turn,
     init_child,
+    params_gradient,
     params_vjp_child,
     vjp_in_turn,
 )
@@ -99,7 +100,7 @@ def time_distributed(layer: Layer[Vector, Vector]) -> Layer[Sequence, Sequence]:
         return dparams, dx.reshape(*dout.shape[:2], dx.shape[1])
 
     def params_vjp(cache: Cache, dout: Sequence) -> Params:
-        return _pulled_params(layer, *inner(cache, dout))
+        return params_gradient(layer, *inner(cache, dout))
 
     return Layer(init, apply, vjp, params_vjp=params_vjp)
 
@@ -274,7 +275,7 @@ def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
         first = checks.together(dout, words, "dout")[0]
-        return _pulled_params(layer, _unmarked(cache, "_context"), first)
+        return params_gradient(layer, _unmarked(cache, "_context"), first)
 
     return Layer(init, apply, vjp, params_vjp=params_vjp)
 
@@ -338,7 +339,7 @@ def residual_with_context(layer: Layer[tuple[X, *C], X]) -> Layer[tuple[X, *C], 
         return dparams, (first + dx, *both)
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
-        return _pulled_params(layer, _unmarked(cache, "_context"), _several(dout, "dout")[0])
+        return params_gradient(layer, _unmarked(cache, "_context"), _several(dout, "dout")[0])
 
     return Layer(init, apply, vjp, params_vjp=params_vjp)
 
@@ -518,8 +519,3 @@ def _passed(outlines: Any, dcontext: list[Array]) -> list[Array]:
         one if has else np.zeros(shape, dtype)
         for one, (shape, dtype, has) in zip(dcontext, outlines, strict=True)
     ]
-
-
-def _pulled_params(layer: Layer[Any, Any], cache: Cache, dout: Any) -> Params:
-    """The gradients of the parameters, without the input's where the layer can."""
-    return layer.vjp(cache, dout)[0] if layer.params_vjp is None else layer.params_vjp(cache, dout)

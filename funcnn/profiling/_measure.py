@@ -8,9 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from funcnn import tree
-from funcnn.combinators.chain import _execution_order
 from funcnn.profiling._costs import COSTS, ITEM, Call, elements
-from funcnn.structure import Node
+from funcnn.structure import Node, maximum_first
 from funcnn.types import Shape
 
 
@@ -174,7 +173,7 @@ def _leaves(flow: Flow) -> list[_Memory]:
 
 def _series(walk: _Walk, node: Node, x: Flow, shape: Shape) -> tuple[Flow, Shape]:
     named: Any = [("", child) for child in node.children]
-    order: Any = _execution_order(named)  # it looks at the traits alone
+    order: Any = maximum_first(named)  # it looks at the traits alone
     for _, child in order:
         x, shape = walk.run(child, x, shape)
     return x, shape
