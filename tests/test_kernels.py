@@ -18,7 +18,6 @@ from funcnn._kernels.convolution import (
     convolve,
     input_gradient,
     overlapping,
-    products,
     textbook,
     weight_gradient,
 )
@@ -35,6 +34,7 @@ from funcnn._kernels.convolution.plans import (
 from funcnn._kernels.convolution.textbook import col2im, im2col
 from funcnn._kernels.windows import Window, output_size, same_padding, window
 from funcnn.machine import memory
+from funcnn.numerics import tiles
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
@@ -312,28 +312,28 @@ def test_what_decides() -> None:
 
 
 @pytest.mark.parametrize("shape", [(6, 75, 100), (16, 300, 450), (64, 576, 130), (7, 2000, 200)])
-def test_stacked_product_is_matmul(shape: Shape) -> None:
+def test_stacked_matmul_is_matmul(shape: Shape) -> None:
     rows, depth, count = shape
     draw = np.random.default_rng(0)
     filters = draw.standard_normal((2, 1, rows, depth))
     columns = draw.standard_normal((2, 3, depth, count))
     out = np.full((2, 3, rows, count + 5), np.nan)[..., :count]
-    products.stacked_product(filters, columns, out)
+    tiles.stacked_matmul(filters, columns, out)
     np.testing.assert_allclose(out, filters @ columns, atol=1e-10)
-    height, width = products.tile(*shape)
+    height, width = tiles.tile(*shape)
     assert rows % height == 0
-    assert height * depth * width <= products._SMALL or (height, width) == (rows, count)
+    assert height * depth * width <= tiles._SMALL or (height, width) == (rows, count)
 
 
 @pytest.mark.parametrize("shape", [(6, 75, 700), (16, 150, 1000), (64, 576, 900), (13, 97, 50)])
-def test_summed_outer_product_is_matmul(shape: Shape) -> None:
+def test_summed_matmul_is_matmul(shape: Shape) -> None:
     rows, columns, depth = shape
     draw = np.random.default_rng(0)
     left = draw.standard_normal((2, 9, rows, depth))
     right = draw.standard_normal((2, 9, columns, depth))
-    found = products.summed_outer_product(left, right, left.dtype)
+    found = tiles.summed_matmul(left, right.swapaxes(2, 3), left.dtype)
     np.testing.assert_allclose(found, (left @ right.swapaxes(2, 3)).sum(1), atol=1e-9)
-    height, width = products.outer_tile(rows, depth, columns)
+    height, width = tiles.outer_tile(rows, depth, columns)
     assert rows % height == 0
     assert columns % width == 0
 

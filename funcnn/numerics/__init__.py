@@ -48,7 +48,7 @@ from funcnn.numerics.functions import (
     tanh_slope,
 )
 from funcnn.numerics.modes import Mode, fast, faults, mode, portable, use
-from funcnn.numerics.products import matmul, mean, prepare, sum, summed_matmul
+from funcnn.numerics.products import matmul, mean, prepare, stacked_matmul, sum, summed_matmul
 
 __all__ = [
     "Mode",
@@ -71,6 +71,7 @@ __all__ = [
     "sigmoid",
     "sin",
     "softplus",
+    "stacked_matmul",
     "sum",
     "summed_matmul",
     "tanh",

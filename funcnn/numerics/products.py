@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 
-from funcnn.numerics import _fast
+from funcnn.numerics import _fast, tiles
 from funcnn.numerics.modes import Axes, arithmetic
 from funcnn.types import Array
 
@@ -79,10 +79,42 @@ def summed_matmul(a: Array, b: Array, dtype: DTypeLike) -> Array:
     array([[6.]])
     """
     if arithmetic() is _fast:
-        return np.asarray(_fast.sum(_fast.matmul(a, b), -3), dtype)
-    from funcnn.numerics import _portable  # deferred, as in `_arithmetic`
+        return tiles.summed_matmul(a, b, np.dtype(dtype))
+    from funcnn.numerics import _portable  # deferred, as in `modes`
 
     return _portable.summed_matmul(a, b, dtype)
+
+
+def stacked_matmul(a: Array, b: Array, out: Array) -> Array:
+    """Products of stacks of matrices, few rows by many columns.
+
+    Parameters
+    ----------
+    a : Array (..., M, K)
+        Left matrices.
+    b : Array (..., K, N)
+        Right matrices.
+    out : Array (..., M, N)
+        Where to put the products; no memory of `a` or `b`.
+
+    Returns
+    -------
+    Array (..., M, N)
+        `out`.
+
+    Notes
+    -----
+    As `matmul`; but fast mode cuts large products into tiles, by their sizes alone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import numerics
+    >>> numerics.stacked_matmul(np.ones((3, 1, 2)), np.ones((3, 2, 1)), np.empty((3, 1, 1))).ravel()
+    array([2., 2., 2.])
+    """
+    own = arithmetic()
+    return tiles.stacked_matmul(a, b, out) if own is _fast else own.matmul(a, b, out)
 
 
 def prepare(x: Array) -> Array:

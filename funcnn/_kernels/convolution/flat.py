@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.convolution.products import outer_width
 from funcnn._kernels.images import frame
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.memory import scratch
+from funcnn.numerics.tiles import outer_width
 from funcnn.types import Array
 
 Shape = tuple[int, ...]

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from funcnn._kernels.convolution.products import stacked_product
+from funcnn import numerics
 from funcnn._kernels.images import frame
 from funcnn._kernels.runs import short_runs
 from funcnn._kernels.windows import Window, output_size
@@ -193,7 +193,7 @@ def add_columns(dx: Array, dout: Array, taps: Array, layout: Layout) -> None:
                 (m + start - length + 1 + before + skip) * h,
                 (g, h, o, size),
             )
-            stacked_product(
+            numerics.stacked_matmul(
                 filters[..., skip * outs : end * outs], seen, made[:, start:stop, :, :count]
             )
         parts = made[..., :count].reshape(groups, some.shape[1], *layout.seen[2:]).swapaxes(1, 2)

@@ -20,7 +20,6 @@ from funcnn._kernels.convolution.overlapping import (
     matrices,
 )
 from funcnn._kernels.convolution.plans import Columns, Rows
-from funcnn._kernels.convolution.products import stacked_product, summed_outer_product
 from funcnn._kernels.images import arranged
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.threads import share
@@ -49,7 +48,7 @@ def convolve(
 
         def convolve_some(i: int) -> None:
             target = matrices(out, parts[i], out.shape[1] if rows else 1)
-            stacked_product(filters, columns(pixels, parts[i]), target)
+            numerics.stacked_matmul(filters, columns(pixels, parts[i]), target)
 
         share(convolve_some, len(parts))
     if bias is not None:
@@ -76,7 +75,7 @@ def weight_gradient(
 
     def multiply_some(i: int) -> Array:
         left, right = matrices(slopes, parts[i], height), columns(pixels, parts[i])
-        return summed_outer_product(left, right, x.dtype)
+        return numerics.summed_matmul(left, right.swapaxes(-2, -1), x.dtype)
 
     total, *others = share(multiply_some, len(parts))
     for other in others:

@@ -1,9 +1,9 @@
 """Stacks of small matrix products, cut so that BLAS runs each at full speed.
 
-Below a million multiplications OpenBLAS multiplies in place; above, it first copies both matrices
-into panels, which costs more than it saves when one of them has few rows. So a product of few
-filters and many columns is done a tile at a time. The cut depends on the sizes alone. Portable
-products are cut where they are made, and rounded once: the fewer, the better.
+This is fast mode's way. Below a million multiplications OpenBLAS multiplies in place; above, it
+first copies both matrices into panels, which costs more than it saves when one of them has few rows.
+So a product of few filters and many columns is done a tile at a time. The cut depends on the sizes
+alone.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import numerics
 from funcnn.machine.memory import scratch
+from funcnn.numerics import _fast
 from funcnn.types import Array
 
-# Measured in November 2026, on the machines that `plans` names.
+# Measured in November 2026, on the machines that `funcnn._kernels.convolution.plans` names.
 _SMALL = 1_000_000  # multiplications of a product that BLAS does in place
 _OUTER = 1200  # and the largest result, where both matrices run along the summed axis
 _RUN = 64  # columns that fill the widest registers four times
@@ -76,13 +76,12 @@ def outer_width(rows: int, columns: int) -> int:
     return width if width * rows >= 256 else columns
 
 
-def stacked_product(filters: Array, columns: Array, out: Array) -> None:
+def stacked_matmul(filters: Array, columns: Array, out: Array) -> Array:
     """``out[...] = filters @ columns`` for stacks ``(..., M, K)`` and ``(..., K, N)``."""
     rows, count = out.shape[-2:]
     height, width = tile(rows, filters.shape[-1], count)
-    if (height, width) == (rows, count) or numerics.mode() == "portable":
-        numerics.matmul(filters, columns, out=out)
-        return
+    if (height, width) == (rows, count):
+        return _fast.matmul(filters, columns, out)
     left = _split(filters, -2, height)[..., None, :, :, :]  # (..., 1, M/m, m, K)
     whole = count // width * width
     for start, stop in ((0, whole), (whole, count)):
@@ -92,23 +91,25 @@ def stacked_product(filters: Array, columns: Array, out: Array) -> None:
             cut = _split(_split(out[..., start:stop], -1, step), -3, height)  # (.., M/m, m, N/n, n)
             axes = range(cut.ndim - 4)
             result = cut.transpose(*axes, -2, -4, -3, -1)  # (..., N/n, M/m, m, n)
-            numerics.matmul(left, right[..., None, :, :], out=result)
+            _fast.matmul(left, right[..., None, :, :], result)
+    return out
 
 
-def summed_outer_product(left: Array, right: Array, dtype: np.dtype[Any]) -> Array:
-    """``sum_p left[..., p] @ right[..., p].T`` for ``(..., P, M, D)`` and ``(..., P, N, D)``."""
-    turned = right.swapaxes(-2, -1)
-    if numerics.mode() == "portable":
-        return numerics.summed_matmul(left, turned, dtype)
+def summed_matmul(left: Array, turned: Array, dtype: np.dtype[Any]) -> Array:
+    """``sum_p left[..., p] @ turned[..., p]`` for ``(..., P, M, D)`` and ``(..., P, D, N)``.
+
+    Both run along `D`: it is the transpose of `turned` that is contiguous.
+    """
+    right = turned.swapaxes(-2, -1)
     groups = np.broadcast_shapes(left.shape[:-3], right.shape[:-3])
     places, rows, depth = left.shape[-3:]
     count, several = right.shape[-2], math.prod(groups)
     if depth <= _DEPTH and outer_tile(rows, depth, count) == (rows, count):
         if places == 1:
-            return numerics.matmul(left[..., 0, :, :], turned[..., 0, :, :])
+            return _fast.matmul(left[..., 0, :, :], turned[..., 0, :, :])
         if several * places * rows * count <= _PARTIAL:
             partial = scratch("partial", (*groups, places, rows, count), dtype)
-            return numerics.sum(numerics.matmul(left, turned, out=partial), -3)
+            return _fast.sum(_fast.matmul(left, turned, partial), -3)
     total = np.zeros((*groups, rows, count), dtype)
     step = min(depth, _DEPTH)
     block = max(1, _PARTIAL // (several * rows * count * -(-depth // step)))
@@ -127,8 +128,8 @@ def summed_outer_product(left: Array, right: Array, dtype: np.dtype[Any]) -> Arr
             partial = scratch("partial", shape, dtype)
             cut = _split(_split(partial, -1, width), -3, height)  # (..., M/m, m, N/n, n)
             out = _last(cut, -4, -2, -3, -1)
-            numerics.matmul(a[..., :, None, :, :], b[..., None, :, :, :], out=out)
-            total += numerics.sum(partial, (-4, -3))
+            _fast.matmul(a[..., :, None, :, :], b[..., None, :, :, :], out)
+            total += _fast.sum(partial, (-4, -3))
     return total
 
 
