@@ -136,6 +136,9 @@ class Initializer(NamedTuple):
 INITIALIZER = checks.Instance(Initializer, "an Initializer")
 """What a constructor declares of an option that takes an initializer."""
 
+BIAS_INIT = checks.When(INITIALIZER, "bias", True)
+"""What it declares of `bias_init`."""
+
 
 def initializer(who: str, name: str, value: object) -> Initializer:
     """An initializer, and not the function that makes one."""

@@ -54,6 +54,7 @@ from funcnn.checks.options import (
     Several,
     Sizes,
     Whatever,
+    When,
 )
 from funcnn.checks.refusals import (
     Refusal,
@@ -82,6 +83,7 @@ __all__ = [
     "Shapes",
     "Sizes",
     "Whatever",
+    "When",
     "alone",
     "any_ranked",
     "any_shape",

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from funcnn.checks.options import Constraint, Layers, Optional
+from funcnn.checks.options import Constraint, Layers, Optional, When
 from funcnn.checks.refusals import Refusal, refuse, refuse_type
 from funcnn.types import Layer, Spec, Trait
 
@@ -45,6 +45,7 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
                 found = _bind(constructor, args, given)
                 for name, value in found.items():
                     found[name] = constraints[name].check(name, value)
+                _refuse_idle(constructor, found, constraints)
                 made: Any = constructor(*_in_place(constructor, found), **_by_name(constructor, found))
             except Refusal as refusal:
                 raise refusal.by(who)
@@ -69,6 +70,17 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
         return construct
 
     return declare
+
+
+def _refuse_idle(
+    constructor: Callable[..., Any], found: Mapping[str, Any], constraints: Mapping[str, Constraint]
+) -> None:
+    """Refuse options that would do nothing beside the others."""
+    for name, constraint in constraints.items():
+        if isinstance(constraint, When) and found[constraint.other] != constraint.value:
+            given, beside = found[name], found[constraint.other]
+            if given != _signature(constructor).parameters[name].default:
+                refuse(f"`{name}` must be left out where `{constraint.other}` is {beside!r}")
 
 
 def _depth(spec: Spec) -> int:

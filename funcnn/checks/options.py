@@ -232,6 +232,20 @@ class Either(NamedTuple):
         return ("nonsense", *(value for value in self.other.wrong() if not isinstance(value, str)))
 
 
+class When(NamedTuple):
+    """An option that acts where another one is as said; everywhere else it must be left out."""
+
+    inner: Constraint
+    other: str
+    value: object
+
+    def check(self, name: str, value: Any, /) -> Any:
+        return self.inner.check(name, value)
+
+    def wrong(self) -> tuple[object, ...]:
+        return self.inner.wrong()
+
+
 class Whatever(NamedTuple):
     """Anything: the constructor checks it itself, as it takes more than a value to tell."""
 

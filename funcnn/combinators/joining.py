@@ -9,7 +9,7 @@ import numpy as np
 from funcnn import checks
 from funcnn._kernels import joining
 from funcnn._wiring import At1
-from funcnn.checks import Choice, Integer, Layers, declared
+from funcnn.checks import Choice, Integer, Layers, When, declared
 from funcnn.structure import (
     Child,
     apply_in_turn,
@@ -106,7 +106,8 @@ def _joined(children: tuple[Child, ...], merge: str, axis: int) -> Layer[Any, An
 
 
 _parallel.__name__ = _parallel.__qualname__ = "parallel"
-parallel = cast(Parallel, declared(layers=Layers(), merge=_WAYS, axis=Integer())(_parallel))
+_declare = declared(layers=Layers(), merge=_WAYS, axis=When(Integer(), "merge", "concatenate"))
+parallel = cast(Parallel, _declare(_parallel))
 
 
 @overload
@@ -153,7 +154,7 @@ def branch(*layers: Any) -> Layer[Any, Any]:
     return _fan_out(tuple(name_children(layers)))
 
 
-@declared(how=_WAYS, axis=Integer())
+@declared(how=_WAYS, axis=When(Integer(), "how", "concatenate"))
 def merge(how: str = "sum", *, axis: int = 1) -> Layer[Any, Any]:
     """Make one array of several.
 

@@ -10,7 +10,7 @@ import numpy as np
 from funcnn import checks, random
 from funcnn._kernels import attention as kernels, linear, positions
 from funcnn.checks import Constraint, Flag, Integer, Number, Optional, declared
-from funcnn.initializers import INITIALIZER, Initializer, glorot_uniform, zeros
+from funcnn.initializers import BIAS_INIT, INITIALIZER, Initializer, glorot_uniform, zeros
 from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, Spec
 
 __all__ = ["attention", "cross_attention", "multi_head_attention"]
@@ -29,7 +29,7 @@ _DECLARED: dict[str, Constraint] = {
     "bias": Flag(),
     "rate": _RATE,
     "weight_init": INITIALIZER,
-    "bias_init": INITIALIZER,
+    "bias_init": BIAS_INIT,
 }
 
 

@@ -19,7 +19,7 @@ from funcnn._kernels.windows import (
     window,
 )
 from funcnn.checks import Choice, Constraint, Either, Flag, Integer, Shapes, Sizes, declared
-from funcnn.initializers import INITIALIZER, Initializer, he_normal, zeros
+from funcnn.initializers import BIAS_INIT, INITIALIZER, Initializer, he_normal, zeros
 from funcnn.types import Array, Cache, Image, Key, Layer, Params, Sequence, Shape, Volume
 
 __all__ = [
@@ -51,7 +51,7 @@ def _options(axes: int, *groups: str) -> dict[str, Constraint]:
         "dilation": Sizes(axes, 1),
         "bias": Flag(),
         "weight_init": INITIALIZER,
-        "bias_init": INITIALIZER,
+        "bias_init": BIAS_INIT,
         **dict.fromkeys(groups, Integer(1)),
     }
 

@@ -7,7 +7,14 @@ from typing import Any
 from funcnn import checks, random
 from funcnn._kernels import linear
 from funcnn.checks import Flag, Integer, Shapes, declared
-from funcnn.initializers import INITIALIZER, Initializer, lecun_normal, variance_scaling, zeros
+from funcnn.initializers import (
+    BIAS_INIT,
+    INITIALIZER,
+    Initializer,
+    lecun_normal,
+    variance_scaling,
+    zeros,
+)
 from funcnn.types import Cache, Key, Layer, Params, Shape, Vector
 
 __all__ = ["bilinear", "dense"]
@@ -18,7 +25,7 @@ _LECUN = lecun_normal()
 _ZEROS = zeros()
 
 
-@declared(out_features=Integer(1), bias=Flag(), weight_init=INITIALIZER, bias_init=INITIALIZER)
+@declared(out_features=Integer(1), bias=Flag(), weight_init=INITIALIZER, bias_init=BIAS_INIT)
 def dense(
     out_features: int,
     *,
@@ -94,7 +101,7 @@ def dense(
     return Layer(init, apply, vjp, params_vjp=params_vjp)
 
 
-@declared(out_features=Integer(1), bias=Flag(), weight_init=INITIALIZER, bias_init=INITIALIZER)
+@declared(out_features=Integer(1), bias=Flag(), weight_init=INITIALIZER, bias_init=BIAS_INIT)
 def bilinear(
     out_features: int,
     *,

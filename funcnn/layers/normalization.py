@@ -10,7 +10,7 @@ import numpy as np
 from funcnn import checks, numerics
 from funcnn._kernels import normalization as kernels
 from funcnn._kernels.channels import channel_axis, other_axes, spread
-from funcnn.checks import Flag, Integer, Number, Shapes, Whatever, declared
+from funcnn.checks import Flag, Integer, Number, Shapes, Whatever, When, declared
 from funcnn.initializers import ones, zeros
 from funcnn.types import Array, Cache, Key, Params, Preserving, Shape, Spec, Trait
 
@@ -32,7 +32,7 @@ _EPSILON = Number(minimum=0)
 
 @declared(
     "couples_batch",
-    momentum=Number(minimum=0, maximum=1),
+    momentum=When(Number(minimum=0, maximum=1), "track_running", True),
     epsilon=_EPSILON,
     affine=Flag(),
     track_running=Flag(),
@@ -162,7 +162,7 @@ def batch_norm(
 # --- within each example --------------------------------------------------------------------------
 
 
-@declared(axes=Whatever(), epsilon=_EPSILON, affine=Flag(), bias=Flag())
+@declared(axes=Whatever(), epsilon=_EPSILON, affine=Flag(), bias=When(Flag(), "affine", True))
 def layer_norm(
     axes: int | tuple[int, ...] = -1, *, epsilon: float = 1e-5, affine: bool = True, bias: bool = True
 ) -> Preserving:

@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnn import checks, random
 from funcnn._kernels import recurrent as kernels
-from funcnn.checks import Choice, Constraint, Flag, Integer, Optional, declared
+from funcnn.checks import Choice, Constraint, Flag, Integer, Optional, When, declared
 from funcnn.initializers import INITIALIZER, Initializer, uniform
 from funcnn.types import Array, Cache, Key, Labels, Layer, Params, Sequence, Shape
 
@@ -24,7 +24,8 @@ _DECLARED: dict[str, Constraint] = {
     "hidden": Integer(1),
     "layers": Integer(1),
     **dict.fromkeys(("bidirectional", "reverse", "carry", "lengths", "bias"), Flag()),
-    **dict.fromkeys(("weight_init", "bias_init"), Optional(INITIALIZER)),
+    "weight_init": Optional(INITIALIZER),
+    "bias_init": When(Optional(INITIALIZER), "bias", True),
 }
 
 

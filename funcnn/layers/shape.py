@@ -12,7 +12,7 @@ from funcnn import checks
 from funcnn._kernels import borders, upsampling
 from funcnn._kernels.axes import channels_second, channels_second_shape
 from funcnn._kernels.shapes import merge_features, rearranged, split_features
-from funcnn.checks import Choice, Flag, Integer, Number, Several, Sizes, declared, shown
+from funcnn.checks import Choice, Flag, Integer, Number, Several, Sizes, When, declared, shown
 from funcnn.parameterless import parameterless
 from funcnn.types import (
     Array,
@@ -218,7 +218,11 @@ def transpose(*axes: int) -> Layer[Any, Any]:
     return _moving(Layer, forward, backward, out_shape)
 
 
-@declared(widths=_WIDTHS, mode=Choice("constant", "reflect", "replicate", "circular"), value=Number())
+@declared(
+    widths=_WIDTHS,
+    mode=Choice("constant", "reflect", "replicate", "circular"),
+    value=When(Number(), "mode", "constant"),
+)
 def pad(widths: Widths, *, mode: str = "constant", value: float = 0.0) -> Preserving:
     """Put a border around each example, along the axes of space or time.
 
@@ -326,7 +330,11 @@ def crop(widths: Widths) -> Preserving:
     return _moving(Preserving, forward, backward, out_shape, min_rank=3)
 
 
-@declared(scale=Sizes(2, 1), mode=Choice("nearest", "bilinear"), align_corners=Flag())
+@declared(
+    scale=Sizes(2, 1),
+    mode=Choice("nearest", "bilinear"),
+    align_corners=When(Flag(), "mode", "bilinear"),
+)
 def upsample(
     scale: int | tuple[int, int], *, mode: str = "nearest", align_corners: bool = False
 ) -> Layer[Image, Image]:
@@ -366,8 +374,6 @@ def upsample(
     array([[[[1., 1., 2., 2.]]]])
     """
     tall, wide = (scale, scale) if isinstance(scale, int) else scale
-    if align_corners and mode == "nearest":
-        checks.refuse("`align_corners` must be False for mode 'nearest', got True")
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
         batch, channels, height, width = _image(shape)

@@ -91,6 +91,7 @@ _TIME = [
     ),
     Case(max_pool1d(3, stride=2, padding=1, dilation=2, ceil_mode=True), (2, 6, 2)),
     Case(avg_pool1d(2), (2, 5, 3)),
+    Case(avg_pool1d(3, stride=2, padding=1, count_include_pad=False), (2, 6, 2)),
     Case(avg_pool1d(3, stride=2, padding=1, ceil_mode=True, count_include_pad=False), (2, 6, 2)),
     Case(lp_pool1d(2), (2, 5, 3)),
     Case(lp_pool1d(3, norm_type=4, stride=2, ceil_mode=True), (2, 6, 2)),
@@ -112,6 +113,7 @@ _VOLUMES = [
         (2, 1, 2, 2, 3),
     ),
     Case(avg_pool3d(2), (2, 2, 2, 3, 4)),
+    Case(avg_pool3d(3, stride=2, padding=1, count_include_pad=False), (2, 1, 4, 4, 4)),
     Case(
         avg_pool3d((1, 2, 3), stride=2, padding=(0, 1, 1), ceil_mode=True, count_include_pad=False),
         (2, 1, 2, 2, 3),
