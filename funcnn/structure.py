@@ -190,10 +190,15 @@ def outline(net: Layer[Any, Any], shape: Shape) -> Node:
     return open_[0][0]
 
 
-def nodes(net: Layer[Any, Any], shape: Shape) -> list[Node]:
-    """All layers of a network, in the order in which `init` meets them, the network first."""
-    found, waiting = [], [outline(net, shape)]
+def every(node: Node) -> list[Node]:
+    """A node and all those inside it, in the order in which `init` meets them."""
+    found, waiting = [], [node]
     while waiting:
         found.append(waiting.pop())
         waiting += reversed(found[-1].children)
     return found
+
+
+def nodes(net: Layer[Any, Any], shape: Shape) -> list[Node]:
+    """All layers of a network, in the order in which `init` meets them, the network first."""
+    return every(outline(net, shape))

@@ -321,6 +321,19 @@ def test_it_reads_as_a_table() -> None:
     )
 
 
+def test_trainable_and_other_parameters_are_told_apart() -> None:
+    net = serial(freeze(named("stem", conv(4, 3))), batch_norm(), flatten(), dense(10))
+    table = summary(net, (32, 1, 8, 8))
+    frozen, running = 4 * 9 + 4, 2 * 4
+    assert table.trainable == table.parameters - frozen - running
+    assert str(table).splitlines()[-1] == f"trainable: {table.trainable:_}"
+    plain = summary(tied(serial(dense(4), dense(4)), ties={"dense2": "dense1"}), (2, 4))
+    assert plain.trainable == plain.parameters == 20
+    assert "trainable" not in str(plain)
+    assert summary(freeze(batch_norm()), (2, 4)).trainable == 0
+    assert summary(named("a", freeze(dense(2))), (2, 4)).trainable == 0
+
+
 def test_wrong_use_is_refused() -> None:
     anything: Any = summary
     with pytest.raises(TypeError, match="summary: `net` must be a layer, got 3"):

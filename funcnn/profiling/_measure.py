@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnn import tree
 from funcnn.profiling._costs import COSTS, ITEM, Call, elements
-from funcnn.structure import Node, maximum_first
+from funcnn.structure import Node, every, maximum_first
 from funcnn.types import Shape
 
 
@@ -66,13 +66,9 @@ def measure(root: Node) -> tuple[list[Row], int]:
     """A row for each layer, and for each combinator that computes or keeps something of its own."""
     walk = _Walk(root)
     walk.run(root, walk.given, root.shape)
-    order = {id(node): place for place, node in enumerate(_all(root))}
+    order = {id(node): place for place, node in enumerate(every(root))}
     rows = [walk.rows[key] for key in sorted(walk.rows, key=order.__getitem__)]
     return rows, tree.count(root.params)
-
-
-def _all(node: Node) -> list[Node]:
-    return [node, *(inner for child in node.children for inner in _all(child))]
 
 
 def _is_one(shape: Shape) -> bool:

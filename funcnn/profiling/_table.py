@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from funcnn import _checks
+import numpy as np
+
+from funcnn import checks, tree
 from funcnn.profiling._measure import Row, measure
-from funcnn.structure import Node, outline
+from funcnn.structure import Node, every, outline
 from funcnn.types import Layer, Shape, Spec
 
 
@@ -48,6 +50,17 @@ class Summary(NamedTuple):
     nodes: Node
 
     @property
+    def trainable(self) -> int:
+        """Parameters that an optimizer moves: neither frozen nor running statistics."""
+        own = {"/".join((*self.nodes.path, path)) for path, _ in tree.leaves(self.nodes.params)}
+        fixed = {}
+        for node in every(self.nodes):
+            for path, leaf in tree.leaves(node.params):
+                if node.spec.kind == "freeze" or tree.is_statistic(path):
+                    fixed["/".join((*node.path, path))] = int(np.size(leaf))
+        return self.parameters - sum(size for path, size in fixed.items() if path in own)
+
+    @property
     def flops(self) -> int | None:
         """Operations of one forward pass; None where a layer's are not known."""
         return _total([row.flops for row in self.rows])
@@ -81,7 +94,8 @@ class Summary(NamedTuple):
             return "  ".join((first.ljust(left), *rest)).rstrip()
 
         rule = "-" * (left + sum(numbers) + 6)
-        return "\n".join((line(head), rule, *map(line, body), rule, line(foot)))
+        last = () if self.trainable == self.parameters else (f"trainable: {self.trainable:_}",)
+        return "\n".join((line(head), rule, *map(line, body), rule, line(foot), *last))
 
     def __repr__(self) -> str:
         return f"<summary of {self.spec!r}>"
@@ -105,6 +119,7 @@ class Summary(NamedTuple):
         return picture(self.nodes)
 
 
+@checks.named
 def summary(net: Layer[Any, Any], shape: Shape) -> Summary:
     """Tell what a network is and costs, from shapes alone.
 
@@ -145,7 +160,7 @@ def summary(net: Layer[Any, Any], shape: Shape) -> Summary:
     (795010, 101760640, 256000)
     """
     if not isinstance(net, Layer):
-        _checks.refuse_type("summary", f"`net` must be a layer, got {net!r}")
+        checks.refuse_type(f"`net` must be a layer, got {checks.shown(net)}")
     _refuse_any_batch(shape)
     root = outline(net, shape)
     rows, parameters = measure(root)
@@ -157,7 +172,7 @@ def _refuse_any_batch(shape: Shape) -> None:
         if isinstance(size, tuple):
             _refuse_any_batch(size)
         elif isinstance(size, int) and size < 1:
-            _checks.refuse("summary", f"`shape` must have a batch of at least 1, got {shape}")
+            checks.refuse(f"`shape` must have a batch of at least 1, got {shape}")
 
 
 def _total(parts: list[int | None]) -> int | None:
