@@ -71,6 +71,23 @@ def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) 
     return out
 
 
+def standardized(
+    x: Array, mean: Array, rstd: Array, scale: Array, bias: Array | None
+) -> tuple[Array, Array]:
+    """``scale * (x - mean) * rstd + bias`` for given statistics, and the offsets ``x - mean``.
+
+    The mean is subtracted last, in one pass over `x`, but where it is so many deviations that its
+    rounding would show.
+    """
+    offset, factor = x - mean, scale * rstd
+    out = x * factor
+    out += (0 if bias is None else bias) - mean * factor
+    far = ~(np.abs(mean) * rstd <= 1 / _FLAT)
+    if far.any():
+        np.copyto(out, scaled(offset, rstd, scale, bias), where=far)
+    return out, offset
+
+
 def scale_gradients(dout: Array, values: Array, scale: Array) -> tuple[Array, Array]:
     """``dscale = sum(dout * values)`` and ``dbias = sum(dout)``, where a scale has only size 1."""
     others = tuple(axis for axis, size in enumerate(scale.shape) if size == 1)

@@ -125,15 +125,14 @@ def batch_norm(
         leaves = {name: spread(leaf, rank) for name, leaf in params.items()}
         cache: dict[str, Any] = {"scale": leaves.get("scale", np.ones((1,) * rank, x.dtype))}
         if track_running and key is None:
-            mean, variance = leaves["running_mean"], leaves["running_var"]
-            rstd, offset, shrink = numerics.rsqrt(variance + epsilon), x - mean, None
-            cache["constant"] = True  # the statistics
-        else:
-            offset, rstd, mean, variance, shrink = kernels.centre(x, other_axes(rank), epsilon)
-            if track_running:
-                count = x.size // mean.size
-                new = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
-                cache["running"] = {name: moved(params[name], new[name]) for name in new}
+            mean, rstd = leaves["running_mean"], numerics.rsqrt(leaves["running_var"] + epsilon)
+            out, offset = kernels.standardized(x, mean, rstd, cache["scale"], leaves.get("bias"))
+            return out, {**cache, "offset": offset, "rstd": rstd, "constant": True}  # statistics
+        offset, rstd, mean, variance, shrink = kernels.centre(x, other_axes(rank), epsilon)
+        if track_running:
+            count = x.size // mean.size
+            new = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
+            cache["running"] = {name: moved(params[name], new[name]) for name in new}
         out = kernels.scaled(offset, rstd, leaves.get("scale"), leaves.get("bias"))
         return out, {**cache, "offset": offset, "rstd": rstd, "shrink": shrink}
 
