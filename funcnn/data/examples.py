@@ -14,7 +14,7 @@ import numpy as np
 from funcnn import checks, tree
 from funcnn.types import Array, Shape
 
-__all__ = ["concatenated", "is_on_disk", "length", "prepared", "shape", "taken"]
+__all__ = ["prepared"]
 
 T = TypeVar("T")
 

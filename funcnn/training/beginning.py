@@ -15,17 +15,6 @@ from funcnn.training.evaluation import Metric, check_metrics, mean_over
 from funcnn.training.state import TrainState
 from funcnn.types import Key, Layer, Loss, Shape
 
-__all__ = [
-    "Mode",
-    "batches_of",
-    "check_counts",
-    "check_functions",
-    "check_last_batch",
-    "check_parts",
-    "first_shape",
-    "is_best_large",
-]
-
 Mode = numerics.Mode | Literal["min", "max"]
 
 

@@ -19,8 +19,6 @@ from funcnn.optimizers import Optimizer, check_state
 from funcnn.training.state import TrainState
 from funcnn.types import Array, Key, Params, Spec
 
-__all__ = ["Run", "RunFile", "described_batches", "fingerprint", "resumed", "without_places"]
-
 Record = dict[str, float]
 _ROWS = 1024  # of a data set, at a time; of one on the disk, so many are looked at in all
 
