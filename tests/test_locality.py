@@ -71,7 +71,7 @@ LARGE: list[tuple[Layer[Any, Any], Shape]] = [
     (rnn(16), (32, 12, 16)),
     (gru(16), (32, 12, 16)),
 ]
-_KINDS = ("convolution", "pooling", "normalization")
+_KINDS = (["convolution"], ["pooling"], ["normalization"])
 
 
 @pytest.mark.parametrize(("layer", "shape"), [pytest.param(*e, id=f"{e[0]} {e[1]}") for e in LARGE])
@@ -84,7 +84,7 @@ def _portable_cases() -> list[Any]:
     return [
         pytest.param(case, id=case.id)
         for case in registry.layers()
-        if case.layer.spec.build.__module__.endswith(_KINDS)
+        if case.layer.spec.build.__module__.split(".")[2:3] in _KINDS
     ]
 
 

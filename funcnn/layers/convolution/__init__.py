@@ -1,0 +1,7 @@
+"""Convolutions for any number of spatial axes: plain, transposed, depthwise and separable."""
+
+from __future__ import annotations
+
+from funcnn._lazy import lazily
+
+__all__, __getattr__, __dir__ = lazily(__name__)

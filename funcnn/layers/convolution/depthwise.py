@@ -1,0 +1,184 @@
+"""Convolution of each channel by itself, and with a mix of channels after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from funcnn import checks, random
+from funcnn._kernels.convolution import depthwise
+from funcnn._kernels.windows import expanded
+from funcnn.checks import Integer, declared
+from funcnn.initializers import Initializer, he_normal, zeros
+from funcnn.layers.convolution.plain import conv
+from funcnn.layers.convolution.skeleton import (
+    Ints,
+    Rule,
+    convolution_of,
+    options,
+    padding_of,
+    placing,
+)
+from funcnn.types import Cache, Image, Key, Layer, Params, Shape
+
+__all__ = [
+    "depthwise_conv",
+    "separable_conv",
+]
+
+_HE = he_normal()
+_ZEROS = zeros()
+
+
+@declared(multiplier=Integer(1), padding=padding_of(2), **options(2))
+def depthwise_conv(
+    kernel_size: int | tuple[int, int],
+    *,
+    multiplier: int = 1,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] | str = 0,
+    dilation: int | tuple[int, int] = 1,
+    bias: bool = True,
+    weight_init: Initializer = _HE,
+    bias_init: Initializer = _ZEROS,
+) -> Layer[Image, Image]:
+    """Convolution of each channel by itself, ``(N, C, H, W) -> (N, C * multiplier, H', W')``.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int)
+        Height and width of the filters.
+    multiplier : int, default 1
+        Filters for each channel; those of one channel come out as neighbours.
+    stride, padding, dilation, bias, weight_init, bias_init
+        As in `conv`.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight": (C * multiplier, 1, kh, kw), "bias": (C * multiplier,)}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of images with the channels and dtype of the weight, or
+        is smaller than the kernel.
+
+    Notes
+    -----
+    The same as ``conv(C * multiplier, kernel_size, groups=C)``, without knowing ``C`` beforehand.
+
+    References
+    ----------
+    L. Sifre, "Rigid-motion scattering for image classification", 2014, section 6.2.
+
+    Examples
+    --------
+    >>> from funcnn import depthwise_conv, random
+    >>> layer = depthwise_conv(3, padding=1, multiplier=2)
+    >>> out_shape, params = layer.init(random.key(0), (32, 16, 14, 14))
+    >>> out_shape, params["weight"].shape
+    ((32, 32, 14, 14), (32, 1, 3, 3))
+    """
+    rule = _depthwise(2, multiplier, kernel_size, stride, padding, dilation)
+    return convolution_of("N, C, H, W", rule, bias, weight_init, bias_init)
+
+
+@declared(out_channels=Integer(1), multiplier=Integer(1), padding=padding_of(2), **options(2))
+def separable_conv(
+    out_channels: int,
+    kernel_size: int | tuple[int, int],
+    *,
+    multiplier: int = 1,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] | str = 0,
+    dilation: int | tuple[int, int] = 1,
+    bias: bool = True,
+    weight_init: Initializer = _HE,
+    bias_init: Initializer = _ZEROS,
+) -> Layer[Image, Image]:
+    """Depthwise convolution, then one by one, ``(N, C, H, W) -> (N, out_channels, H', W')``.
+
+    Parameters
+    ----------
+    out_channels : int
+        Channels that come out.
+    kernel_size : int or (int, int)
+        Height and width of the depthwise filters.
+    multiplier : int, default 1
+        Depthwise filters for each channel.
+    stride, padding, dilation
+        Of the depthwise convolution, as in `conv`.
+    bias : bool, default True
+        Whether to add a bias to each channel at the end.
+    weight_init, bias_init : Initializer
+        Where the parameters start.
+
+    Returns
+    -------
+    Layer
+        With params ``{"depthwise": {"weight": (C * multiplier, 1, kh, kw)}, "pointwise": {"weight":
+        (out_channels, C * multiplier, 1, 1), "bias": (out_channels,)}}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of images with the channels and dtype of the weight, or
+        is smaller than the kernel.
+
+    Notes
+    -----
+    The same as `depthwise_conv` without a bias, and ``conv(out_channels, 1)`` after it: a
+    convolution whose filters are sums of `multiplier` products of a spatial filter and a mix of
+    channels. Pullback: theirs, last to first.
+
+    References
+    ----------
+    F. Chollet, "Xception: deep learning with depthwise separable convolutions", 2017.
+
+    Examples
+    --------
+    >>> from funcnn import random, separable_conv
+    >>> layer = separable_conv(32, 3, padding=1)
+    >>> layer.init(random.key(0), (32, 16, 14, 14))[0]
+    (32, 32, 14, 14)
+    """
+    options: dict[str, Any] = {
+        "multiplier": multiplier,
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+    }
+    spatial = checks.bare(depthwise_conv(kernel_size, bias=False, weight_init=weight_init, **options))
+    mix = checks.bare(conv(out_channels, 1, bias=bias, weight_init=weight_init, bias_init=bias_init))
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        depth_key, point_key = random.split(checks.key(key))
+        between, deep = spatial.init(depth_key, shape)
+        out_shape, point = mix.init(point_key, between)
+        return out_shape, {"depthwise": deep, "pointwise": point}
+
+    def apply(params: Params, x: Image, *, key: Key | None = None) -> tuple[Image, Cache]:
+        checks.children(params, ("depthwise", "pointwise"))
+        between, deep = spatial.apply(params.get("depthwise", {}), x)
+        out, point = mix.apply(params.get("pointwise", {}), between)
+        return out, {"depthwise": deep, "pointwise": point}
+
+    def vjp(cache: Cache, dout: Image) -> tuple[Params, Image]:
+        point, between = mix.vjp(cache["pointwise"], dout)
+        deep, dx = spatial.vjp(cache["depthwise"], between)
+        return {"depthwise": deep, "pointwise": point}, dx
+
+    return Layer(init, apply, vjp)
+
+
+def _depthwise(
+    axes: int, multiplier: int, kernel: Ints, stride: Ints, padding: Ints | str, dilation: Ints
+) -> Rule:
+    """As many filters for each channel."""
+    size = expanded(kernel, axes)
+    return Rule(
+        lambda ins: (ins * multiplier, 1, *size),
+        lambda weight: (weight[0] // multiplier, weight[0], weight[0] // multiplier),
+        placing(size, stride, padding, dilation),
+        depthwise,
+    )
