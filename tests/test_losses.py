@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from funcnn import checks, losses, numerics
-from funcnn.testing import LossSubject
+from funcnn.testing import LOSS_LAWS, LossSubject
 from funcnn.testing._loss_laws import uncounted
 from funcnn.types import Array, Loss
 from tests import registry
@@ -93,6 +93,20 @@ def test_steps_and_labels_beyond_the_lengths_may_be_anything() -> None:
         found, slopes = _pull(losses.ctc(), filled, (others, lengths, steps))
         assert found == value
         assert np.array_equal(slopes, slope)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.id)
+        for case in registry.losses()
+        if case.loss.spec.options["reduction"] == "mean"
+    ],
+)
+def test_what_does_not_count_may_hold_anything_in_portable_mode_too(case: LossCase) -> None:
+    law = next(law for law in LOSS_LAWS if law.name == "what does not count may hold anything")
+    with numerics.portable():
+        law(registry.loss_subject(case))
 
 
 _MASKS = {

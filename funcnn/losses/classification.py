@@ -187,9 +187,10 @@ def softmax_cross_entropy(
     def vjp(cache: Cache) -> Array:
         if "p" in cache:
             p, at = cache["p"], cache["at"]
-            dz: Array = p * share(at.size, reduction, p.dtype)
+            part = share(at.size, reduction, p.dtype)
+            dz: Array = p * part
             flat = dz.reshape(-1)
-            flat[at] -= share(at.size, reduction, p.dtype)
+            flat[at] -= part
             return flat.reshape(p.shape)
         log_p, q = cache["log_p"], cache["q"]
         dz = numerics.exp(log_p) * numerics.sum(q, -1, keepdims=True) - q
