@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn import initializers as start, random
+from funcnn import conv1d, initializers as start, random
 from funcnn.initializers import Initializer
 from funcnn.types import Array, Key
 from tests import odd
@@ -38,6 +38,13 @@ VALUES = {
     ),
     "orthogonal(1.0)": start.orthogonal(),
 }
+STRUCTURED = {
+    "eye()": (start.eye(), (5, 3)),
+    "dirac()": (start.dirac(), (4, 6, 3)),
+    "dirac(2)": (start.dirac(2), (4, 3, 3, 2)),
+    "sparse(0.5)": (start.sparse(0.5), (8, 3)),
+    "sparse(0.3, 2.0)": (start.sparse(0.3, 2), (9, 4)),
+}
 CONSTANT = {"zeros()": 0.0, "ones()": 1.0, "constant(0.1)": 0.1}
 DRAWN = {name: value for name, value in VALUES.items() if name not in CONSTANT}
 
@@ -46,20 +53,23 @@ DRAWN = {name: value for name, value in VALUES.items() if name not in CONSTANT}
 
 
 def test_every_initializer_stands_here() -> None:
-    assert {name.partition("(")[0] for name in VALUES} == set(start.__all__) - {"Initializer"}
+    named = {name.partition("(")[0] for name in (*VALUES, *STRUCTURED)}
+    assert named == set(start.__all__) - {"Initializer", "gain"}
 
 
-@pytest.mark.parametrize("shown", VALUES)
+@pytest.mark.parametrize("shown", [*VALUES, *STRUCTURED])
 def test_initializers_are_values(shown: str) -> None:
-    value = VALUES[shown]
+    every = VALUES | {name: value for name, (value, _) in STRUCTURED.items()}
+    value = every[shown]
     assert repr(value) == shown
     assert eval(shown, vars(start)) == value
     loaded = pickle.loads(pickle.dumps(value))
     assert loaded == value
     assert repr(loaded) == shown
     assert hash(loaded) == hash(value)
-    assert [other for other in VALUES if VALUES[other] == value] == [shown]
-    assert np.array_equal(loaded(KEY, (4, 3)), value(KEY, (4, 3)))
+    assert [other for other in every if every[other] == value] == [shown]
+    shape = (4, 3, 3) if "dirac" in shown else (4, 3)
+    assert np.array_equal(loaded(KEY, shape), value(KEY, shape))
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, "float32", "float64", np.dtype(np.float64)])
@@ -210,6 +220,62 @@ def test_orthogonal_favours_no_direction() -> None:
     assert abs((np.linalg.det(every) > 0).sum() - 1000) < 4.5 * math.sqrt(2000) / 2
 
 
+# --- structure ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_structured_initializers_do_what_they_say(dtype: type[np.floating[Any]]) -> None:
+    for value, shape in STRUCTURED.values():
+        x = value(random.key(1), shape, dtype)
+        assert x.shape == shape
+        assert x.dtype == dtype
+    signal = random.normal(random.key(2), (2, 4, 9), dtype=np.float64)
+    for groups in (1, 2, 4):
+        filters = start.dirac(groups)(random.key(0), (4, 4 // groups, 3), np.float64)
+        layer = conv1d(4, 3, padding="same", groups=groups, bias=False)
+        np.testing.assert_array_equal(
+            layer.apply({"weight": filters}, signal.transpose(0, 2, 1))[0], signal.transpose(0, 2, 1)
+        )
+
+
+def test_sparse_columns_have_as_many_zeros_and_the_rest_is_normal() -> None:
+    x = start.sparse(0.9, 3.0)(random.key(0), (200, 300), np.float64)
+    assert (np.count_nonzero(x, axis=0) == 20).all()
+    rows = np.count_nonzero(x, axis=1)
+    assert abs(rows.mean() - 30) < 1e-9
+    assert rows.min() > 8
+    assert rows.max() < 60
+    assert abs(x[x != 0].std() / 3 - 1) < 0.03
+    assert not np.array_equal(x, start.sparse(0.9, 3.0)(random.key(1), (200, 300), np.float64))
+
+
+@pytest.mark.parametrize(
+    ("name", "slope"),
+    [
+        ("linear", None), ("sigmoid", None), ("tanh", None), ("relu", None), ("selu", None),
+        ("leaky_relu", None), ("leaky_relu", 0.3), ("leaky_relu", 0.0),
+    ],
+)  # fmt: skip
+def test_gains_and_structures_equal_pytorchs(name: Any, slope: float | None) -> None:
+    init = pytest.importorskip("torch", reason="PyTorch is not installed").nn.init
+    torch = pytest.importorskip("torch")
+    ours = start.gain(name) if slope is None else start.gain(name, slope)
+    assert ours == pytest.approx(init.calculate_gain(name, slope), rel=1e-15)
+    key = random.key(0)
+    for shape in ((3, 5), (5, 3), (4, 4)):
+        np.testing.assert_array_equal(start.eye()(key, shape), init.eye_(torch.empty(shape)).numpy())
+    shapes: tuple[tuple[int, ...], ...] = ((4, 4, 3), (4, 2, 3, 5), (6, 4, 2, 2), (4, 3, 3, 3, 3))
+    for filters in shapes:
+        for groups in (1, 2):
+            wanted = init.dirac_(torch.empty(filters), groups).numpy()
+            np.testing.assert_array_equal(start.dirac(groups)(key, filters), wanted)
+    for sparsity in (0.0, 0.1, 0.55, 1.0):
+        ours_too, its = start.sparse(sparsity)(key, (20, 7)), init.sparse_(torch.empty(20, 7), sparsity)
+        np.testing.assert_array_equal(
+            np.count_nonzero(ours_too, 0), np.count_nonzero(its.numpy(), 0)
+        )
+
+
 # --- pinned bits ----------------------------------------------------------------------------------
 
 PINNED = {
@@ -230,6 +296,12 @@ PINNED = {
     "variance_scaling(2.0, 'fan_in', 'truncated_normal')": "3803934af8d430d4",
     "orthogonal(1.0)": "2fab9d7681da0780",
 }
+
+
+def test_sparse_bits_are_pinned() -> None:
+    x = start.sparse(0.5)(random.key(12345), (13, 31))
+    digest = hashlib.sha256(x.astype("<f4").tobytes()).hexdigest()[:8]
+    assert digest == "ac5c8160"
 
 
 @pytest.mark.parametrize("shown", VALUES)
@@ -259,6 +331,23 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
         "truncated_normal: `std` must be above 0.0, got 0.0",
     ),
     (lambda: LOOSE.uniform(0), ValueError, "uniform: `scale` must be above 0.0, got 0"),
+    (
+        lambda: start.eye()(KEY, (2, 2, 2)),
+        ValueError,
+        "eye: `shape` must have 2 axes (out, in), got (2, 2, 2)",
+    ),
+    (
+        lambda: start.dirac(3)(KEY, (4, 2, 3)),
+        ValueError,
+        "dirac: `groups` must divide the 4 channels that come out, got 3",
+    ),
+    (lambda: start.sparse(1.5), ValueError, "sparse: `sparsity` must be at most 1, got 1.5"),
+    (
+        lambda: LOOSE.gain("gelu"),
+        ValueError,
+        "gain: `nonlinearity` must be one of 'linear', 'sigmoid', 'tanh', 'relu', 'leaky_relu', "
+        "'selu', got 'gelu'",
+    ),
     (lambda: LOOSE.orthogonal(0.0), ValueError, "orthogonal: `gain` must be above 0.0, got 0.0"),
     (
         lambda: LOOSE.variance_scaling(-2.0, "fan_in", "normal"),
@@ -312,11 +401,15 @@ def test_refusals(call: Callable[[], Any], kind: type[Exception], message: str) 
 
 
 def test_odd_arguments_are_refused_in_one_line() -> None:
-    usual = {"value": 0.5, "scale": 0.5, "mode": "fan_in", "distribution": "normal"}
+    usual = {
+        "value": 0.5, "scale": 0.5, "mode": "fan_in", "distribution": "normal", "sparsity": 0.5,
+        "nonlinearity": "relu",
+    }  # fmt: skip
     key = random.key(0)
 
-    def use(made: start.Initializer) -> None:
-        made(key, (4, 3))
+    def use(made: Any) -> None:
+        if isinstance(made, Initializer):
+            made(key, (4, 3) if made.min_rank < 3 else (4, 3, 2))
 
     for what, call in odd.calls(start, usual, use):
         odd.refused_in_one_line(what, call)

@@ -331,4 +331,7 @@ INITIALIZERS = [
         InitializerCase(each, (6,), random=False)
         for each in (start.zeros(), start.ones(), start.constant(0.5))
     ),
+    InitializerCase(start.sparse(0.5), (6, 4)),
+    InitializerCase(start.eye(), (6, 4), random=False),
+    InitializerCase(start.dirac(), (3, 2, 3, 3), random=False),
 ]
