@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from funcnn import _checks, numerics, random, tree
+from funcnn import checks, numerics, random, tree
+from funcnn.checks import Integer, Number
 from funcnn.plots.style import BLUE, GREY, ORANGE, new_figure
 from funcnn.tracing import trace, trace_backward
 from funcnn.types import Array, Key, Layer, Loss, Params
@@ -25,6 +26,7 @@ _MOST_CHANNELS = 12
 # --- filters ------------------------------------------------------------------------------------------
 
 
+@checks.named
 def filters(params: Params | Array) -> Figure:
     """Draw the filters of a network's first layer.
 
@@ -55,7 +57,7 @@ def filters(params: Params | Array) -> Figure:
     7
     """
     weight = _first_weight(params) if isinstance(params, dict) else params
-    pictures = _as_pictures(_checks.floating("filters", weight, "weight"))
+    pictures = _as_pictures(checks.floating(weight, "weight"))
     shown = pictures[:_MOST_FILTERS]
     columns = min(8, len(shown)) if len(shown) != 6 else 6
     rows = -(-len(shown) // columns)
@@ -82,7 +84,7 @@ def _first_weight(params: Params, inside: bool = False) -> Any:
         if found is not None and (name == "weight" or isinstance(node, dict)):
             return found
     if not inside:
-        _checks.refuse("filters", "`params` must hold a weight")
+        checks.refuse("`params` must hold a weight")
     return None
 
 
@@ -95,16 +97,15 @@ def _as_pictures(weight: Array) -> Array:
     side = isqrt(weight.shape[1]) if weight.ndim == 2 else 0
     if weight.size and weight.ndim == 2 and side * side == weight.shape[1]:
         return weight.reshape(-1, side, side)
-    return _checks.refuse(
-        "filters",
-        "`weight` must have shape (O, C, kh, kw), or (out, in) with a square `in`, "
-        f"got {weight.shape}",
+    return checks.refuse(
+        f"`weight` must have shape (O, C, kh, kw), or (out, in) with a square `in`, got {weight.shape}",
     )
 
 
 # --- activations --------------------------------------------------------------------------------------
 
 
+@checks.named
 def activations(net: Layer[Any, Any], params: Params, x: Array) -> Figure:
     """Draw what each layer makes of one example.
 
@@ -140,7 +141,7 @@ def activations(net: Layer[Any, Any], params: Params, x: Array) -> Figure:
     ['input (1, 6, 6)', 'conv1 (2, 4, 4)', 'flatten1 (32,)', 'dense1 (4,)']
     """
     if not len(x):
-        _checks.refuse("activations", "`x` must have at least one example")
+        checks.refuse("`x` must have at least one example")
     visits = [visit for visit in trace(net, params, x[:1]) if not visit.spec.children]
     rows = [("input", x[0]), *[(v.path or v.spec.kind, v.out[0]) for v in visits]]
     rows = [(name, out) for name, out in rows if isinstance(out, np.ndarray) and out.ndim > 0]
@@ -293,6 +294,7 @@ class Landscape(NamedTuple):
     loss: Array
 
 
+@checks.named
 def landscape(
     net: Layer[Any, Any],
     params: Params,
@@ -351,9 +353,9 @@ def landscape(
     >>> landscape(dense(1), params, mean_squared_error(), x, y, key=random.key(1), points=3).along
     array([-1.,  0.,  1.])
     """
-    points = _checks.integer("landscape", "points", points, 2)
-    span = _checks.number("landscape", "span", span, above=0)
-    one, other = (_direction(own, params) for own in random.split(_checks.key("landscape", key)))
+    points = Integer(2).check("points", points)
+    span = Number(above=0).check("span", span)
+    one, other = (_direction(own, params) for own in random.split(checks.key(key)))
     along = -span + 2 * span * np.arange(points) / (points - 1)
     values = np.empty((points, points))
     with np.errstate(over="ignore", invalid="ignore"):  # far away the loss may be infinite

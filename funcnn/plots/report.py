@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import _checks, checks, files, numerics, tree
+from funcnn import checks, files, numerics, tree
 from funcnn.plots.runs import best_of, confusion, curves
 from funcnn.types import Array, Layer, Params
 
@@ -148,7 +148,7 @@ def _pretty(net: Layer[Any, Any]) -> str:
 
 def _inline(figure: Any) -> str:
     if not hasattr(figure, "savefig"):
-        _checks.refuse_type("html_report", f"`figures` must be matplotlib figures, got {figure!r}")
+        checks.refuse_type(f"`figures` must be matplotlib figures, got {figure!r}")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from funcnn import _checks, metrics, numerics
+from funcnn import checks, metrics, numerics
 from funcnn.plots.style import BLUE, GREY, ORANGE, new_figure
 from funcnn.types import Array
 
@@ -21,6 +21,7 @@ _AXES = ("epoch", "step", "seconds")
 _MOST_COUNTS = 20  # classes beyond which numbers in the cells cannot be read
 
 
+@checks.named
 def curves(history: Mapping[str, Array]) -> Figure:
     """Draw how a training went: the loss, and each metric, epoch by epoch.
 
@@ -49,12 +50,13 @@ def curves(history: Mapping[str, Array]) -> Figure:
     >>> figure.axes[0].get_xlabel()
     'epoch'
     """
-    panels = _panels("curves", history)
+    panels = _panels(history)
     figure = new_figure(6.4, 1.2 + 1.9 * len(panels))
     _draw_curves(figure, history, panels)
     return figure
 
 
+@checks.named
 def confusion(matrix: Array, labels: Sequence[str] | None = None) -> Figure:
     """Draw a confusion matrix.
 
@@ -83,12 +85,13 @@ def confusion(matrix: Array, labels: Sequence[str] | None = None) -> Figure:
     >>> confusion(np.array([[9, 1], [0, 8]]), ["cat", "dog"]).axes[0].get_ylabel()
     'true class'
     """
-    counts, names = _counts("confusion", matrix, labels)
+    counts, names = _counts(matrix, labels)
     figure = new_figure(5.6, 5.0)
     _draw_confusion(figure, counts, names)
     return figure
 
 
+@checks.named
 def training_report(
     history: Mapping[str, Array], matrix: Array, labels: Sequence[str] | None = None
 ) -> Figure:
@@ -120,8 +123,8 @@ def training_report(
     >>> len(training_report(history, np.array([[9, 1], [0, 8]])).axes)
     3
     """
-    panels = _panels("training_report", history)
-    counts, names = _counts("training_report", matrix, labels)
+    panels = _panels(history)
+    counts, names = _counts(matrix, labels)
     figure = new_figure(11.0, 4.8)
     parts: Any = figure.subfigures(1, 2, width_ratios=(1.05, 1.0))
     left, right = parts
@@ -133,17 +136,17 @@ def training_report(
 # --- curves -------------------------------------------------------------------------------------------
 
 
-def _panels(who: str, history: Mapping[str, Array]) -> list[str]:
+def _panels(history: Mapping[str, Array]) -> list[str]:
     """The quantities to draw: the loss first, the learning rate last and only if it changes."""
     if not isinstance(history, Mapping):
-        _checks.refuse_type(who, f"`history` must be a dict of arrays, got {type(history).__name__}")
+        checks.refuse_type(f"`history` must be a dict of arrays, got {type(history).__name__}")
     if "loss" not in history:
-        _checks.refuse(who, f"`history` must hold 'loss', got {', '.join(history) or 'nothing'}")
+        checks.refuse(f"`history` must hold 'loss', got {', '.join(history) or 'nothing'}")
     if not len(history["loss"]):
-        _checks.refuse(who, "`history` must hold at least one epoch")
+        checks.refuse("`history` must hold at least one epoch")
     lengths = {len(values) for values in history.values()}
     if len(lengths) != 1:
-        _checks.refuse(who, f"`history` must hold arrays of one length, got {sorted(lengths)}")
+        checks.refuse(f"`history` must hold arrays of one length, got {sorted(lengths)}")
     names = [name.removeprefix("validation_") for name in history if name not in _AXES]
     names = [name for name in dict.fromkeys(names) if name != "learning_rate"]
     rates = set(np.asarray(history.get("learning_rate", ())).tolist())
@@ -204,17 +207,17 @@ def _spans_decades(arrays: list[Array]) -> bool:
 # --- confusion ----------------------------------------------------------------------------------------
 
 
-def _counts(who: str, matrix: Array, labels: Sequence[str] | None) -> tuple[Array, list[str]]:
-    counts = _checks.array(who, matrix, "matrix")
+def _counts(matrix: Array, labels: Sequence[str] | None) -> tuple[Array, list[str]]:
+    counts = checks.array(matrix, "matrix")
     if counts.dtype.kind not in "iu":
-        _checks.refuse_type(who, f"`matrix` must be counts, got {counts.dtype}")
+        checks.refuse_type(f"`matrix` must be counts, got {counts.dtype}")
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
-        _checks.refuse(who, f"`matrix` must have shape (C, C), got {counts.shape}")
+        checks.refuse(f"`matrix` must have shape (C, C), got {counts.shape}")
     if counts.min() < 0:
-        _checks.refuse(who, f"`matrix` must not be negative, got {counts.min()}")
+        checks.refuse(f"`matrix` must not be negative, got {counts.min()}")
     names = [str(i) for i in range(len(counts))] if labels is None else list(map(str, labels))
     if len(names) != len(counts):
-        _checks.refuse(who, f"`labels` must name {len(counts)} classes, got {len(names)}")
+        checks.refuse(f"`labels` must name {len(counts)} classes, got {len(names)}")
     return counts, names
 
 
