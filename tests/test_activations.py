@@ -21,6 +21,7 @@ from funcnn import (
     threshold,
 )
 from funcnn.layers import activations
+from funcnn.parameterless import _BLOCK
 from funcnn.types import Array, Layer, has_trait
 from tests import registry
 
@@ -62,6 +63,21 @@ def test_memory_order_stays(layer: Layer[Array, Array]) -> None:
     out, cache = layer.apply({}, x)
     assert out.strides == x.strides
     assert layer.vjp(cache, np.ones_like(x))[1].strides == x.strides
+
+
+@pytest.mark.parametrize("layer", _ELEMENTWISE, ids=repr)
+def test_blocks_and_memory_order_do_not_show(layer: Layer[Array, Array]) -> None:
+    x = random.normal(random.key(0), (40, 3, 30, 20), std=3.0)
+    assert x.size > 2 * _BLOCK
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0)
+    gaps = np.repeat(x, 2, 3)[..., ::2]
+    one_by_one = np.concatenate([layer.apply({}, image)[0] for image in np.split(x, 40)])
+    for same in (x, last, np.asfortranarray(x), gaps, np.ascontiguousarray(x[::-1])[::-1]):
+        out, cache = layer.apply({}, same)
+        np.testing.assert_allclose(out, one_by_one, rtol=1e-6, atol=1e-6)
+        slopes = layer.vjp(cache, np.ones_like(out))[1]
+        np.testing.assert_allclose(slopes, layer.vjp(layer.apply({}, x)[1], np.ones_like(x))[1], 1e-6)
+    assert layer.apply({}, last)[0].strides == last.strides
 
 
 @pytest.mark.parametrize("layer", [relu(), relu6(), hard_tanh(), hard_tanh(-0.5, 0.25)], ids=repr)
