@@ -139,6 +139,7 @@ from threadpoolctl import threadpool_info
 from threading import get_ident
 
 calls, kind = int(sys.argv[1]), sys.argv[2]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background ignores
 faulthandler.dump_traceback_later(60 + calls // 5, exit=True)
 funcnn.training.gradients._SMALL = 50  # so that small batches are shared out
 net = funcnn.serial(funcnn.conv(2, 3), funcnn.relu(), funcnn.flatten(), funcnn.dense(3))

@@ -36,6 +36,14 @@ def test_a_test_that_fails_is_seen(prover: Any, tmp_path: Path) -> None:
     assert shown == "1 failed"
 
 
+@pytest.mark.slow
+def test_every_setting_passes_what_is_most_about_numbers(
+    prover: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = prover.main(["--", "tests/test_numerics_exact.py", "tests/test_numerics_trial.py"])
+    assert status == 0, capsys.readouterr()
+
+
 def test_every_process_finds_what_the_caller_finds() -> None:
     """Whoever sets PYTHONPATH keeps what is there: by `tests.elsewhere`."""
     setting = "PYTHON" + "PATH"
