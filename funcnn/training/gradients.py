@@ -14,7 +14,7 @@ from funcnn.data.examples import concatenated, length, taken
 from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.memory import keep_freed_memory
 from funcnn.machine.threads import in_team, run_tasks
-from funcnn.structure import children
+from funcnn.structure import children, params_gradient
 from funcnn.types import Array, Key, Layer, Loss, Params, has_trait
 
 __all__ = ["value_and_grad"]
@@ -108,7 +108,6 @@ def value_and_grad(
         checks.Integer(1).check("workers", workers)
     keeps_statistics = has_trait(net.spec, "statistics")
     coupled = has_trait(net.spec, "couples_batch")
-    params_vjp = net.params_vjp or (lambda cache, dout: net.vjp(cache, dout)[0])
     to_tell = keeps_statistics or has_trait(net.spec, "stochastic")  # of a key that is missed, once
 
     def step(params: Params, x: X, y: Any, key: Key | None = None) -> tuple[Any, ...]:
@@ -130,14 +129,14 @@ def value_and_grad(
         def whole() -> tuple[Any, Params, Any]:
             prediction, cache = net.apply(params, x, key=key)
             value, dprediction = _slope(loss, prediction, y)
-            return value, params_vjp(cache, dprediction), cache
+            return value, params_gradient(net, cache, dprediction), cache
 
         def sharded() -> tuple[Any, Params, Any]:
             def forward(i: int) -> tuple[Any, Any]:
                 return net.apply(params, taken(x, slices[i]), key=keys[i])
 
             def backward(i: int) -> Params:
-                return params_vjp(caches[i], taken(dprediction, slices[i]))
+                return params_gradient(net, caches[i], taken(dprediction, slices[i]))
 
             predictions, caches = zip(*run_tasks(forward, len(slices), workers), strict=True)
             value, dprediction = _slope(loss, concatenated(predictions), y)
