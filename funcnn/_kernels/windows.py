@@ -7,6 +7,10 @@ from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
+
+from funcnn.types import Array
+
 Sizes = int | tuple[int, ...]
 Padding = int | tuple[int, ...] | tuple[tuple[int, int], ...]
 
@@ -81,6 +85,19 @@ def steps(window: Window, axis: int, places: int) -> tuple[slice, ...]:
     stride, dilation = window.stride[axis], window.dilation[axis]
     starts = range(0, window.kernel[axis] * dilation, dilation)
     return tuple(slice(start, start + (places - 1) * stride + 1, stride) for start in starts)
+
+
+def reads(window: Window, axis: int, places: int) -> Array:
+    """Which element each tap of each place reads along an axis, ``(places, kernel)``.
+
+    Examples
+    --------
+    >>> reads(window((2,), stride=2, padding=1), 0, 2)
+    array([[-1,  0],
+           [ 1,  2]])
+    """
+    starts = np.arange(places) * window.stride[axis] - window.padding[axis][0]
+    return starts[:, None] + np.arange(window.kernel[axis]) * window.dilation[axis]
 
 
 def taps(window: Window, places: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels.pooling.separable import average_pool, average_pool_gradient
-from funcnn._kernels.windows import Window, output_size
+from funcnn._kernels.windows import Window, output_size, reads
 from funcnn.types import Array
 
 
@@ -58,10 +58,8 @@ def norm_gradient(dout: Array, x: Array, out: Array, window: Window, power: floa
 def _seen(x_shape: tuple[int, ...], window: Window) -> Array:
     """The elements that some window sees, as a shape that broadcasts against the images'."""
     seen = np.ones((), np.bool_)
-    places = output_size(window, x_shape[2:])
-    for n, o, kernel, stride, (low, _), dilation in zip(x_shape[2:], places, *window, strict=True):
-        read = np.arange(o)[:, None] * stride - low + np.arange(kernel) * dilation
-        seen = seen[..., None] & np.isin(np.arange(n), read)
+    for axis, count in enumerate(output_size(window, x_shape[2:])):
+        seen = seen[..., None] & np.isin(np.arange(x_shape[2 + axis]), reads(window, axis, count))
     return seen
 
 

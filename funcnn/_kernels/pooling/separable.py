@@ -14,7 +14,7 @@ import numpy as np
 
 from funcnn._kernels.images import frame, inside
 from funcnn._kernels.runs import short_runs
-from funcnn._kernels.windows import Window, output_size, steps
+from funcnn._kernels.windows import Window, output_size, reads, steps
 from funcnn.machine.memory import scratch
 from funcnn.types import Array
 
@@ -215,9 +215,8 @@ def _counts(
         return np.asarray(math.prod(window.kernel), dtype)
     counts = np.ones((), dtype)
     places = output_size(window, x_shape[2:])
-    for axis, (kernel, stride, (low, _), dilation) in enumerate(zip(*window, strict=True)):
-        starts = np.arange(places[axis]) * stride - low
-        read = starts[:, None] + np.arange(kernel) * dilation
+    for axis, count in enumerate(places):
+        read = reads(window, axis, count)
         inside = np.count_nonzero((read >= 0) & (read < x_shape[2 + axis]), axis=1)
         counts = counts[..., None] * inside.astype(dtype)
     return counts
