@@ -80,7 +80,8 @@ def vjp_in_turn(children: Iterable[Child], cache: Cache, dout: Any, dparams: Par
     try:
         for child in children:
             name, layer = child
-            own, dout = layer.vjp(checks.kept(cache, name), dout)
+            kept = cache[name] if type(cache) is dict and name in cache else checks.kept(cache, name)
+            own, dout = layer.vjp(kept, dout)
             if own:
                 dparams[name] = own
     except checks.Refusal as refusal:
