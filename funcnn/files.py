@@ -26,6 +26,7 @@ from funcnn import checks
 from funcnn.types import Array
 
 NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}  # on every machine
+_SMALLEST_MEMBER = 150  # bytes: a header of 64, and the name with two of the archive's
 NPY = b"\x93NUMPY"
 _CHUNK = 1 << 20
 _LARGEST_HEADER = 10_000  # bytes of a `.npy` header, NumPy's own limit
@@ -240,11 +241,28 @@ def npy(file: BinaryIO, length: int) -> Array:
     return native(fill(file, np.empty(header.shape, header.dtype, header.order)))
 
 
+class _Counted:
+    """A file from which `zipfile` reads the directory: of no more members than the file can have."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._most = file, size(file) // _SMALLEST_MEMBER
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, count: int = -1) -> bytes:
+        found = self._file.read(count)
+        if found.count(b"PK\1\2") > self._most:  # with which the entry of each begins
+            raise ValueError("it names more members than it has room for")
+        return found
+
+
 class Archive:
     """A zip archive of arrays, as `numpy.savez` writes it."""
 
     def __init__(self, file: BinaryIO, *, deflated: bool = False) -> None:
-        self._zip = zipfile.ZipFile(file)
+        self._zip = zipfile.ZipFile(_Counted(file))
+        self._zip.fp = file
         self._methods = {zipfile.ZIP_STORED: 1} | ({zipfile.ZIP_DEFLATED: DEFLATE} if deflated else {})
         members = self._zip.infolist()
         self._members = {member.filename: member for member in members}

@@ -237,8 +237,22 @@ def test_a_member_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_many_names_make_no_long_message(tmp_path: Path) -> None:
-    npz(tmp_path / "set.npz", {f"array number {i}": b"" for i in range(1000)})
+    npz(tmp_path / "set.npz", {f"array number {i}": npy(Y) for i in range(1000)})
     refused(lambda: data.read_npz(tmp_path / "set.npz"), "it has no 'x', only", 4 * MEBIBYTE)
+
+
+def test_a_directory_of_more_members_than_there_is_room_for_takes_no_memory(tmp_path: Path) -> None:
+    count, fields = 5000, struct.pack("<6H3I5H2I", 20, 20, 0, 0, 0, 33, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
+    directory = b"".join(b"PK\1\2" + fields + b"x" for _ in range(count))
+    end = b"PK\5\6" + struct.pack("<4H2IH", 0, 0, count, count, len(directory), 0, 0)
+    (tmp_path / "set.npz").write_bytes(directory + end)
+    refused(lambda: data.read_npz(tmp_path / "set.npz"), "it names more members than it has room for")
+
+
+def test_many_small_arrays_and_arrays_like_directories_are_read(tmp_path: Path) -> None:
+    small: dict[str, Any] = {f"a{i}": np.zeros((), np.int8) for i in range(1000)}
+    np.savez(tmp_path / "set.npz", **small, x=np.full(5000, 0x02014B50, "<i4"), y=np.arange(5000))
+    assert data.read_npz(tmp_path / "set.npz").x[0] == 0x02014B50
 
 
 @pytest.mark.parametrize("name", [3, None, b"x", ["x"]])
