@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -15,7 +16,7 @@ from funcnn import checkpoints, checks, files, tree
 from funcnn.data import Augmentation, Batches, Dataset, Loader
 from funcnn.data.examples import is_on_disk
 from funcnn.metrics import Mean
-from funcnn.optimizers import Optimizer, check_state
+from funcnn.optimizers import Optimizer, check_state, learning_rate
 from funcnn.training.state import TrainState
 from funcnn.types import Array, Key, Params, Spec
 
@@ -86,14 +87,14 @@ def resumed(
             text = f"must be a checkpoint of this training: {name} was {was}, now {now}"
             advice = "a new one can begin with its weights, given as `params`"
             checks.refuse(f"{files.short(os.fspath(path), 60, 0)} {text}; {advice}")
-    run = _read(meta, fresh, steps)
+    run = _read(meta, fresh, steps, _recorded(fresh, identity))
     if run is None:
         _refuse_stranger(path)
     stored, _ = checkpoints.load(path, {**fresh.state.tree(), "best": fresh.best_params})
     try:
         check_state(optimizer, stored["optimizer"], stored["params"])
     except checks.Refusal as problem:
-        checks.refuse(f"{os.fspath(path)} must hold a state of the optimizer: {problem}")
+        files.refuse(path, f"must hold a state of the optimizer: {problem}")
     state = run.state._replace(params=stored["params"], optimizer=stored["optimizer"])
     return run._replace(state=state, best_params=stored["best"])
 
@@ -102,7 +103,18 @@ def _refuse_stranger(path: str | PathLike[str]) -> NoReturn:
     files.refuse(path, "must be a checkpoint that `fit` wrote: give other weights as `params`")
 
 
-def _read(meta: Mapping[str, Any], fresh: Run, steps: int) -> Run | None:
+def _recorded(fresh: Run, identity: Mapping[str, Any]) -> set[str]:
+    """What this training records of each epoch."""
+    names = {"epoch", "step", "loss"}
+    with contextlib.suppress(checks.Refusal):  # an optimizer of the user's own may have none
+        learning_rate(fresh.state.optimizer)
+        names.add("learning_rate")
+    if identity["validation"] is not None:
+        names |= {f"validation_{name}" for name in ("loss", *identity["metrics"])}
+    return names
+
+
+def _read(meta: Mapping[str, Any], fresh: Run, steps: int, recorded: set[str]) -> Run | None:
     """What `RunFile.save` remembered beside the arrays; None for what it cannot have been."""
     try:
         cursor, records = meta["cursor"], meta["records"]
@@ -118,7 +130,7 @@ def _read(meta: Mapping[str, Any], fresh: Run, steps: int) -> Run | None:
             and step == epoch * steps + batch and batch <= steps and best_epoch <= epoch
             and len(records) == epoch
             and all(_is_record(record, i, i * steps) for i, record in enumerate(records, 1))
-            and all(record.keys() == records[0].keys() for record in records)
+            and all(record.keys() == recorded for record in records)
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError):
         good = False
@@ -136,7 +148,7 @@ def _is_record(record: Any, epoch: int, step: int) -> bool:
     counts = {"epoch": epoch, "step": step}
     numbers = [value for name, value in record.items() if name not in counts]
     known = all(type(record[name]) is int and record[name] == count for name, count in counts.items())
-    return known and "loss" in record and all(type(number) is float for number in numbers)
+    return known and all(type(number) is float for number in numbers)
 
 
 def _apart(got: str, wanted: str) -> tuple[str, str]:
