@@ -1,0 +1,398 @@
+"""Verbs on trees of arrays: counting, comparing, adding, choosing by path, one vector and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from math import sqrt
+from typing import Any, TypeVar
+
+import numpy as np
+
+from funcnn import numerics
+from funcnn._checks import RefusedValue, array, float_dtype, number, refuse, refuse_type, shown
+from funcnn.tree.walking import leaves, map, map_with_path, paired, reduce, walk
+from funcnn.types import Array, Params
+
+__all__ = [
+    "add",
+    "allclose",
+    "cast",
+    "count",
+    "dot",
+    "equal",
+    "flatten",
+    "norm",
+    "replace",
+    "scale",
+    "select",
+    "unflatten",
+    "zeros_like",
+]
+
+T = TypeVar("T")
+
+
+def count(tree: Any) -> int:
+    """Number of scalars in all leaves.
+
+    Parameters
+    ----------
+    tree : tree
+        A tree of arrays.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.count({"weight": np.zeros((3, 4)), "bias": np.zeros(3)})
+    15
+    """
+    return sum(int(np.size(leaf)) for _, leaf in leaves(tree))
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two trees match and have, leaf by leaf, the same dtype, shape and bits.
+
+    Parameters
+    ----------
+    a, b : tree
+        Trees.
+
+    Returns
+    -------
+    bool
+        NaN equals NaN of the same bits; ``-0.0`` does not equal ``0.0``.
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.equal({"w": np.zeros(2)}, {"w": np.zeros(2)})
+    True
+    >>> tree.equal({"w": np.zeros(2)}, {"w": np.zeros(2, np.float32)})
+    False
+    """
+
+    def same(x: Any, y: Any) -> bool:
+        x, y = np.asarray(x), np.asarray(y)
+        return bool(x.dtype == y.dtype) and x.shape == y.shape and x.tobytes() == y.tobytes()
+
+    return _all(same, a, b)
+
+
+def _all(holds: Callable[[Any, Any], bool], a: Any, b: Any) -> bool:
+    """Whether two trees match, and something holds for each pair of leaves."""
+    try:
+        return all(holds(x, y) for _, x, y in paired(a, b))
+    except RefusedValue:
+        return False
+
+
+def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
+    """Whether two trees match and have the same shapes, and values that are nearly equal.
+
+    Parameters
+    ----------
+    a, b : tree
+        Trees.
+    rtol, atol : float
+        As in `numpy.allclose`.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.allclose({"w": np.ones(2)}, {"w": np.ones(2) + 1e-9})
+    True
+    """
+
+    def near(x: Any, y: Any) -> bool:
+        return np.shape(x) == np.shape(y) and bool(np.allclose(x, y, rtol, atol))
+
+    return _all(near, a, b)
+
+
+def zeros_like(tree: T) -> T:
+    """A tree of zeros with the same paths, shapes and dtypes.
+
+    Parameters
+    ----------
+    tree : tree
+        A tree of arrays.
+
+    Returns
+    -------
+    tree
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.zeros_like({"bias": np.ones(2)})
+    {'bias': array([0., 0.])}
+    """
+    return map(np.zeros_like, tree)
+
+
+def add(a: T, b: T) -> T:
+    """Leaf by leaf, ``a + b``.
+
+    Parameters
+    ----------
+    a, b : tree
+        Trees that match.
+
+    Returns
+    -------
+    tree
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.add({"w": np.ones(2)}, {"w": np.ones(2)})
+    {'w': array([2., 2.])}
+    """
+    return map(lambda x, y: np.asarray(x + y), a, b)  # a sum of numbers, too, stays an array
+
+
+def scale(tree: T, factor: float) -> T:
+    """Every leaf times a number, in the leaf's own dtype.
+
+    Parameters
+    ----------
+    tree : tree
+        A tree of arrays.
+    factor : float
+        The number.
+
+    Returns
+    -------
+    tree
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.scale({"w": np.ones(2)}, 3)
+    {'w': array([3., 3.])}
+    """
+    times = number("scale", "factor", factor)
+    return map(lambda leaf: np.asarray(leaf * leaf.dtype.type(times)), tree)
+
+
+def cast(tree: T, dtype: Any) -> T:
+    """Every floating leaf in another dtype; integer leaves stay as they are.
+
+    Parameters
+    ----------
+    tree : tree
+        A tree of arrays.
+    dtype : numpy dtype
+        ``np.float32`` or ``np.float64``.
+
+    Returns
+    -------
+    tree
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.cast({"w": np.ones(1), "step": np.array(3)}, np.float32)
+    {'w': array([1.], dtype=float32), 'step': array(3)}
+    """
+
+    wanted = float_dtype("cast", dtype)
+
+    def convert(leaf: Array) -> Array:
+        return leaf.astype(wanted) if leaf.dtype.kind == "f" else leaf
+
+    return map(convert, tree)
+
+
+def dot(a: Any, b: Any) -> float:
+    """Sum over all leaves and elements of ``a * b``, in float64.
+
+    Parameters
+    ----------
+    a, b : tree
+        Trees that match.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.dot({"w": np.array([1.0, 2.0])}, {"w": np.array([3.0, 4.0])})
+    11.0
+    """
+
+    def product(x: Array, y: Array) -> float:
+        if np.shape(x) != np.shape(y):
+            refuse("tree", f"leaves must have one shape, got {np.shape(x)} and {np.shape(y)}")
+        return float(numerics.sum(np.multiply(x, y, dtype=np.float64).reshape(-1)))
+
+    return reduce(lambda total, leaf: total + float(leaf), map(product, a, b), 0.0)
+
+
+def norm(tree: Any) -> float:
+    """The Euclidean norm of all leaves taken as one vector, in float64.
+
+    Parameters
+    ----------
+    tree : tree
+        A tree of arrays.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.norm({"a": np.array([3.0]), "b": {"c": np.array([4.0])}})
+    5.0
+    """
+    return sqrt(dot(tree, tree))
+
+
+def select(tree: Any, pattern: str | Callable[[str], bool]) -> Params:
+    """The part of a tree whose leaves' paths fit a pattern.
+
+    Parameters
+    ----------
+    tree : tree
+        A tree.
+    pattern : str or callable
+        A shell pattern (``"conv*/weight"``; ``*`` also crosses ``/``) or ``path -> bool``.
+
+    Returns
+    -------
+    dict
+        The fitting leaves under their old paths, in the tree's own order; what is left of a tuple is
+        a dict, too: ``{"1": ...}``.
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.select({"conv1": {"weight": 1, "bias": 2}, "dense1": {"bias": 3}}, "*/bias")
+    {'conv1': {'bias': 2}, 'dense1': {'bias': 3}}
+    """
+    if not callable(pattern) and not isinstance(pattern, str):
+        refuse_type("select", f"`pattern` must be a str or a function, got {shown(pattern)}")
+    fits = pattern if callable(pattern) else lambda path: fnmatchcase(path, pattern)
+
+    kept: Params = {}
+    fitting = {here for here, _ in leaves(tree) if fits(here)}
+    ahead: list[tuple[tuple[str, ...], Any]] = [((), tree)]
+    while ahead:
+        keys, node = ahead.pop()
+        if isinstance(node, (dict, tuple)):
+            inside = node.items() if isinstance(node, dict) else enumerate(node)
+            ahead += reversed([((*keys, str(key)), part) for key, part in inside])
+        elif "/".join(keys) in fitting:
+            into = kept
+            for key in keys[:-1]:
+                into = into.setdefault(key, {})
+            into[keys[-1]] = node
+    return kept
+
+
+def replace(tree: T, changes: Mapping[str, Any]) -> T:
+    """A tree with some leaves exchanged.
+
+    Parameters
+    ----------
+    tree : tree
+        A tree.
+    changes : mapping of str to leaf
+        The new leaf for each path; or a tree of them, such as `select` returns.
+
+    Returns
+    -------
+    tree
+
+    Raises
+    ------
+    ValueError
+        For a path that is no leaf of `tree`.
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.replace({"conv1": {"weight": 1, "bias": 2}}, {"conv1/bias": 0})
+    {'conv1': {'weight': 1, 'bias': 0}}
+    """
+    new, known = dict(leaves(dict(changes))), {path for path, _ in leaves(tree)}
+    for path in new:
+        if path not in known:
+            refuse("tree", f"`changes` must name leaves of the tree, got {path!r}")
+    return map_with_path(lambda path, leaf: new.get(path, leaf), tree)
+
+
+def flatten(tree: Any) -> Array:
+    """All leaves as one vector, in sorted order of their paths.
+
+    Parameters
+    ----------
+    tree : tree
+        A tree of arrays.
+
+    Returns
+    -------
+    ndarray, ``(count(tree),)``
+        Undone by `unflatten`.
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.flatten({"w": np.ones((2, 1)), "b": np.zeros(1)})
+    array([0., 1., 1.])
+    """
+    parts = [np.ravel(leaf) for _, leaf in leaves(tree)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def unflatten(vector: Array, like: T) -> T:
+    """Cut one vector into a tree, the inverse of `flatten`.
+
+    Parameters
+    ----------
+    vector : ndarray, ``(count(like),)``
+        The values.
+    like : tree
+        A tree with the paths, shapes and dtypes wanted.
+
+    Returns
+    -------
+    tree
+
+    Raises
+    ------
+    ValueError
+        For a vector of another length.
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.unflatten(np.arange(3.0), {"w": np.ones((2, 1)), "b": np.zeros(1)})
+    {'w': array([[1.],
+           [2.]]), 'b': array([0.])}
+    """
+    array("unflatten", vector, "vector")
+    if np.shape(vector) != (count(like),):
+        refuse("tree", f"`vector` must have shape ({count(like)},), got {np.shape(vector)}")
+    start, ends = 0, {}
+    for keys, leaf in paired(like):
+        ends[keys] = start = start + np.size(leaf)
+    whole: dict[str, T] = {}
+    for keys, names, (inside,), (out,) in walk([whole], like):
+        for name in names:
+            leaf, end = inside[name], ends[(*keys, name)]
+            out[name] = vector[end - leaf.size : end].reshape(leaf.shape).astype(leaf.dtype)
+    return whole[""]

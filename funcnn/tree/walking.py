@@ -1,0 +1,355 @@
+"""The one walk over trees, and the verbs that only walk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from typing import Any, NoReturn, TypeVar
+
+from funcnn._checks import refuse, refuse_type, shown
+
+__all__ = [
+    "is_statistic",
+    "leaves",
+    "map",
+    "map_several",
+    "map_with_path",
+    "path",
+    "place",
+    "reduce",
+    "walk",
+]
+
+T = TypeVar("T")
+_DEEPEST = 2_000  # levels; a tree that holds itself has more
+_Keys = tuple[Any, ...]
+_Parts = list[dict[Any, Any]]
+
+
+def walk(outs: _Parts, *trees: Any) -> Iterator[tuple[_Keys, list[Any], _Parts, _Parts]]:
+    """Visit what holds the leaves of one tree, or of several that match. Every verb stands on this.
+
+    Parameters
+    ----------
+    outs : list of dict
+        Empty dicts; in the end, each holds under ``""`` a tree like the first one.
+    *trees : tree
+        Trees that match.
+
+    Yields
+    ------
+    keys : tuple
+        What leads to a dict or a tuple; its path is ``path(keys)``.
+    names : list
+        The keys or places of the leaves in it.
+    insides : list of dict
+        What each tree has there, by name.
+    into : list of dict
+        Where results belong, by name; one for each of `outs`.
+
+    Notes
+    -----
+    It keeps a stack of its own: a tree may be deeper than Python's.
+
+    Examples
+    --------
+    >>> for keys, names, (inside,), _ in walk([], {"a": 1, "b": {"c": (2, 3)}}):
+    ...     print(repr(path(*keys)), [inside[name] for name in names])
+    '' []
+    '' [1]
+    'b' []
+    'b/c' [2, 3]
+    """
+    todo: list[tuple[_Keys, _Parts, _Parts]] = [((), [{"": tree} for tree in trees], outs)]
+    tuples = []
+    while todo:
+        keys, insides, into = todo.pop()
+        rest, names = insides[1:], []
+        for name, first in insides[0].items():
+            if isinstance(first, (dict, tuple)):
+                here = (*keys, name)
+                opened = _opened(here, [inside[name] for inside in insides])
+                below: _Parts = []
+                for out in into:
+                    out[name] = new = dict.fromkeys(opened[0])  # in the same order
+                    below.append(new)
+                todo.append((here, opened, below))
+                if isinstance(first, tuple):
+                    tuples.append((first, name, into))
+            else:
+                for inside in rest:
+                    if isinstance(inside[name], (dict, tuple)):
+                        _mismatch((*keys, name), first, inside[name])
+                names.append(name)
+        yield keys, names, insides, into
+    for node, name, into in reversed(tuples):  # the inner ones first
+        for out in into:
+            parts = out[name].values()
+            out[name] = node._make(parts) if hasattr(node, "_make") else tuple(parts)
+
+
+def _opened(keys: _Keys, nodes: list[Any]) -> _Parts:
+    """What these dicts or tuples hold, by key or place; they must match."""
+    first = nodes[0]
+    if len(keys) > _DEEPEST:
+        refuse("tree", f"a tree must have at most {_DEEPEST} levels: does it hold itself?")
+    if isinstance(first, dict):
+        for node in nodes:
+            if node is not first and (not isinstance(node, dict) or node.keys() != first.keys()):
+                _mismatch(keys, first, node)
+        for key in first:
+            if not isinstance(key, str):
+                refuse_type("tree", f"keys must be strings, got {shown(key)}{_at(keys)}")
+        return nodes
+    for node in nodes:
+        if not isinstance(node, tuple) or len(node) != len(first):
+            _mismatch(keys, first, node)
+    return [dict(enumerate(node)) for node in nodes]
+
+
+def path(*keys: Any) -> str:
+    """The path to which keys lead, as `walk` gives them.
+
+    Parameters
+    ----------
+    *keys : str or int
+        The first stands for the whole tree and has no name.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> path("", "encoder", 0, "weight")
+    'encoder/0/weight'
+    """
+    return "/".join([str(key) for key in keys[1:]])
+
+
+def place(path: str) -> str:
+    """A path as a message quotes it: a long one without its middle.
+
+    Parameters
+    ----------
+    path : str
+        As `leaves` gives it.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> place("conv1/weight")
+    "'conv1/weight'"
+    """
+    return repr(path if len(path) <= 80 else f"{path[:40]}...{path[-40:]}")
+
+
+def _at(keys: _Keys) -> str:
+    """Where something is, in a message."""
+    return f" at {place(path(*keys))}" if len(keys) > 1 else ""
+
+
+def _mismatch(keys: _Keys, first: Any, other: Any) -> NoReturn:
+    """Refuse what differs at these keys."""
+    here, there = _kind(first), _kind(other)
+    if here != there:
+        text = f"{here} here, {there} there"
+    elif here == "a tuple":
+        text = f"{len(first)} things here, {len(other)} there"
+    else:
+        missing = sorted(str(key)[:40] for key in first.keys() ^ other.keys())
+        text = f"only one has {', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}"
+    refuse("tree", f"trees must match{_at(keys)}: {text}")
+
+
+def _kind(node: Any) -> str:
+    return "a dict" if isinstance(node, dict) else "a tuple" if isinstance(node, tuple) else "a leaf"
+
+
+def map_several(
+    fn: Callable[..., tuple[Any, ...]], number: int, tree: Any, *others: Any
+) -> tuple[Any, ...]:
+    """Apply a function with several results to every leaf: one new tree for each result.
+
+    Parameters
+    ----------
+    fn : callable
+        ``(path, leaf, *leaves_of_the_others) -> (leaf, ...)``.
+    number : int
+        How many results it has.
+    tree, *others : tree
+        Trees that match.
+
+    Returns
+    -------
+    tuple
+        So many new trees of the form of `tree`.
+
+    Raises
+    ------
+    ValueError
+        Where the trees do not match; the message has the path.
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.map_several(lambda path, leaf: (path, -leaf), 2, {"w": 1, "x": (2, 3)})
+    ({'w': 'w', 'x': ('x/0', 'x/1')}, {'w': -1, 'x': (-2, -3)})
+    """
+    whole: _Parts = [{} for _ in range(number)]
+    for keys, names, insides, outs in walk(whole, tree, *others):
+        for name in names:
+            results = fn(path(*keys, name), *[inside[name] for inside in insides])
+            for out, result in zip(outs, results, strict=True):
+                out[name] = result
+    return tuple(out[""] for out in whole)
+
+
+def map_with_path(fn: Callable[..., Any], tree: T, *others: Any) -> T:
+    """Apply ``fn(path, leaf, ...)`` to every leaf of one tree, or of several that match.
+
+    Parameters
+    ----------
+    fn : callable
+        ``(path, leaf, *leaves_of_the_others) -> leaf``.
+    tree, *others : tree
+        Trees that match: dicts with the same keys, tuples of the same length.
+
+    Returns
+    -------
+    tree
+        A new tree of the form of `tree`; named tuples stay what they are.
+
+    Raises
+    ------
+    ValueError
+        Where the trees do not match; the message has the path.
+
+    Examples
+    --------
+    >>> map_with_path(lambda path, leaf: path, {"dense1": {"weight": 1}})
+    {'dense1': {'weight': 'dense1/weight'}}
+    """
+    whole: dict[str, T] = {}
+    for keys, names, insides, (out,) in walk([whole], tree, *others):
+        for name in names:
+            out[name] = fn(path(*keys, name), *[inside[name] for inside in insides])
+    return whole[""]
+
+
+def map(fn: Callable[..., Any], tree: T, *others: Any) -> T:
+    """Apply ``fn(leaf, ...)`` to every leaf of one tree, or of several that match.
+
+    Parameters
+    ----------
+    fn : callable
+        ``(leaf, *leaves_of_the_others) -> leaf``.
+    tree, *others : tree
+        Trees that match: dicts with the same keys, tuples of the same length.
+
+    Returns
+    -------
+    tree
+        A new tree of the form of `tree`; named tuples stay what they are.
+
+    Raises
+    ------
+    ValueError
+        Where the trees do not match; the message has the path.
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.map(lambda a, b: a + b, {"w": 1, "b": {"x": 2}}, {"w": 10, "b": {"x": 20}})
+    {'w': 11, 'b': {'x': 22}}
+    >>> tree.map(lambda leaf: -leaf, (1, (2, 3)))
+    (-1, (-2, -3))
+    """
+    whole: dict[str, T] = {}
+    for _, names, insides, (out,) in walk([whole], tree, *others):
+        for name in names:
+            out[name] = fn(*[inside[name] for inside in insides])
+    return whole[""]
+
+
+def paired(*trees: Any) -> list[tuple[Any, ...]]:
+    """The keys to each leaf, and the leaf of each tree, in sorted order of the keys."""
+    found = [
+        ((*keys, name), *[inside[name] for inside in insides])
+        for keys, names, insides, _ in walk([], *trees)
+        for name in names
+    ]
+    return sorted(found, key=itemgetter(0))
+
+
+def leaves(tree: Any) -> list[tuple[str, Any]]:
+    """Every leaf with its path, sorted.
+
+    Parameters
+    ----------
+    tree : tree
+        A tree.
+
+    Returns
+    -------
+    list of (str, leaf)
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.leaves({"dense1": {"weight": 1, "bias": 2}})
+    [('dense1/bias', 2), ('dense1/weight', 1)]
+    """
+    return [(path(*keys), leaf) for keys, leaf in paired(tree)]
+
+
+def reduce(fn: Callable[[T, Any], T], tree: Any, initial: T) -> T:
+    """Fold the leaves, in sorted order of their paths, into one value.
+
+    Parameters
+    ----------
+    fn : callable
+        ``(so_far, leaf) -> so_far``.
+    tree : tree
+        A tree.
+    initial : object
+        The value before the first leaf.
+
+    Returns
+    -------
+    object
+        The value after the last leaf.
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.reduce(lambda total, leaf: total + leaf, {"a": 1, "b": {"c": 2}}, 0)
+    3
+    """
+    for _, leaf in leaves(tree):
+        initial = fn(initial, leaf)
+    return initial
+
+
+def is_statistic(path: str) -> bool:
+    """Whether a path names a running statistic: a leaf that no optimizer may touch.
+
+    Parameters
+    ----------
+    path : str
+        As `leaves` gives it.
+
+    Returns
+    -------
+    bool
+        True where the last part starts with ``running_``.
+
+    Examples
+    --------
+    >>> is_statistic("batch_norm1/running_mean"), is_statistic("batch_norm1/scale")
+    (True, False)
+    """
+    return path.rpartition("/")[2].startswith("running_")
