@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,7 @@ class TwiceRounded(float):
 def test_sums_that_are_rounded_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _trial._rounds_twice(TwiceRounded)
     assert not _trial._rounds_twice(float)
-    monkeypatch.setattr("math.fsum", sum)
+    monkeypatch.setattr("math.fsum", partial(reduce, operator.add))  # `sum` corrects itself
     assert faults() == ["Python's floats are rounded twice"]
 
 
