@@ -142,18 +142,20 @@ from funcnn.layers.regularization import (
     gaussian_noise as gaussian_noise,
     spatial_dropout as spatial_dropout,
 )
-from funcnn.layers.shape import (
-    concatenate as concatenate,
+from funcnn.layers.resizing import (
     crop as crop,
-    flatten as flatten,
-    identity as identity,
     pad as pad,
     pixel_shuffle as pixel_shuffle,
     pixel_unshuffle as pixel_unshuffle,
+    upsample as upsample,
+)
+from funcnn.layers.shape import (
+    concatenate as concatenate,
+    flatten as flatten,
+    identity as identity,
     reshape as reshape,
     split as split,
     transpose as transpose,
-    upsample as upsample,
 )
 from funcnn.losses import (
     binary_cross_entropy as binary_cross_entropy,

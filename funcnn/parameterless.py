@@ -14,7 +14,7 @@ import numpy as np
 from funcnn import checks
 from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape, Spec, Trait
 
-__all__ = ["elementwise", "parameterless"]
+__all__ = ["elementwise", "moving", "parameterless"]
 
 L = TypeVar("L", bound=Layer[Any, Any])
 Forward = Callable[[Array], tuple[Any, dict[str, Any]]]
@@ -81,6 +81,51 @@ def parameterless(
         return {}, pullback(cache, dout)
 
     return kind(init, apply, vjp, Spec(traits=traits))
+
+
+def moving(
+    kind: type[L],
+    forward: Callable[[Array], Array],
+    backward: Callable[[Array, tuple[int, ...]], Array],
+    out_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
+    min_rank: int = 1,
+) -> L:
+    """A layer that moves numbers, and keeps nothing but a shape.
+
+    Parameters
+    ----------
+    kind : type
+        `Preserving` or `Layer`.
+    forward : callable
+        ``x -> out``, a linear map.
+    backward : callable
+        ``(dout, shape of x) -> dx``, its adjoint.
+    out_shape : callable
+        ``shape -> shape``, and refuses shapes that cannot be.
+    min_rank : int, default 1
+        How many axes `x` has at least.
+
+    Returns
+    -------
+    Layer
+        Without parameters, of this kind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn.types import Preserving
+    >>> turn = lambda x, shape=None: x[:, ::-1]
+    >>> turned = moving(Preserving, turn, turn, lambda shape: shape)
+    >>> turned.apply({}, np.array([[1.0, 2.0]]))[0]
+    array([[2., 1.]])
+    """
+    return parameterless(
+        kind,
+        lambda x: (forward(x), {"shape": x.shape}),
+        lambda kept, dout: backward(dout, kept["shape"]),
+        out_shape,
+        min_rank=min_rank,
+    )
 
 
 def elementwise(

@@ -9,4 +9,5 @@ from funcnn.layers.normalization import *
 from funcnn.layers.pooling import *
 from funcnn.layers.recurrent import *
 from funcnn.layers.regularization import *
+from funcnn.layers.resizing import *
 from funcnn.layers.shape import *

@@ -16,7 +16,8 @@ from funcnn.layers.linear import dense
 from funcnn.layers.normalization import batch_norm, layer_norm
 from funcnn.layers.pooling import global_avg_pool, max_pool
 from funcnn.layers.regularization import dropout
-from funcnn.layers.shape import flatten, reshape, transpose, upsample
+from funcnn.layers.resizing import upsample
+from funcnn.layers.shape import flatten, reshape, transpose
 from funcnn.types import Image, Layer, Sequence, Vector
 
 __all__ = ["autoencoder", "lenet", "mlp", "mlp_mixer", "resnet_small", "vgg_small"]
