@@ -243,7 +243,7 @@ def inputs(params: object, shapes: Shapes, x: object, axes: str) -> Array:
 
 def alone(params: object, x: object, min_rank: int = 1) -> Array:
     """No params, and an `x` of any rank from `min_rank` up."""
-    if params or type(params) is not dict:
+    if type(params) is not dict or params:
         leaves(params, {})
     if type(x) is np.ndarray and x.dtype in _FLOATS and x.ndim >= min_rank and 0 not in x.shape[1:]:
         return x
