@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from funcnn import (
     random,
     rms_norm,
     rnn,
+    tree,
     upsample,
 )
 from funcnn.testing import Subject
@@ -129,3 +131,38 @@ def test_a_pixel_reaches_its_neighbours_alone(mode: numerics.Mode, far: float) -
 
 def _bits(x: Array) -> Array:
     return np.ascontiguousarray(x).view(np.uint32)
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [
+        (conv(3, 3), (2, 2, 6, 6)),
+        (conv(4, (2, 3)), (1, 2, 5, 7)),
+        (conv(3, 3, padding=1), (2, 2, 6, 6)),
+        (conv(2, 3, dilation=2), (2, 2, 8, 8)),
+        (conv(8, 3, stride=2), (4, 3, 9, 9)),
+        (conv(4, 3, groups=2), (2, 4, 6, 6)),
+        (conv1d(3, 3), (2, 9, 2)),
+    ],
+    ids=repr,
+)
+def test_a_tap_that_never_sees_a_pixel_keeps_its_gradient(net: Any, shape: tuple[int, ...]) -> None:
+    _, params = net.init(random.key(0), shape)
+    x = random.normal(random.key(1), shape)
+    dout = random.normal(random.key(2), net.apply(params, x)[0].shape)
+
+    def dweight(x: Any, dtype: Any = np.float32) -> Any:
+        cache = net.apply(tree.cast(params, dtype), x.astype(dtype))[1]
+        return net.vjp(cache, dout.astype(dtype))[0]["weight"]
+
+    unseen = 0
+    for place in itertools.islice(np.ndindex(*shape), 0, None, 7):
+        moved = x.copy()
+        moved[place] += 1
+        sees = dweight(x, np.float64) != dweight(moved, np.float64)
+        for value in (1e8, np.inf, np.nan):
+            moved[place] = value
+            changed = dweight(moved).view(np.uint32) != dweight(x).view(np.uint32)
+            assert not (changed & ~sees).any(), f"{value} at {place}"
+        unseen += int((~sees).sum())
+    assert unseen

@@ -106,6 +106,9 @@ def weight_gradient(x: Array, dout: Array, weight_shape: Shape, window: Window) 
     tiles = dweight.reshape(weight_shape[0], len(columns) // width, width).swapaxes(0, 1)
     seen = columns.reshape(len(tiles), width, sizes.run).swapaxes(1, 2)
     numerics.matmul(_slopes(dout, sizes), seen, out=tiles)
+    if not np.isfinite(dweight).all():  # 0 times a pixel that no output sees may be NaN
+        columns[:, _around(sizes)] = 0
+        numerics.matmul(_slopes(dout, sizes), seen, out=tiles)
     return dweight
 
 
@@ -148,6 +151,13 @@ def _slopes(dout: Array, sizes: Flat) -> Array:
     wide.fill(0)
     wide[sizes.inside] = slopes.transpose(sizes.batch_last)
     return _rows(wide)[:, : sizes.run]
+
+
+def _around(sizes: Flat) -> Array:
+    """Which numbers of a run are not in the output."""
+    around = np.ones(sizes.wide[1:], bool)
+    around[sizes.inside[1:]] = False
+    return around.reshape(-1)[: sizes.run]
 
 
 def _rows(array: Array) -> Array:
