@@ -140,5 +140,5 @@ def test_an_idle_option_is_caught() -> None:
     assert _idle(moved, [Case(moved("times"), (2, 3)), Case(moved("plus"), (2, 3))]) == [
         "factor beside how=plus"
     ]
-    with pytest.raises(ValueError, match=r"^moved: `shift` must be left out where `how` is 'times'$"):
+    with pytest.raises(ValueError, match=r"^moved: `shift` must be 1.0 for how 'times', got 3.0$"):
         moved("times", shift=3.0)

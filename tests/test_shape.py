@@ -101,7 +101,7 @@ MESSAGES: list[tuple[Any, str]] = [
     ),
     (
         lambda: upsample(2, align_corners=True),
-        "upsample: `align_corners` must be left out where `mode` is 'nearest'",
+        "upsample: `align_corners` must be False for mode 'nearest', got True",
     ),
     (lambda: pixel_shuffle(0), "pixel_shuffle: `factor` must be at least 1, got 0"),
     (lambda: split(0), "split: `sections` must be at least 1, got 0"),

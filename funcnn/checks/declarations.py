@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from funcnn.checks.options import Constraint, Layers, Optional, When
-from funcnn.checks.refusals import Refusal, refuse, refuse_type
+from funcnn.checks.refusals import Refusal, refuse, refuse_type, shown
 from funcnn.types import Layer, Spec, Trait
 
 P = ParamSpec("P")
@@ -79,8 +79,10 @@ def _refuse_idle(
     for name, constraint in constraints.items():
         if isinstance(constraint, When) and found[constraint.other] != constraint.value:
             given, beside = found[name], found[constraint.other]
-            if given != _signature(constructor).parameters[name].default:
-                refuse(f"`{name}` must be left out where `{constraint.other}` is {beside!r}")
+            default = _signature(constructor).parameters[name].default
+            if given != default:
+                where = f"for {constraint.other} {beside!r}"
+                refuse(f"`{name}` must be {default!r} {where}, got {shown(given)}")
 
 
 def _depth(spec: Spec) -> int:

@@ -45,13 +45,31 @@ class Refusal(Exception):
 
 
 class RefusedValue(Refusal, ValueError):
-    """A value or a shape that cannot be."""
+    """A value or a shape that cannot be.
+
+    Examples
+    --------
+    >>> from funcnn import dropout
+    >>> dropout(1.5)
+    Traceback (most recent call last):
+    ...
+    funcnn.checks.RefusedValue: dropout: `rate` must be below 1, got 1.5
+    """
 
     __module__ = "funcnn.checks"  # as it is shown and pickled
 
 
 class RefusedType(Refusal, TypeError):
-    """A thing of the wrong kind."""
+    """A thing of the wrong kind.
+
+    Examples
+    --------
+    >>> from funcnn import dense
+    >>> dense("ten")
+    Traceback (most recent call last):
+    ...
+    funcnn.checks.RefusedType: dense: `out_features` must be an int, got 'ten'
+    """
 
     __module__ = "funcnn.checks"  # as it is shown and pickled
 

@@ -293,7 +293,6 @@ def share(layer: Layer[Any, Any], *, times: int) -> Layer[Any, Any]:
     >>> {name: leaf.shape for name, leaf in params.items()}
     {'weight': (4, 4), 'bias': (4,)}
     """
-    layer = bare(layer)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         out_shape, params = layer.init(key, shape)

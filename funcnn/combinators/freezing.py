@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from funcnn import checks, tree
-from funcnn.checks import Layers, Whatever, bare, declared
+from funcnn.checks import Layers, Whatever, declared
 from funcnn.combinators.running import statistics
 from funcnn.structure import nodes, params_gradient
 from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape
@@ -58,7 +58,6 @@ def remat(layer: L) -> L:
     >>> list(cache)
     ['params', 'x', 'key', 'running']
     """
-    layer = bare(layer)
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         out, cache = layer.apply(params, x, key=key)
@@ -153,7 +152,6 @@ def freeze(layer: L) -> L:
     >>> layer.vjp(cache, np.ones((1, 1), np.float32))[0]
     {'weight': array([[0., 0.]], dtype=float32), 'bias': array([0.], dtype=float32)}
     """
-    layer = bare(layer)
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         out, cache = layer.apply(params, x, key=key)
@@ -248,7 +246,6 @@ def tied(layer: L, *, ties: Mapping[str, str]) -> L:
     >>> {name: list(part) for name, part in params.items()}
     {'first': ['weight', 'bias'], 'second': ['bias']}
     """
-    layer = bare(layer)
     pairs = _pairs(ties)
     places = {place for place, _ in pairs}
 

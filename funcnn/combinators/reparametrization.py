@@ -183,7 +183,6 @@ def _reparametrized(
     pullback: Callable[[Cache, Array], Params],
 ) -> Layer[Any, Any]:
     """A layer whose weight is computed from the leaves that `begin` gives, and running ones."""
-    layer = checks.bare(layer)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         out_shape, params = layer.init(checks.key(key), shape)

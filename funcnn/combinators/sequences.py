@@ -69,7 +69,6 @@ def time_distributed(layer: Layer[Vector, Vector]) -> Layer[Sequence, Sequence]:
     >>> out_shape, list(params)
     ((2, 5, 4), ['weight', 'bias'])
     """
-    layer = bare(layer)
 
     def merged(x: Array) -> Any:
         return np.ascontiguousarray(x).reshape(x.shape[0] * x.shape[1], x.shape[2])
@@ -252,7 +251,6 @@ def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
     >>> keep_context(lstm(4), "mask").init(random.key(0), ((2, 5, 3), (2, 5)))[0]
     ((2, 5, 4), (2, 5))
     """
-    layer = bare(layer)
     words = f"x, {context}"
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
@@ -312,7 +310,6 @@ def residual_with_context(layer: Layer[tuple[X, *C], X]) -> Layer[tuple[X, *C], 
     >>> block.init(random.key(0), ((2, 5, 4), (2, 7, 3)))[0]
     ((2, 5, 4), (2, 7, 3))
     """
-    layer = bare(layer)
 
     def same(shape: Shape, out_shape: Shape) -> Shape:
         if shape != out_shape:
