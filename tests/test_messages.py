@@ -47,7 +47,7 @@ from funcnn import (
     tree,
     value_and_grad,
 )
-from funcnn._checks import Refusal
+from funcnn.checks import Refusal
 from funcnn.types import Layer
 
 Wrong = Callable[[], Any]

@@ -17,7 +17,6 @@ FILES = sorted(path for path in ROOT.rglob("*.py"))
 FLOORS = (
     {"types", "_lazy"},
     {"checks"},
-    {"_checks"},
     {"machine", "files"},
     {"numerics"},
     {"tree", "random"},

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn._checks import integer, refuse, refuse_type
+from funcnn.checks import Integer, named, refuse, refuse_type
 
 
 def _described(tree: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, bytes]]:
@@ -27,7 +27,7 @@ def _described(tree: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, by
     elif isinstance(tree, (np.ndarray, np.generic)):
         leaf = np.asarray(tree)
         if leaf.dtype.hasobject:
-            refuse_type("digest", f"leaves must be numbers or strings, got {leaf.dtype}")
+            refuse_type(f"leaves must be numbers or strings, got {leaf.dtype}", "digest")
         # astype with a byte order copies to C order, whatever the order in memory
         data = np.ascontiguousarray(leaf.astype(leaf.dtype.newbyteorder("<"), copy=False))
         head = f"{leaf.dtype.newbyteorder('<').str} {leaf.shape} "
@@ -35,7 +35,7 @@ def _described(tree: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, by
     elif isinstance(tree, (bool, int, float, complex, str, bytes, dict, tuple, list, type(None))):
         yield repr(path), f"{type(tree).__name__} {tree!r}".encode()
     else:
-        refuse_type("digest", f"leaves must be arrays or plain data, got {type(tree).__name__}")
+        refuse_type(f"leaves must be arrays or plain data, got {type(tree).__name__}", "digest")
 
 
 def _leaf_digests(tree: Any) -> dict[str, str]:
@@ -94,6 +94,7 @@ def _disturb(run: int) -> None:
     del leftovers
 
 
+@named
 def assert_reproducible(fn: Callable[[], Any], runs: int = 2, processes: int = 1) -> None:
     """Prove that a function gives the same bits each time.
 
@@ -122,10 +123,10 @@ def assert_reproducible(fn: Callable[[], Any], runs: int = 2, processes: int = 1
     >>> assert_reproducible(lambda: dense(3).init(random.key(0), (1, 2)), processes=0)
     """
     who = "assert_reproducible"
-    runs = integer(who, "runs", runs, 1)
-    processes = integer(who, "processes", processes, 0)
+    runs = Integer(1).check("runs", runs)
+    processes = Integer(0).check("processes", processes)
     if runs + processes < 2:
-        refuse(who, f"`runs` and `processes` must make at least 2 results, got {runs + processes}")
+        refuse(f"`runs` and `processes` must make at least 2 results, got {runs + processes}", who)
     pickled = _importable(who, fn, ", or `processes` must be 0") if processes else b""
     first = _leaf_digests(fn())
     for run in range(2, runs + 1):
@@ -138,9 +139,9 @@ def assert_reproducible(fn: Callable[[], Any], runs: int = 2, processes: int = 1
                 found = pool.submit(_digests_of, pickled).result()
             except (BrokenProcessPool, AttributeError, ImportError) as error:
                 refuse(
-                    who,
                     "`fn` must be importable by another process, and its module must do nothing "
                     f"else when it is imported (if __name__ == '__main__':), got {error!r}",
+                    who,
                 )
         _same(f"process {number}", first, found)
 
@@ -150,9 +151,9 @@ def _importable(who: str, fn: Callable[[], Any], otherwise: str = "") -> bytes:
         return pickle.dumps(fn)
     except Exception as error:
         refuse(
-            who,
             "`fn` must be a function at the top of a module, for other processes to import it"
             f"{otherwise}, got {error}",
+            who,
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
-from funcnn._checks import Refusal
+from funcnn.checks import Refusal
 from funcnn.testing import _values
 from funcnn.types import Spec
 

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from funcnn import numerics
-from funcnn._checks import refuse
+from funcnn.checks import refuse
 from funcnn.testing._digests import _importable, _leaf_digests, _same, _total
 
 __all__ = ["assert_portable", "environments"]
@@ -193,7 +193,7 @@ def run_elsewhere(
     )  # fmt: skip
     if done.returncode:
         lines = done.stderr.decode().strip().splitlines()
-        refuse("assert_portable", f"`fn` must run in another process: {lines[-1] if lines else '?'}")
+        refuse(f"`fn` must run in another process: {lines[-1] if lines else '?'}", "assert_portable")
     found: dict[str, str] = json.loads(done.stdout.decode().splitlines()[-1])
     return found
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import random, tree
-from funcnn._checks import refuse, refuse_type
+from funcnn.checks import refuse, refuse_type
 from funcnn.testing import _values
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Trait, has_trait
 
@@ -69,9 +69,9 @@ class Subject:
         seed: int = 0,
     ) -> None:
         if not isinstance(layer, Layer):
-            refuse_type("check_layer", f"`layer` must be a Layer, got {layer!r}")
+            refuse_type(f"`layer` must be a Layer, got {layer!r}", "check_layer")
         if any(not one or one[0] < 2 for _, one in _values.each_shape(shape)):
-            refuse("check_layer", f"`shape` must have a batch of at least 2, got {shape}")
+            refuse(f"`shape` must have a batch of at least 2, got {shape}", "check_layer")
         self.layer, self.spec, self.shape = layer, layer.spec, shape
         self.key = random.key(seed) if key is None else key
         self.own_traits = layer.spec.traits | frozenset(traits)
@@ -79,7 +79,7 @@ class Subject:
         if x is None:
             x = _values.over_shapes(self.draw, shape)
         if _values.shapes(x) != shape:
-            refuse("check_layer", f"`x` must have shape {shape}, got {_values.shapes(x)}")
+            refuse(f"`x` must have shape {shape}, got {_values.shapes(x)}", "check_layer")
         self.x = _values.frozen(_values.cast(_values.copied(x), np.float64))
         self.init_key = random.fold_in(self.key, "init")
         self.modes: dict[str, Key | None] = {

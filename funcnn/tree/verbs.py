@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from funcnn import numerics
-from funcnn._checks import RefusedValue, array, float_dtype, number, refuse, refuse_type, shown
+from funcnn.checks import Number, RefusedValue, array, float_dtype, named, refuse, refuse_type, shown
 from funcnn.tree.walking import leaves, map, map_with_path, paired, reduce, walk
 from funcnn.types import Array, Params
 
@@ -160,6 +160,7 @@ def add(a: T, b: T) -> T:
     return map(lambda x, y: np.asarray(x + y), a, b)  # a sum of numbers, too, stays an array
 
 
+@named
 def scale(tree: T, factor: float) -> T:
     """Every leaf times a number, in the leaf's own dtype.
 
@@ -180,10 +181,11 @@ def scale(tree: T, factor: float) -> T:
     >>> tree.scale({"w": np.ones(2)}, 3)
     {'w': array([3., 3.])}
     """
-    times = number("scale", "factor", factor)
+    times = Number().check("factor", factor)
     return map(lambda leaf: np.asarray(leaf * leaf.dtype.type(times)), tree)
 
 
+@named
 def cast(tree: T, dtype: Any) -> T:
     """Every floating leaf in another dtype; integer leaves stay as they are.
 
@@ -205,7 +207,7 @@ def cast(tree: T, dtype: Any) -> T:
     {'w': array([1.], dtype=float32), 'step': array(3)}
     """
 
-    wanted = float_dtype("cast", dtype)
+    wanted = float_dtype(dtype)
 
     def convert(leaf: Array) -> Array:
         return leaf.astype(wanted) if leaf.dtype.kind == "f" else leaf
@@ -234,7 +236,7 @@ def dot(a: Any, b: Any) -> float:
 
     def product(x: Array, y: Array) -> float:
         if np.shape(x) != np.shape(y):
-            refuse("tree", f"leaves must have one shape, got {np.shape(x)} and {np.shape(y)}")
+            refuse(f"leaves must have one shape, got {np.shape(x)} and {np.shape(y)}", "tree")
         return float(numerics.sum(np.multiply(x, y, dtype=np.float64).reshape(-1)))
 
     return reduce(lambda total, leaf: total + float(leaf), map(product, a, b), 0.0)
@@ -284,7 +286,7 @@ def select(tree: Any, pattern: str | Callable[[str], bool]) -> Params:
     {'conv1': {'bias': 2}, 'dense1': {'bias': 3}}
     """
     if not callable(pattern) and not isinstance(pattern, str):
-        refuse_type("select", f"`pattern` must be a str or a function, got {shown(pattern)}")
+        refuse_type(f"`pattern` must be a str or a function, got {shown(pattern)}", "select")
     fits = pattern if callable(pattern) else lambda path: fnmatchcase(path, pattern)
 
     kept: Params = {}
@@ -331,7 +333,7 @@ def replace(tree: T, changes: Mapping[str, Any]) -> T:
     new, known = dict(leaves(dict(changes))), {path for path, _ in leaves(tree)}
     for path in new:
         if path not in known:
-            refuse("tree", f"`changes` must name leaves of the tree, got {path!r}")
+            refuse(f"`changes` must name leaves of the tree, got {path!r}", "tree")
     return map_with_path(lambda path, leaf: new.get(path, leaf), tree)
 
 
@@ -358,6 +360,7 @@ def flatten(tree: Any) -> Array:
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
+@named
 def unflatten(vector: Array, like: T) -> T:
     """Cut one vector into a tree, the inverse of `flatten`.
 
@@ -384,9 +387,9 @@ def unflatten(vector: Array, like: T) -> T:
     {'w': array([[1.],
            [2.]]), 'b': array([0.])}
     """
-    array("unflatten", vector, "vector")
+    array(vector, "vector")
     if np.shape(vector) != (count(like),):
-        refuse("tree", f"`vector` must have shape ({count(like)},), got {np.shape(vector)}")
+        refuse(f"`vector` must have shape ({count(like)},), got {np.shape(vector)}", "tree")
     start, ends = 0, {}
     for keys, leaf in paired(like):
         ends[keys] = start = start + np.size(leaf)

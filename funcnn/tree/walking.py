@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Any, NoReturn, TypeVar
 
-from funcnn._checks import refuse, refuse_type, shown
+from funcnn.checks import refuse, refuse_type, shown
 
 __all__ = [
     "is_statistic",
@@ -92,14 +92,14 @@ def _opened(keys: _Keys, nodes: list[Any]) -> _Parts:
     """What these dicts or tuples hold, by key or place; they must match."""
     first = nodes[0]
     if len(keys) > _DEEPEST:
-        refuse("tree", f"a tree must have at most {_DEEPEST} levels: does it hold itself?")
+        refuse(f"a tree must have at most {_DEEPEST} levels: does it hold itself?", "tree")
     if isinstance(first, dict):
         for node in nodes:
             if node is not first and (not isinstance(node, dict) or node.keys() != first.keys()):
                 _mismatch(keys, first, node)
         for key in first:
             if not isinstance(key, str):
-                refuse_type("tree", f"keys must be strings, got {shown(key)}{_at(keys)}")
+                refuse_type(f"keys must be strings, got {shown(key)}{_at(keys)}", "tree")
         return nodes
     for node in nodes:
         if not isinstance(node, tuple) or len(node) != len(first):
@@ -162,7 +162,7 @@ def _mismatch(keys: _Keys, first: Any, other: Any) -> NoReturn:
     else:
         missing = sorted(str(key)[:40] for key in first.keys() ^ other.keys())
         text = f"only one has {', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}"
-    refuse("tree", f"trees must match{_at(keys)}: {text}")
+    refuse(f"trees must match{_at(keys)}: {text}", "tree")
 
 
 def _kind(node: Any) -> str:
