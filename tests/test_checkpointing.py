@@ -357,8 +357,9 @@ def test_an_interruption_says_where_the_checkpoint_is_and_how_to_go_on(tmp_path:
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from tests.test_checkpointing import trained
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background ignores
 print("ready", flush=True)
 trained(epochs=10**9, checkpoint=sys.argv[1], progress=True)
 """

@@ -224,8 +224,13 @@ def test_bad_checkpoints_are_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_an_interruption_ends_in_one_line(tmp_path: Path) -> None:
     file = tmp_path / "run.npz"
+    heeding = """import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background ignores
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")"""
+    options = ["--data", "random", "--epochs", "1000000", "--save", str(file)]
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), "--data", "random", "--epochs", "1000000", "--save", str(file)],
+        [sys.executable, "-c", heeding, str(SCRIPT), *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
     )  # fmt: skip
     assert process.stdout is not None
