@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache, wraps
-from inspect import Parameter, Signature, signature
+from inspect import BoundArguments, Parameter, Signature, signature
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
@@ -42,11 +42,12 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
         @wraps(constructor)
         def construct(*args: Any, **given: Any) -> Any:
             try:
-                found = _bind(constructor, args, given)
+                bound = _bind(constructor, args, given)
+                found = bound.arguments
                 for name, value in found.items():
                     found[name] = constraints[name].check(name, value)
                 _refuse_idle(constructor, found, constraints)
-                made: Any = constructor(*_in_place(constructor, found), **_by_name(constructor, found))
+                made: Any = constructor(*bound.args, **bound.kwargs)
             except Refusal as refusal:
                 raise refusal.by(who)
             spec = _spec(construct, constructor, found, constraints)
@@ -147,29 +148,14 @@ def _signature(constructor: Callable[..., Any]) -> Signature:
     return signature(constructor)
 
 
-def _bind(constructor: Callable[..., Any], args: Any, given: Any) -> dict[str, Any]:
+def _bind(constructor: Callable[..., Any], args: Any, given: Any) -> BoundArguments:
     """Each parameter's value."""
     try:
         bound = _signature(constructor).bind(*args, **given)
     except TypeError as error:
         refuse_type(f"the arguments must fit {constructor.__name__}(...): {error}")
     bound.apply_defaults()
-    return dict(bound.arguments)
-
-
-def _in_place(constructor: Callable[..., Any], found: Mapping[str, Any]) -> list[Any]:
-    args: list[Any] = []
-    for name, parameter in _signature(constructor).parameters.items():
-        if parameter.kind is Parameter.VAR_POSITIONAL:
-            args += found[name]
-        elif parameter.kind is not Parameter.KEYWORD_ONLY:
-            args.append(found[name])
-    return args
-
-
-def _by_name(constructor: Callable[..., Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    parameters = _signature(constructor).parameters
-    return {n: found[n] for n, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
+    return bound
 
 
 def _spec(
