@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from funcnn import numerics, random
+from funcnn.random import bits, discrete
 from funcnn.types import Array, Key
 from tests import odd
 from tests.elsewhere import environment
@@ -446,7 +447,7 @@ def test_far_tails_and_the_ends_of_the_bits(monkeypatch: pytest.MonkeyPatch) -> 
             words = [0, 2**64 - 1, 2**63 - 1, 2**63, 1 << 11, 2**64 - 2**12]
             return np.array(words[:count], np.uint64)
 
-    monkeypatch.setattr(random, "_stream", lambda _: Ends())
+    monkeypatch.setattr(bits, "generator", lambda _: Ends())
     x = random.normal(KEY, (6,), dtype=np.float64)
     assert abs(x[0] - quantile(2.0**-54)) < 1e-14
     assert x[1] == -x[0]
@@ -572,7 +573,8 @@ def test_weighted_choice_never_passes_the_last_chance(monkeypatch: pytest.Monkey
         def random_raw(self, count: int) -> Array:
             return np.full(count, 2**64 - 1, np.uint64)
 
-    monkeypatch.setattr(random, "_stream", lambda _: Greatest())
+    monkeypatch.setattr(discrete, "generator", lambda _: Greatest())
+    monkeypatch.setattr(bits, "generator", lambda _: Greatest())
     for weights in ([0.1] * 10, [1 / 3] * 3, [0.5, 0.5, 0.0], [0.7, 0.2999999, 0.0]):
         last = int(np.flatnonzero(weights)[-1])
         assert random.choice(KEY, len(weights), (2,), weights=weights).tolist() == [last] * 2
