@@ -33,7 +33,7 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
     The constructor returns a `Layer`, `Loss` or `Optimizer` without a spec; a trait that depends on
     options, it gives itself: ``Layer(init, apply, vjp, Spec(traits=...))``. In the `Spec`, parameters
     without a default become arguments, layers become children, and all others, those behind layers too,
-    options.
+    options. A schedule has no `Spec`: it prints its call.
     """
 
     def declare(constructor: Callable[P, R]) -> Callable[P, R]:
@@ -51,6 +51,8 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
             except Refusal as refusal:
                 raise refusal.by(who)
             spec = _spec(construct, constructor, found, constraints)
+            if hasattr(made, "shown"):
+                return made._replace(shown=made.shown or repr(spec))
             own: Spec = made.spec
             spec = spec._replace(
                 children=own.children or spec.children, traits=own.traits | frozenset(traits)
