@@ -1039,3 +1039,25 @@ def test_a_process_killed_while_it_writes_leaves_a_whole_file(tmp_path: Path) ->
 def test_a_process_killed_twenty_times_leaves_a_whole_file(tmp_path: Path) -> None:
     for i in range(20):
         killed_while_writing(tmp_path / "net.npz", 0.0034 * i)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError, ValueError])
+def test_what_stops_a_save_between_two_entries_arrives_as_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    """An interrupt may fall where an entry of the archive is open and nobody holds it yet."""
+    file = tmp_path / "net.npz"
+    checkpoints.save(file, {"w": np.zeros(3)})
+    before = file.read_bytes()
+    opened = zipfile.ZipFile.open
+
+    def stopped(*arguments: Any, **named: Any) -> Any:
+        entry = opened(*arguments, **named)  # open for as long as this frame lives
+        raise stop("now" if entry.writable() else "closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "open", stopped)
+        with pytest.raises(stop, match="now"):
+            checkpoints.save(file, {"w": np.ones(3)})
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]

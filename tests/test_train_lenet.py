@@ -237,7 +237,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")"""
     process.stdout.readline()  # of the first epoch
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     (line,) = errors.splitlines()
     assert line.startswith(f"train_lenet: fit: interrupted: {file} holds the training up to step ")
 

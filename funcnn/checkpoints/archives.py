@@ -78,13 +78,24 @@ def save(path: str | PathLike[str], params: Params, meta: dict[str, Any] | None 
         "sha256": _digest(leaves, structure, remembered),
     }
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with _Archive(buffer, "w") as archive:
         archive.writestr(_member(_HEADER), json.dumps(header))
         for name, leaf in leaves:
             with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, leaf, allow_pickle=False)
     with buffer.getbuffer() as content:
         files.write(where, content)
+
+
+class _Archive(zipfile.ZipFile):
+    """An archive that is not closed while an entry is open: what stopped the writing says why."""
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except ValueError:
+            if self.fp is None:  # no entry was open, so that the archive was being closed
+                raise
 
 
 @checks.named
