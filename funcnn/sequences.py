@@ -1,7 +1,7 @@
-"""The name of version 0.1 for `funcnn.combinators.sequences`."""
+"""The name of version 0.1 for `funcnn.combinators`."""
 
 from __future__ import annotations
 
 from funcnn._lazy import renamed
 
-__getattr__ = renamed(__name__, "funcnn.combinators.sequences")
+__getattr__ = renamed(__name__, "funcnn.combinators")

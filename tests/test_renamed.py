@@ -11,7 +11,7 @@ import funcnn
 RENAMED = {
     "looking": ("plots", "curves"),
     "outline": ("profiling", "summary"),
-    "sequences": ("combinators.sequences", "keep_context"),
+    "sequences": ("combinators", "keep_context"),
     "reparametrization": ("combinators.reparametrization", "weight_norm"),
 }
 

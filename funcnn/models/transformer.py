@@ -7,12 +7,8 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 from funcnn import checks
 from funcnn.checks import Choice, Flag
 from funcnn.combinators import named, residual, serial
-from funcnn.combinators.sequences import (
-    clean_padding,
-    keep_context,
-    residual_with_context,
-    time_distributed,
-)
+from funcnn.combinators.contexts import clean_padding, keep_context, residual_with_context
+from funcnn.combinators.sequences import time_distributed
 from funcnn.layers.activations import gelu, relu
 from funcnn.layers.attentions import cross_attention, multi_head_attention
 from funcnn.layers.linear import dense
