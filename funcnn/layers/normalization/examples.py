@@ -1,4 +1,4 @@
-"""Normalisation: over the batch, within each example, and over neighbouring channels."""
+"""Normalisation within each example: over axes, or over groups of channels."""
 
 from __future__ import annotations
 
@@ -7,158 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import checks, numerics
+from funcnn import checks
 from funcnn._kernels import normalization as kernels
-from funcnn._kernels.channels import channel_axis, other_axes, spread
-from funcnn.checks import Flag, Integer, Number, Shapes, Whatever, When, declared
+from funcnn._kernels.channels import channel_axis
+from funcnn.checks import Flag, Integer, Number, Whatever, When, declared
 from funcnn.initializers import ones, zeros
-from funcnn.types import Array, Cache, Key, Params, Preserving, Shape, Spec, Trait
+from funcnn.types import Cache, Key, Params, Preserving, Shape
 
-__all__ = [
-    "batch_norm",
-    "group_norm",
-    "instance_norm",
-    "layer_norm",
-    "local_response_norm",
-    "rms_norm",
-]
+__all__ = ["group_norm", "instance_norm", "layer_norm", "rms_norm"]
 
-_STARTS = {"scale": ones(), "bias": zeros(), "running_mean": zeros(), "running_var": ones()}
+_STARTS = {"scale": ones(), "bias": zeros()}
 _EPSILON = Number(minimum=0)
-
-
-# --- over the batch -------------------------------------------------------------------------------
-
-
-@declared(
-    "couples_batch",
-    momentum=When(Number(minimum=0, maximum=1), "track_running", True),
-    epsilon=_EPSILON,
-    affine=Flag(),
-    track_running=Flag(),
-)
-def batch_norm(
-    *,
-    momentum: float = 0.1,
-    epsilon: float = 1e-5,
-    affine: bool = True,
-    track_running: bool = True,
-) -> Preserving:
-    """Mean 0 and variance 1 for every channel over the batch, then a learned scale and bias.
-
-    Parameters
-    ----------
-    momentum : float, default 0.1
-        The weight of the new statistics in the running ones, as in PyTorch.
-    epsilon : float, default 1e-5
-        Added to the variance, at least 0.
-    affine : bool, default True
-        Whether scale and bias are learned.
-    track_running : bool, default True
-        Whether there are running statistics. Without them, inference uses those of the batch, too.
-
-    Returns
-    -------
-    Layer
-        With params ``{"scale": (C,), "bias": (C,), "running_mean": (C,), "running_var": (C,)}``,
-        fewer as the options say; the shape stays.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an option out of range, an input without the channels and the dtype of the
-        parameters, or, in training, a batch with fewer than two values per channel.
-
-    Notes
-    -----
-    Channels are axis 1 of ``(N, F)``, images and volumes, and the last axis of sequences
-    ``(N, T, F)``.
-
-    With a key (training), over all other axes: ``y = scale z + bias`` with
-    ``z = (x - mean(x)) r``, ``r = 1 / sqrt(var(x) + epsilon)``. New running statistics,
-    ``running = (1 - momentum) running + momentum batch`` with the unbiased variance of the batch,
-    come out as ``cache["running"]``: `funcnn.combinators.statistics` collects them, and
-    ``tree.replace(params, ...)`` carries them on. Without a key, the running ones take the place
-    of the batch's, and are constants.
-
-    Pullback: ``dscale = sum(dy z)``, ``dbias = sum(dy)``, zeros for the running statistics; with
-    ``dz = scale dy``, ``dx = r (dz - mean(dz) - z mean(dz z))`` in training, else ``dx = r dz``.
-
-    References
-    ----------
-    S. Ioffe and C. Szegedy, "Batch normalization: accelerating deep network training by reducing
-    internal covariate shift", 2015.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from funcnn import batch_norm, random
-    >>> layer, x = batch_norm(), np.array([[1.0], [3.0]], np.float32)
-    >>> params = layer.init(random.key(0), x.shape)[1]
-    >>> out, cache = layer.apply(params, x, key=random.key(1))
-    >>> out.ravel().round(3), cache["running"]["running_mean"]
-    (array([-1.,  1.], dtype=float32), array([0.2], dtype=float32))
-    """
-    names = (["scale", "bias"] if affine else []) + (
-        ["running_mean", "running_var"] if track_running else []
-    )
-    shapes: Shapes = dict.fromkeys(names, (None,))
-
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        checked = checks.any_shape(shape, 2)
-        channels = (checked[channel_axis(len(checked))],)
-        checks.key(key)
-        return checked, {name: _STARTS[name](key, channels) for name in names}
-
-    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        checks.leaves(params, shapes)
-        rank, axis = checks.any_ranked(x, 2).ndim, channel_axis(x.ndim)
-        for leaf in params.values():
-            checks.sized(x, axis, leaf.size, "channels")
-            checks.same_dtype(x, leaf)
-        if key is not None:
-            checks.key(key)
-            if x.size < 2 * x.shape[axis]:
-                checks.refuse(
-                    f"`x` must have at least 2 values per channel in training, got shape {x.shape}"
-                )
-        leaves = {name: spread(leaf, rank) for name, leaf in params.items()}
-        cache: dict[str, Any] = {"scale": leaves.get("scale", np.ones((1,) * rank, x.dtype))}
-        if track_running and key is None:
-            mean, rstd = leaves["running_mean"], numerics.rsqrt(leaves["running_var"] + epsilon)
-            out, offset = kernels.standardized(x, mean, rstd, cache["scale"], leaves.get("bias"))
-            return out, {**cache, "offset": offset, "rstd": rstd, "constant": True}  # statistics
-        offset, rstd, mean, variance, shrink = kernels.centre(x, other_axes(rank), epsilon)
-        if track_running:
-            count = x.size // mean.size
-            new = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
-            cache["running"] = {name: moved(params[name], new[name]) for name in new}
-        out = kernels.scaled(offset, rstd, leaves.get("scale"), leaves.get("bias"))
-        return out, {**cache, "offset": offset, "rstd": rstd, "shrink": shrink}
-
-    def moved(old: Array, new: Array) -> Array:
-        """A running statistic that has taken a step towards the batch's."""
-        return np.asarray((1 - momentum) * old + momentum * new.reshape(-1))
-
-    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        offset, rstd, scale = cache["offset"], cache["rstd"], cache["scale"]
-        checks.gradient(dout, offset.shape, offset.dtype)
-        if "constant" in cache:
-            dscale, dbias = kernels.scale_gradients(dout, offset, scale)
-            dscale, dx = dscale * rstd, dout * (scale * rstd)
-        else:
-            dx, dscale, dbias = kernels.centre_gradients(
-                dout, offset, rstd, scale, cache["shrink"], other_axes(dout.ndim)
-            )
-        zero = np.zeros(rstd.size, rstd.dtype)
-        slopes = {"scale": dscale.reshape(-1), "bias": dbias.reshape(-1)}
-        return {name: slopes.get(name, zero) for name in names}, dx
-
-    traits: tuple[Trait, ...] = ("statistics",) if track_running else ()
-    return Preserving(init, apply, vjp, Spec(traits=frozenset(traits)))
-
-
-# --- within each example --------------------------------------------------------------------------
 
 
 @declared(axes=Whatever(), epsilon=_EPSILON, affine=Flag(), bias=When(Flag(), "affine", True))
@@ -440,77 +299,5 @@ def _within_examples(
         )
         slopes, sizes = {"scale": dscale, "bias": dbias}, [dout.shape[axis] for axis in along]
         return {name: slopes[name].reshape(sizes) for name in names}, dx.reshape(dout.shape)
-
-    return Preserving(init, apply, vjp)
-
-
-# --- over neighbouring channels -------------------------------------------------------------------
-
-
-@declared(size=Integer(1), alpha=Number(minimum=0), beta=Number(), k=Number(above=0))
-def local_response_norm(
-    size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Preserving:
-    """Divide every element by a power of the mean square of its neighbours in other channels.
-
-    Parameters
-    ----------
-    size : int
-        How many channels count as neighbours; of an even number, one more before than after.
-    alpha : float, default 1e-4
-        Weight of the neighbours.
-    beta : float, default 0.75
-        The power.
-    k : float, default 1
-        What is added, above 0.
-
-    Returns
-    -------
-    Layer
-        Without parameters; the shape stays.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an option out of range, or an input that is not float32 or float64 with channels.
-
-    Notes
-    -----
-    Channels are axis 1 of ``(N, F)``, images and volumes, and the last axis of sequences
-    ``(N, T, F)``. Forward: ``y = x d^-beta`` with ``d = k + alpha / size S(x^2)``, where ``S`` sums
-    over the neighbours; dividing by `size` follows PyTorch, not the paper. Pullback:
-    ``dx = dy d^-beta - 2 alpha beta / size x S'(dy x d^(-beta - 1))`` with ``S'`` the sum over those
-    whose neighbour one is.
-
-    References
-    ----------
-    A. Krizhevsky, I. Sutskever and G. Hinton, "ImageNet classification with deep convolutional
-    neural networks", 2012.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from funcnn import local_response_norm
-    >>> local_response_norm(3, alpha=3.0, beta=1.0).apply({}, np.array([[1.0, 1.0, 2.0]]))[0].round(3)
-    array([[0.333, 0.143, 0.333]])
-    """
-    before, after, weight = size // 2, (size - 1) // 2, alpha / size
-
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return checks.any_shape(shape, 2), {}
-
-    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        checks.leaves(params, {})
-        axis = channel_axis(checks.any_ranked(x, 2).ndim)
-        d = k + weight * kernels.window_sums(x * x, before, after, axis)
-        factor = numerics.power(d, -beta)
-        return x * factor, {"x": x, "d": d, "factor": factor}
-
-    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        x, d, factor = cache["x"], cache["d"], cache["factor"]
-        checks.gradient(dout, x.shape, x.dtype)
-        scaled = dout * factor  # after and before change places: the sums go the other way
-        sums = kernels.window_sums(scaled * x / d, after, before, channel_axis(x.ndim))
-        return {}, scaled - (2 * weight * beta) * x * sums
 
     return Preserving(init, apply, vjp)

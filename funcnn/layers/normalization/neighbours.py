@@ -1,0 +1,82 @@
+"""Normalisation over neighbouring channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from funcnn import checks, numerics
+from funcnn._kernels import normalization as kernels
+from funcnn._kernels.channels import channel_axis
+from funcnn.checks import Integer, Number, declared
+from funcnn.types import Cache, Key, Params, Preserving, Shape
+
+__all__ = ["local_response_norm"]
+
+
+@declared(size=Integer(1), alpha=Number(minimum=0), beta=Number(), k=Number(above=0))
+def local_response_norm(
+    size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Preserving:
+    """Divide every element by a power of the mean square of its neighbours in other channels.
+
+    Parameters
+    ----------
+    size : int
+        How many channels count as neighbours; of an even number, one more before than after.
+    alpha : float, default 1e-4
+        Weight of the neighbours.
+    beta : float, default 0.75
+        The power.
+    k : float, default 1
+        What is added, above 0.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an option out of range, or an input that is not float32 or float64 with channels.
+
+    Notes
+    -----
+    Channels are axis 1 of ``(N, F)``, images and volumes, and the last axis of sequences
+    ``(N, T, F)``. Forward: ``y = x d^-beta`` with ``d = k + alpha / size S(x^2)``, where ``S`` sums
+    over the neighbours; dividing by `size` follows PyTorch, not the paper. Pullback:
+    ``dx = dy d^-beta - 2 alpha beta / size x S'(dy x d^(-beta - 1))`` with ``S'`` the sum over those
+    whose neighbour one is.
+
+    References
+    ----------
+    A. Krizhevsky, I. Sutskever and G. Hinton, "ImageNet classification with deep convolutional
+    neural networks", 2012.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import local_response_norm
+    >>> local_response_norm(3, alpha=3.0, beta=1.0).apply({}, np.array([[1.0, 1.0, 2.0]]))[0].round(3)
+    array([[0.333, 0.143, 0.333]])
+    """
+    before, after, weight = size // 2, (size - 1) // 2, alpha / size
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return checks.any_shape(shape, 2), {}
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        checks.leaves(params, {})
+        axis = channel_axis(checks.any_ranked(x, 2).ndim)
+        d = k + weight * kernels.window_sums(x * x, before, after, axis)
+        factor = numerics.power(d, -beta)
+        return x * factor, {"x": x, "d": d, "factor": factor}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        x, d, factor = cache["x"], cache["d"], cache["factor"]
+        checks.gradient(dout, x.shape, x.dtype)
+        scaled = dout * factor  # after and before change places: the sums go the other way
+        sums = kernels.window_sums(scaled * x / d, after, before, channel_axis(x.ndim))
+        return {}, scaled - (2 * weight * beta) * x * sums
+
+    return Preserving(init, apply, vjp)
