@@ -53,6 +53,16 @@ def short_path(path: str | PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """Let an error of the system name the file that was asked for, on one line."""
+    try:
+        yield
+    except OSError as problem:
+        shown = path if len(repr(path)) <= 200 else short_path(path)
+        raise OSError(problem.errno, problem.strerror, shown) from None
+
+
+@contextlib.contextmanager
 def whole(path: str, what: str) -> Iterator[None]:
     """Refuse a file that makes a reader raise anything but a refusal of its own.
 
@@ -88,12 +98,39 @@ def checked_path(value: object, name: str = "path") -> str:
     return found
 
 
+def checked_folder(value: object) -> str:
+    """A folder, there or not."""
+    found = checked_path(value, "directory")
+    if not found:
+        checks.refuse("`directory` must be a name, got '': write '.' for the folder that one is in")
+    return found
+
+
+def _status(path: str, *, pipes: bool = False) -> os.stat_result | None:
+    """What is there, which must be a file: a device may have no end, a pipe nobody at the other one."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    kind = stat.S_IFMT(found.st_mode)
+    unnamed = pipes and kind == stat.S_IFIFO and not os.path.exists(os.path.realpath(path))
+    if kind not in (stat.S_IFREG, stat.S_IFDIR) and not unnamed:
+        refuse(path, "must be a regular file, got a device, a pipe or a socket")
+    return found
+
+
 def opened(path: str, *, pipes: bool = False) -> BinaryIO:
-    """A file to read, from any place in it unless it may be a pipe. A device may have no end."""
-    kind = stat.S_IFMT(os.stat(path).st_mode)
-    if kind not in (stat.S_IFREG, stat.S_IFDIR) and not (pipes and kind == stat.S_IFIFO):
-        refuse(path, "must be a regular file")
-    return open(path, "rb")
+    """A file to read, from any place in it unless it may be a pipe, which a process has open."""
+    with named(path):
+        _status(path, pipes=pipes)
+        return open(path, "rb")
+
+
+def appended(path: str, *, anew: bool) -> BinaryIO:
+    """A file to write lines to."""
+    with named(path):
+        _status(path)
+        return open(path, "wb" if anew else "ab")
 
 
 def size(file: BinaryIO) -> int:
@@ -106,14 +143,14 @@ def size(file: BinaryIO) -> int:
 
 def write(path: str, content: bytes | memoryview) -> None:
     """Write beside the file, force to the disk, rename: see `checkpoints.write_whole`."""
-    try:
-        old = os.stat(path)
-    except FileNotFoundError:
-        old = None
+    with named(path):
+        _replace(path, content)
+
+
+def _replace(path: str, content: bytes | memoryview) -> None:
+    old = _status(path)
     if not path or path.endswith(("/", os.sep)) or (old and stat.S_ISDIR(old.st_mode)):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if old and not stat.S_ISREG(old.st_mode):
-        refuse(path, "must be a regular file: a device or a pipe would be replaced")
     target = Path(os.path.realpath(path))  # a link stays one, to the new file
     partial = target.with_name(f".{target.name[:16]}.{secrets.token_hex(4)}.partial")
     try:
@@ -127,11 +164,9 @@ def write(path: str, content: bytes | memoryview) -> None:
             file.flush()
             os.fsync(handle)
         os.replace(partial, target)
-    except BaseException as problem:
+    except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink()
-        if isinstance(problem, OSError):  # of the file that was asked for
-            raise OSError(problem.errno, problem.strerror, path) from None
         raise
     with contextlib.suppress(OSError):  # the rename, too, should reach the disk; the file is there
         folder = os.open(target.parent, os.O_RDONLY)

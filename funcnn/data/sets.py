@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from math import prod
 from os import PathLike
 from pathlib import Path
@@ -165,7 +166,7 @@ def mnist(directory: str | PathLike[str], part: str = "train") -> Dataset:
     funcnn.checks.RefusedValue: mnist: nowhere must hold train-images-idx3-ubyte (or .gz)
     """
     stem = {"train": "train", "test": "t10k"}[checks.Choice("train", "test").check("part", part)]
-    where = files.checked_path(directory, "directory")
+    where = files.checked_folder(directory)
     images = read_idx(_existing(where, f"{stem}-images-idx3-ubyte"))
     labels = read_idx(_existing(where, f"{stem}-labels-idx1-ubyte"))
     if images.ndim != 3 or labels.ndim != 1 or images.dtype != np.uint8 or labels.dtype != np.uint8:
@@ -178,12 +179,13 @@ def mnist(directory: str | PathLike[str], part: str = "train") -> Dataset:
     return Dataset(pixels(images), labels.astype(np.int64))
 
 
-def _existing(directory: str, name: str) -> Path:
+def _existing(directory: str, name: str) -> str:
     """The file, plain or gzipped."""
-    plain, zipped = Path(directory) / name, Path(directory) / f"{name}.gz"
-    if not plain.is_file() and not zipped.is_file():
-        files.refuse(directory, f"must hold {name} (or .gz)")
-    return plain if plain.is_file() else zipped
+    plain = os.path.join(directory, name)
+    for path in (plain, f"{plain}.gz"):
+        if os.path.isfile(path):
+            return path
+    return files.refuse(directory, f"must hold {name} (or .gz)")
 
 
 _CIFAR_RECORD = 1 + 3 * 32 * 32  # the label, then the red, green and blue pixels row by row
@@ -225,21 +227,21 @@ def cifar10(directory: str | PathLike[str], part: str = "train") -> Dataset:
     """
     checks.Choice("train", "test").check("part", part)
     names = ["test_batch.bin"] if part == "test" else [f"data_batch_{i}.bin" for i in range(1, 6)]
-    where = files.checked_path(directory, "directory")
+    where = files.checked_folder(directory)
     records = np.concatenate([_cifar_records(where, name) for name in names])
     images = records[:, 1:].reshape(-1, 3, 32, 32)
     return Dataset(pixels(images), records[:, 0].astype(np.int64))
 
 
 def _cifar_records(directory: str, name: str) -> Array:
-    path = Path(directory) / name
-    if not path.is_file():
+    path = os.path.join(directory, name)
+    if not os.path.isfile(path):
         files.refuse(directory, f"must hold {name}")
-    with open(path, "rb") as file:
+    with files.opened(path) as file:
         size = files.size(file)
         if not size or size % _CIFAR_RECORD:
             text = f"must have records of {_CIFAR_RECORD} bytes, got {size} bytes"
-            files.refuse(str(path), text)
+            files.refuse(path, text)
         records = files.fill(file, np.empty((size // _CIFAR_RECORD, _CIFAR_RECORD), np.uint8))
     checks.labels(records[:, 0], 10, f"labels in {files.short_path(path)}")
     return records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -26,7 +27,11 @@ class _Callback:
 
     def __call__(self, epoch: Epoch) -> None:
         if self._writer is None:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            with files.named(str(self._directory)):
+                with contextlib.suppress(FileNotFoundError):
+                    os.stat(self._directory)  # what has no name is refused before a folder is made
+                for folder in (*reversed(self._directory.parents), self._directory):
+                    folder.mkdir(exist_ok=True)
             self._writer = self._make_writer(os.fspath(self._directory / "events"))
             weakref.finalize(self, self._writer.close)
         for name, value in epoch.record.items():
@@ -65,7 +70,7 @@ def tensorboard(directory: str | PathLike[str]) -> Any:
     >>> import tempfile
     >>> callback = tensorboard(tempfile.mkdtemp())  # fit(..., callbacks=(callback,))
     """
-    where = files.checked_path(directory, "directory")
+    where = files.checked_folder(directory)
     try:
         from tensorboardX.event_file_writer import EventsWriter  # writes at once, unlike SummaryWriter
         from tensorboardX.proto.event_pb2 import Event

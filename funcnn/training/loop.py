@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -271,7 +271,7 @@ class _Training(NamedTuple):
 def _trained(training: _Training, run: Run, progress: bool | None) -> Run:
     """The run after its last epoch."""
     try:
-        _write_log(training.log, run.records, "w")
+        _write_log(training.log, run.records, anew=True)
         training.file.save(run)  # a file that cannot be written is better known now
         with Progress(training.epochs, training.batches.steps, progress) as shown:
             run = _asked(training, run)
@@ -303,7 +303,7 @@ def _after_epoch(training: _Training, run: Run, shown: Progress) -> Run:
         _end_with_advice(f"not finite in all steps of epoch {run.state.epoch + 1}")
     run = _evaluated(training, run)
     record, seconds = run.records[-1], time.perf_counter() - began
-    _write_log(training.log, ({**record, "seconds": seconds},), "a")
+    _write_log(training.log, ({**record, "seconds": seconds},))
     shown.epoch(record, seconds)
     return run
 
@@ -388,12 +388,14 @@ def _end_with_advice(loss: str) -> NoReturn:
     raise FloatingPointError(f"fit: the loss is {loss}: funcnn.diagnose.trace_nan names the layer")
 
 
-def _write_log(path: str | PathLike[str] | None, records: tuple[Record, ...], how: str) -> None:
+def _write_log(
+    path: str | PathLike[str] | None, records: tuple[Record, ...], *, anew: bool = False
+) -> None:
     """Lines of JSON; on a new start, those of the epochs that are already done."""
     if path is not None:
-        with open(Path(path), how, encoding="utf-8") as file:
+        with files.appended(os.fspath(path), anew=anew) as file:
             for record in records:
                 finite = {  # JSON knows neither NaN nor infinity
                     name: value if math.isfinite(value) else None for name, value in record.items()
                 }
-                file.write(json.dumps(finite) + "\n")
+                file.write(json.dumps(finite).encode() + b"\n")
