@@ -19,6 +19,7 @@ from funcnn import (
     dense,
     dense_connect,
     dropout,
+    each,
     embedding,
     flatten,
     freeze,
@@ -578,6 +579,7 @@ _AROUND: dict[str, Callable[[Any], Layer[Any, Any]]] = {
     "parallel": lambda layer: parallel(layer, layer),
     "concatenate": lambda layer: parallel(layer, layer, merge="concatenate"),
     "branch": lambda layer: branch(layer, layer),
+    "each": lambda layer: each(layer, layer),
     "dense_connect": dense_connect,
     "remat": remat,
     "freeze": freeze,
@@ -646,3 +648,18 @@ def test_a_residual_adds_several_outputs_one_by_one() -> None:
     _, dx = net.vjp(cache, (_X, 2 * _X))
     np.testing.assert_array_equal(dx[0], 3 * _X)
     np.testing.assert_array_equal(dx[1], 4 * _X)
+
+
+def test_each_gives_an_input_to_a_layer_of_its_own() -> None:
+    one, two = dense(3), serial(dense(4), dense(2))
+    net: Net = each(one, two)
+    a, b = _x(5, 4), _x(5, 6)
+    shape, params = net.init(random.key(0), (a.shape, b.shape))
+    assert shape == ((5, 3), (5, 2))
+    (out_a, out_b), cache = net.apply(params, (a, b))
+    np.testing.assert_array_equal(out_a, one.apply(params["dense1"], a)[0])
+    np.testing.assert_array_equal(out_b, two.apply(params["serial1"], b)[0])
+    dparams, (da, db) = net.vjp(cache, (out_a, np.zeros_like(out_b)))
+    assert da.any()
+    assert not db.any()
+    assert not any(leaf.any() for _, leaf in tree.leaves(dparams["serial1"]))

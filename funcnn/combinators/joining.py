@@ -20,11 +20,14 @@ from funcnn.structure import (
 )
 from funcnn.types import Cache, Key, Layer, Params, Shape, X, Y
 
-__all__ = ["branch", "dense_connect", "merge", "parallel"]
+__all__ = ["branch", "dense_connect", "each", "merge", "parallel"]
 
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+X1 = TypeVar("X1")
+X2 = TypeVar("X2")
+X3 = TypeVar("X3")
 
 _WAYS = Choice(*joining.WAYS)
 
@@ -154,6 +157,54 @@ def branch(*layers: Any) -> Layer[Any, Any]:
     return _fan_out(tuple(name_children(layers)))
 
 
+@overload
+def each(l1: Layer[X1, A], /) -> Layer[tuple[X1], tuple[A]]: ...
+@overload
+def each(l1: Layer[X1, A], l2: Layer[X2, B], /) -> Layer[tuple[X1, X2], tuple[A, B]]: ...
+@overload
+def each(
+    l1: Layer[X1, A], l2: Layer[X2, B], l3: Layer[X3, C], /
+) -> Layer[tuple[X1, X2, X3], tuple[A, B, C]]: ...
+@overload
+def each(
+    l1: Layer[X, Y], l2: Layer[X, Y], l3: Layer[X, Y], l4: Layer[X, Y], /, *layers: Layer[X, Y]
+) -> Layer[tuple[X, ...], tuple[Y, ...]]: ...
+@declared(layers=Layers())
+def each(*layers: Any) -> Layer[Any, Any]:
+    """Give each of several inputs to a layer of its own: input ``i`` to layer ``i``.
+
+    Parameters
+    ----------
+    *layers : Layer
+        As many as there are inputs; `identity` passes one on.
+
+    Returns
+    -------
+    Layer
+        On a tuple of inputs, with a tuple of outputs, and params ``{name: params of the child}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is no tuple, or of another length; what the children refuse, with their
+        path.
+
+    Notes
+    -----
+    Forward: ``y = (f_1(x_1), ..., f_n(x_n))``. Pullback: ``dx = (df_1(dy_1), ..., df_n(dy_n))``.
+    ``stax.parallel`` does the same. To give one input to all layers, see `branch`.
+
+    Examples
+    --------
+    >>> from funcnn import conv, dense, each, flatten, merge, random, serial
+    >>> image, numbers = serial(conv(4, 3), flatten()), dense(5)
+    >>> net = serial(each(image, numbers), merge("concatenate"), dense(2))
+    >>> net.init(random.key(0), ((32, 3, 8, 8), (32, 7)))[0]
+    (32, 2)
+    """
+    return _beside(tuple(name_children(layers)))
+
+
 @declared(how=_WAYS, axis=When(Integer(), "how", "concatenate"))
 def merge(how: str = "sum", *, axis: int = 1) -> Layer[Any, Any]:
     """Make one array of several.
@@ -276,40 +327,61 @@ def _dense_connected(children: tuple[Child, ...], axis: int) -> Layer[Any, Any]:
 
 
 def _fan_out(children: tuple[Child, ...]) -> Layer[Any, Any]:
-    """From one input to a tuple of outputs."""
+    """From one input to a tuple of outputs: the same input to each."""
+    beside, count = _beside(children), len(children)
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return beside.init(key, (shape,) * count)
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        return beside.apply(params, (x,) * count, key=key)
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        dparams, dxs = beside.vjp(cache, dout)
+        return dparams, joining.total(list(dxs))
+
+    made = Layer(init, apply, vjp, params_vjp=beside.params_vjp)
+    return made._replace(children=children, remake=_fan_out)
+
+
+def _beside(children: tuple[Child, ...]) -> Layer[Any, Any]:
+    """From a tuple of inputs to a tuple of outputs, one of each for a child."""
     if not children:
         checks.refuse("there must be at least one layer")
     names = tuple(name for name, _ in children)
 
+    def one_each(values: Any, name: str) -> Any:
+        """Pairs of a child and its part."""
+        if not isinstance(values, tuple):
+            checks.refuse_type(f"`{name}` must be a tuple, got {type(values).__name__}")
+        if len(values) != len(children):
+            checks.refuse(f"`{name}` must be a tuple of {len(children)}, got one of {len(values)}")
+        return zip(children, values, strict=True)
+
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         checks.key(key)
         params: Params = {}
-        return tuple(init_child(child, key, shape, params) for child in children), params
+        pairs = one_each(shape, "shape")
+        return tuple(init_child(child, key, one, params) for child, one in pairs), params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         checks.children(params, names)
         cache: Cache = {}
-        outs = [apply_in_turn((child,), params, x, key, cache) for child in children]
+        outs = [apply_in_turn((child,), params, one, key, cache) for child, one in one_each(x, "x")]
         return tuple(outs), cache
-
-    def shares(douts: Any) -> tuple[Any, ...]:
-        if not isinstance(douts, tuple) or len(douts) != len(children):
-            checks.refuse(f"`dout` must be a tuple of {len(children)}, got {douts!r}")
-        return douts
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         dparams: Params = {}
-        pairs = zip(children, shares(dout), strict=True)
-        dxs = [vjp_in_turn((child,), cache, share, dparams) for child, share in pairs]
-        return dparams, joining.total(dxs)
+        pairs = one_each(dout, "dout")
+        return dparams, tuple(vjp_in_turn((child,), cache, one, dparams) for child, one in pairs)
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
         dparams: Params = {}
-        for child, share in zip(children, shares(dout), strict=True):
-            params_vjp_child(child, cache, share, dparams)
+        for child, one in one_each(dout, "dout"):
+            params_vjp_child(child, cache, one, dparams)
         return dparams
 
-    return Layer(init, apply, vjp, params_vjp=params_vjp, children=children, remake=_fan_out)
+    return Layer(init, apply, vjp, params_vjp=params_vjp, children=children, remake=_beside)
 
 
 def _fan_in(how: str, axis: int, words: str) -> Layer[Any, Any]:

@@ -12,7 +12,9 @@ from funcnn import (
     dense,
     dense_connect,
     dropout,
+    each,
     embedding,
+    flatten,
     freeze,
     identity,
     max_pool,
@@ -53,6 +55,26 @@ _BESIDE = [
     Case(serial(branch(dense(4), identity()), merge("product")), (3, 4), note="gate"),
     Case(serial(branch(dense(4), identity()), concatenate(), dense(2)), (3, 4)),
     Case(serial(split(2), merge("mean"), dense(2)), (3, 4)),
+    Case(
+        each(dense(2), serial(relu(), dense(3, bias=False))),
+        ((3, 4), (3, 2)),
+        refused=(
+            (_zeros(3, 4), "each: `x` must be a tuple, got ndarray"),
+            ((_zeros(3, 4),), "each: `x` must be a tuple of 2, got one of 1"),
+            (
+                (_zeros(3, 4), _zeros(3, 3)),
+                "serial1/dense1: `x` must have 2 features, got shape (3, 3)",
+            ),
+        ),
+    ),
+    Case(each(tanh()), ((3, 4),)),
+    Case(
+        serial(each(conv(2, 3), dense(4)), each(flatten(), identity()), concatenate(), dense(2)),
+        ((3, 2, 4, 4), (3, 5)),
+        note="image and numbers",
+    ),
+    Case(each(batch_norm(), serial(dropout(0.5), dense(2))), ((4, 3), (4, 3))),
+    Case(serial(branch(dense(4), identity()), each(relu(), dense(4)), merge("sum")), (3, 4)),
     Case(
         merge(),
         ((3, 2), (3, 2), (3, 2)),
