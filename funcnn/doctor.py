@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import numerics
+from funcnn.machine import trial
 
 __all__ = ["Health", "doctor"]
 
@@ -70,7 +70,7 @@ def doctor() -> Health:
     >>> sorted(health.promises)
     ['fast', 'portable']
     """
-    rounding, products = numerics.faults()
+    rounding, products = trial.faults()
     return Health(
         {
             "processor": f"{platform.machine()}, {64 if sys.maxsize > 2**32 else 32} bits",
@@ -82,7 +82,7 @@ def doctor() -> Health:
             "BLAS": "; ".join(_blas()) or "not known to threadpoolctl",
             "kernels": "NumPy's",
             "threads": _threads(),
-            "mode": numerics.mode(),
+            "mode": _mode(),
         },
         (*rounding, *products),
         {"fast": _promise_of_fast(products), "portable": _promise_of_portable(rounding + products)},
@@ -127,6 +127,15 @@ def _threads() -> str:
     except RuntimeError:
         return "none can be started: training uses one"
     return f"{count} processor{'s' * (count != 1)}"
+
+
+def _mode() -> str:
+    """The mode in force; where the environment asks for one that is refused, why."""
+    try:
+        from funcnn import numerics  # deferred: on a machine that is wrong, the import may be refused
+    except ValueError as refusal:
+        return f"none: {refusal}"
+    return numerics.mode()
 
 
 class _Callable(types.ModuleType):

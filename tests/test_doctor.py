@@ -12,8 +12,26 @@ import pytest
 import threadpoolctl
 
 import funcnn
-from funcnn import numerics
+from funcnn.machine import trial
 from tests.elsewhere import environment
+
+AS_COMMAND = "import runpy; runpy.run_module('funcnn.doctor', run_name='__main__')"
+AS_FUNCTION = (
+    "import sys, funcnn; health = funcnn.doctor(); print(health); sys.exit(bool(health.faults))"
+)
+WRONG_ROOTS = """
+import numpy as np
+root = np.sqrt
+np.sqrt = lambda x: root(x) * x.dtype.type(1 + 2.0**-20 * (x.dtype == np.float32))
+"""
+
+
+def _run(planted: str, code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What a fresh process says whose machine, or environment, is wrong."""
+    command = [sys.executable, "-W", "error", "-c", planted + code]
+    return subprocess.run(
+        command, env=environment(**variables), capture_output=True, text=True, check=False
+    )
 
 
 def test_this_machine() -> None:
@@ -32,14 +50,12 @@ def test_it_is_printed_and_the_exit_code_says_whether_all_is_well() -> None:
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert "arithmetic     right\n" in done.stdout
-    code = """
-import runpy, sys
-from funcnn import numerics
-numerics.faults = lambda: ([], ["float32 products by matmul are wrong"])
-runpy.run_module("funcnn.doctor", run_name="__main__")
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False
+    done = _run(
+        """
+from funcnn.machine import trial
+trial.faults = lambda: ([], ["float32 products by matmul are wrong"])
+""",
+        AS_COMMAND,
     )
     assert done.returncode == 1
     assert "arithmetic     float32 products by matmul are wrong\n" in done.stdout
@@ -47,8 +63,30 @@ runpy.run_module("funcnn.doctor", run_name="__main__")
     assert "portable mode  refused" in done.stdout
 
 
+@pytest.mark.parametrize("ask", [AS_COMMAND, AS_FUNCTION])
+def test_it_speaks_where_the_environment_asks_for_a_mode_that_is_refused(ask: str) -> None:
+    done = _run(WRONG_ROOTS, ask, FUNCNN_NUMERICS="portable")
+    assert done.stderr == ""
+    assert done.returncode == 1
+    fault = "float32 roots are not rounded correctly"
+    assert f"arithmetic     {fault}\n" in done.stdout
+    assert "portable mode  refused" in done.stdout
+    row = f"mode           none: numerics: portable mode is not possible on this machine: {fault}\n"
+    assert row in done.stdout
+    refused = _run(WRONG_ROOTS, "import funcnn; funcnn.dense(3)", FUNCNN_NUMERICS="portable")
+    assert refused.stderr.endswith(f"portable mode is not possible on this machine: {fault}\n")
+
+
+@pytest.mark.parametrize("mode", ["portable", "fast", "exact"])
+def test_it_says_which_mode_the_environment_chose(mode: str) -> None:
+    done = _run("", AS_COMMAND, FUNCNN_NUMERICS=mode)
+    assert (done.returncode, done.stderr) == (0, "")
+    wrong = "none: numerics: `FUNCNN_NUMERICS` must be one of 'fast', 'portable', got 'exact'"
+    assert f"mode           {wrong if mode == 'exact' else mode}" in done.stdout
+
+
 def test_rounding_matters_to_portable_mode_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numerics, "faults", lambda: (["float32 roots are not rounded correctly"], []))
+    monkeypatch.setattr(trial, "faults", lambda: (["float32 roots are not rounded correctly"], []))
     health = funcnn.doctor()
     assert health.faults == ("float32 roots are not rounded correctly",)
     assert health.promises["portable"].startswith("refused")

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from funcnn import numerics
-from funcnn.numerics import _trial, modes
+from funcnn.machine import trial
+from funcnn.numerics import modes
 from funcnn.testing import environments
 from funcnn.types import Array
 from tests.elsewhere import environment
@@ -110,10 +111,26 @@ class TwiceRounded(float):
 
 
 def test_sums_that_are_rounded_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _trial._rounds_twice(TwiceRounded)
-    assert not _trial._rounds_twice(float)
+    assert trial._rounds_twice(TwiceRounded)
+    assert not trial._rounds_twice(float)
     monkeypatch.setattr("math.fsum", partial(reduce, operator.add))  # `sum` corrects itself
     assert faults() == ["Python's floats are rounded twice"]
+
+
+class TwiceRoundedArray(np.ndarray[Any, Any]):
+    """An array whose sums are rounded to 64 binary digits first."""
+
+    def __add__(self, other: Any) -> Any:
+        return np.array(
+            [TwiceRounded(x) + y for x, y in zip(self.tolist(), other.tolist(), strict=True)]
+        )
+
+
+def test_sums_of_arrays_that_are_rounded_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = np.full
+    twice = lambda shape, x, *rest: full(shape, x, *rest).view(TwiceRoundedArray)  # noqa: E731
+    monkeypatch.setattr(np, "full", twice)
+    assert faults() == ["NumPy's float64 is rounded twice"]
 
 
 def _wrong_products(dtype: Any, wanted: Callable[[Array, Array], bool]) -> Callable[..., Any]:
@@ -130,17 +147,36 @@ def _wrong_products(dtype: Any, wanted: Callable[[Array, Array], bool]) -> Calla
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("rows", [1, 19, 33, 70])
+@pytest.mark.parametrize("rows", [1, 19, 33, 70])  # squares are multiplied by their transposes, too
 def test_products_that_are_wrong(dtype: Any, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     few = _wrong_products(dtype, lambda a, b: a.ndim == 2 and len(a) == rows and b.shape[1] != rows)
     monkeypatch.setattr(np, "matmul", few)
     assert faults() == [f"{dtype.__name__} products by matmul are wrong"]
 
 
-def test_products_with_the_transpose_that_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_products_with_the_transpose_that_are_wrong(
+    dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a BLAS that computes half of them, and the other half by a fault."""
-    monkeypatch.setattr(np, "matmul", _wrong_products(np.float32, np.may_share_memory))
-    assert faults() == ["float32 products by matmul of a matrix and its transpose are wrong"]
+    monkeypatch.setattr(np, "matmul", _wrong_products(dtype, np.may_share_memory))
+    name = dtype.__name__
+    assert faults() == [f"{name} products by matmul of a matrix and its transpose are wrong"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["vecdot", "einsum"])
+def test_products_of_vectors_that_are_wrong(
+    name: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = getattr(np, name)
+
+    def wrong(*args: Any) -> Any:
+        found = true(*args)
+        return found + (found.dtype == dtype)
+
+    monkeypatch.setattr(np, name, wrong)
+    assert faults() == [f"{dtype.__name__} products by {name} are wrong"]
 
 
 @pytest.fixture
@@ -171,11 +207,11 @@ def test_portable_mode_refuses_a_machine_that_is_wrong(monkeypatch: pytest.Monke
 def test_the_machine_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[str]] = []
 
-    def trial() -> list[str]:
+    def no_faults() -> list[str]:
         calls.append([])
         return []
 
-    monkeypatch.setattr(_trial, "rounding_faults", trial)
+    monkeypatch.setattr(trial, "rounding_faults", no_faults)
     for _ in range(3):
         with numerics.portable(), numerics.use("portable"):
             pass

@@ -1,1 +1,1 @@
-"""What the library asks of the machine: threads, BLAS's threads, and memory that is used again."""
+"""What the library asks of the machine: threads, BLAS's threads, memory to use again, arithmetic."""

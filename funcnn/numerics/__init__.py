@@ -31,6 +31,7 @@ Examples
 
 from __future__ import annotations
 
+from funcnn.machine.trial import faults
 from funcnn.numerics.functions import (
     cos,
     erf,
@@ -47,7 +48,7 @@ from funcnn.numerics.functions import (
     tanh,
     tanh_slope,
 )
-from funcnn.numerics.modes import Mode, fast, faults, mode, portable, use
+from funcnn.numerics.modes import Mode, fast, mode, portable, use
 from funcnn.numerics.products import matmul, mean, prepare, stacked_matmul, sum, summed_matmul
 
 __all__ = [

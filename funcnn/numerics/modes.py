@@ -10,7 +10,7 @@ from functools import cache
 from typing import Literal, Protocol, TypeAlias
 
 from funcnn import checks
-from funcnn.machine.blas import on_one_blas_thread
+from funcnn.machine.trial import faults
 from funcnn.numerics import _fast
 from funcnn.types import Array
 
@@ -54,27 +54,6 @@ def _tried_portable() -> Arithmetic:
         found = "; ".join(rounding + products)
         checks.refuse(f"portable mode is not possible on this machine: {found}", "numerics")
     return _portable
-
-
-def faults() -> tuple[list[str], list[str]]:
-    """What is wrong with this machine's arithmetic, by a trial of some milliseconds.
-
-    Returns
-    -------
-    rounding : list of str
-        Of single operations: what is not rounded as IEEE 754 says. Portable mode needs it.
-    products : list of str
-        Of BLAS: which products of whole numbers are wrong. Every mode needs them.
-
-    Examples
-    --------
-    >>> from funcnn import numerics
-    >>> numerics.faults()
-    ([], [])
-    """
-    from funcnn.numerics import _trial
-
-    return _trial.rounding_faults(), on_one_blas_thread(_trial.product_faults)
 
 
 _word = checks.named(checks.Choice("fast", "portable").check, "numerics")

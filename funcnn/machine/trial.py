@@ -12,12 +12,32 @@ from typing import Any
 
 import numpy as np
 
+from funcnn.machine.blas import on_one_blas_thread
 from funcnn.types import Array
 
 _PRECISIONS: tuple[tuple[Any, str], ...] = ((np.float32, "float32"), (np.float64, "float64"))
 # Rows, terms and columns: vectors, less and more than a register, a cache line or a block of a BLAS.
 _COUNT = 131  # numbers that a function is tried on: two short of whole registers
 _SIZES = ((1, 40, 9), (19, 33, 1), (16, 16, 16), (33, 31, 17), (70, 170, 90))
+
+
+def faults() -> tuple[list[str], list[str]]:
+    """What is wrong with this machine's arithmetic, by a trial of some milliseconds.
+
+    Returns
+    -------
+    rounding : list of str
+        Of single operations: what is not rounded as IEEE 754 says. Portable mode needs it.
+    products : list of str
+        Of BLAS: which products of whole numbers are wrong. Every mode needs them.
+
+    Examples
+    --------
+    >>> from funcnn import numerics
+    >>> numerics.faults()
+    ([], [])
+    """
+    return rounding_faults(), on_one_blas_thread(product_faults)
 
 
 @np.errstate(all="ignore")
