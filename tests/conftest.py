@@ -25,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--without-threads", action="store_true", help="as where no thread can be started, in a browser"
     )
+    parser.addoption(
+        "--every", type=int, default=1, metavar="N", help="each N-th test alone: for a slow machine"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,6 +66,15 @@ def pytest_runtest_call(item: pytest.Item) -> Any:
         if any(PACKAGE in path.parents and PACKAGE / "testing" not in path.parents for path in frames):
             raise
         pytest.skip("it starts threads itself")
+
+
+@pytest.hookimpl(trylast=True)  # after those that other options leave out
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep each N-th test, in the order of the files."""
+    kept = items[:: config.getoption("--every")]
+    left_out = set(items).difference(kept)
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = kept
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
