@@ -15,12 +15,16 @@ from funcnn import (
     global_avg_pool,
     global_max_pool,
     lp_pool,
+    lp_pool1d,
     max_pool,
     max_pool1d,
     max_pool3d,
+    numerics,
     random,
 )
 from funcnn.types import Layer
+
+mpmath: Any = pytest.importorskip("mpmath")
 
 _IMAGE: Any = random.normal(random.key(0), (2, 3, 6, 7), dtype=np.float64)
 
@@ -144,3 +148,54 @@ def test_zeros_and_nans_have_one_pattern_of_bits(layer: Layer[Any, Any], dtype: 
         assert not np.signbit(out).any()
         out, _ = layer.apply({}, np.copysign(dtype(np.nan), sign * (0.5 + zeros)))
         assert out.tobytes() == np.full(out.shape, np.nan, dtype).tobytes()
+
+
+# --- norms of all magnitudes ------------------------------------------------------------------------
+
+_UNITS = (1e-44, 1e-24, 1e-6, 1.0, 1e5, 1e20, 1e37)
+
+
+def _exact_norm(x: list[float], power: float) -> tuple[float, list[float]]:
+    """The norm and its slopes in numbers of many digits, whose exponents have no end."""
+    with mpmath.workdps(400):
+        exact = [mpmath.mpf(value) for value in x]
+        p = mpmath.mpf(power)
+        top = max(map(abs, exact)) or 1
+        ratios = [abs(value) / top for value in exact]
+        total = (sum(r**p for r in ratios) or 1) ** (1 / p - 1)
+        slopes = [mpmath.sign(v) * r ** (p - 1) * total for v, r in zip(exact, ratios, strict=True)]
+        norm = top * sum(r**p for r in ratios) ** (1 / p)
+        return float(norm), [float(slope) for slope in slopes]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("power", [1, 1.5, 2, 3, 8, 20, 200, 1e300])
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+def test_norms_are_right_at_every_magnitude(power: float, dtype: Any, mode: numerics.Mode) -> None:
+    rows = [[3.0, -4.0, 0.0], [1.0, 1.0, -1.0], [-0.75, 1e-3, 1e-9], [0.0, -0.0, 0.0]]
+    units = [*_UNITS, *([1e-300, 1e-170, 1e100, 1e300] if dtype is np.float64 else [])]
+    x = np.array([[[v * unit] for v in row] for row in rows for unit in units], dtype)
+    layer = lp_pool1d(3, norm_type=power)
+    with numerics.use(mode):
+        out, cache = layer.apply({}, x)
+        _, dx = layer.vjp(cache, np.ones_like(out))
+        _, far = layer.vjp(cache, np.full_like(out, 1e38))
+    exact = [_exact_norm(row, power) for row in x[:, :, 0].tolist()]
+    info = np.finfo(dtype)
+    rtol, least = 8 * float(info.eps), 2 * float(info.smallest_subnormal)
+    wanted = np.array([norm for norm, _ in exact])
+    np.testing.assert_allclose(out[:, 0, 0], wanted, rtol=rtol, atol=least)
+    slopes = np.array([slopes for _, slopes in exact])
+    conditioned = rtol * (max(1, power) if dtype is np.float64 else 1)  # powers multiply errors
+    np.testing.assert_allclose(dx[:, :, 0], slopes, rtol=min(conditioned, 1e-3), atol=least)
+    np.testing.assert_allclose(far[:, :, 0], 1e38 * slopes, rtol=min(conditioned, 1e-3), atol=1e-3)
+
+
+def test_windows_of_different_magnitudes_are_all_right() -> None:
+    x = np.array([[[3e20], [4e20], [3e-24], [4e-24], [0.0], [0.0], [np.inf], [1.0]]], np.float32)
+    out, cache = lp_pool1d(2).apply({}, x)
+    np.testing.assert_allclose(out[0, :, 0], np.array([5e20, 5e-24, 0, np.inf]), rtol=1e-6)
+    _, dx = lp_pool1d(2).vjp(cache, np.ones_like(out))
+    np.testing.assert_allclose(dx[0, :, 0], np.array([0.6, 0.8, 0.6, 0.8, 0, 0, 1, 0]), rtol=1e-6)
+    _, dx = lp_pool1d(2).vjp(cache, np.full_like(out, np.inf))
+    assert dx[0, 4:6, 0].tolist() == [0, 0]

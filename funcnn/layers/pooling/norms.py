@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from funcnn._kernels.pooling import means
+from funcnn._kernels.pooling import norms as kernels
 from funcnn._kernels.windows import Window
 from funcnn.checks import declared
 from funcnn.layers.pooling.skeleton import Ints, options, pooling
@@ -53,7 +53,8 @@ def lp_pool(
     Notes
     -----
     Forward: ``y = (sum |x|^p)^(1/p)``. Pullback: ``dx = dy sign(x) (|x| / y)^(p - 1)``, and 0 where
-    ``y = 0``. (PyTorch leaves out the absolute value: for an odd ``p``, or one that is no integer,
+    ``x = 0``. Neither overflows where the result does not; infinities share the slope 1 evenly as
+    equal numbers do. (PyTorch leaves out the absolute value: for an odd ``p``, or one that is no integer,
     they agree where ``x`` is not negative.)
 
     References
@@ -156,11 +157,11 @@ def lp_pool3d(
 def _lp_pool(
     axes: str, kernel: Ints, power: float, stride: Ints | None, ceil_mode: bool
 ) -> Layer[Any, Any]:
-    def forward(x: Array, at: Window) -> tuple[Array, dict[str, Array]]:
-        out = means.norm(x, at, power)
-        return out, {"x": x, "out": out}
+    def forward(x: Array, at: Window) -> tuple[Array, dict[str, Any]]:
+        out, record = kernels.norm(x, at, power)
+        return out, {"x": x, "record": record}
 
-    def gradient(dout: Array, record: dict[str, Array], shape: tuple[int, ...], at: Window) -> Array:
-        return means.norm_gradient(dout, record["x"], record["out"], at, power)
+    def gradient(dout: Array, kept: dict[str, Any], shape: tuple[int, ...], at: Window) -> Array:
+        return kernels.norm_gradient(dout, kept["x"], kept["record"], at, power)
 
     return pooling(axes, kernel, stride, 0, 1, ceil_mode, forward, gradient)
