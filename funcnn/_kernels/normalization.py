@@ -1,7 +1,9 @@
-"""Mean 0 and variance 1 over some axes, its pullback, and sums over windows of neighbours."""
+"""Mean 0 and variance 1 over some axes, its pullback, and the size of what stands side by side."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
@@ -17,8 +19,8 @@ _FLAT = 2.0**-10  # a deviation below so much of the mean is dominated by the me
 class Centred(NamedTuple):
     """What `centre` gives; all but the offsets with size 1 along the axes that it averaged over.
 
-    Where squares would overflow, offsets and rstd are those of ``shrink * x``; elsewhere `shrink` is
-    1, or None if it is everywhere.
+    Where squares would overflow or vanish, offsets and rstd are those of ``shrink * x``; elsewhere
+    `shrink` is 1, or None if it is everywhere.
     """
 
     offset: Array
@@ -33,18 +35,22 @@ def centre(x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = True
     mean = numerics.mean(x, axes, keepdims=True) if centred else np.zeros((1,) * x.ndim, x.dtype)
     offset = x - stretched(mean, x) if centred else x
     variance = numerics.mean(offset * offset, axes, keepdims=True)
-    large = ~(variance < np.inf)
-    flat = large | (np.sqrt(variance) < _FLAT * np.abs(mean))
+    large, least = ~(variance < np.inf), _least(x)
+    small = variance < (least if epsilon < least else 0)
+    flat = large | small | (np.sqrt(variance) < _FLAT * np.abs(mean))
     if not (x.size and flat.any()):
         return Centred(offset, numerics.rsqrt(variance + epsilon), mean, variance, None)
     # Groups that are almost constant are centred once more, from their first element on: then what is
-    # constant is exactly 0. Groups of huge numbers are divided by a power of 2, which is exact. The
-    # bits of all other groups stay.
+    # constant is exactly 0. Groups of huge or tiny numbers are multiplied by a power of 2, which is
+    # exact. The bits of all other groups stay.
     again, offset = x * np.where(large, x.dtype.type(0.5), 1), offset.copy(order="K")
     first = tuple(slice(1) if k in axes else slice(None) for k in range(x.ndim))
     again = again - again[first] if centred else again
-    size = np.frexp(np.maximum.reduce(np.abs(again), axes, keepdims=True))[1]
-    shrink = np.ldexp(x.dtype.type(1), np.where(large, -np.maximum(size, 0), 0))
+    top, lowest = np.maximum.reduce(np.abs(again), axes, keepdims=True), np.finfo(x.dtype).minexp
+    size = np.where(top > 0, np.frexp(top)[1], lowest)
+    root = math.frexp(math.sqrt(epsilon))[1] if epsilon else lowest
+    power = np.where(large, np.maximum(size, 0), np.where(small, np.maximum(size, root), 0))
+    shrink = np.ldexp(x.dtype.type(1), -np.maximum(power, lowest))
     again *= shrink
     shrink *= np.where(large, x.dtype.type(0.5), 1)
     if centred:
@@ -53,8 +59,23 @@ def centre(x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = True
         mean = np.where(flat, x[first] + rest / shrink, mean)
     np.copyto(offset, again, where=flat)
     variance = numerics.mean(offset * offset, axes, keepdims=True)
-    rstd = numerics.rsqrt(variance + epsilon * (shrink * shrink))
-    return Centred(offset, rstd, mean, variance / (shrink * shrink), shrink if large.any() else None)
+    total = variance + (epsilon * shrink.astype(np.float64) * shrink).astype(x.dtype)
+    rstd = np.where(total == 0, x.dtype.type(0), numerics.rsqrt(total))
+    rescaled = (large | small).any()
+    return Centred(offset, rstd, mean, variance / shrink / shrink, shrink if rescaled else None)
+
+
+def inverse_root(variance: Array, epsilon: float) -> Array:
+    """``1 / sqrt(variance + epsilon)`` of given variances, and 0 where both are 0."""
+    if epsilon >= _least(variance):
+        return numerics.rsqrt(variance + epsilon)
+    total = variance.astype(np.float64) + epsilon  # float32 may not hold it
+    return np.where(total == 0, 0, numerics.rsqrt(total)).astype(variance.dtype)
+
+
+def _least(x: Array) -> float:
+    """The root of the smallest normal number: what is smaller loses digits when it is squared."""
+    return float(np.sqrt(np.finfo(x.dtype).tiny))
 
 
 def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) -> Array:
@@ -139,12 +160,41 @@ def _scaled_sums(x: Array, scale: Array, axes: tuple[int, ...]) -> Array:
     return numerics.sum(x * scale, axes, keepdims=True)
 
 
-def window_sums(x: Array, before: int, after: int, axis: int) -> Array:
-    """Sums of each element with its neighbours along an axis; there is nothing beyond the ends."""
-    x = np.moveaxis(x, axis, 0)
-    sums = x.copy(order="K")
-    for step in range(1, min(before, len(x) - 1) + 1):
-        sums[step:] += x[:-step]
-    for step in range(1, min(after, len(x) - 1) + 1):
-        sums[:-step] += x[step:]
-    return np.moveaxis(sums, 0, axis)
+# A window's root mean square as a chain of hypotenuses: nothing is squared that could overflow.
+
+
+def window_roots(x: Array, weight: float, least: float, before: int, after: int, axis: int) -> Array:
+    """``sqrt(least^2 + sum (weight x)^2)`` over each element and its neighbours along an axis."""
+    x = np.moveaxis(x, axis, 0) * x.dtype.type(weight)
+    roots = _hypotenuse(x, x.dtype.type(least))
+    for here, there in _neighbours(len(x), before, after):
+        roots[here] = _hypotenuse(roots[here], x[there])
+    return np.moveaxis(roots, 0, axis)
+
+
+def window_shares(
+    dout: Array, x: Array, roots: Array, weight: float, before: int, after: int, axis: int
+) -> Array:
+    """``sum_i dout_i (x_i / r_i) (weight^2 x_j / r_i)`` over the windows ``i`` that see ``j``."""
+    slope, x, roots = (np.moveaxis(each, axis, 0) for each in (dout * (x / roots * weight), x, roots))
+    x = x * x.dtype.type(weight)
+    shares = slope * (x / roots)
+    for here, there in _neighbours(len(x), before, after):
+        shares[there] += slope[here] * (x[there] / roots[here])
+    return np.moveaxis(shares, 0, axis)
+
+
+def _neighbours(count: int, before: int, after: int) -> Iterator[tuple[slice, slice]]:
+    """The elements that have a neighbour so many steps away, and these neighbours."""
+    for step in range(1, min(before, count - 1) + 1):
+        yield slice(step, None), slice(None, -step)
+    for step in range(1, min(after, count - 1) + 1):
+        yield slice(None, -step), slice(step, None)
+
+
+def _hypotenuse(a: Array, b: Array) -> Array:
+    """``sqrt(a^2 + b^2)``, in portable operations."""
+    a, b = np.abs(a), np.abs(b)
+    large, small = np.maximum(a, b), np.minimum(a, b)
+    ratio = np.divide(small, large, out=np.ones_like(large), where=small != large)
+    return np.asarray(large * np.sqrt(1 + ratio * ratio))

@@ -18,7 +18,6 @@ from funcnn._kernels.pooling.means import excess
 from funcnn._kernels.windows import Window, output_size, taps
 from funcnn.types import Array
 
-
 _EASY: dict[float, Callable[[Array], Any]] = {
     0: np.ones_like,
     1: np.positive,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import checks, numerics
+from funcnn import checks
 from funcnn._kernels import normalization as kernels
 from funcnn._kernels.channels import channel_axis, other_axes, spread
 from funcnn.checks import Flag, Number, Shapes, When, declared
@@ -113,7 +113,7 @@ def batch_norm(
         leaves = {name: spread(leaf, rank) for name, leaf in params.items()}
         cache: dict[str, Any] = {"scale": leaves.get("scale", np.ones((1,) * rank, x.dtype))}
         if track_running and key is None:
-            mean, rstd = leaves["running_mean"], numerics.rsqrt(leaves["running_var"] + epsilon)
+            mean, rstd = leaves["running_mean"], kernels.inverse_root(leaves["running_var"], epsilon)
             out, offset = kernels.standardized(x, mean, rstd, cache["scale"], leaves.get("bias"))
             return out, {**cache, "offset": offset, "rstd": rstd, "constant": True}  # statistics
         offset, rstd, mean, variance, shrink = kernels.centre(x, other_axes(rank), epsilon)

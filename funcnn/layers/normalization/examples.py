@@ -54,7 +54,8 @@ def layer_norm(
     -----
     Forward: ``y = scale z + bias`` with ``z = (x - mean(x)) r``, ``r = 1 / sqrt(var(x) + epsilon)``.
     Pullback: ``dscale = sum(dy z)``, ``dbias = sum(dy)`` over all other axes; with
-    ``dz = scale dy``, ``dx = r (dz - mean(dz) - z mean(dz z))``.
+    ``dz = scale dy``, ``dx = r (dz - mean(dz) - z mean(dz z))``. Where variance and epsilon are both 0,
+    ``r`` counts as 0: what is constant has value and slope 0. So it is in all normalisations.
 
     References
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Any
 
 from funcnn import checks, numerics
@@ -68,15 +69,15 @@ def local_response_norm(
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         checks.leaves(params, {})
         axis = channel_axis(checks.any_ranked(x, 2).ndim)
-        d = k + weight * kernels.window_sums(x * x, before, after, axis)
-        factor = numerics.power(d, -beta)
+        d = kernels.window_roots(x, sqrt(weight), sqrt(k), before, after, axis)
+        factor = numerics.power(d, -2 * beta)
         return x * factor, {"x": x, "d": d, "factor": factor}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         x, d, factor = cache["x"], cache["d"], cache["factor"]
         checks.gradient(dout, x.shape, x.dtype)
-        scaled = dout * factor  # after and before change places: the sums go the other way
-        sums = kernels.window_sums(scaled * x / d, after, before, channel_axis(x.ndim))
-        return {}, scaled - (2 * weight * beta) * x * sums
+        slope, axis = dout * factor, channel_axis(x.ndim)
+        shares = kernels.window_shares(slope, x, d, sqrt(weight), before, after, axis)
+        return {}, slope - x.dtype.type(2 * beta) * shares
 
     return Preserving(init, apply, vjp)

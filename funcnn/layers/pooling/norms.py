@@ -53,9 +53,9 @@ def lp_pool(
     Notes
     -----
     Forward: ``y = (sum |x|^p)^(1/p)``. Pullback: ``dx = dy sign(x) (|x| / y)^(p - 1)``, and 0 where
-    ``x = 0``. Neither overflows where the result does not; infinities share the slope 1 evenly as
-    equal numbers do. (PyTorch leaves out the absolute value: for an odd ``p``, or one that is no integer,
-    they agree where ``x`` is not negative.)
+    ``x = 0``. Neither overflows where the result does not; infinities share a slope as equals do.
+    (PyTorch leaves out the absolute value: for an odd ``p``, or one that is no integer, they agree
+    where ``x`` is not negative.)
 
     References
     ----------
