@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from funcnn import checks, random
 from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, rebuild
 
@@ -141,11 +143,31 @@ def remade(layer: Layer[Any, Any], inside: tuple[Child, ...]) -> Layer[Any, Any]
     return made
 
 
+def is_shape(shape: object) -> bool:
+    """Whether this is one shape, rather than a tree of shapes for several arrays."""
+    return isinstance(shape, tuple) and all(isinstance(size, (int, np.integer)) for size in shape)
+
+
+def over_shapes(fn: Callable[[str, Shape], Any], shape: Any, path: str = "x") -> Any:
+    """``fn(path, shape)`` for one shape, or for each in a tree of several."""
+    if isinstance(shape, dict):
+        return {name: over_shapes(fn, part, f"{path}/{name}") for name, part in shape.items()}
+    if is_shape(shape):
+        return fn(path, shape)
+    return tuple(over_shapes(fn, part, f"{path}/{place}") for place, part in enumerate(shape))
+
+
 class Place(NamedTuple):
-    """Where a layer is: its path, and whether it has all the params of the layer around it."""
+    """Where a layer is: its path, and how many layers around it have the same params."""
 
     path: tuple[str, ...] = ()
-    inner: bool = False
+    inner: int = 0
+
+
+def place_of(net: Layer[Any, Any]) -> Place:
+    """The place of a network: its name, if it has one."""
+    name = named_after(net.spec).name
+    return Place((name,) if name else ())
 
 
 See = Callable[[Place, Layer[Any, Any], Layer[Any, Any]], Layer[Any, Any]]
@@ -155,7 +177,7 @@ def watched(layer: Layer[Any, Any], see: See, place: Place = Place()) -> Layer[A
     """A network made again from the inside out, each layer as ``see(place, layer, made)`` gives it."""
 
     def below(name: str) -> Place:
-        return Place((*place.path, name)) if name else Place(place.path, inner=True)
+        return Place((*place.path, name)) if name else Place(place.path, place.inner + 1)
 
     inside = tuple((name, watched(child, see, below(name))) for name, child in children(layer))
     return see(place, layer, remade(layer, inside))
@@ -164,12 +186,17 @@ def watched(layer: Layer[Any, Any], see: See, place: Place = Place()) -> Layer[A
 class Node(NamedTuple):
     """One layer of a network, in one of the places where it is used."""
 
-    path: tuple[str, ...]
+    place: Place
     spec: Spec
     shape: Shape
     out_shape: Shape
     params: Params
     children: tuple[Node, ...]
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Where its params are."""
+        return self.place.path
 
 
 def outline(net: Layer[Any, Any], shape: Shape) -> Node:
@@ -181,13 +208,12 @@ def outline(net: Layer[Any, Any], shape: Shape) -> Node:
             open_.append([])
             out_shape, params = made.init(random.NO_DRAW, shape)
             inside = tuple(open_.pop())
-            open_[-1].append(Node(place.path, layer.spec, shape, out_shape, params, inside))
+            open_[-1].append(Node(place, layer.spec, shape, out_shape, params, inside))
             return out_shape, params
 
         return made._replace(init=init, spec=layer.spec)
 
-    name = named_after(net.spec).name
-    watched(net, see, Place((name,) if name else ())).init(random.NO_DRAW, shape)
+    watched(net, see, place_of(net)).init(random.NO_DRAW, shape)
     return open_[0][0]
 
 

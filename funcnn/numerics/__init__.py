@@ -32,6 +32,7 @@ Examples
 from __future__ import annotations
 
 from funcnn.machine.trial import faults
+from funcnn.numerics.counting import counter, counting
 from funcnn.numerics.functions import (
     cos,
     erf,
@@ -54,6 +55,8 @@ from funcnn.numerics.products import matmul, mean, prepare, stacked_matmul, sum,
 __all__ = [
     "Mode",
     "cos",
+    "counter",
+    "counting",
     "erf",
     "erfc",
     "exp",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from funcnn.types import Array
 
+word: Literal["fast", "portable"] = "fast"
 exp: Any = np.exp
 expm1: Any = np.expm1
 log: Any = np.log

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from funcnn.numerics._elementary import (
     cos,
     erf,
@@ -38,4 +40,7 @@ __all__ = [
     "summed_matmul",
     "tanh",
     "tanh_slope",
+    "word",
 ]
+
+word: Literal["fast", "portable"] = "portable"

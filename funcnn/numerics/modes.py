@@ -21,6 +21,8 @@ Axes: TypeAlias = int | tuple[int, ...] | None
 class Arithmetic(Protocol):
     """What a module must define to be a mode."""
 
+    word: Mode
+
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array: ...
     def prepare(self, x: Array) -> Array: ...
     def sum(self, x: Array, axis: Axes = None, keepdims: bool = False) -> Array: ...
@@ -78,7 +80,7 @@ def mode() -> Mode:
     ...     numerics.mode()
     'fast'
     """
-    return "fast" if arithmetic() is _fast else "portable"
+    return arithmetic().word
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -78,11 +80,9 @@ def summed_matmul(a: Array, b: Array, dtype: DTypeLike) -> Array:
     >>> numerics.summed_matmul(np.ones((3, 1, 2)), np.ones((3, 2, 1)), np.float64)
     array([[6.]])
     """
-    if arithmetic() is _fast:
-        return tiles.summed_matmul(a, b, np.dtype(dtype))
-    from funcnn.numerics import _portable  # deferred, as in `modes`
-
-    return _portable.summed_matmul(a, b, dtype)
+    own: Any = arithmetic()
+    summed: Array = (tiles if own is _fast else own).summed_matmul(a, b, np.dtype(dtype))
+    return summed
 
 
 def stacked_matmul(a: Array, b: Array, out: Array) -> Array:

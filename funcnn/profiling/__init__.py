@@ -1,8 +1,7 @@
-"""What a network is and costs, from shapes alone: as a table, and as a picture."""
+"""What a network is and costs: as a table, measured, and as a picture."""
 
 from __future__ import annotations
 
-from funcnn.profiling._measure import Row
-from funcnn.profiling._table import Summary, summary
+from funcnn.profiling._table import Row, Summary, summary
 
 __all__ = ["Row", "Summary", "summary"]

@@ -6,11 +6,13 @@ say what they do differently, and why; `plans` says which of them computes what.
 
 from __future__ import annotations
 
+import math
+
 from funcnn import numerics
 from funcnn._kernels.convolution import depthwise, flat, sliding
 from funcnn._kernels.convolution.plans import Depthwise, Flat, Plan, Rotated, general, plan
 from funcnn._kernels.images import arranged as arranged
-from funcnn._kernels.windows import Window
+from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
@@ -25,6 +27,10 @@ def convolve(
     forced: Plan | None = None,
 ) -> Array:
     """``out[n, o, p] = bias[o] + sum_ck weight[o, c, k] x[n, c, p * stride + k * dilation]``."""
+    if counter := numerics.counter():
+        places = math.prod(output_size(window, x.shape[2:]))
+        with counter.one_product(len(x) * places * weight.size):
+            return convolve(x, weight, bias, window, groups, forced)
     way = forced or plan("convolve", x.shape, weight.shape, window)
     if isinstance(way, Flat):
         return flat.convolve(x, weight, bias, window)

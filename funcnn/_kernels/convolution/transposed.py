@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from funcnn import numerics
 from funcnn._kernels import convolution
 from funcnn._kernels.convolution.plans import general
 from funcnn._kernels.windows import Window
@@ -29,6 +30,9 @@ def reach(window: Window, spatial: tuple[int, ...]) -> tuple[int, ...]:
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
     """``out[n, o, p * stride + k * dilation] = bias[o] + sum_ck weight[c, o, k] x[n, c, p]``."""
     shape = (x.shape[0], weight.shape[1] * groups, *reach(window, x.shape[2:]))
+    if counter := numerics.counter():
+        with counter.one_product(x.size * weight[0].size):
+            return convolve(x, weight, bias, window, groups)
     at = _mirrored(window)
     way = general("input", shape, weight.shape, at)
     out = convolution.input_gradient(x, weight, shape, at, groups, way)
