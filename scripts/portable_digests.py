@@ -2,6 +2,7 @@
 
     scripts/portable_digests.py out.json                 # in portable mode
     scripts/portable_digests.py out.json --mode fast     # for contrast
+    scripts/portable_digests.py out.json --trainings     # the four trainings alone: four times as fast
     scripts/portable_digests.py out.json --read FOLDER   # load files that another processor has saved
 
 Next to ``out.json`` it saves a checkpoint and a safetensors file. A NaN counts as a NaN,
@@ -15,10 +16,11 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,9 +29,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import portable_runs  # noqa: E402
 
+import funcnn  # noqa: E402
 from funcnn import checkpoints, numerics, optimizers, random, schedules, tree  # noqa: E402
 from funcnn.testing import digest  # noqa: E402
-from tests import registry, test_optimizers, test_schedules  # noqa: E402
+
+if TYPE_CHECKING:  # the trainings do without
+    from tests import registry
 
 Parts = Iterator[tuple[str, Callable[[], Any]]]
 
@@ -40,6 +45,8 @@ def _trainings() -> Parts:
 
 
 def _layers() -> Parts:
+    from tests import registry
+
     for case in registry.layers():
 
         def run(case: registry.Case = case) -> Any:
@@ -54,6 +61,8 @@ def _layers() -> Parts:
 
 
 def _losses() -> Parts:
+    from tests import registry
+
     for case in registry.losses():
 
         def run(case: registry.LossCase = case) -> Any:
@@ -65,6 +74,8 @@ def _losses() -> Parts:
 
 
 def _optimizers() -> Parts:
+    from tests import test_optimizers
+
     for optimizer in test_optimizers.CASES:
 
         def run(optimizer: optimizers.Optimizer = optimizer) -> Any:
@@ -80,6 +91,8 @@ def _steps(schedule: schedules.Schedule) -> list[float]:
 
 def _numbers() -> Parts:
     """Streams, initial values, schedules, elementary functions and products."""
+    from tests import registry, test_schedules
+
     key = random.key(5)
     for dtype in (np.float32, np.float64):
         for draw in (random.normal, random.uniform, random.truncated_normal):
@@ -122,16 +135,18 @@ def _comparable(found: Any) -> Any:
     return one(found)
 
 
-def digests(mode: numerics.Mode) -> dict[str, str]:
+EVERYTHING = (_trainings, _numbers, _layers, _losses, _optimizers)
+
+
+def digests(mode: numerics.Mode, parts: Sequence[Callable[[], Parts]]) -> dict[str, str]:
     """Every part's digest; of one that fails, what it says."""
     found: dict[str, str] = {}
     with numerics.use(mode), np.errstate(all="ignore"):
-        for parts in (_trainings(), _numbers(), _layers(), _losses(), _optimizers()):
-            for name, run in parts:
-                try:
-                    found[name] = digest(_comparable(run()))
-                except Exception as error:
-                    found[name] = f"{type(error).__name__}: {error}"[:200]
+        for name, run in chain.from_iterable(part() for part in parts):
+            try:
+                found[name] = digest(_comparable(run()))
+            except Exception as error:
+                found[name] = f"{type(error).__name__}: {error}"[:200]
     return found
 
 
@@ -178,16 +193,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Digests of everything that portable mode promises.")
     parser.add_argument("out", type=Path, help="JSON file to write")
     parser.add_argument("--mode", choices=("portable", "fast"), default="portable")
+    parser.add_argument("--trainings", action="store_true", help="of digests, only the trainings")
     parser.add_argument("--files", action="store_true", help="no digests, only the files")
     parser.add_argument("--read", type=Path, help="folder with files of another processor")
     options = parser.parse_args(arguments)
     began = time.monotonic()
-    found = {} if options.files else digests(options.mode)
+    parts = () if options.files else (_trainings,) if options.trainings else EVERYTHING
+    found = digests(options.mode, parts)
     facts = {
         "processor": platform.machine(),
         "order": sys.byteorder,
         "python": platform.python_version(),
         "numpy": np.__version__,
+        "blas": funcnn.doctor().machine["BLAS"],
         "seconds": round(time.monotonic() - began, 1),
     }
     about = {"facts": facts, "digests": found, "files": files(options.out.parent, options.read)}

@@ -1,13 +1,17 @@
 """Prove that portable mode gives the same bits on other processors, under emulation.
 
-    scripts/prove_processors.py                              # arm64, s390x and riscv64
+    scripts/prove_processors.py --trainings                  # arm64, s390x and riscv64, in minutes
+    scripts/prove_processors.py                              # every digest there: half an hour
     scripts/prove_processors.py arm64 ppc64el loong64 --blas openblas --fast
-    scripts/prove_processors.py s390x --tests                # the test suite, there
+    scripts/prove_processors.py arm64 --wheel 2.5.1          # NumPy's own wheel, with its OpenBLAS
+    scripts/prove_processors.py armhf i386                   # which portable mode must refuse
+    scripts/prove_processors.py s390x --tests --every 12     # pytest there, on every twelfth test
 
 Debian's packages of Python, NumPy and pytest for each processor are unpacked into a folder and run by
 QEMU's user mode: neither root nor a kernel module is needed. There, in portable mode, everything
 that `scripts/portable_digests.py` knows is computed, and files are saved and exchanged with this
-machine, both ways. Exit code 1 if a digest or a file differs; 3 if it cannot run here.
+machine, both ways. QEMU_CPU, if set, chooses the processor's model. Exit code 1 if a digest or a file
+differs, or a machine that must be refused is not; 3 if it cannot run here, or not for all of them.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,11 +61,20 @@ NOT_THERE += ["-W", "ignore::hypothesis.errors.HypothesisWarning"]
 
 
 class Missing(Exception):
-    """Something that cannot be had here, or not today."""
+    """Something that cannot be had here, or not today, or not in time."""
 
 
-def _run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+class Failed(Exception):
+    """What a program said last that ended with an error."""
+
+
+def _run(command: list[str], minutes: float, **options: Any) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=60 * minutes, **options
+        )
+    except subprocess.TimeoutExpired:
+        raise Missing(f"{Path(command[0]).name} took more than {minutes:g} minutes") from None
 
 
 def fetch(cache: Path, debian: str, suite: str, packages: tuple[str, ...]) -> tuple[Path, int]:
@@ -79,17 +93,17 @@ def fetch(cache: Path, debian: str, suite: str, packages: tuple[str, ...]) -> tu
         f'Dir::Etc::sourcelist "{home}/sources.list";\nDir::Etc::sourceparts "-";\n'
         f'Dir::State "{home}/state";\nDir::State::status "{home}/status";\nDir::Cache "{home}/cache";\n'
         f'APT::Architecture "{debian}";\nAPT::Architectures {{ "{debian}"; }};\n'
-        'APT::Install-Recommends "false";\nAcquire::Languages "none";\n'
+        'APT::Install-Recommends "false";\nAcquire::Languages "none";\nAcquire::http::Timeout "30";\n'
     )
     ours = {**os.environ, "APT_CONFIG": str(home / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "-y", "--download-only", *packages]):
-        done = _run(["apt-get", "-qq", *command], env=ours)
+        done = _run(["apt-get", "-qq", *command], 5, env=ours)
         if done.returncode:
             raise Missing(f"apt-get {command[0]}: {(done.stderr.strip() or 'failed').splitlines()[-1]}")
     archives = sorted((home / "cache" / "archives").glob("*.deb"))
     root.mkdir(exist_ok=True)
     for archive in archives:
-        done = _run(["dpkg-deb", "-x", str(archive), str(root)])
+        done = _run(["dpkg-deb", "-x", str(archive), str(root)], 5)
         if done.returncode:
             raise Missing(f"{archive.name}: {done.stderr.strip()}")
     for link in ("lib", "lib64"):  # where programs look for their loader
@@ -112,19 +126,34 @@ def fetch_any(
     raise Missing("; ".join(missing))
 
 
-def python_of(root: Path, processor: Processor, qemu: Path, blas: str) -> Path:
+def wheel(root: Path, processor: Processor, version: str, python: str) -> Path:
+    """A folder with NumPy's own wheel for a processor, which brings an OpenBLAS."""
+    folder = root.parent / f"numpy-{version}"
+    if not folder.exists():
+        systems = [f"--platform=manylinux_2_{glibc}_{processor.qemu}" for glibc in (17, 27, 28, 34)]
+        wanted = [f"--target={folder}", f"--python-version={python}", *systems, f"numpy=={version}"]
+        pip = [sys.executable, "-m", "pip"] if find_spec("pip") else ["pip"]
+        done = _run([*pip, "install", "-qq", "--no-deps", "--only-binary=:all:", *wanted], 5)
+        if done.returncode:
+            raise Missing(f"pip: {(done.stderr.strip() or 'failed').splitlines()[-1]}")
+    return folder
+
+
+def python_of(root: Path, processor: Processor, qemu: Path, options: argparse.Namespace) -> Path:
     """A command that runs Python there, also when a program there starts `sys.executable`."""
     found = sorted(root.glob("usr/bin/python3.[0-9]*"))
     if not found:
         raise Missing("no Python among the packages")
-    libraries = [f"{root}/usr/lib/{processor.triple}/{name}" for name in (BLAS[blas], "lapack")]
+    libraries = [f"{root}/usr/lib/{processor.triple}/{name}" for name in (BLAS[options.blas], "lapack")]
     if not any(Path(folder).is_dir() for folder in libraries[:1]):
-        raise Missing(f"no {blas} BLAS among the packages")
-    command = root / f"python-{blas}"
-    command.write_text(
-        f'#!/bin/sh\nexec "{qemu}" -L "{root}" -E LD_LIBRARY_PATH="{":".join(libraries)}" '
-        f'-E OPENBLAS_NUM_THREADS=1 "{found[0]}" "$@"\n'
-    )
+        raise Missing(f"no {options.blas} BLAS among the packages")
+    given = {"LD_LIBRARY_PATH": ":".join(libraries), "OPENBLAS_NUM_THREADS": "1"}
+    if options.wheel:
+        version = found[0].name.removeprefix("python")
+        given["PYTHONPATH"] = str(wheel(root, processor, options.wheel, version))
+    command = root / f"python-{options.wheel or options.blas}"
+    variables = " ".join(f'-E {name}="{value}"' for name, value in given.items())
+    command.write_text(f'#!/bin/sh\nexec "{qemu}" -L "{root}" {variables} "{found[0]}" "$@"\n')
     command.chmod(0o755)
     custom = root / "usr/lib/python3/dist-packages/sitecustomize.py"
     custom.write_text(f"import sys\nsys.executable = {str(command)!r}\n")
@@ -136,10 +165,10 @@ def compute(python: Path | str, out: Path, *options: str) -> dict[str, Any]:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.unlink(missing_ok=True)
     script = ROOT / "scripts" / "portable_digests.py"
-    done = _run([str(python), str(script), str(out), *options], env=_environment())
+    minutes = 10 if "--trainings" in options else 60
+    done = _run([str(python), str(script), str(out), *options], minutes, env=_environment())
     if done.returncode:
-        last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise Missing(f"it ended with: {last}")
+        raise Failed((done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1])
     found: dict[str, Any] = json.loads(out.read_text())
     return found
 
@@ -163,20 +192,24 @@ def row(
     processor, began = PROCESSORS[name], time.monotonic()
     suites = (options.suite,) if options.suite else processor.suites
     packages = (*PACKAGES, "libopenblas0-pthread") if options.blas == "openblas" else PACKAGES
-    label = f"| {name} | {options.blas}"
+    label = f"| {name}"
+    few = ("--trainings",) if options.trainings else ()
     try:
         root, size = fetch_any(options.cache, name, suites, packages)
-        python = python_of(root, processor, qemus / f"qemu-{processor.qemu}", options.blas)
-        if options.tests:
+        python = python_of(root, processor, qemus / f"qemu-{processor.qemu}", options)
+        if options.tests is not None:
             return _tested(label, python, options.tests)
-        folder = root.parent / options.blas
+        folder = root.parent / (options.wheel or options.blas)
         try:
-            found = compute(python, folder / "out.json", "--read", str(options.cache / "here"))
-        except Missing as ended:
-            told = name in REFUSED and "portable mode" in str(ended)
-            return told, f"{label} | {'refused, as it must be' if told else 'FAILED'}: {ended} |"
-        fast = compute(python, folder / "fast.json", "--mode", "fast") if options.fast else None
-        back = compute(sys.executable, options.cache / "back.json", "--files", "--read", str(folder))
+            found = compute(python, folder / "out.json", *few, "--read", str(options.cache / "here"))
+            slack = (folder / "fast.json", *few, "--mode", "fast")
+            fast = compute(python, *slack) if options.fast else None
+        except Failed as ended:
+            _, told, faults = str(ended).partition("portable mode is not possible on this machine: ")
+            if told and name in REFUSED:
+                return True, f"{label} | refused, as it must be: {faults} |"
+            return False, f"{label} | FAILED: {ended} |"
+        back = compute(sys.executable, folder / "back" / "out.json", "--files", "--read", str(folder))
     except Missing as missing:
         return None, f"{label} | MISSING: {missing} |"
     digests, facts = here["digests"], found["facts"]
@@ -189,8 +222,10 @@ def row(
     contrast = "-"
     if fast is not None:
         same = here["fast"].keys() - differing(here["fast"], fast["digests"])
-        contrast = f"{len(same.intersection(trainings))} of {len(trainings)}, {len(same)}"
+        contrast = f"{len(same.intersection(trainings))} of {len(trainings)}"
+        contrast += f", {len(same)} of {len(here['fast'])}" if not few else ""
     cells = (
+        f"{options.blas if facts['blas'].startswith('not known') else facts['blas']}",
         f"{facts['order']} | {facts['python']}, {facts['numpy']}",
         f"{kept} of {len(GOLDEN)} | {len(digests) - len(other)} of {len(digests)}",
         f"{'both ways' if not wrong else 'WRONG: ' + ', '.join(wrong)} | {contrast}",
@@ -198,13 +233,15 @@ def row(
     )
     for part in other[:10]:
         print(f"{name}: other bits in {part}: {found['digests'].get(part)}", file=sys.stderr)
+    if name in REFUSED:
+        return False, f"{label} | FAILED: portable mode did not refuse it |"
     return not other and not wrong and kept == len(GOLDEN), " | ".join((label, *cells))
 
 
 def _tested(label: str, python: Path, arguments: list[str]) -> tuple[bool | None, str]:
     """What pytest says there."""
     chosen = ["-q", "-p", "no:cacheprovider", "-m", "not slow", *NOT_THERE]
-    done = _run([str(python), "-m", "pytest", *chosen, *arguments], env=_environment(), cwd=ROOT)
+    done = _run([str(python), "-m", "pytest", *chosen, *arguments], 120, env=_environment(), cwd=ROOT)
     lines = (done.stdout.strip() or done.stderr.strip()).splitlines()
     for line in lines:
         if line.startswith(("FAILED", "ERROR")):
@@ -218,7 +255,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--blas", choices=tuple(BLAS), default="reference")
     parser.add_argument("--suite", help="Debian's release: others have other versions of NumPy")
     parser.add_argument("--fast", action="store_true", help="fast mode, too, for contrast")
-    parser.add_argument("--tests", nargs="+", help="run pytest there with these arguments instead")
+    parser.add_argument(
+        "--wheel", metavar="VERSION", help="NumPy's own wheel instead of Debian's NumPy"
+    )
+    parser.add_argument("--trainings", action="store_true", help="of the digests, only the trainings")
+    parser.add_argument("--tests", nargs="...", help="instead, run pytest there, with what follows")
     parser.add_argument("--cache", type=Path, default=ROOT / "out" / "processors")
     options = parser.parse_args(arguments)
     options.cache = options.cache.resolve()
@@ -231,9 +272,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 3
     try:
         qemus = fetch(options.cache, "amd64", "trixie", ("qemu-user",))[0] / "usr" / "bin"
-        here = compute(sys.executable, options.cache / "here" / "out.json")
+        few = ("--trainings",) if options.trainings else ()
+        here = compute(sys.executable, options.cache / "here" / "out.json", *few)
         if options.fast:
-            fast = compute(sys.executable, options.cache / "fast.json", "--mode", "fast")
+            fast = compute(sys.executable, options.cache / "fast.json", *few, "--mode", "fast")
             here["fast"] = fast["digests"]
     except Missing as missing:
         print(f"left out: {missing}")
