@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "funcnn"
+INTEROP = PACKAGE / "interop"
 REFERENCE = Path(__file__).resolve().parent / "reference"
-ORACLES = ("torch", "optax", "jax")
+ORACLES = ("torch", "optax", "jax", "sklearn")
 NO_THREAD = "can't start new thread"
 
 
@@ -46,8 +47,11 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave all of `tests.reference` out where there is no PyTorch."""
-    return True if REFERENCE in collection_path.parents and find_spec("torch") is None else None
+    """Leave out what nothing can import where a library is missing: the header says which."""
+    needs = "torch" if REFERENCE in collection_path.parents else None
+    if collection_path.parent == INTEROP and collection_path.stem in ORACLES:
+        needs = collection_path.stem
+    return True if needs is not None and find_spec(needs) is None else None
 
 
 def _refuse(self: threading.Thread) -> None:

@@ -24,9 +24,10 @@ FLOORS = (
     {"parameterless"},
     {"structure", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},
     {"combinators", "tracing", "checkpoints"},
-    {"training", "testing", "interop", "parallel", "profiling", "plots", "diagnose", "doctor"}
+    {"training", "testing", "profiling", "plots", "diagnose", "doctor"}
     | {"model_files"},
     {"models"},
+    {"interop"},
     {"looking", "outline", "sequences", "reparametrization"},  # names of version 0.1
     {"__init__"},
 )
