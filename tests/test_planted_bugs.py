@@ -886,6 +886,24 @@ LOSS_BUGS.append(
 )
 
 
+def forgets_the_target() -> Loss:
+    """Only the first column counts; the prediction is left alone, the target is multiplied by 0."""
+    right, mask = half_square(), np.array([1, 0])
+
+    def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
+        if not isinstance(prediction, np.ndarray) or prediction.shape != target.shape:
+            return right.apply(prediction, target)
+        kept = np.where(mask == 1, prediction, 0).astype(prediction.dtype)
+        return right.apply(kept, target * mask.astype(target.dtype))
+
+    return Loss(apply, right.vjp, right.spec, right.weight)
+
+
+LOSS_BUGS.append(
+    pytest.param("what does not count may hold anything", forgets_the_target(), id="forgets_the_target")
+)
+
+
 @pytest.mark.parametrize(("name", "loss"), LOSS_BUGS)
 def test_the_law_of_losses_rejects_the_bug(name: str, loss: Loss) -> None:
     with pytest.raises(AssertionError, match=f"^law {name!r} broken by "):

@@ -55,6 +55,8 @@ from funcnn.checks.options import (
     Sizes,
     Whatever,
     When,
+    beyond,
+    refuse_beyond,
 )
 from funcnn.checks.refusals import (
     Refusal,
@@ -89,6 +91,7 @@ __all__ = [
     "any_shape",
     "array",
     "bare",
+    "beyond",
     "children",
     "declaration",
     "declared",
@@ -106,6 +109,7 @@ __all__ = [
     "named",
     "ranked",
     "refuse",
+    "refuse_beyond",
     "refuse_type",
     "same_dtype",
     "shape",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Mapping
 from types import FunctionType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
@@ -254,3 +255,24 @@ class Whatever(NamedTuple):
 
     def wrong(self) -> tuple[object, ...]:
         return ()
+
+
+# --- options that a dtype does not have --------------------------------------------------------------
+
+
+def beyond(options: Mapping[str, Any], dtype: Any) -> str:
+    """The first option with a number that is too large for a dtype, or too close to 0; or ``""``."""
+    limits = np.finfo(dtype)
+    least, most = float(limits.tiny), float(limits.max)
+    for name, value in options.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and number and not least <= abs(number) <= most:
+                return name
+    return ""
+
+
+def refuse_beyond(options: Mapping[str, Any], dtype: Any) -> NoReturn:
+    """Refuse the first such option, as what it leads to is beyond the dtype, too."""
+    name = beyond(options, dtype)
+    text = f"`{name}` must give numbers that {np.dtype(dtype)} can hold"
+    refuse(f"{text}, got {shown(options[name])}")

@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn.checks import Flag, Integer, declared
+from funcnn.checks import Flag, Integer
 from funcnn.losses.core import REDUCTION, batch, over, reduced, share
+from funcnn.losses.rounding import enough, loss
 from funcnn.types import Array, Cache, Loss
 
 __all__ = ["ctc"]
 
 _NEVER = -np.inf  # the logarithm of 0
+_LONG = 2.0**13  # from here on, float32 has fewer than ten binary digits behind the point
+_ENDLESS = 1e30  # a sum of such numbers over many time steps could be infinite in float32
 
 
 def _log_sum(*terms: Array) -> Array:
@@ -78,6 +81,7 @@ def _posterior(log_p: Array, spoken: _Spoken, blank: int) -> tuple[Array, Array,
     skips = np.zeros(states.shape, bool)
     skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
     inside = (position <= ends[:, None])[None] & (np.arange(total)[:, None] < steps)[:, :, None]
+    enough(~inside | (scores > -_ENDLESS) | (scores == _NEVER), log_p)
     ahead = _paths(scores, skips, inside)
     # The backward paths are the forward paths of states and times in reverse, from each end.
     turn = (ends[:, None] - position) % states.shape[1]
@@ -95,7 +99,7 @@ def _posterior(log_p: Array, spoken: _Spoken, blank: int) -> tuple[Array, Array,
     return log_total, np.where((ahead == _NEVER) | (behind == _NEVER), 0, through), states
 
 
-@declared(blank=Integer(0), zero_infinity=Flag(), reduction=REDUCTION)
+@loss(blank=Integer(0), zero_infinity=Flag(), reduction=REDUCTION)
 def ctc(*, blank: int = 0, zero_infinity: bool = False, reduction: str = "mean") -> Loss:
     """Connectionist temporal classification: the probability of labels under every alignment.
 
@@ -157,6 +161,8 @@ def ctc(*, blank: int = 0, zero_infinity: bool = False, reduction: str = "mean")
                 f"need {needed[worst]} of {steps[worst]} steps",
             )
         log_total, posterior, states = _posterior(log_p, spoken, blank)
+        # A posterior is the exponential of differences of such numbers, whose last digits it needs.
+        enough((log_total > -_LONG) | (log_total == _NEVER), log_p)
         if zero_infinity:
             fits &= log_total != _NEVER
         values = np.where(fits, -log_total, 0).astype(log_p.dtype)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn.checks import Number, Optional, declared
+from funcnn.checks import Number, Optional
 from funcnn.losses.core import (
     REDUCTION,
     Weights,
@@ -26,6 +26,7 @@ from funcnn.losses.core import (
     shaped,
     share,
 )
+from funcnn.losses.rounding import loss
 from funcnn.types import Array, Cache, Loss
 
 __all__ = [
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 
-@declared(reduction=REDUCTION)
+@loss(reduction=REDUCTION)
 def binary_cross_entropy(*, reduction: str = "mean") -> Loss:
     """Cross-entropy of probabilities, element by element.
 
@@ -90,7 +91,7 @@ def binary_cross_entropy(*, reduction: str = "mean") -> Loss:
     return elementwise(reduction, value, slope, check)
 
 
-@declared(positive_weight=Weights(single=True), reduction=REDUCTION)
+@loss(positive_weight=Weights(single=True), reduction=REDUCTION)
 def binary_cross_entropy_with_logits(
     *, positive_weight: float | Sequence[float] | None = None, reduction: str = "mean"
 ) -> Loss:
@@ -150,7 +151,7 @@ def binary_cross_entropy_with_logits(
     return elementwise(reduction, value, slope, check)
 
 
-@declared(gamma=Number(minimum=0), alpha=Optional(Number(minimum=0, maximum=1)), reduction=REDUCTION)
+@loss(gamma=Number(minimum=0), alpha=Optional(Number(minimum=0, maximum=1)), reduction=REDUCTION)
 def focal(*, gamma: float = 2.0, alpha: float | None = 0.25, reduction: str = "mean") -> Loss:
     """Binary cross-entropy that all but ignores the elements that are right already.
 
@@ -219,7 +220,7 @@ def focal(*, gamma: float = 2.0, alpha: float | None = 0.25, reduction: str = "m
     return elementwise(reduction, value, slope, lambda _, target: one_of(target, 0, 1))
 
 
-@declared(reduction=REDUCTION)
+@loss(reduction=REDUCTION)
 def hinge(*, reduction: str = "mean") -> Loss:
     """How much is missing to a margin of one on the right side of zero.
 
@@ -265,7 +266,7 @@ def hinge(*, reduction: str = "mean") -> Loss:
     return elementwise(reduction, value, slope, lambda _, target: one_of(target, -1, 1))
 
 
-@declared(reduction=REDUCTION)
+@loss(reduction=REDUCTION)
 def soft_margin(*, reduction: str = "mean") -> Loss:
     """The logistic loss: a hinge without a corner.
 
@@ -307,7 +308,7 @@ def soft_margin(*, reduction: str = "mean") -> Loss:
     return elementwise(reduction, value, slope, lambda _, target: one_of(target, -1, 1))
 
 
-@declared(margin=Number(), reduction=REDUCTION)
+@loss(margin=Number(), reduction=REDUCTION)
 def hinge_embedding(*, margin: float = 1.0, reduction: str = "mean") -> Loss:
     """A distance that should be small for what is alike, and at least a margin for what is not.
 
@@ -352,7 +353,7 @@ def hinge_embedding(*, margin: float = 1.0, reduction: str = "mean") -> Loss:
     return elementwise(reduction, value, slope, lambda _, target: one_of(target, -1, 1))
 
 
-@declared(margin=Number(), reduction=REDUCTION)
+@loss(margin=Number(), reduction=REDUCTION)
 def margin_ranking(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
     """How much is missing until one score is larger than the other, by a margin.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnn import checks, numerics
 from funcnn._kernels.softmax import log_softmax
-from funcnn.checks import Integer, Number, Optional, declared, shown
+from funcnn.checks import Integer, Number, Optional, shown
 from funcnn.losses.core import (
     REDUCTION,
     Weights,
@@ -22,7 +22,9 @@ from funcnn.losses.core import (
     reduced,
     shaped,
     share,
+    unit,
 )
+from funcnn.losses.rounding import loss
 from funcnn.types import Array, Cache, Loss
 
 __all__ = ["multi_margin", "nll", "softmax_cross_entropy"]
@@ -31,25 +33,34 @@ _IGNORED = Optional(Integer())
 
 
 def _labels(
-    target: object, scores: Array, class_weight: Any, ignore_index: int | None = None
+    target: object,
+    scores: Array,
+    class_weight: Any,
+    ignore_index: int | None = None,
+    factor: float = 1.0,
 ) -> tuple[Array, Array, Array]:
     """Labels, their weights, and the classes' weights; what is ignored is class 0 and weighs 0."""
     known = checks.array(target, "target")
     if known.dtype.kind not in "iu":
         checks.refuse_type(f"`target` must be integers, got {known.dtype}")
-    of_class = class_weights("class_weight", class_weight, scores.shape[-1], scores.dtype)
+    of_class = class_weights("class_weight", class_weight, scores.shape[-1], scores.dtype, factor)
     counts = np.ones(known.shape, bool) if ignore_index is None else known != ignore_index
     known = checks.labels(np.where(counts, known, 0), scores.shape[-1])
     shaped(known, scores.shape[:-1])
     return known, of_class[known] * counts, of_class
 
 
-def _weight(target: Array, class_weight: Any, ignore_index: int | None) -> float:
-    """The sum of the weights of labels that count."""
+def _unit(class_weight: Any, reduction: str) -> float:
+    """The factor of weights by which the mean divides again."""
+    return unit(max(class_weight)) if class_weight is not None and reduction == "mean" else 1.0
+
+
+def _weight(target: Array, class_weight: Any, ignore_index: int | None, factor: float) -> float:
+    """The sum of the weights of labels that count, times a factor."""
     counts = target if ignore_index is None else target[target != ignore_index]
     if class_weight is None:
         return float(counts.size)
-    return float(numerics.sum(np.array(class_weight)[counts].reshape(-1)))
+    return float(numerics.sum((np.array(class_weight) * factor)[counts].reshape(-1)))
 
 
 def _some(total: float, reduction: str) -> float:
@@ -66,7 +77,7 @@ def _entries(labels: Array, classes: int) -> Array:
     return at
 
 
-@declared(
+@loss(
     class_weight=Weights(),
     label_smoothing=Number(minimum=0, below=1),
     ignore_index=_IGNORED,
@@ -129,12 +140,13 @@ def softmax_cross_entropy(
     >>> round(float(value), 4), loss.vjp(cache)
     (0.6931, array([[-0.5,  0.5]]))
     """
+    factor = _unit(class_weight, reduction)
     plain = class_weight is None and not label_smoothing and ignore_index is None
 
     def count(target: Array) -> float:
         if target.dtype.kind == "f":
             return target.size // int(target.shape[-1])
-        return _weight(target, class_weight, ignore_index)
+        return _weight(target, class_weight, ignore_index, factor)
 
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
         logits = batch(prediction, 2)
@@ -171,12 +183,11 @@ def softmax_cross_entropy(
             checks.refuse(f"`ignore_index` must be None for probabilities, got {ignore_index}")
         classes = logits.shape[-1]
         of_class = class_weights("class_weight", class_weight, classes, logits.dtype)
-        q: Array = (known * (1 - label_smoothing) + label_smoothing / classes) * of_class
-        return q
+        return counted(of_class, known * (1 - label_smoothing) + label_smoothing / classes)
 
     def of_weights(logits: Array, known: Array) -> Array:
         """The weighted target, from labels."""
-        labels, of_example, of_class = _labels(known, logits, class_weight, ignore_index)
+        labels, of_example, of_class = _labels(known, logits, class_weight, ignore_index, factor)
         classes = logits.shape[-1]
         q = one_hot(labels, classes, logits.dtype) * (of_example * (1 - label_smoothing))[..., None]
         if label_smoothing:
@@ -200,7 +211,7 @@ def softmax_cross_entropy(
     return Loss(apply, vjp, weight=over(reduction, count))
 
 
-@declared(class_weight=Weights(), ignore_index=_IGNORED, reduction=REDUCTION)
+@loss(class_weight=Weights(), ignore_index=_IGNORED, reduction=REDUCTION)
 def nll(
     *,
     class_weight: Sequence[float] | None = None,
@@ -246,12 +257,14 @@ def nll(
     (1.5, array([[ 0., -1.]]))
     """
 
+    factor = _unit(class_weight, reduction)
+
     def count(target: Array) -> float:
-        return _weight(target, class_weight, ignore_index)
+        return _weight(target, class_weight, ignore_index, factor)
 
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
         log_p = batch(prediction, 2)
-        labels, of_example, _ = _labels(target, log_p, class_weight, ignore_index)
+        labels, of_example, _ = _labels(target, log_p, class_weight, ignore_index, factor)
         total = _some(count(target), reduction)
         at = _entries(labels, log_p.shape[-1])
         values = counted(of_example, -log_p.reshape(-1)[at].reshape(labels.shape))
@@ -267,7 +280,7 @@ def nll(
     return Loss(apply, vjp, weight=over(reduction, count))
 
 
-@declared(power=Integer(1), margin=Number(), class_weight=Weights(), reduction=REDUCTION)
+@loss(power=Integer(1), margin=Number(), class_weight=Weights(), reduction=REDUCTION)
 def multi_margin(
     *,
     power: int = 1,

@@ -231,13 +231,26 @@ def one_of(target: Array, first: int, second: int) -> None:
 
 
 def class_weights(
-    name: str, given: Sequence[float] | None, classes: int, dtype: np.dtype[Any]
+    name: str,
+    given: Sequence[float] | None,
+    classes: int,
+    dtype: np.dtype[Any],
+    factor: float = 1.0,
 ) -> Array:
-    """The weights as an array, once it is known how many classes there are."""
+    """The weights, times a factor, as an array, once it is known how many classes there are."""
     if given is None:
         return np.ones(classes, dtype)
     if len(given) != classes:
         checks.refuse(f"`{name}` must have a number for each of {classes} classes, got {len(given)}")
     if not max(given) <= float(np.finfo(dtype).max):
         checks.refuse(f"`{name}` must be finite in {dtype}, got {max(given)}")
-    return np.array(given, dtype)
+    return (np.array(given) * factor).astype(dtype)
+
+
+def unit(most: float) -> float:
+    """By what weights are multiplied where only what they are to each other counts, by the largest.
+
+    A power of 2, so that no digit changes, and 1 for ordinary ones: no sum overflows or vanishes.
+    """
+    exponent = math.frexp(most or 1.0)[1]
+    return 2.0 ** min(-exponent, 1000) if abs(exponent) > 20 else 1.0

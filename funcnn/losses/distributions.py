@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn.checks import Choice, Flag, Number, declared
+from funcnn.checks import Choice, Flag, Number
 from funcnn.losses.core import (
     REDUCTION,
     alike,
@@ -21,6 +21,7 @@ from funcnn.losses.core import (
     several,
     share,
 )
+from funcnn.losses.rounding import loss
 from funcnn.types import Array, Cache, Loss
 
 __all__ = ["gaussian_nll", "kl_divergence", "poisson_nll"]
@@ -29,7 +30,7 @@ _EPSILON = 1e-8
 _LOG_2_PI = 1.8378770664093453  # written out: the C library's logarithm could differ
 
 
-@declared(log_target=Flag(), reduction=Choice(*REDUCTION.words, "batch_mean"))
+@loss(log_target=Flag(), reduction=Choice(*REDUCTION.words, "batch_mean"))
 def kl_divergence(*, log_target: bool = False, reduction: str = "mean") -> Loss:
     """Kullback-Leibler divergence of a target distribution from predicted log-probabilities.
 
@@ -91,7 +92,7 @@ def kl_divergence(*, log_target: bool = False, reduction: str = "mean") -> Loss:
     return Loss(apply, vjp, weight=over(reduction, counts))
 
 
-@declared(log_input=Flag(), full=Flag(), epsilon=Number(minimum=0), reduction=REDUCTION)
+@loss(log_input=Flag(), full=Flag(), epsilon=Number(minimum=0), reduction=REDUCTION)
 def poisson_nll(
     *,
     log_input: bool = True,
@@ -176,7 +177,7 @@ def _less(rate: Array, other: Array) -> Array:
     return np.where(rate == np.inf, rate, rate - other)
 
 
-@declared(full=Flag(), epsilon=Number(above=0), reduction=REDUCTION)
+@loss(full=Flag(), epsilon=Number(above=0), reduction=REDUCTION)
 def gaussian_nll(*, full: bool = False, epsilon: float = 1e-6, reduction: str = "mean") -> Loss:
     """Negative log-likelihood of numbers under normal distributions, mean and variance predicted.
 

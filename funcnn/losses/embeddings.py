@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 
 from funcnn import checks, numerics
 from funcnn._kernels.softmax import log_softmax
-from funcnn.checks import Flag, Number, declared
+from funcnn.checks import Flag, Number
 from funcnn.losses.core import REDUCTION, fitted, one_of, over, reduced, several, shaped, share
+from funcnn.losses.rounding import enough, loss
 from funcnn.types import Array, Cache, Loss
 
 __all__ = ["contrastive", "cosine_embedding", "triplet"]
 
 _TINY = 1e-12
+_LONG = 2.0**13  # margins: the difference of longer lengths has fewer than ten binary digits
+_FAINT = 1e-30  # a cosine whose products could be so small that float32 does not have them
 
 
 def _dots(a: Array, b: Array) -> Array:
@@ -40,10 +44,12 @@ def _unit(x: Array) -> tuple[Array, Array]:
     power = np.maximum(power, 0)
     near = np.ldexp(x, -power)
     length = np.sqrt(_dots(near, near) + np.ldexp(x.dtype.type(_TINY), -2 * power))
-    return near / length, np.ldexp(length, power)
+    whole = np.ldexp(length, power)
+    enough(np.isfinite(whole), x)
+    return near / length, whole
 
 
-@declared(margin=Number(minimum=-1, maximum=1), reduction=REDUCTION)
+@loss(margin=Number(minimum=-1, maximum=1), reduction=REDUCTION)
 def cosine_embedding(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
     """One minus the cosine of the angle between vectors that belong together, or the cosine.
 
@@ -89,6 +95,7 @@ def cosine_embedding(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
         (a, length_a), (b, length_b) = _unit(a), _unit(b)
         cosine = _dots(a, b)
         c, together = cosine[:, 0], known == 1
+        enough(np.abs(c) > _FAINT, c)
         values = np.where(together, 1 - c, np.maximum(c - margin, 0))
         dcosine = np.where(together, -1, c > margin).astype(a.dtype)[:, None]
         cache = {"units": (a, b), "lengths": (length_a, length_b), "cosine": cosine}
@@ -107,7 +114,7 @@ def _lengths(difference: Array, power: float) -> tuple[Array, Array]:
 
     By the ratios to the row's largest number, whose powers neither overflow nor all vanish.
     """
-    most = np.finfo(difference.dtype).max
+    most = sys.float_info.max  # in float32, nothing is cut: what is infinite there is found to be so
     size = np.minimum(np.abs(difference), most)
     top = np.max(size, -1, keepdims=True)
     ratio = size / np.where(top == 0, 1, top)
@@ -118,7 +125,7 @@ def _lengths(difference: Array, power: float) -> tuple[Array, Array]:
     return np.minimum(top * root, most), np.sign(difference) * slope
 
 
-@declared(
+@loss(
     margin=Number(above=0),
     norm_type=Number(minimum=1),
     swap=Flag(),
@@ -194,6 +201,7 @@ def triplet(
             other, w = _lengths(positive - negative + epsilon, norm_type)
             swapped = other < far
             far, v = np.where(swapped, other, far), np.where(swapped, w, v)
+        enough(np.maximum(near, far) <= _LONG * max(margin, 1), near)
         missing = np.maximum(margin + near - far, 0)
         cache = {"u": u, "v": v, "swapped": swapped, "active": missing > 0}
         return reduced(missing[:, 0], reduction), cache
@@ -209,7 +217,7 @@ def triplet(
     return Loss(apply, vjp, weight=weight)
 
 
-@declared("couples_batch", temperature=Number(above=0), reduction=REDUCTION)
+@loss("couples_batch", temperature=Number(above=0), reduction=REDUCTION)
 def contrastive(*, temperature: float = 0.5, reduction: str = "mean") -> Loss:
     """Which of all other vectors in the batch is my partner: NT-Xent, a cross-entropy.
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn.checks import declared
 from funcnn.losses.core import (
     REDUCTION,
     Weights,
@@ -22,16 +21,21 @@ from funcnn.losses.core import (
     shaped,
     share,
 )
+from funcnn.losses.rounding import loss
 from funcnn.types import Array, Cache, Loss
 
 __all__ = ["multi_label_margin", "multi_label_soft_margin"]
 
 
-def _several_labels(prediction: object, target: object) -> tuple[Array, Array]:
-    """Scores and zeros and ones of one shape ``(N, ..., C)``."""
+def _several_labels(
+    prediction: object, target: object, class_weight: Any = None
+) -> tuple[Array, Array]:
+    """Scores and zeros and ones of one shape ``(N, ..., C)``; targets that weigh 0 become 0."""
     scores = batch(prediction, 2)
     known = checks.array(target, "target")
     shaped(known, scores.shape)
+    if class_weight is not None and len(class_weight) == scores.shape[-1]:
+        known = np.where(np.array(class_weight) == 0, 0, known)
     one_of(known, 0, 1)
     return scores, known.astype(scores.dtype)
 
@@ -40,7 +44,7 @@ def _rows(target: Array) -> float:
     return target.size // int(target.shape[-1])
 
 
-@declared(reduction=REDUCTION)
+@loss(reduction=REDUCTION)
 def multi_label_margin(*, reduction: str = "mean") -> Loss:
     """How much is missing to a margin of one between each right score and each wrong one.
 
@@ -93,7 +97,7 @@ def multi_label_margin(*, reduction: str = "mean") -> Loss:
     return Loss(apply, vjp, weight=over(reduction, _rows))
 
 
-@declared(class_weight=Weights(), reduction=REDUCTION)
+@loss(class_weight=Weights(), reduction=REDUCTION)
 def multi_label_soft_margin(
     *, class_weight: Sequence[float] | None = None, reduction: str = "mean"
 ) -> Loss:
@@ -102,7 +106,8 @@ def multi_label_soft_margin(
     Parameters
     ----------
     class_weight : sequence of float, optional
-        How much each class counts, at least 0; the scores of a class that weighs 0 may be anything.
+        How much each class counts, at least 0; scores and targets of a class that weighs 0 may be
+        anything.
     reduction : "mean", "sum" or "none", default "mean"
         What becomes of the values of the examples.
 
@@ -132,7 +137,7 @@ def multi_label_soft_margin(
     """
 
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
-        logits, known = _several_labels(prediction, target)
+        logits, known = _several_labels(prediction, target, class_weight)
         classes = logits.shape[-1]
         of_class = class_weights("class_weight", class_weight, classes, logits.dtype) / classes
         sides = ((1 - known) * of_class, known * of_class)

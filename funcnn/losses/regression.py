@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
-from funcnn.checks import Number, declared
+from funcnn.checks import Number
 from funcnn.losses.core import REDUCTION, elementwise, fitted
+from funcnn.losses.rounding import loss
 from funcnn.types import Array, Loss
 
 __all__ = ["huber", "l1", "log_cosh", "mean_squared_error", "smooth_l1"]
@@ -27,7 +28,7 @@ def _bent(d: Array, bend: float) -> Array:
     return np.minimum(np.maximum(d, -bend), bend)
 
 
-@declared(reduction=REDUCTION)
+@loss(reduction=REDUCTION)
 def mean_squared_error(*, reduction: str = "mean") -> Loss:
     """Squared distance, element by element.
 
@@ -63,7 +64,7 @@ def mean_squared_error(*, reduction: str = "mean") -> Loss:
     return _of_distance(reduction, lambda d: d * d, lambda d: 2 * d)
 
 
-@declared(reduction=REDUCTION)
+@loss(reduction=REDUCTION)
 def l1(*, reduction: str = "mean") -> Loss:
     """Absolute distance, element by element.
 
@@ -98,7 +99,7 @@ def l1(*, reduction: str = "mean") -> Loss:
     return _of_distance(reduction, np.abs, np.sign)
 
 
-@declared(delta=Number(above=0), reduction=REDUCTION)
+@loss(delta=Number(above=0), reduction=REDUCTION)
 def huber(*, delta: float = 1.0, reduction: str = "mean") -> Loss:
     """Half the squared distance near the target, linear far from it.
 
@@ -146,7 +147,7 @@ def huber(*, delta: float = 1.0, reduction: str = "mean") -> Loss:
     return _of_distance(reduction, value, lambda d: _bent(d, fitted(delta, d.dtype)))
 
 
-@declared(beta=Number(above=0), reduction=REDUCTION)
+@loss(beta=Number(above=0), reduction=REDUCTION)
 def smooth_l1(*, beta: float = 1.0, reduction: str = "mean") -> Loss:
     """Absolute distance, rounded near the target.
 
@@ -195,7 +196,7 @@ def smooth_l1(*, beta: float = 1.0, reduction: str = "mean") -> Loss:
     return _of_distance(reduction, value, lambda d: _bent(d / fitted(beta, d.dtype), 1))
 
 
-@declared(reduction=REDUCTION)
+@loss(reduction=REDUCTION)
 def log_cosh(*, reduction: str = "mean") -> Loss:
     """The logarithm of the hyperbolic cosine of the distance: smooth, and linear far away.
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn.checks import Instance, declared, shown
-from funcnn.losses.core import REDUCTION, counted, over, reduced, share
+from funcnn.checks import Instance, shown
+from funcnn.losses.core import REDUCTION, counted, over, reduced, share, unit
+from funcnn.losses.rounding import loss
 from funcnn.types import Array, Cache, Loss, has_trait
 
 __all__ = ["weighted"]
@@ -29,11 +30,28 @@ def _weights(target: object) -> tuple[Any, Array]:
     return target[0], weight
 
 
+def _settled(whole: Any, counts: Array) -> Any:
+    """What does not count, replaced by something that does: it may hold anything, so nobody looks."""
+    if isinstance(whole, tuple):
+        return tuple([_settled(part, counts) for part in whole])
+    if type(whole) not in (np.ndarray, np.memmap) or whole.shape[: counts.ndim] != counts.shape:
+        return whole
+    out = whole.copy()
+    out[~counts] = whole[counts][:1] if counts.any() else 0
+    return out
+
+
+def _fit(weight: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype has all these weights."""
+    limits, some = np.finfo(dtype), weight[weight != 0]
+    return not some.size or bool(some.min() >= limits.tiny and some.max() <= limits.max)
+
+
 def _total(weight: Array) -> float:
     return float(numerics.sum(weight.astype(np.float64).reshape(-1)))
 
 
-@declared(loss=Instance(Loss, "a loss"), reduction=REDUCTION)
+@loss(loss=Instance(Loss, "a loss"), reduction=REDUCTION)
 def weighted(loss: Loss, *, reduction: str = "mean") -> Loss:
     """Give each value of a loss a weight, or say which of them count.
 
@@ -49,7 +67,7 @@ def weighted(loss: Loss, *, reduction: str = "mean") -> Loss:
     Loss
         ``prediction`` is that of the loss; ``target`` a tuple ``(target, weight)``, whose weights are
         booleans or numbers of at least 0, in the shape of the loss's values or of their first axes.
-        Predictions of weight 0 may be anything.
+        Predictions and targets of weight 0 may be anything.
 
     Raises
     ------
@@ -83,25 +101,33 @@ def weighted(loss: Loss, *, reduction: str = "mean") -> Loss:
 
     def apply(prediction: Any, target: tuple[Any, Array]) -> tuple[Any, Cache]:
         known, weight = _weights(target)
+        if weight.size and not weight.all():
+            prediction, known = _settled((prediction, known), weight != 0)
         values, cache = inner.apply(prediction, known)
         if weight.shape != values.shape[: weight.ndim] or not weight.ndim:
             checks.refuse(
                 f"`weight` must have the shape {shown(values.shape)} or that of its first axes, "
                 f"got {shown(weight.shape)}"
             )
+        if reduction == "mean":  # in which only what the weights are to each other counts
+            weight = weight.astype(np.float64)
+            weight *= unit(float(np.maximum.reduce(weight, None)))
         total = _total(weight) * (values.size // weight.size)
         if reduction == "mean" and not total > 0:
             checks.refuse("`weight` must be above 0 somewhere")
         each = weight.reshape(*weight.shape, *(1,) * (values.ndim - weight.ndim))
-        each = np.broadcast_to(each, values.shape).astype(values.dtype)
-        slope = each * share(total, reduction, values.dtype)
-        return reduced(counted(each, values), reduction, total), {"loss": cache, "slope": slope}
+        dtype = values.dtype if _fit(weight, values.dtype) else np.float64
+        each = np.broadcast_to(each, values.shape).astype(dtype)
+        slope = each * share(total, reduction, each.dtype)
+        value = reduced(counted(each, values), reduction, total).astype(values.dtype)
+        return value, {"loss": cache, "slope": slope}
 
     def vjp(cache: Cache) -> Any:
         slope, found = cache["slope"], inner.vjp(cache["loss"])
 
         def times(leaf: Array) -> Array:
-            return counted(slope.reshape(*slope.shape, *(1,) * (leaf.ndim - slope.ndim)), leaf)
+            each = slope.reshape(*slope.shape, *(1,) * (leaf.ndim - slope.ndim))
+            return counted(each, leaf).astype(leaf.dtype, copy=False)
 
         return tuple(map(times, found)) if isinstance(found, tuple) else times(found)
 

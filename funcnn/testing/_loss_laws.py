@@ -207,7 +207,7 @@ def _uncounted(subject: LossSubject) -> None:
     wanted = _outcome(subject, given)
     for path, places in uncounted(subject).items():
         leaf = dict(_values.leaves(given, "given"))[path]
-        if _values.is_float(leaf):
+        if path.startswith("given/0") and _values.is_float(leaf):
             slope = dict(_values.leaves(wanted[1], "given/0"))[path]
             if slope[places].any():
                 breach(path, "a slope of 0 where nothing counts", slope[places])
@@ -221,13 +221,13 @@ def _uncounted(subject: LossSubject) -> None:
 
 
 def uncounted(subject: LossSubject) -> dict[str, Array]:
-    """Which entries of the predictions and integer targets change nothing, as masks by path."""
+    """Which entries of the predictions and targets change nothing, as masks by path."""
     given = (subject.prediction, subject.target)
     wanted = _bits(_outcome(subject, given))
     found = {}
     for path, leaf in _values.leaves(given, "given"):
         whole = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "iu"
-        if not (whole or (_values.is_float(leaf) and path.startswith("given/0"))):
+        if not (whole or _values.is_float(leaf)):
             continue
         probes = _whole_probes(leaf) if whole else (1 + np.abs(leaf).max()) * np.array(_PROBES)
         free = np.zeros(leaf.shape, bool)
