@@ -27,6 +27,7 @@ from funcnn.types import Array
 
 NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}  # on every machine
 _SMALLEST_MEMBER = 150  # bytes: a header of 64, and the name with two of the archive's
+NO_BOOLEANS = "booleans that are neither false nor true"
 NPY = b"\x93NUMPY"
 _CHUNK = 1 << 20
 _LARGEST_HEADER = 10_000  # bytes of a `.npy` header, NumPy's own limit
@@ -195,6 +196,18 @@ def fill(file: BinaryIO, found: Array) -> Array:
         if not count:
             raise EOFError(f"it ends {len(left)} bytes early")
         left = left[count:]
+    return checked_booleans(found)
+
+
+def are_booleans(found: Array) -> bool:
+    """Whether bytes are 0 and 1, if they say so: with others NumPy computes what it likes."""
+    return found.dtype.kind != "b" or bool(found.view(np.uint8).max(initial=0) <= 1)
+
+
+def checked_booleans(found: Array) -> Array:
+    """An array from a file, if its booleans are some."""
+    if not are_booleans(found):
+        raise ValueError(f"it has {NO_BOOLEANS}")
     return found
 
 
@@ -205,8 +218,8 @@ def native(found: Array) -> Array:
     return found.byteswap(inplace=True).view(found.dtype.newbyteorder("="))
 
 
-def json_object(text: bytes) -> dict[str, Any]:
-    """A JSON object whose keys are there once, without the NaN that JSON does not know."""
+def json_object(text: bytes, *, finite: bool = True) -> dict[str, Any]:
+    """A JSON object whose keys are there once; with NaN and infinity, which JSON has not, if told."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -217,7 +230,8 @@ def json_object(text: bytes) -> dict[str, Any]:
     def never(word: str) -> NoReturn:
         raise ValueError(f"{word} is no JSON")
 
-    found = json.loads(text.decode(), object_pairs_hook=once, parse_constant=never)
+    constant = never if finite else float
+    found = json.loads(text.decode(), object_pairs_hook=once, parse_constant=constant)
     if not isinstance(found, dict):
         raise ValueError("its header is no JSON object")
     return found

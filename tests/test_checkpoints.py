@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import collections
+import datetime
+import decimal
+import enum
 import errno
 import hashlib
 import io
 import json
+import math
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -25,7 +31,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import array_dtypes, arrays
 
-from funcnn import adam, checkpoints, conv, dense, flatten, random, serial, tree
+from funcnn import adam, checkpoints, conv, data, dense, flatten, random, serial, tree
 from funcnn.checks import RefusedType, RefusedValue
 from funcnn.types import Array, Params
 
@@ -1061,3 +1067,155 @@ def test_what_stops_a_save_between_two_entries_arrives_as_itself(
             checkpoints.save(file, {"w": np.ones(3)})
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+# --- what is remembered comes back as it is, or is refused --------------------------------------------
+
+
+class Kind(str, enum.Enum):  # noqa: UP042 - prints as `Kind.WEIGHT`
+    WEIGHT = "weight"
+
+
+class Count(enum.IntEnum):
+    ONE = 1
+
+
+class Text(str):
+    __slots__ = ()
+
+
+def nested(levels: int, leaf: Any = 1) -> Any:
+    for _ in range(levels):
+        leaf = [leaf]
+    return leaf
+
+
+def circle() -> list[Any]:
+    made: list[Any] = []
+    made.append([made, made])
+    return made
+
+
+REMEMBERED: list[Any] = [
+    None, True, False, 0, 1, -1, 2**53 + 1, -(2**63), 10**400, 10**4200,
+    0.0, -0.0, 0.1, 5e-324, 1.7976931348623157e308, math.nan, math.inf, -math.inf,
+    "", "é", "\0", "\n\u2028", "\U0001f600", "a/b", "NaN", "null", '"',
+    [], [[]], {}, {"": 1}, {"a": {"b": [1, {"c": None}]}}, {"b": 0, "a.b": 1, "a/b": 2, "..": 3},
+    nested(100), nested(690),
+]  # fmt: skip
+CHANGED_BY_JSON: list[Any] = [
+    10**4300, 1 << 100_000, "\ud800", "\ud83d\ude00",
+    (), (1, 2), [1, (2,)], {"a": ((),)}, {1, 2}, frozenset(), range(3), b"x", bytearray(b"x"), 1j,
+    {1: "a", "1": "b"}, {1: 2}, {None: 1}, {True: 1}, {1.5: 1}, {(1, 2): 1}, {"\ud800": 1},
+    {"a": {2: 1}}, {np.str_("a"): 1}, {Kind.WEIGHT: 1}, {Text("a"): 1},
+    np.float32(0.1), np.float64(0.1), np.int64(3), np.bool_(True), np.str_("a"), np.ones(2),
+    np.ones(()), Kind.WEIGHT, Count.ONE, Text("text"), collections.OrderedDict(a=1),
+    collections.Counter("a"), collections.defaultdict(list), os.stat("/"), decimal.Decimal(1),
+    Path("a"), print, int, object(), Ellipsis, NotImplemented, datetime.date(2020, 1, 1),
+    nested(701), nested(100_000), circle(),
+]  # fmt: skip
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, of the same types all the way down, in the same order, NaN as itself."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return same(list(a), list(b)) and same(list(a.values()), list(b.values()))
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, float):
+        return struct.pack("d", a) == struct.pack("d", b) or (a != a and b != b)
+    return bool(a == b)
+
+
+@pytest.mark.parametrize("value", REMEMBERED, ids=range(len(REMEMBERED)))
+def test_what_is_remembered_comes_back_the_same(tmp_path: Path, value: Any) -> None:
+    for meta in ({"odd": value}, {"a": 1, "odd": [value], "b": {"c": value}}):
+        checkpoints.save(tmp_path / "net.npz", {"w": np.ones(1)}, meta)
+        assert same(checkpoints.load(tmp_path / "net.npz")[1], meta)
+
+
+@pytest.mark.parametrize("value", CHANGED_BY_JSON, ids=range(len(CHANGED_BY_JSON)))
+def test_what_would_come_back_as_something_else_is_not_remembered(tmp_path: Path, value: Any) -> None:
+    for meta in ({"odd": value}, {"a": 1, "odd": [value], "b": "text"}):
+        with pytest.raises(TypeError, match=r"^save: `meta` must .*('odd|levels)") as caught:
+            checkpoints.save(tmp_path / "net.npz", {"w": np.ones(1)}, meta)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 300
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("meta", [(), [], 3, "a", {1: "a", "1": "b"}, collections.OrderedDict(a=1)])
+def test_what_is_no_dict_of_names_is_not_remembered(tmp_path: Path, meta: Any) -> None:
+    with pytest.raises(TypeError, match=r"^save: `meta` must "):
+        checkpoints.save(tmp_path / "net.npz", {}, meta)
+
+
+ODD_KEYS: list[Any] = [
+    1, None, True, 1.5, ("a",), b"a", "", ".", "..", "a.b", "a/b", "/", "\\", "a\\b", "\0", "\ud800",
+    np.str_("a"), Kind.WEIGHT, Text("a"), "é", "e\u0301", " ", "a b", "\n", "\u2028", "\U0001f600", "*",
+    "funcnn", "__metadata__", "con", "a:b", "~", "x" * 50_000, "x" * 70_000, "'", '"', "%s", "{}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ODD_KEYS, ids=range(len(ODD_KEYS)))
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    ("save", "load"),
+    [
+        (checkpoints.save, lambda file: checkpoints.load(file)[0]),
+        (checkpoints.save_safetensors, checkpoints.load_safetensors),
+    ],
+    ids=["npz", "safetensors"],
+)
+def test_every_key_comes_back_or_is_refused(
+    tmp_path: Path, save: Any, load: Any, nested: bool, key: Any
+) -> None:
+    params = {"a1": np.zeros(2), key: {"w": np.ones(1)} if nested else np.ones(1)}
+    try:
+        save(tmp_path / "net", params)
+    except (RefusedType, RefusedValue) as refusal:
+        text = str(refusal)
+        assert text.startswith("save: ")
+        assert text.isprintable(), text
+        assert len(text) < 300, text
+        assert list(tmp_path.iterdir()) == []
+    else:
+        found = load(tmp_path / "net")
+        assert same(list(found), list(params)) or same(sorted(found), sorted(params))
+        assert tree.equal(found, params)
+
+
+@pytest.mark.parametrize("byte", [2, 7, 128, 255])
+def test_booleans_that_are_none_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, byte: int
+) -> None:
+    """NumPy would compute with them as with other numbers than 1, or not, by chance."""
+    odd = np.array([[0, 1, byte]], np.uint8).view(bool).T
+    with monkeypatch.context() as patch:
+        patch.setattr("funcnn.files.are_booleans", lambda _: True)
+        checkpoints.save(tmp_path / "odd.npz", {"w": odd})
+        checkpoints.save_safetensors(tmp_path / "odd.st", {"w": odd})
+    for save in (checkpoints.save, checkpoints.save_safetensors):
+        with pytest.raises(TypeError, match=r"got booleans that are neither false nor true at 'w'"):
+            save(tmp_path / "other", {"w": odd})
+    np.save(tmp_path / "odd.npy", odd)
+    np.savez(tmp_path / "set.npz", x=odd, y=odd)
+    for read in (
+        lambda: checkpoints.load(tmp_path / "odd.npz"),
+        lambda: checkpoints.load_safetensors(tmp_path / "odd.st"),
+        lambda: data.read_npz(tmp_path / "set.npz"),
+        lambda: data.read_npy(tmp_path / "odd.npy", tmp_path / "odd.npy"),
+    ):
+        with pytest.raises(ValueError, match="it has booleans that are neither false nor true"):
+            read()
+
+
+@pytest.mark.parametrize("save", [checkpoints.save, checkpoints.save_safetensors])
+def test_remarks_on_a_dtype_are_left_out(tmp_path: Path, save: Any) -> None:
+    for dtype in ("f4", ">f4", "?"):
+        remarked = np.dtype(dtype, metadata={"unit": "m"})
+        save(tmp_path / "net", {"w": np.ones(2).astype(remarked), "b": np.ones((), remarked)})
+        save(tmp_path / "plain", {"w": np.ones(2, dtype), "b": np.ones((), dtype)})
+        assert (tmp_path / "net").read_bytes() == (tmp_path / "plain").read_bytes()

@@ -1,4 +1,4 @@
-"""Which trees a file can keep: both formats ask here, when they write and when they read."""
+"""What a file can keep and give back: both formats ask here, when they write and when they read."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from funcnn import checks, tree
+from funcnn import checks, files, tree
 from funcnn.files import NUMBERS, short
 from funcnn.types import Array
 
 _DEEPEST = 500  # levels: JSON's reader takes a call for each
+_DEEPEST_META = 700  # levels, which leave Python's limit of 1,000 some room for calls
+_LARGEST = 14_000  # bits of an int: Python reads no more than 4,300 digits
 _LONGEST = 60_000  # bytes of a path, of the 65,535 that an archive has for a name
 
 
@@ -25,9 +27,9 @@ def check_names(params: Any) -> None:
             checks.refuse(f"`params` must have at most {_DEEPEST} levels")
         for key, value in node.items():
             got = f"got {checks.shown(key)}"
-            if not isinstance(key, str) or "/" in key or "." in key or not key:
+            if type(key) is not str or "/" in key or "." in key or not key:
                 checks.refuse_type(f"every key must be a str without '/' and '.', {got}")
-            if "\0" in key or "\\" in key or key != key.encode(errors="replace").decode():
+            if "\0" in key or "\\" in key or not _is_text(key):
                 checks.refuse_type(f"every key must be text, {got}")
             here = f"{path}/{key}"
             if len(here.encode()) > _LONGEST:
@@ -36,6 +38,35 @@ def check_names(params: Any) -> None:
                 todo.append((value, here, depth + 1))
             elif isinstance(value, tuple):
                 _refuse_leaf(here[1:], checks.shown(value))
+
+
+def _is_text(value: str) -> bool:
+    return value == value.encode(errors="replace").decode()
+
+
+def check_meta(meta: Any) -> None:
+    """Refuse what would come back from JSON as something else, or not at all."""
+    if type(meta) is not dict:
+        checks.refuse_type(f"`meta` must be a dict, got {checks.shown(meta)}")
+    todo: list[tuple[Any, str, int]] = [(meta, "", 0)]
+    while todo:
+        node, path, depth = todo.pop()
+        kind = type(node)
+        got = f"got {checks.shown(node)} at {short(repr(path[1:]))}"
+        if depth > _DEEPEST_META:
+            checks.refuse_type(f"`meta` must be what JSON can hold, of at most {_DEEPEST_META} levels")
+        if kind not in (dict, list, str, int, float, bool, type(None)):
+            hint = ": write a list" if isinstance(node, tuple) else ""
+            checks.refuse_type(f"`meta` must be what JSON can hold, {got}{hint}")
+        if (kind is str and not _is_text(node)) or (kind is int and node.bit_length() > _LARGEST):
+            checks.refuse_type(f"`meta` must be what JSON can hold, {got}")
+        if kind is dict:
+            for key in node:
+                if type(key) is not str or not _is_text(key):
+                    wanted = "`meta` must have keys that are text"
+                    checks.refuse_type(f"{wanted}, got {checks.shown(key)} in {short(repr(path[1:]))}")
+        pairs = node.items() if kind is dict else enumerate(node) if kind is list else ()
+        todo += [(value, f"{path}/{key}", depth + 1) for key, value in pairs]
 
 
 def arrays(params: Any) -> list[tuple[str, Array]]:
@@ -53,7 +84,10 @@ def _plain(name: str, leaf: Any) -> Array:
         _refuse_leaf(name, type(leaf).__name__)
     if leaf.dtype.str[1:] not in NUMBERS:
         _refuse_leaf(name, f"an array of {leaf.dtype}")
-    return np.asarray(leaf.astype(leaf.dtype.newbyteorder("<"), copy=False))
+    if not files.are_booleans(leaf):
+        _refuse_leaf(name, files.NO_BOOLEANS)
+    known = np.dtype(leaf.dtype.str)  # without remarks of the user's own
+    return np.asarray(leaf.view(known).astype(known.newbyteorder("<"), copy=False))
 
 
 def _refuse_leaf(name: str, got: str) -> NoReturn:

@@ -10,14 +10,14 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from funcnn import checks, files, tree
-from funcnn.checkpoints._trees import arrays, check_names
+from funcnn.checkpoints._trees import arrays, check_meta, check_names
 from funcnn.types import Array, Params
 
 __all__ = ["load", "save", "write_whole"]
@@ -41,7 +41,8 @@ def save(path: str | PathLike[str], params: Params, meta: dict[str, Any] | None 
     params : dict
         A tree of arrays: parameters, an optimizer's state, or both.
     meta : dict, optional
-        Anything that JSON can hold, to be remembered with the tree.
+        What is to be remembered with the tree; it comes back as it is: dicts with keys of text,
+        lists, str, int, float (NaN and infinity, too), bool and None.
 
     Raises
     ------
@@ -63,11 +64,11 @@ def save(path: str | PathLike[str], params: Params, meta: dict[str, Any] | None 
     """
     where = files.checked_path(path)
     leaves = arrays(params)
-    if meta is not None and not isinstance(meta, dict):
-        checks.refuse_type(f"`meta` must be a dict, got {checks.shown(meta)}")
+    meta = {} if meta is None else meta
+    check_meta(meta)
     try:
-        remembered = json.dumps(meta or {})
-    except (TypeError, ValueError, RecursionError) as problem:
+        remembered = json.dumps(meta)
+    except RecursionError as problem:  # in a program whose calls are deep already
         checks.refuse_type(f"`meta` must be what JSON can hold: {problem}")
     structure = tree.map(lambda leaf: None, params)  # it keeps the order, and what is empty
     header = {
@@ -148,9 +149,8 @@ def load(path: str | PathLike[str], like: Params | None = None) -> tuple[Params,
             files.refuse(where, _ALTERED)
         found = dict(leaves)
         params = tree.map_with_path(lambda name, _: found[name], header["structure"])
-        meta = json.loads(header["meta"])
-        if not isinstance(meta, dict):
-            raise ValueError("what it remembers is no JSON object")
+        meta = files.json_object(header["meta"].encode(), finite=False)
+        _if_saved(check_meta, meta)
     if wanted is not None:
         _compare(where, found, wanted)
     return params, meta
@@ -225,14 +225,19 @@ def _header(path: str, archive: files.Archive) -> dict[str, Any]:
 
 def _kept(structure: dict[str, Any]) -> list[str]:
     """The paths of a structure's leaves, sorted, if `save` can have written it."""
-    try:
-        check_names(structure)
-    except checks.Refusal as problem:
-        raise ValueError(problem.text)
+    _if_saved(check_names, structure)
     leaves = tree.leaves(structure)
     if any(leaf is not None for _, leaf in leaves):
         raise ValueError("its structure holds more than names")
     return [name for name, _ in leaves]
+
+
+def _if_saved(check: Callable[[Any], None], value: Any) -> None:
+    """Refuse a file with what `save` refuses."""
+    try:
+        check(value)
+    except checks.Refusal as problem:
+        raise ValueError(problem.text)
 
 
 def _compare(path: str, found: Mapping[str, Array], wanted: Mapping[str, Array]) -> None:

@@ -116,7 +116,9 @@ def _mapped(path: str) -> Array:
         header.check(files.size(file))
         if 0 in header.shape:  # nothing cannot be mapped
             return np.empty(header.shape, header.dtype)
-        return np.memmap(file, header.dtype, "r", header.length, header.shape, header.order)
+        return files.checked_booleans(
+            np.memmap(file, header.dtype, "r", header.length, header.shape, header.order)
+        )
 
 
 def _one_each(path: str, x: Array, y: Array) -> Dataset:

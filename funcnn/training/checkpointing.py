@@ -51,7 +51,7 @@ class RunFile:
             "cursor": run.state.cursor(),
             "best": [run.best_value, run.best_epoch],
             "loss": list(run.loss),
-            "records": run.records,
+            "records": list(run.records),
             "stopped": run.stopped,
             "training": dict(self._identity),
         }
