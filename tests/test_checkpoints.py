@@ -1101,7 +1101,7 @@ REMEMBERED: list[Any] = [
     0.0, -0.0, 0.1, 5e-324, 1.7976931348623157e308, math.nan, math.inf, -math.inf,
     "", "é", "\0", "\n\u2028", "\U0001f600", "a/b", "NaN", "null", '"',
     [], [[]], {}, {"": 1}, {"a": {"b": [1, {"c": None}]}}, {"b": 0, "a.b": 1, "a/b": 2, "..": 3},
-    nested(100), nested(690),
+    nested(100), nested(300),
 ]  # fmt: skip
 CHANGED_BY_JSON: list[Any] = [
     10**4300, 1 << 100_000, "\ud800", "\ud83d\ude00",

@@ -172,3 +172,105 @@ def test_an_encoding_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a,b\n1,0\n")
     with pytest.raises(ValueError, match="must be a table in 'klingon': unknown encoding: klingon"):
         data.read_csv(tmp_path / "table.csv", encoding="klingon")
+
+
+# --- what is a number ---------------------------------------------------------------------------------
+
+LARGEST = "3.4028234663852886e+38"  # in float32
+NUMBERS = {
+    "0": 0.0, "-0": -0.0, "007": 7.0, "+1": 1.0, "1.": 1.0, ".5": 0.5, "-.5e1": -5.0, "1E3": 1e3,
+    "1e+3": 1e3, " 1 ": 1.0, "\u00a01": 1.0, LARGEST: 3.4028234663852886e38,
+    "-" + LARGEST: -3.4028234663852886e38,
+    "1e-400": 0.0, "1e-46": 0.0, "1e-45": 1e-45, "16777217": 16777216.0, "0." + "0" * 400 + "1": 0.0,
+    "1" + "0" * 38: 1e38,
+}  # fmt: skip
+NO_NUMBERS = [
+    "1e39", "-1e39", "3.4028235677973366e+38", "1e400", "1e999999999", "9" * 400, "inf", "-inf",
+    "Infinity", "+inf", "nan(1)", "-nan", "+nan", "NAN", "1_000", "0x1p3", "0x10", "0b1", "1e", "e1",
+    ".", "-", "+", "", "1 000", "1'000", "1d3", "1f", "1j", "--1", "+-1", "1e1.5",
+    "\u0661", "\uff11", "\u00b2", "\u2460", "\u0967", "1\u0661", "\u22121", "1\u066b5",
+    "True", "None", "$1", "1%", "½", "1/2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", NUMBERS)
+def test_decimal_numbers_are_read_as_float32_has_them(tmp_path: Path, cell: str) -> None:
+    found = table(tmp_path, f"a,b\n{cell},0\n")
+    assert found.x.dtype == np.float32
+    wanted = np.float32(NUMBERS[cell])
+    assert found.x[0, 0] == wanted
+    assert np.signbit(found.x[0, 0]) == np.signbit(wanted)
+    assert table(tmp_path, f"a,b\n0,{cell}\n", kind="number").y.tolist() == [[wanted]]
+
+
+@pytest.mark.parametrize("cell", NO_NUMBERS)
+@pytest.mark.parametrize("kind", ["class", "number"])
+def test_other_ways_to_write_numbers_are_refused(tmp_path: Path, cell: str, kind: str) -> None:
+    for text in (f"a,b\n{cell},0\n", f"a,b\n0,{cell}\n"):
+        for missing in ("refuse", "mean") if cell else ("refuse",):
+            with pytest.raises(ValueError, match="must have a number in line 2, column ") as caught:
+                table(tmp_path, text, kind=kind, missing=missing)
+            assert str(caught.value).isprintable()
+            assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "message"),
+    [
+        (1e39, ValueError, "`missing` must be finite in float32, got 1e\\+39"),
+        (-1e39, ValueError, "`missing` must be finite in float32, got -1e\\+39"),
+        (10**39, ValueError, "`missing` must be finite in float32, got 10"),
+        (10**400, ValueError, "`missing` must be finite, got "),
+        (np.float64(1e39), ValueError, "`missing` must be finite in float32, got 1e\\+39"),
+        (np.longdouble("1e400"), ValueError, "`missing` must be finite, got "),
+        (float("inf"), ValueError, "`missing` must be finite, got inf"),
+        (np.float32("nan"), ValueError, "`missing` must be finite, got nan"),
+        ("1", TypeError, "`missing` must be a number, got '1'"),
+        ("nan", TypeError, "`missing` must be a number, got 'nan'"),
+        (True, TypeError, "`missing` must be a number, got True"),
+        (None, TypeError, "`missing` must be a number, got None"),
+        (1j, TypeError, "`missing` must be a number, got 1j"),
+        (np.ones(1), TypeError, "`missing` must be a number, got an array"),
+    ],
+)
+def test_what_cannot_fill_a_gap_is_refused_even_where_there_is_none(
+    tmp_path: Path, value: Any, kind: type[Exception], message: str
+) -> None:
+    for text in ("a,b\n,0\n", "a,b\n1,0\n"):
+        with pytest.raises(kind, match=f"^read_csv: {message}"):
+            table(tmp_path, text, missing={"a": value})
+
+
+def test_a_gap_is_filled_in_the_column_that_is_meant(tmp_path: Path) -> None:
+    assert table(tmp_path, "a,b\n,0\n", missing={0: 3e38}).filled == {"a": 3e38}
+    assert table(tmp_path, ",0\n", header=False, missing={"0": 2}).x.tolist() == [[2]]
+    for name in ("c", 2):
+        with pytest.raises(ValueError, match=f"must have a column {name!r}, got "):
+            table(tmp_path, "a,b\n1,0\n", missing={name: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "message"),
+    [
+        ("red", TypeError, "`words` must hold tuples of words, got 'red'"),
+        (3, TypeError, "`words` must hold tuples of words, got 3"),
+        ((1, 2), TypeError, r"`words` must hold tuples of words, got \(1, 2\)"),
+        (("red", "red"), ValueError, r"`words` must hold each word once, got \('red', 'red'\)"),
+    ],
+)
+def test_words_of_another_table_are_tuples_of_words(
+    tmp_path: Path, words: Any, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=f"^read_csv: {message}"):
+        table(tmp_path, "a,b\nred,0\n", words={"a": words})
+
+
+def test_a_long_cell_takes_no_long_time(tmp_path: Path) -> None:
+    for cell in (
+        "9" * 130_000 + "x",
+        "1e" + "9" * 130_000,
+        "." + "9" * 130_000 + ".",
+        " " * 130_000 + "x",
+    ):
+        with pytest.raises(ValueError, match="must have a number in line 2, column 1"):
+            table(tmp_path, f"a,b\n{cell},0\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -83,6 +84,7 @@ def read_csv(
         What to do about gaps, which are empty cells and, among numbers, NA, N/A, NaN, null and ?:
         refuse them, leave out their lines, or put the column's mean there. The `filled` of another
         table puts its means there again. In a column of words, a gap that stays is the word ``""``.
+        A name that is no column's is refused.
     ignore : iterable of column, default ()
         Columns to leave out, such as dates and names.
     header : bool, default True
@@ -101,7 +103,8 @@ def read_csv(
     Raises
     ------
     ValueError
-        For cells that are empty, no numbers, or not finite in float32, lines of another length,
+        For cells that are empty, no decimal numbers of the digits 0 to 9 (not ``1_000``, ``0x10``,
+        ``inf``), or not finite in float32, lines of another length,
         labels that are not whole or below 0, a column that is not there or there twice, an empty
         table; with the line's number.
     OSError
@@ -126,7 +129,13 @@ def read_csv(
     if not isinstance(missing, Mapping):
         checks.Choice("refuse", "drop", "mean").check("missing", missing)
     if not isinstance(delimiter, str) or len(delimiter) != 1:
-        checks.refuse_type(f"`delimiter` must be one character, got {delimiter!r}")
+        checks.refuse_type(f"`delimiter` must be one character, got {checks.shown(delimiter)}")
+    if isinstance(words, Mapping):
+        for found in words.values():
+            if not isinstance(found, (tuple, list)) or not all(isinstance(word, str) for word in found):
+                checks.refuse_type(f"`words` must hold tuples of words, got {checks.shown(found)}")
+            if len(set(found)) < len(found):
+                checks.refuse(f"`words` must hold each word once, got {checks.shown(found)}")
     for name, columns in (("words", words), ("ignore", ignore)):
         if isinstance(columns, (str, bytes)) or not isinstance(columns, Iterable):
             checks.refuse_type(f"`{name}` must be columns, got {checks.shown(columns)}: write a list")
@@ -143,6 +152,8 @@ def read_csv(
         if first is None:
             files.refuse(where, "must have at least one line of numbers")
         form = _form(where, names, len(names or first[1]), target, words, ignore)
+        if isinstance(missing, Mapping):
+            missing = {_name(form, column): _fill(value) for column, value in missing.items()}
         return _table(form, chain([first], lines), kind, missing)
 
 
@@ -174,6 +185,18 @@ def _form(
     return _Form(path, shown, [*rest, place], codes, isinstance(words, Mapping))
 
 
+def _name(form: _Form, column: Column) -> str:
+    return form.names[_column(form.path, column, form.names, len(form.names))]
+
+
+def _fill(value: float) -> float:
+    """A number for gaps."""
+    number = checks.Number().check("missing", value)
+    if abs(number) > _LARGEST:
+        checks.refuse(f"`missing` must be finite in float32, got {checks.shown(value)}")
+    return number
+
+
 def _column(path: str, column: Column, names: list[str], count: int) -> int:
     if isinstance(column, str):
         if column not in names:
@@ -182,18 +205,18 @@ def _column(path: str, column: Column, names: list[str], count: int) -> int:
         if names.count(column) > 1:
             files.refuse(path, f"must have one column {column!r}: write its place")
         return names.index(column)
-    place = checks.Integer().check("target", column)
+    place = checks.Integer().check("column", column)
     if not -count <= place < count:
         files.refuse(path, f"must have a column {place}, got {count} columns")
     return place % count
 
 
+# As every program writes one: Python's `float` takes 1_000, the digits of all scripts, and infinity.
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
 def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell  # which Python allows between digits
+    return _NUMBER.fullmatch(cell.strip()) is not None
 
 
 def _rows(
@@ -279,7 +302,7 @@ def _filled(form: _Form, place: int, column: Array, missing: Any) -> float:
     if missing != "mean":
         if name not in missing and gaps.any():
             files.refuse(form.path, f"must have no gaps in column {name!r}, which `missing` lacks")
-        value = checks.Number().check("missing", missing.get(name, 0.0))
+        value: float = missing.get(name, 0.0)
     elif gaps.all():
         files.refuse(form.path, f"must have a number in column {name!r}, got gaps alone")
     else:
