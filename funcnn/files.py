@@ -142,16 +142,31 @@ def size(file: BinaryIO) -> int:
 # --- writing ------------------------------------------------------------------------------------------
 
 
+def check_target(path: str) -> os.stat_result | None:
+    """What a file would replace; where none can be put, what the system would say to it."""
+    with named(path):
+        old = _status(path)
+        if not path or path.endswith(("/", os.sep)) or (old and stat.S_ISDIR(old.st_mode)):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not os.path.isdir(os.path.dirname(os.path.realpath(path))):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return old
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two paths lead to one file, which need not be there yet."""
+    if os.path.exists(one) and os.path.exists(other):
+        return os.path.samefile(one, other)
+    return os.path.normcase(os.path.realpath(one)) == os.path.normcase(os.path.realpath(other))
+
+
 def write(path: str, content: bytes | memoryview) -> None:
     """Write beside the file, force to the disk, rename: see `checkpoints.write_whole`."""
     with named(path):
-        _replace(path, content)
+        _replace(path, content, check_target(path))
 
 
-def _replace(path: str, content: bytes | memoryview) -> None:
-    old = _status(path)
-    if not path or path.endswith(("/", os.sep)) or (old and stat.S_ISDIR(old.st_mode)):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+def _replace(path: str, content: bytes | memoryview, old: os.stat_result | None) -> None:
     target = Path(os.path.realpath(path))  # a link stays one, to the new file
     partial = target.with_name(f".{target.name[:16]}.{secrets.token_hex(4)}.partial")
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import math
 import os
 import random as python_random
 import signal
@@ -24,6 +26,7 @@ from funcnn import (
     dense,
     dropout,
     fit,
+    metrics,
     optimizers,
     random,
     relu,
@@ -33,8 +36,9 @@ from funcnn import (
     softmax_cross_entropy,
     tree,
 )
-from funcnn.data import Dataset
+from funcnn.data import Batches, Dataset, Loader
 from funcnn.training import Epoch, FitResult
+from funcnn.types import Loss
 
 KEY = random.key(7)
 X = random.normal(random.key(1), (20, 4))
@@ -253,6 +257,147 @@ def test_long_networks_are_shown_where_they_differ(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 400
 
 
+# --- functions, by what they give -----------------------------------------------------------------
+
+
+def scaled(factor: float) -> Callable[[Any, Any], Any]:
+    def inner(key: Any, x: Any) -> Any:
+        return x * np.float32(factor)
+
+    return inner
+
+
+class Scaled:
+    """A change that is an object."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = np.float32(factor)
+
+    def __call__(self, key: Any, x: Any) -> Any:
+        return x * self.factor
+
+
+def near(within: float) -> Callable[[Any, Any], float]:
+    return lambda prediction, target: float((np.abs(prediction.max(1) - target) < within).mean())
+
+
+def top(count: int) -> Callable[[Any, Any], float]:
+    def metric(prediction: Any, target: Any) -> float:
+        return float((np.argsort(-prediction, 1)[:, :count] == target[:, None]).any(1).mean())
+
+    return metric
+
+
+def weighed(weight: float) -> Any:
+    """A loss of one's own, whose functions are all that differs."""
+    inner = softmax_cross_entropy()
+    return Loss(
+        lambda prediction, target: (lambda found: (found[0] * weight, found[1]))(
+            inner.apply(prediction, target)
+        ),
+        lambda cache: inner.vjp(cache) * np.float32(weight),
+    )
+
+
+def shifted(shift: float) -> Any:
+    """A layer of one's own."""
+    inner = dense(3)
+    return inner._replace(
+        apply=lambda params, x, key=None: inner.apply(params, x + np.float32(shift), key=key),
+        spec=inner.spec,
+        children=(),
+    )
+
+
+def stepping(rate: float) -> Any:
+    inner = sgd(0.1)
+
+    def update(grads: Any, state: Any, params: Any) -> Any:
+        updates, state = inner.update(grads, state, params)
+        return tree.map(lambda leaf: leaf * np.float32(rate), updates), state
+
+    return inner._replace(update=update)
+
+
+def masked(word: str) -> Any:
+    return sgd(0.1, weight_decay=0.1, mask=lambda path, leaf: word in path)
+
+
+BYTES = Dataset((X > 0).astype(np.uint8), Y)
+FUNCTIONS: list[tuple[str, Callable[[Any], dict[str, Any]], Any, Any]] = [
+    ("augment", lambda a: {"augment": scaled(a)}, 2.0, 2.5),
+    ("augment", lambda a: {"augment": Scaled(a)}, 2.0, 2.5),
+    ("augment", lambda a: {"augment": lambda key, x: x + np.float32(a)}, 0.0, 0.001),
+    ("augment", lambda a: {"augment": functools.partial(lambda key, x, by: x[:, ::by], by=a)}, 1, -1),
+    ("augment", lambda a: {"augment": lambda key, x: (x * a).astype(np.float32), "train": BYTES}, 1, 2),
+    ("augment", lambda a: {"augment": lambda key, x: x + random.normal(key, x.shape) * np.float32(a)},
+     0.1, 0.2),
+    ("augment", lambda a: {"train": Batches(TRAIN, 8, augment=scaled(a)), "batch_size": None}, 1, 2),
+    ("train", lambda a: {"train": Loader(lambda key, epoch, step: (X[:8] + np.float32(step * a), Y[:8]),
+                                         3), "batch_size": None}, 1, 2),
+    (r"metrics\['m'\]", lambda a: {"metrics": {"m": near(a)}}, 0.1, 0.5),
+    (r"metrics\['m'\]", lambda a: {"metrics": {"m": top(a)}}, 1, 2),
+    (r"metrics\['m'\]", lambda a: {"metrics": {"m": lambda p, t: a * metrics.accuracy(p, t)}}, 1, -1),
+    (r"metrics\['m'\]", lambda a: {"metrics": {"m": functools.partial(metrics.accuracy, weight=a)}},
+     np.arange(20.0), np.arange(20.0)[::-1]),
+    ("loss", lambda a: {"loss": weighed(a)}, 1.0, 1.1),
+    ("net", lambda a: {"net": shifted(a)}, 0.5, 0.6),
+    ("optimizer", lambda a: {"optimizer": stepping(a)}, 1.0, 0.9),
+    ("optimizer", lambda a: {"optimizer": masked(a)}, "weight", "bias"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "make", "one", "other"), FUNCTIONS)
+def test_a_function_is_known_by_what_it_gives(
+    tmp_path: Path, what: str, make: Callable[[Any], dict[str, Any]], one: Any, other: Any
+) -> None:
+    """And not by its name, nor by where it lies: an equal one goes on, another does not."""
+    file = tmp_path / "run.npz"
+    options: dict[str, Any] = {"net": dense(3), "validation": TRAIN, "epochs": 2}
+    if "metrics" in what:
+        options |= {"monitor": "m", "mode": "max"}
+    whole = trained(**{**options, **make(one)})
+    trained(**{**options, **make(one), "epochs": 1}, checkpoint=file)
+    same(trained(**{**options, **make(one)}, resume=file), whole)
+    message = f"^fit: .*run.npz must be a checkpoint of this training: {what} gives something else now"
+    with pytest.raises(ValueError, match=message):
+        trained(**{**options, **make(other)}, resume=file)
+
+
+SAME = """
+import sys
+from tests.test_checkpointing import FUNCTIONS, TRAIN, dense, trained
+place, file, *resume = sys.argv[1:]
+what, make, one, other = FUNCTIONS[int(place)]
+options = {"net": dense(3), "validation": TRAIN, "epochs": 1 + len(resume), **make(one)}
+trained(**options, checkpoint=file, resume=file if resume else None)
+"""
+
+
+@pytest.mark.parametrize("place", [1, 9, 12, 15])
+def test_a_function_is_known_in_another_process(tmp_path: Path, place: int) -> None:
+    file = str(tmp_path / "run.npz")
+    for resume in ((), ("yes",)):
+        for seed, threads in ((1, "1"), (2, "2")):
+            setting = {**os.environ, "PYTHONHASHSEED": str(seed), "OPENBLAS_NUM_THREADS": threads}
+            command = [sys.executable, "-c", SAME, str(place), file, *resume]
+            subprocess.run(command, cwd=Path(__file__).parents[1], env=setting, check=True)
+
+
+def test_params_to_start_from_are_part_of_a_training_and_may_be_left_out(tmp_path: Path) -> None:
+    file, other = tmp_path / "run.npz", tmp_path / "other.npz"
+    starts = [NET.init(random.key(place), (1, 4))[1] for place in (1, 2)]
+    whole = trained(params=starts[0])
+    trained(params=starts[0], epochs=1, checkpoint=file)
+    trained(epochs=1, checkpoint=other)
+    same(trained(params=starts[0], resume=file), whole)
+    same(trained(epochs=2, resume=file, checkpoint=file).state and trained(resume=file), whole)
+    same(trained(params=starts[0], resume=file), whole)
+    for wrong, where in ((starts[1], file), (starts[0], other)):
+        with pytest.raises(ValueError, match="must be a checkpoint of this training: params was"):
+            trained(params=wrong, resume=where)
+
+
 # --- what `fit` did not write ---------------------------------------------------------------------
 
 
@@ -318,6 +463,110 @@ def test_meta_of_any_shape_is_refused_or_taken_whole(tmp_path: Path, seed: int) 
     assert refused > 2 * places
 
 
+def mutations(value: Any) -> list[Any]:
+    """What may not stand where something stands: another kind, or a number that cannot be."""
+    odd: list[Any] = [
+        None,
+        "",
+        "x",
+        [],
+        {},
+        [value],
+        {"a": value},
+        [[]],
+        float("nan"),
+        -1,
+        10**30,
+        10**400,
+    ]
+    odd += [not value] if type(value) is bool else [True, False]
+    odd += [float(value)] if type(value) is int else []
+    odd += [int(value)] if type(value) is float and math.isfinite(value) else []
+    return odd
+
+
+# What a place may hold in a file of another moment, or of numbers that nothing else depends on.
+LAWFUL: dict[str, Callable[[Any], bool]] = {
+    "/stopped": lambda value: value is None or type(value) is bool,  # what callbacks have said
+    "/records/0/validation_a": lambda value: type(value) is float,  # a metric may be NaN
+    "/training/params": lambda value: type(value) is str,  # which this call leaves out
+}
+
+
+@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["end", "middle", "plain"])
+def test_every_field_of_what_a_run_remembers_is_checked(tmp_path: Path, kind: str, every: int) -> None:
+    """Deleted, of another kind, out of range, or beside something unknown: refused in one line."""
+    file = tmp_path / "run.npz"
+    options: dict[str, Any] = {"net": dense(3), "epochs": 2}
+    if kind != "plain":
+        options |= {"validation": TRAIN, "metrics": {"a": metrics.accuracy}}
+        options |= {"augment": data.mixup(3)}
+
+    def stop(epoch: Epoch) -> None:
+        raise Killed
+
+    def kill(self: Any, key: Any, epoch: int, step: int) -> Any:
+        if (epoch, step) == (1, 2):
+            raise Killed
+        return draw(self, key, epoch, step)
+
+    draw = Batches.batch
+    with pytest.MonkeyPatch.context() as patch:
+        if kind == "middle":
+            patch.setattr(Batches, "batch", kill)
+        with contextlib.suppress(Killed):
+            trained(**{**options, "epochs": 2 if kind == "middle" else 1},
+                    checkpoint=file, checkpoint_every=1)  # fmt: skip
+    stored, meta = checkpoints.load(file)
+    assert meta["cursor"]["batch"] == (2 if kind == "middle" else 0)
+    trained(**options, resume=file)
+    tried, taken, draw_change = 0, list[Any](), python_random.Random(0)
+    for place, (node, name) in enumerate(places_in(meta)):
+        path = paths_in(meta)[place]
+        changes: list[Any] = [*mutations(node[name]), "deleted"]
+        changes += ["unknown"] if isinstance(node[name], (dict, list)) else []
+        for change in changes:
+            if draw_change.random() * every > 1:
+                continue
+            copy = json.loads(json.dumps(meta))
+            inside, at = list(places_in(copy))[place]
+            if change == "deleted":
+                del inside[at]
+            elif change == "unknown" and isinstance(inside[at], dict):
+                inside[at]["unknown"] = 1
+            elif change == "unknown":
+                inside[at].append(1)
+            else:
+                inside[at] = change
+            if json.dumps(copy) == json.dumps(meta) or LAWFUL.get(path, lambda value: False)(change):
+                continue
+            checkpoints.save(file, stored, copy)
+            tried += 1
+            try:
+                trained(**options, resume=file)
+            except ValueError as problem:
+                text = str(problem)
+                assert text.startswith("fit: "), (path, change, text)
+                assert "must be a checkpoint" in text, (path, change, text)
+                assert "\n" not in text
+                assert len(text) < 300 + len(str(file))
+            else:
+                taken.append((path, change))
+    assert taken == []
+    assert tried > 500 / every
+
+
+def paths_in(value: Any, above: str = "") -> list[str]:
+    """The names of `places_in`."""
+    found: list[str] = []
+    for name in value if isinstance(value, dict) else range(len(value)):
+        found.append(f"{above}/{name}")
+        if isinstance(value[name], (dict, list)):
+            found += paths_in(value[name], f"{above}/{name}")
+    return found
+
+
 def test_a_state_that_the_optimizer_cannot_have_is_refused(tmp_path: Path) -> None:
     """Such as a count below 0."""
     file = tmp_path / "run.npz"
@@ -331,6 +580,24 @@ def test_a_state_that_the_optimizer_cannot_have_is_refused(tmp_path: Path) -> No
         with pytest.raises(ValueError, match=r"^fit: .*run.npz must hold a state of the ") as caught:
             trained(resume=file)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_checkpoint_with_numbers_that_are_not_finite_is_refused(tmp_path: Path, value: float) -> None:
+    """No training can go on with them: parameters, the optimizer's memory, the best parameters."""
+    file = tmp_path / "run.npz"
+    trained(epochs=1, checkpoint=file)
+    stored, meta = checkpoints.load(file)
+    floats = [path for path, leaf in tree.leaves(stored) if leaf.dtype.kind == "f"]
+    assert {path.split("/")[0] for path in floats} == {"params", "optimizer", "best"}
+    for path in floats:
+        leaf = dict(tree.leaves(stored))[path].copy()
+        leaf.ravel()[-1] = value
+        if not leaf.ndim:
+            leaf = np.array(value, leaf.dtype)
+        checkpoints.save(file, tree.replace(stored, {path: leaf}), meta)
+        with pytest.raises(ValueError, match=rf"^fit: .* finite numbers, not so at '.*{path[-20:]}'$"):
+            trained(resume=file)
 
 
 # --- interruptions --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import re
@@ -341,6 +342,96 @@ def test_a_checkpoint_that_cannot_be_written_is_known_before_the_first_step(tmp_
     for path, message in ((tmp_path / "nowhere" / "run.npz", "nowhere"), ("", "[Dd]irectory: '.?'$")):
         with pytest.raises(OSError, match=message):
             trained(checkpoint=path, augment=never)
+
+
+def test_no_file_is_written_over_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However its path is written, and before anything is: a log is not a checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    file = tmp_path / "run.npz"
+    trained(PLAIN, epochs=1, checkpoint=file)
+    (tmp_path / "soft").symlink_to(file)
+    (tmp_path / "hard").hardlink_to(file)
+    (tmp_path / "dangling").symlink_to(tmp_path / "folder" / "new.npz")
+    before = file.read_bytes()
+    message = "^fit: `log` must be another file than `{}`, got "
+    for way in ("run.npz", "./run.npz", "link/../run.npz", "folder/../run.npz", "soft", "hard", file):
+        for name in ("checkpoint", "resume"):
+            options: dict[str, Any] = {name: file, "log": way}
+            with pytest.raises(ValueError, match=message.format(name)):
+                trained(PLAIN, epochs=1, **options)
+        assert file.read_bytes() == before
+    pairs = [("link/new.npz", "folder/new.npz"), ("dangling", "folder/new.npz"), ("a", "./a")]
+    for pair in pairs:
+        for log, checkpoint in (pair, pair[::-1]):
+            with pytest.raises(ValueError, match=message.format("checkpoint")):
+                trained(PLAIN, epochs=1, log=log, checkpoint=checkpoint)
+    assert not list((tmp_path / "folder").iterdir())
+    trained(PLAIN, epochs=2, log="folder/log", checkpoint="run.npz", resume="soft")
+    assert len((tmp_path / "folder" / "log").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", ["log", "checkpoint"])
+def test_a_file_for_which_there_is_no_place_is_known_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    other = {"log": "checkpoint", "checkpoint": "log"}[name]
+    for path in (
+        "new/",
+        "folder/new/",
+        "pp/new2/",
+        "pp/new2",
+        "folder",
+        "folder/",
+        "file/x",
+        "file/",
+        "",
+    ):
+        with pytest.raises(OSError, match=r"^\[Errno \d+\] .*: '.*'$"):
+            trained(PLAIN, TRAIN, OPTIMIZER, augment=never, **{name: path, other: "file"})
+    for wrong in (3, b"log", "a\0b"):
+        with pytest.raises((TypeError, ValueError), match=f"^fit: `{name}` must be"):
+            trained(PLAIN, TRAIN, OPTIMIZER, augment=never, **{name: wrong, other: "file"})
+    assert (tmp_path / "file").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
+# --- options that would do nothing ----------------------------------------------------------------
+
+# For each option of `fit`, settings where it would do nothing; None where it always acts.
+IDLE: dict[str, list[dict[str, Any]] | None] = {
+    "net": None, "loss": None, "optimizer": None, "train": None, "key": None, "epochs": None,
+    "validation": None, "callbacks": None, "progress": None, "workers": None, "log": None,
+    "resume": None, "checkpoint": None,
+    "params": None,  # with `resume`, they must be those that it began with
+    "batch_size": [{"batch_size": 8, "train": data.Batches(TRAIN, 8)},
+                   {"batch_size": 8, "train": data.Loader(lambda *_: TRAIN, 2)}],
+    "metrics": [{"metrics": {"accuracy": metrics.accuracy}, "validation": None}],
+    "monitor": [{"monitor": "accuracy", "metrics": {"accuracy": metrics.accuracy}, "validation": None}],
+    "patience": [{"patience": 2, "validation": None}],
+    "mode": [{"mode": "min", "validation": None}, {"mode": "max", "validation": None}],
+    "checkpoint_every": [{"checkpoint_every": 3}],
+    "augment": [{"augment": AUGMENT, "train": data.Batches(TRAIN, 8)},
+                {"augment": AUGMENT, "train": data.Loader(lambda *_: TRAIN, 2)}],
+    "drop_last": [{"drop_last": True, "train": data.Batches(TRAIN, 8)},
+                  {"drop_last": True, "train": data.Loader(lambda *_: TRAIN, 2)}],
+}  # fmt: skip
+
+
+def test_every_option_of_fit_acts_or_is_refused() -> None:
+    assert IDLE.keys() == inspect.signature(fit).parameters.keys()
+    for name, settings in IDLE.items():
+        for setting in settings or []:
+            given: dict[str, Any] = {"train": TRAIN, "key": KEY, "epochs": 1, **setting}
+            with pytest.raises(ValueError, match=f"^fit: .*`{name}`"):
+                fit(PLAIN, LOSS, OPTIMIZER, **given)
+            del given[name]
+            left = {n: v for n, v in given.items() if n in ("key", "epochs", "validation", "train")}
+            fit(PLAIN, LOSS, OPTIMIZER, **left)
 
 
 # --- the last batch -------------------------------------------------------------------------------

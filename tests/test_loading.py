@@ -45,7 +45,8 @@ def generated(key: Key, epoch: int) -> Iterator[Dataset]:
 
 
 def trained(train: Any, **options: Any) -> FitResult:
-    defaults: dict[str, Any] = {"key": KEY, "epochs": 3, "batch_size": 8}
+    size = {"batch_size": 8} if isinstance(train, Dataset) else {}  # others have their own
+    defaults: dict[str, Any] = {"key": KEY, "epochs": 3, **size}
     return fit(NET, softmax_cross_entropy(), adam(0.02), train, **{**defaults, **options})
 
 
@@ -131,6 +132,7 @@ def test_another_loader_is_not_taken(change: Any, message: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("train", "options", "kind", "message"),
     [
+        (BATCHES, {"batch_size": 8}, ValueError, "fit: `batch_size` must be left to `train`, which is"),
         (pairs, {}, TypeError, "fit: `train` must be a Dataset, got function: write data.Loader"),
         (Loader(pairs, 0), {}, ValueError, "fit: `train.steps` must be at least 1, got 0"),
         (Loader(pairs, 3), {"drop_last": True}, ValueError, "fit: `drop_last` and `augment` must"),

@@ -202,8 +202,8 @@ class Mean(NamedTuple):
 
     def add(self, value: float, weight: float | None = 1.0) -> Mean:
         """One more value. A weight of None says that it is a sum, which is added as it is."""
-        total = self.total + float(value) * (1 if weight is None else weight)
-        return Mean(total, self.weight + (weight or 0), self.values + 1)
+        total = self.total + float(value) * (1.0 if weight is None else float(weight))
+        return Mean(total, self.weight + float(weight or 0), self.values + 1)
 
     @property
     def value(self) -> float:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any, Literal
 
-from funcnn import checks, numerics, random
+from funcnn import checks, files, numerics, random
 from funcnn.data import Batches, Dataset, Loader
 from funcnn.data.batches import checked
 from funcnn.data.examples import length, shape
 from funcnn.metrics import better
 from funcnn.optimizers import Optimizer
-from funcnn.training.evaluation import Metric, check_metrics, mean_over
+from funcnn.training.evaluation import Metric, check_metrics, check_something_counts, mean_over
 from funcnn.training.state import TrainState
 from funcnn.types import Key, Layer, Loss, Shape
 
@@ -30,20 +31,64 @@ def check_parts(
     checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
     if validation is not None and not len(checked(validation, "validation")):
         checks.refuse("`validation` must have at least one example")
+    if validation is not None:
+        check_something_counts(loss, validation, "validation")
     check_metrics(metrics)
 
 
+def check_needs(
+    validation: Dataset | None,
+    metrics: Mapping[str, Metric] | None,
+    monitor: str,
+    mode: Mode | None,
+    patience: int | None,
+    checkpoint: object,
+    checkpoint_every: int | None,
+) -> None:
+    """Refuse options that would do nothing without another one."""
+    if validation is None:
+        if patience is not None or monitor != "loss":
+            checks.refuse("`monitor` and `patience` need `validation`")
+        if metrics:
+            checks.refuse("`metrics` need `validation`")
+        if mode in ("min", "max"):
+            checks.refuse(f"`mode` must be 'fast' or 'portable' without `validation`, got {mode!r}")
+    if checkpoint is None and checkpoint_every is not None:
+        checks.refuse("`checkpoint_every` needs `checkpoint`")
+
+
+def check_files(
+    checkpoint: str | PathLike[str] | None,
+    resume: str | PathLike[str] | None,
+    log: str | PathLike[str] | None,
+) -> None:
+    """Refuse what cannot be written, or would be written over another, before anything is."""
+    given = {"checkpoint": checkpoint, "resume": resume, "log": log}
+    paths = {n: files.checked_path(path, n) for n, path in given.items() if path is not None}
+    if "checkpoint" in paths:
+        files.check_target(paths["checkpoint"])
+    if "log" in paths:
+        logged = paths.pop("log")
+        files.check_target(logged)
+        for name, path in paths.items():
+            if files.same(logged, path):
+                got = files.short_path(logged)
+                checks.refuse(f"`log` must be another file than `{name}`, got {got}")
+
+
 def batches_of(
-    train: Dataset | Batches | Loader, size: int, drop_last: bool, augment: Any
+    train: Dataset | Batches | Loader, given: int | None, drop_last: bool, augment: Any
 ) -> Batches | Loader:
     """The batches of an epoch: of a data set, or as they are given."""
     if isinstance(train, (Batches, Loader)):
+        kind = type(train).__name__
+        if given is not None:
+            checks.refuse(f"`batch_size` must be left to `train`, which is a {kind}, got {given}")
         if drop_last or augment is not None:
-            kind = type(train).__name__
             checks.refuse(f"`drop_last` and `augment` must be left to `train`, which is a {kind}")
         checks.Integer(1).check("train.steps", train.steps)
         return train
-    count = len(checked(train, "train"))
+    count, size = len(checked(train, "train")), 32 if given is None else given
     if not count:
         checks.refuse("`train` must have at least one example")
     if drop_last and count < size:
@@ -59,15 +104,11 @@ def first_shape(batches: Batches | Loader, key: Key) -> Shape:
     return shape(batches.dataset.x, min(batches.size, len(batches.dataset)))
 
 
-def check_counts(
-    key: Key, epochs: int, batch_size: int, checkpoint_every: int | None, patience: int | None
-) -> None:
+def check_counts(key: Key, epochs: int, **counts: int | None) -> None:
     checks.key(key)
     checks.Integer(0).check("epochs", epochs)
-    checks.Integer(1).check("batch_size", batch_size)
-    for name, count in (("checkpoint_every", checkpoint_every), ("patience", patience)):
-        if count is not None:
-            checks.Integer(1).check(name, count)
+    for name, count in counts.items():
+        checks.Optional(checks.Integer(1)).check(name, count)
 
 
 def check_functions(augment: object, callbacks: object) -> None:
@@ -81,10 +122,10 @@ def check_functions(augment: object, callbacks: object) -> None:
 def is_best_large(monitor: str, metrics: Mapping[str, Metric], mode: Mode | None) -> bool:
     """Whether the monitored value is to be large: as is known, or as is said."""
     if monitor not in {"loss", *metrics}:
-        checks.refuse(f"`monitor` must be 'loss' or one of `metrics`, got {monitor!r}")
+        checks.refuse(f"`monitor` must be 'loss' or one of `metrics`, got {checks.shown(monitor)}")
     known = "min" if monitor == "loss" else better(metrics[monitor])
     if mode not in ("min", "max") and known is None:
-        text = f"`mode` must say whether {monitor!r} is best when it is small or large"
+        text = f"`mode` must say whether {checks.shown(monitor)} is best when it is small or large"
         checks.refuse(f"{text}: write mode='min' or mode='max'")
     return (mode if mode in ("min", "max") else known) == "max"
 

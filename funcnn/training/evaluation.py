@@ -137,7 +137,8 @@ def evaluate(
     """
     checks.Instance(Layer, "a layer").check("net", net)
     checks.Instance(Loss, "a loss").check("loss", loss)
-    checked(dataset)
+    if len(checked(dataset)):
+        check_something_counts(loss, dataset, "dataset")
     check_metrics(metrics)
     prediction = predict(net, params, dataset.x, workers=workers)
     target = tree.map(np.asarray, dataset.y)
@@ -146,7 +147,7 @@ def evaluate(
         value = metric(prediction, target)
         if np.ndim(value):
             got = f"an array of shape {np.shape(value)}"
-            checks.refuse_type(f"`metrics` must give numbers, {name!r} gave {got}")
+            checks.refuse_type(f"`metrics` must give numbers, {checks.shown(name)} gave {got}")
         record[name] = float(value)
     return record
 
@@ -162,6 +163,12 @@ def check_metrics(metrics: Mapping[str, Metric] | None) -> None:
         checks.refuse("`metrics` must have other names than 'loss', which is the loss")
 
 
+def check_something_counts(loss: Loss, examples: Dataset, name: str) -> None:
+    """Refuse examples that all are ignored, or weigh nothing."""
+    if mean_over(loss, examples) == 0:
+        checks.refuse(f"`{name}` must have a target that counts: all are ignored or weigh 0")
+
+
 def mean_over(loss: Loss, examples: Dataset) -> float | None:
     """What the loss of some examples is a mean over."""
-    return len(examples) if loss.weight is None else loss.weight(examples.y)
+    return len(examples) if loss.weight is None else loss.weight(tree.map(np.asarray, examples.y))

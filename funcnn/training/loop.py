@@ -21,21 +21,23 @@ from funcnn.training.beginning import (
     Mode,
     batches_of,
     check_counts,
+    check_files,
     check_functions,
     check_last_batch,
+    check_needs,
     check_parts,
     first_shape,
     is_best_large,
 )
 from funcnn.training.checkpointing import (
+    FIRST,
     Run,
     RunFile,
-    described_batches,
-    fingerprint,
+    best_of,
     resumed,
-    without_places,
 )
 from funcnn.training.evaluation import Metric, Record, evaluate, mean_over
+from funcnn.training.identity import identity, shown_by
 from funcnn.training.progress import Progress
 from funcnn.training.state import TrainState, train_state, train_step
 from funcnn.types import Array, Key, Layer, Loss, Params
@@ -106,7 +108,7 @@ def fit(
     *,
     key: Key,
     epochs: int,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     validation: Dataset | None = None,
     metrics: Mapping[str, Metric] | None = None,
     params: Params | None = None,
@@ -135,8 +137,8 @@ def fit(
         Initial parameters, order of the batches, dropout and augmentation all come from it.
     epochs : int
         Passes over `train`, those before a `resume` included.
-    batch_size : int, default 32
-        Examples in a step, of a data set.
+    batch_size : int, optional
+        Examples in a step, 32 by default; `Batches` and `Loader` have their own.
     validation : Dataset, optional
         Examples to look at after each epoch.
     metrics : mapping of str to callable, optional
@@ -158,8 +160,9 @@ def fit(
         Steps after which to write it within an epoch, too.
     resume : path, optional
         A checkpoint to go on from, of the same training: all but `epochs`, `patience` and what
-        only looks on must be as it was. The final bits are those of an uninterrupted run; one that
-        a callback has ended stays so.
+        only looks on must be as it was, functions by what they give for the first batch; `params`
+        may be left out. The final bits are those of an uninterrupted run; one that a callback has
+        ended stays so.
     log : path, optional
         A file that gets a line of JSON for each epoch.
     callbacks : tuple of callable, optional
@@ -182,7 +185,8 @@ def fit(
     ------
     ValueError, TypeError
         For what any of the parts refuses, a last batch that is too small for the network or the
-        loss, or a checkpoint of another training.
+        loss, an option that would do nothing, or a checkpoint of another training, or with numbers
+        that are not finite.
     FloatingPointError
         When the loss is no longer finite; with `optimizers.skip_nonfinite`, which leaves out such
         steps, when it was so throughout an epoch.
@@ -206,42 +210,33 @@ def fit(
     True
     """
     check_parts(net, loss, optimizer, validation, metrics)
-    check_counts(key, epochs, batch_size, checkpoint_every, patience)
+    check_counts(
+        key, epochs, batch_size=batch_size, checkpoint_every=checkpoint_every, patience=patience
+    )
     check_functions(augment, callbacks)
-    checks.Flag().check("progress", progress if progress is not None else False)
+    checks.Optional(checks.Flag()).check("progress", progress)
+    checks.Optional(checks.Choice("fast", "portable", "min", "max")).check("mode", mode)
     batches = batches_of(train, batch_size, checks.Flag().check("drop_last", drop_last), augment)
-    for name, path in (("checkpoint", checkpoint), ("resume", resume), ("log", log)):
-        if path is not None:
-            files.checked_path(path, name)
     largest = is_best_large(monitor, metrics or {}, mode)
-    if validation is None and (patience is not None or monitor != "loss"):
-        checks.refuse("`monitor` and `patience` need `validation`")
+    check_needs(validation, metrics, monitor, mode, patience, checkpoint, checkpoint_every)
+    check_files(checkpoint, resume, log)
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is an error below
     arithmetic = numerics.mode() if mode is None or mode == "min" or mode == "max" else mode
     with numerics.use(arithmetic), quiet:
-        identity: dict[str, Any] = {}
-        if checkpoint is not None or resume is not None:
-            identity = {
-                "key": list(key),
-                "net": without_places(net),
-                "loss": without_places(loss),
-                "optimizer": without_places(optimizer),
-                **described_batches(batches, key),
-                "validation": None if validation is None else fingerprint(validation),
-                "metrics": list(metrics or {}),
-                "monitor": monitor,
-                "best": "largest" if largest else "smallest",
-                "numerics": numerics.mode(),
-            }
         start = train_state(net, optimizer, key, first_shape(batches, key), params)
-        run = Run(start, start.params)
+        run, known = Run(start, start.params), dict[str, Any]()
+        if checkpoint is not None or resume is not None:
+            known = identity(
+                net, loss, optimizer, batches, validation, metrics or {}, params, key,
+                monitor=monitor, best="largest" if largest else "smallest", numerics=numerics.mode(),
+            )  # fmt: skip
         if resume is not None:
-            run = resumed(resume, run, optimizer, identity, batches.steps)
+            run, known = resumed(resume, run, optimizer, known, batches)
         if isinstance(batches, Batches):
             check_last_batch(net, loss, batches, run.state)
         training = _Training(
             net, loss, train_step(net, loss, optimizer, workers=workers), batches, epochs, validation,
-            metrics, monitor, largest, patience, callbacks, RunFile(checkpoint, identity),
+            metrics, monitor, largest, patience, callbacks, RunFile(checkpoint, known),
             checkpoint_every, log, workers,
         )  # fmt: skip
         run = _trained(training, run, progress)
@@ -312,6 +307,8 @@ def _stepped(training: _Training, run: Run) -> Run:
     """The run after one more step; a batch in which nothing counts changes no parameter."""
     before = run.state
     batch = training.batches.batch(before.key, before.epoch, before.batch)
+    if before.step < FIRST and training.file.path is not None:
+        run = run._replace(seen=(*run.seen, shown_by(batch)))
     try:
         state, measured = training.step(before, batch)
     except checks.Refusal:
@@ -340,11 +337,11 @@ def _evaluated(training: _Training, run: Run) -> Run:
             workers=training.workers,
         )  # fmt: skip
         record.update({f"validation_{name}": value for name, value in found.items()})
-        value, sign = found[training.monitor], -1 if training.largest else 1
-        first = np.isnan(run.best_value) and not np.isnan(value)
-        if first or sign * value < sign * run.best_value:
-            run = run._replace(best_params=state.params, best_value=value, best_epoch=state.epoch)
-    return run._replace(records=(*run.records, record))
+    run = run._replace(records=(*run.records, record))
+    value, best = best_of(run.records, training.monitor, training.largest)
+    if best == state.epoch:
+        run = run._replace(best_params=state.params, best_value=value, best_epoch=best)
+    return run
 
 
 def _asked(training: _Training, run: Run) -> Run:
