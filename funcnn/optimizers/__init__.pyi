@@ -41,6 +41,7 @@ from funcnn.optimizers.descent import (
     sgd as sgd,
     trace as trace,
 )
+from funcnn.optimizers.foreign import from_optax as from_optax
 from funcnn.optimizers.large_batches import (
     lamb as lamb,
     lars as lars,
