@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -806,3 +807,100 @@ def test_a_foreign_state_is_refused() -> None:
 def test_updates_of_another_shape_are_refused(update: Array) -> None:
     with pytest.raises(ValueError, match="apply_updates: `updates` must have the shapes of `params`"):
         apply_updates({"w": np.zeros(2)}, {"w": update})
+
+
+# --- every option acts or is refused --------------------------------------------------------------
+
+REQUIRED: dict[str, Any] = {
+    "learning_rate": 0.1, "factor": -0.1, "limit": 0.1, "rules": {"*": optimizers.adam()}, "steps": 2,
+    "optimizer": optimizers.adam(), "inner": optimizers.adam(),
+}  # fmt: skip
+HARMLESS = {  # by definition: nothing decays; no step is ever rectified
+    "add_decayed_weights(rate=0): mask", "radam(beta2=0): epsilon", "scale_by_radam(beta2=0): epsilon",
+}  # fmt: skip
+BUILDERS = {name: getattr(optimizers, name) for name in _LOOSE.__all__}
+
+
+def _idle(build: Any, values: dict[str, Any], beside: dict[str, Any]) -> set[str]:
+    """Options which, changed, change nothing in twelve steps, and are not refused."""
+    given, found = {**values, **beside}, set()
+
+    def behaviour(options: dict[str, Any]) -> Any:
+        try:
+            visited = _trajectory(build(**options), _params(), 12)
+        except Refusal as refusal:
+            return str(refusal)
+        return [leaf.tobytes() for params, _ in visited for _, leaf in tree.leaves(params)]
+
+    for name, constraint in checks.declaration(build).items():
+        inner: Any = constraint
+        while hasattr(inner, "inner"):
+            inner = inner.inner
+        others: list[Any] = [True, False, 0.25, 0.75, 3, "*", "dense1/*"]
+        lawful = [value for value in others if _takes(inner, value) and value != given.get(name)]
+        if name not in beside and lawful:
+            before = behaviour(given)
+            if all(behaviour({**given, name: value}) == before for value in lawful):
+                found.add(name)
+    return found
+
+
+def _takes(constraint: Any, value: Any) -> bool:
+    try:
+        return constraint.check("x", value) is value
+    except (Refusal, TypeError):
+        return False
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_an_option_that_acts_acts_beside_any_zero_or_is_refused(name: str) -> None:
+    build, declared = BUILDERS[name], checks.declaration(BUILDERS[name])
+    if name == "muon" or name == "scale_by_muon":  # `nesterov` is True unless one says otherwise
+        declared = {n: kind for n, kind in declared.items() if n != "decay"}
+    signature = inspect.signature(build).parameters if declared else {}
+    values = {
+        n: REQUIRED.get(n, 0.5) if kind.default is kind.empty else kind.default
+        for n, kind in signature.items()
+        if kind.kind is not kind.VAR_POSITIONAL
+    }
+    always = _idle(build, values, {})
+    for other in declared:
+        for zero in (0.0, False):
+            if other == "learning_rate" or not _takes(declared[other], zero):
+                continue
+            idle = {f"{name}({other}=0): {n}" for n in _idle(build, values, {other: zero}) - always}
+            assert idle <= HARMLESS
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optimizers.sgd(0.1, nesterov=True), "sgd: `nesterov` must be False for momentum 0.0"),
+        (lambda: optimizers.sgd(0.1, dampening=0.5), "sgd: `dampening` must be 0.0 for momentum 0.0"),
+        (lambda: optimizers.sgd(0.1, mask="*"), "sgd: `mask` must be None for weight_decay 0.0, got"),
+        (lambda: optimizers.adamw(0.1, 0.0, mask="*"), "adamw: `mask` must be None for weight_decay 0"),
+        (lambda: optimizers.trace(0.0, nesterov=True), "trace: `nesterov` must be False for decay 0.0"),
+        (lambda: optimizers.nesterov(0.1, 0.0), "nesterov: `decay` must be above 0, got 0.0"),
+        (lambda: optimizers.rprop(least=2.0, most=1.0), "rprop: `least` must be at most `most`, 1.0"),
+        (lambda: optimizers.scale_by_rprop(least=2.0, most=1.0), "scale_by_rprop: `least` must be at"),
+        (lambda: optimizers.asgd(decay=0.0, power=0.5), "asgd: `power` must be 0.75 for decay 0.0"),
+    ],
+)
+def test_options_that_do_nothing_are_refused(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        make()
+
+
+def test_a_chain_of_nothing_changes_nothing_and_checks_as_all_do() -> None:
+    params = _params()
+    grads = _gradient(params)
+    updates, state = chain().update(grads, chain().init(params), params)
+    assert state == {}
+    assert np.array_equal(updates["dense1"]["weight"], grads["dense1"]["weight"])
+    longer = tree.map(lambda leaf: leaf[None], grads)
+    wrong: list[Any] = [{"dense1": 3}, {**grads, "temperature": "hot"}, longer]
+    for other in wrong:
+        with pytest.raises((TypeError, ValueError), match=r"^chain: `grads"):
+            chain().update(other, {}, params)
+    with pytest.raises(ValueError, match=r"^chain: `state` must hold nothing, got x"):
+        chain().update(grads, {"x": 1}, params)

@@ -41,6 +41,7 @@ from funcnn.checks.arrays import (
 )
 from funcnn.checks.declarations import bare, declaration, declared, named
 from funcnn.checks.options import (
+    Beside,
     Choice,
     Constraint,
     Either,
@@ -68,6 +69,7 @@ from funcnn.checks.refusals import (
 )
 
 __all__ = [
+    "Beside",
     "Choice",
     "Constraint",
     "Either",

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from funcnn.checks.options import Constraint, Layers, Optional, When
+from funcnn.checks.options import Beside, Constraint, Layers, Optional, When
 from funcnn.checks.refusals import Refusal, refuse, refuse_type, shown
 from funcnn.types import Layer, Spec, Trait
 
@@ -80,12 +80,14 @@ def _refuse_idle(
 ) -> None:
     """Refuse options that would do nothing beside the others."""
     for name, constraint in constraints.items():
-        if isinstance(constraint, When) and found[constraint.other] != constraint.value:
+        if (isinstance(constraint, When) and found[constraint.other] != constraint.value) or (
+            isinstance(constraint, Beside) and found[constraint.other] == 0
+        ):
             given, beside = found[name], found[constraint.other]
             default = _signature(constructor).parameters[name].default
             if given != default:
-                where = f"for {constraint.other} {beside!r}"
-                refuse(f"`{name}` must be {default!r} {where}, got {shown(given)}")
+                where = f"for {constraint.other} {shown(beside)}"
+                refuse(f"`{name}` must be {shown(default)} {where}, got {shown(given)}")
 
 
 def _depth(spec: Spec) -> int:

@@ -247,6 +247,19 @@ class When(NamedTuple):
         return self.inner.wrong()
 
 
+class Beside(NamedTuple):
+    """An option that acts where another one is not 0; beside a 0 it must be left out."""
+
+    inner: Constraint
+    other: str
+
+    def check(self, name: str, value: Any, /) -> Any:
+        return self.inner.check(name, value)
+
+    def wrong(self) -> tuple[object, ...]:
+        return self.inner.wrong()
+
+
 class Whatever(NamedTuple):
     """Anything: the constructor checks it itself, as it takes more than a value to tell."""
 

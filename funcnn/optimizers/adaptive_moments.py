@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
-from funcnn.checks import declared
+from funcnn.checks import Beside, declared
 from funcnn.optimizers.agreement import counted, counter, hold, real
-from funcnn.optimizers.clipping import MASK, Mask, add_decayed_weights
+from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate, State
 from funcnn.optimizers.descent import scale_by_learning_rate
 from funcnn.optimizers.moments import moments, over_root, squares
@@ -138,7 +138,12 @@ def scale_by_amsgrad(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 
     return remembering(at_step, mean=0, square=0, largest=0)
 
 
-@declared(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE, momentum_decay=NOT_NEGATIVE)
+@declared(
+    beta1=FRACTION,
+    beta2=FRACTION,
+    epsilon=NOT_NEGATIVE,
+    momentum_decay=Beside(NOT_NEGATIVE, "beta1"),
+)
 def scale_by_nadam(
     beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, momentum_decay: float = 4e-3
 ) -> Optimizer:
@@ -250,7 +255,7 @@ def adam(
     beta1=FRACTION,
     beta2=FRACTION,
     epsilon=NOT_NEGATIVE,
-    mask=MASK,
+    mask=DECAYED,
 )
 def adamw(
     learning_rate: Rate = 1e-3,
@@ -343,7 +348,7 @@ def amsgrad(
     beta1=FRACTION,
     beta2=FRACTION,
     epsilon=NOT_NEGATIVE,
-    momentum_decay=NOT_NEGATIVE,
+    momentum_decay=Beside(NOT_NEGATIVE, "beta1"),
 )
 def nadam(
     learning_rate: Rate = 2e-3,

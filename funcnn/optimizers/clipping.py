@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, tree
-from funcnn.checks import declared
+from funcnn.checks import Beside, declared
 from funcnn.optimizers.agreement import hold
 from funcnn.optimizers.core import Optimizer, State
 from funcnn.optimizers.moments import length, squared_norm, times
@@ -42,6 +42,7 @@ class Patterns(NamedTuple):
 
 
 MASK = Patterns(mask=True)
+DECAYED = Beside(MASK, "weight_decay")
 
 
 def selects(mask: Mask) -> Callable[[str, Array], bool]:

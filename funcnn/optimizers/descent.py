@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn.checks import Integer, Number, declared
+from funcnn.checks import Beside, Integer, Number, declared
 from funcnn.optimizers.agreement import counted, counter, hold, real
-from funcnn.optimizers.clipping import MASK, Mask, add_decayed_weights
+from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate, State
 from funcnn.optimizers.moments import times
 from funcnn.optimizers.parts import (
@@ -118,7 +118,7 @@ def scale_by_learning_rate(learning_rate: Rate) -> Optimizer:
     return Optimizer(init, update)
 
 
-@declared(decay=FRACTION, nesterov=FLAG, dampening=PART)
+@declared(decay=FRACTION, nesterov=Beside(FLAG, "decay"), dampening=PART)
 def trace(decay: float = 0.9, *, nesterov: bool = False, dampening: float = 0.0) -> Optimizer:
     """Momentum: a decaying sum of gradients.
 
@@ -181,10 +181,10 @@ def trace(decay: float = 0.9, *, nesterov: bool = False, dampening: float = 0.0)
 @declared(
     learning_rate=RATE,
     momentum=FRACTION,
-    nesterov=FLAG,
-    dampening=PART,
+    nesterov=Beside(FLAG, "momentum"),
+    dampening=Beside(PART, "momentum"),
     weight_decay=NOT_NEGATIVE,
-    mask=MASK,
+    mask=DECAYED,
 )
 def sgd(
     learning_rate: Rate,
@@ -204,9 +204,9 @@ def sgd(
     momentum : float, default 0.0
         What is kept of earlier steps.
     nesterov : bool, default False
-        Whether momentum looks one step ahead.
+        Whether `momentum`, which must be above 0, looks one step ahead.
     dampening : float, default 0.0
-        The fraction of each gradient but the first that momentum leaves out.
+        The fraction of each gradient but the first that `momentum`, above 0, leaves out.
     weight_decay : float, default 0.0
         The fraction of the parameters that is added to their gradients.
     mask : str or callable, optional
@@ -267,7 +267,7 @@ def momentum(learning_rate: Rate, decay: float = 0.9) -> Optimizer:
     return pipeline(trace(decay), scale_by_learning_rate(learning_rate))
 
 
-@declared(learning_rate=RATE, decay=FRACTION)
+@declared(learning_rate=RATE, decay=Number(above=0, below=1))
 def nesterov(learning_rate: Rate, decay: float = 0.9) -> Optimizer:
     """Gradient descent with momentum that looks one step ahead.
 
@@ -304,10 +304,10 @@ def nesterov(learning_rate: Rate, decay: float = 0.9) -> Optimizer:
 @declared(
     learning_rate=RATE,
     decay=NOT_NEGATIVE,
-    power=NOT_NEGATIVE,
+    power=Beside(NOT_NEGATIVE, "decay"),
     start=Integer(0),
     weight_decay=NOT_NEGATIVE,
-    mask=MASK,
+    mask=DECAYED,
 )
 def asgd(
     learning_rate: Rate = 1e-2,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from funcnn.checks import declared
+from funcnn.checks import Beside, declared
 from funcnn.optimizers.adaptive_moments import scale_by_adam
-from funcnn.optimizers.clipping import MASK, Mask, add_decayed_weights
+from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate
 from funcnn.optimizers.descent import scale_by_learning_rate, trace
 from funcnn.optimizers.moments import length, times
@@ -72,7 +72,7 @@ def scale_by_trust_ratio(coefficient: float = 1.0, epsilon: float = 0.0) -> Opti
     beta1=FRACTION,
     beta2=FRACTION,
     epsilon=NOT_NEGATIVE,
-    mask=MASK,
+    mask=DECAYED,
 )
 def lamb(
     learning_rate: Rate = 1e-3,
@@ -130,8 +130,8 @@ def lamb(
     coefficient=POSITIVE,
     epsilon=NOT_NEGATIVE,
     momentum=FRACTION,
-    nesterov=FLAG,
-    mask=MASK,
+    nesterov=Beside(FLAG, "momentum"),
+    mask=DECAYED,
 )
 def lars(
     learning_rate: Rate,

@@ -11,7 +11,7 @@ from funcnn import checks, numerics, tree
 from funcnn.checks import Instance, Integer, Optional, declared
 from funcnn.optimizers.adaptive_moments import adam
 from funcnn.optimizers.agreement import counted, counter, hold
-from funcnn.optimizers.clipping import MASK, Mask, add_decayed_weights, selects
+from funcnn.optimizers.clipping import DECAYED, MASK, Mask, add_decayed_weights, selects
 from funcnn.optimizers.core import Optimizer, Rate, State
 from funcnn.optimizers.descent import scale_by_learning_rate
 from funcnn.optimizers.moments import Squares, averaged, coded, grown, largest, length, quotient, times
@@ -262,7 +262,7 @@ def scale_by_muon(
     decay=POSITIVE,
     limit=POSITIVE,
     least=NOT_NEGATIVE,
-    mask=MASK,
+    mask=DECAYED,
 )
 def adafactor(
     learning_rate: Rate = 1e-2,

@@ -192,7 +192,7 @@ def chain(*transformations: Optimizer) -> Optimizer:
     Parameters
     ----------
     *transformations : Optimizer
-        In the order in which they see the gradient.
+        In the order in which they see the gradient; without any, it stays as it is.
 
     Returns
     -------
@@ -215,4 +215,4 @@ def chain(*transformations: Optimizer) -> Optimizer:
     >>> chain(clip_by_global_norm(1.0), adam(1e-3))
     chain(clip_by_global_norm(1.0), adam())
     """
-    return pipeline(*transformations)
+    return pipeline(*transformations) if transformations else stateless(lambda path, g, param: g)

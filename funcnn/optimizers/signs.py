@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from funcnn import checks
 from funcnn.checks import Number, declared
-from funcnn.optimizers.clipping import MASK, Mask, add_decayed_weights
+from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate
 from funcnn.optimizers.descent import scale, scale_by_learning_rate
 from funcnn.optimizers.moments import averaged
@@ -76,7 +77,7 @@ def scale_by_rprop(
     shrink, grow : float, default 0.5, 1.2
         What a step is multiplied by when the sign has changed, and when it has not.
     least, most : float, default 1e-6, 50.0
-        The bounds of a step.
+        The bounds of a step: `most` is no less than `least`.
 
     Returns
     -------
@@ -102,6 +103,8 @@ def scale_by_rprop(
     {'w': array([ 0.5, -0.5])}
     """
 
+    _check_bounds(least, most)
+
     def leaf(path: str, gradient: Array, param: Array, before: Array, size: Array) -> Leaves:
         sign = np.sign(gradient)
         turned = sign * np.sign(before)
@@ -113,7 +116,7 @@ def scale_by_rprop(
     return remembering(lambda steps: leaf, gradient=0, size=first)
 
 
-@declared(learning_rate=RATE, weight_decay=NOT_NEGATIVE, beta1=FRACTION, beta2=FRACTION, mask=MASK)
+@declared(learning_rate=RATE, weight_decay=NOT_NEGATIVE, beta1=FRACTION, beta2=FRACTION, mask=DECAYED)
 def lion(
     learning_rate: Rate = 1e-4,
     weight_decay: float = 1e-3,
@@ -184,7 +187,7 @@ def rprop(
     shrink, grow : float, default 0.5, 1.2
         What a step is multiplied by when the sign has changed, and when it has not.
     least, most : float, default 1e-6, 50.0
-        The bounds of a step.
+        The bounds of a step: `most` is no less than `least`.
 
     Returns
     -------
@@ -205,4 +208,10 @@ def rprop(
     >>> rprop(0.1)
     rprop(learning_rate=0.1)
     """
+    _check_bounds(least, most)
     return pipeline(scale_by_rprop(learning_rate, shrink, grow, least=least, most=most), scale(-1.0))
+
+
+def _check_bounds(least: float, most: float) -> None:
+    if least > most:
+        checks.refuse(f"`least` must be at most `most`, {most}, got {least}")
