@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, random, schedules, tree
-from funcnn.combinators import statistics
 from funcnn.data.examples import length, taken
 from funcnn.optimizers import Optimizer, apply_updates
-from funcnn.structure import params_gradient
+from funcnn.structure import params_gradient, statistics
 from funcnn.tracing import trace, trace_backward
 from funcnn.types import Array, Key, Layer, Loss, Params
 
@@ -400,7 +399,7 @@ def _step(
     dout = loss.vjp(loss_cache)
     grads = params_gradient(net, cache, dout)
     updates, state = optimizer.update(grads, state, params)
-    params = tree.replace(apply_updates(params, updates), statistics(cache))
+    params = tree.replace(apply_updates(params, updates), statistics(net, cache))
     return float(value), params, state
 
 

@@ -7,6 +7,7 @@ refuses is named on the way out, so that the message has its path.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, random
-from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, rebuild
+from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, has_trait, no_statistics, rebuild
 
 Child = tuple[str, Layer[Any, Any]]
 
@@ -105,6 +106,37 @@ def params_vjp_child(child: Child, cache: Cache, dout: Any, dparams: Params) -> 
 def params_gradient(layer: Layer[Any, Any], cache: Cache, dout: Any) -> Params:
     """The gradients of a layer's parameters, without the input's where the layer can."""
     return layer.vjp(cache, dout)[0] if layer.params_vjp is None else layer.params_vjp(cache, dout)
+
+
+def statistics(layer: Layer[Any, Any], cache: Cache) -> Params:
+    """New values of a layer's running statistics, or of those of the layers inside it."""
+    if layer.statistics is not no_statistics:
+        return layer.statistics(cache)
+    if not has_trait(layer.spec, "statistics"):
+        return {}
+    if isinstance(cache, dict) and "running" in cache:
+        text = f"{layer.spec.kind}: `cache['running']` is of version 0.1"
+        warnings.warn(f"{text}: write Layer(..., statistics=...)", DeprecationWarning, stacklevel=2)
+        return dict(cache["running"])
+    return collected(children(layer))(cache)
+
+
+def collected(children: Iterable[Child]) -> Callable[[Cache], Params]:
+    """The statistics of a combinator whose cache has its children's under their names."""
+    some = [(name, layer) for name, layer in children if _may_have_statistics(layer)]
+
+    def collect(cache: Cache) -> Params:
+        found = {name: statistics(layer, checks.kept(cache, name)) for name, layer in some}
+        return {name: own for name, own in found.items() if own}
+
+    return collect if some else no_statistics
+
+
+def _may_have_statistics(layer: Layer[Any, Any]) -> bool:
+    spec = layer.spec
+    return bool(
+        layer.statistics is not no_statistics or spec.children or "statistics" in spec.traits
+    )
 
 
 def maximum_first(children: tuple[Child, ...]) -> list[Child]:

@@ -41,6 +41,7 @@ __all__ = [
     "Vector",
     "Volume",
     "has_trait",
+    "no_statistics",
     "rebuild",
 ]
 
@@ -76,7 +77,7 @@ Trait: TypeAlias = Literal["couples_batch", "statistics", "stochastic", "monoton
 """What a combinator or a trainer must know of a layer.
 
 ``couples_batch``: an example's output depends on its neighbours in the batch.
-``statistics``: parameters named ``running_*`` get new values in training.
+``statistics``: parameters named ``running_*`` get new values in training, by `Layer.statistics`.
 ``stochastic``: draws from its key in training.
 ``monotone``: elementwise and non-decreasing (commutes with taking a maximum).
 ``maximum``: each output is the largest of some inputs.
@@ -244,6 +245,28 @@ class ParamsVjp(Protocol[_Y_contra]):
     def __call__(self, cache: Cache, dout: _Y_contra, /) -> Params: ...
 
 
+def no_statistics(cache: Cache, /) -> Params:
+    """The running statistics of a layer that has none.
+
+    Parameters
+    ----------
+    cache : Cache
+        Of a training pass.
+
+    Returns
+    -------
+    dict
+        Nothing.
+
+    Examples
+    --------
+    >>> from funcnn import dense
+    >>> dense(3).statistics({})
+    {}
+    """
+    return {}
+
+
 class Layer(NamedTuple, Generic[X, Y]):
     """A layer, or a whole network: pure functions, and the data that says what it is.
 
@@ -267,6 +290,10 @@ class Layer(NamedTuple, Generic[X, Y]):
     remake : callable, optional
         ``(children) -> Layer``: the same with other children under these names. Where it is None,
         the constructor serves.
+    statistics : callable, optional
+        ``(cache) -> new``: the new values of the running statistics that a training pass left in its
+        cache, as a part of the tree of ``params``: ``tree.replace(params, new)`` carries them on. A
+        combinator that leaves it out, and keeps its children's caches under their names, gives theirs.
 
     Examples
     --------
@@ -285,6 +312,7 @@ class Layer(NamedTuple, Generic[X, Y]):
     # Layers, too: a type checker infers less from a type inside itself
     children: tuple[tuple[str, Any], ...] = ()
     remake: Callable[[Any], Any] | None = None
+    statistics: Callable[[Cache], Params] = no_statistics
 
     def __repr__(self) -> str:
         return repr(self.spec)
@@ -316,7 +344,7 @@ class Preserving(Layer[Any, Any]):
 
     Parameters
     ----------
-    init, apply, vjp, spec, params_vjp
+    init, apply, vjp, spec, params_vjp, children, remake, statistics
         As for `Layer`.
 
     Examples

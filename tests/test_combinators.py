@@ -53,7 +53,6 @@ from funcnn import (
     weight_norm,
 )
 from funcnn.checks import Refusal
-from funcnn.combinators import statistics
 from funcnn.structure import nodes
 from funcnn.testing import _values
 from funcnn.types import Array, Key, Layer, Params, Shape, Spec, rebuild
@@ -168,11 +167,6 @@ _NO_LAYER = "there must be at least one layer"
             lambda: named("two words", relu()),
             ValueError,
             "named: `name` must be an identifier such as 'encoder', got 'two words'",
-        ),
-        (
-            lambda: named("running", relu()),
-            ValueError,
-            "named: `name` must not be 'running': new running statistics are called so",
         ),
         (lambda: _named(3, relu()), TypeError, "named: `name` must be a str, got 3"),
         (
@@ -412,9 +406,9 @@ def test_share_carries_statistics_from_use_to_use_and_draws_anew() -> None:
     x = _x(8, 3) * 3 + 1
     _, cache = net.apply(params, x, key=KEY)
     once, first = layer.apply(params, x, key=KEY)
-    between = tree.replace(params, statistics(first))
+    between = tree.replace(params, layer.statistics(first))
     second = layer.apply(between, once, key=KEY)[1]
-    assert tree.equal(statistics(cache), statistics(second))
+    assert tree.equal(net.statistics(cache), layer.statistics(second))
     dropped, _ = share(dropout(0.5), times=2).apply({}, np.ones((1000,), np.float32), key=KEY)
     assert 0.2 < (dropped > 0).mean() < 0.3  # a quarter survives two draws, a half would survive one
 
@@ -451,10 +445,10 @@ def test_remat_gives_the_same_bits_and_keeps_little() -> None:
     _, params = net.init(KEY, x.shape)
     _same(_pass(net, params, x, KEY), _pass(plain, params, x, KEY))
     _, cache = net.apply(params, x, key=KEY)
-    assert tree.equal(statistics(cache), statistics(plain.apply(params, x, key=KEY)[1]))
+    assert tree.equal(net.statistics(cache), plain.statistics(plain.apply(params, x, key=KEY)[1]))
     assert cache["params"] is params
     assert cache["x"] is x
-    assert [name for name in cache if name not in ("params", "x", "key")] == ["running"]
+    assert [name for name in cache if name not in ("params", "x", "key")] == ["statistics"]
 
 
 def test_remat_runs_forward_again_only_in_the_pullback() -> None:

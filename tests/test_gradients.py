@@ -36,12 +36,11 @@ from funcnn import (
     triplet,
     value_and_grad,
 )
-from funcnn.combinators import statistics
 from funcnn.machine import threads
 from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.threads import _team, in_team, run_tasks
 from funcnn.training.gradients import shards
-from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait
+from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait, no_statistics
 
 KEY = random.key(0)
 Net = Layer[Any, Any]
@@ -339,13 +338,23 @@ def test_running_statistics_cannot_be_lost() -> None:
     )
     value_and_grad(net, softmax_cross_entropy())(params, x, y)  # none change without a key
     _, _, new = value_and_grad(net, softmax_cross_entropy(), statistics=True)(params, x, y, KEY)
-    expected = statistics(net.apply(params, x, key=KEY)[1])
+    expected = net.statistics(net.apply(params, x, key=KEY)[1])
     assert [path for path, _ in tree.leaves(new)] == [
         "batch_norm1/running_mean",
         "batch_norm1/running_var",
     ]
     assert tree.allclose(new, expected)
     assert not tree.allclose(tree.replace(params, new), params)
+
+
+def test_a_layer_that_keeps_its_statistics_to_itself_is_refused() -> None:
+    net = batch_norm()._replace(statistics=no_statistics)
+    x, y = random.normal(random.key(1), (20, 4)), np.zeros(20, int)
+    _, params = net.init(KEY, x.shape)
+    step = value_and_grad(net, softmax_cross_entropy(), statistics=True)
+    with pytest.raises(ValueError, match="would be lost"):
+        step(params, x, y, KEY)
+    assert step(params, x, y)[2] == {}
 
 
 @pytest.mark.parametrize("traits", [frozenset[Trait](), frozenset[Trait]({"couples_batch"})])

@@ -38,7 +38,7 @@ def scale(shift: float = 0.0) -> Layer[Vector, Vector]:
         out, cache = centred * weight + x.dtype.type(shift), {"centred": centred, "weight": weight}
         if key is not None:
             out = out + random.normal(key, x.shape, dtype=x.dtype)
-            cache["running"] = {"running_mean": x.max(axis=0, initial=0)}
+            cache["running_mean"] = x.max(axis=0, initial=0)
         return out, cache
 
     def vjp(cache: Cache, dout: Vector) -> tuple[Params, Vector]:
@@ -49,8 +49,11 @@ def scale(shift: float = 0.0) -> Layer[Vector, Vector]:
     def params_vjp(cache: Cache, dout: Vector) -> Params:
         return vjp(cache, dout)[0]
 
+    def statistics(cache: Cache) -> Params:
+        return {name: cache[name] for name in ("running_mean",) if name in cache}
+
     spec = Spec(scale, (shift,) if shift else (), traits=frozenset({"statistics", "stochastic"}))
-    return Layer(init, apply, vjp, spec, params_vjp)
+    return Layer(init, apply, vjp, spec, params_vjp, statistics=statistics)
 
 
 def plain(factor: float = 2.0) -> Layer[Vector, Vector]:
@@ -390,14 +393,14 @@ def learns_its_statistics(cache: Cache, dout: Array, dparams: Params, dx: Array)
 
 @breaks("running statistics are no parameters", in_apply)
 def forgets_new_statistics(_: Params, x: Array, key: Key | None, out: Array, cache: Cache) -> Any:
-    return out, {name: part for name, part in cache.items() if name != "running"}
+    return out, {name: part for name, part in cache.items() if name != "running_mean"}
 
 
 @breaks("running statistics are no parameters", in_apply)
 def changes_statistics_in_inference(
     _: Params, x: Array, key: Key | None, out: Array, cache: Cache
 ) -> Any:
-    return out, {**cache, "running": {"running_mean": x[0]}}
+    return out, {**cache, "running_mean": x[0]}
 
 
 @breaks("running statistics are no parameters", in_spec)

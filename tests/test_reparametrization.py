@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from funcnn import batch_norm, conv, dense, random, relu, serial, spectral_norm, tree, weight_norm
-from funcnn.combinators import statistics
 from funcnn.types import Array, Layer, Shape
 
 
@@ -44,7 +43,7 @@ def test_the_largest_singular_value_becomes_one(build: Callable[[int], Layer[Any
     params = layer.init(random.key(0), shape)[1]
     x = random.normal(random.key(1), shape)
     for step in range(60):
-        params = tree.replace(params, statistics(layer.apply(params, x, key=random.key(step))[1]))
+        params = tree.replace(params, layer.statistics(layer.apply(params, x, key=random.key(step))[1]))
     weight = layer.apply(params, x)[1]["weight"]["weight"]
     values = np.linalg.svd(weight.reshape(6, -1), compute_uv=False)
     assert abs(values[0] - 1) < 1e-3
@@ -54,8 +53,8 @@ def test_inference_iterates_no_more() -> None:
     layer = serial(spectral_norm(dense(3)))
     params = layer.init(random.key(0), (4, 5))[1]
     x: Array = random.normal(random.key(1), (4, 5))
-    assert statistics(layer.apply(params, x)[1]) == {}
-    new = statistics(layer.apply(params, x, key=random.key(0))[1])
+    assert layer.statistics(layer.apply(params, x)[1]) == {}
+    new = layer.statistics(layer.apply(params, x, key=random.key(0))[1])
     assert list(new) == ["spectral_norm1"]
     assert list(new["spectral_norm1"]["weight"]) == ["running_u"]
 

@@ -39,7 +39,6 @@ class Pair(NamedTuple):
 # --- order ----------------------------------------------------------------------------------------
 
 _ORDERS = """
-from funcnn.combinators import statistics
 from tests import registry
 
 def order(tree):
@@ -51,7 +50,7 @@ for case in registry.layers():
     subject = registry.subject(case)
     if subject.params:
         run = subject.run("training")
-        trees = (subject.started[1], run.dparams, run.cache, statistics(run.cache))
+        trees = (subject.started[1], run.dparams, run.cache, subject.layer.statistics(run.cache))
         print(case.id, *map(order, trees))
 """
 

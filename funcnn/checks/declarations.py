@@ -17,7 +17,7 @@ import numpy as np
 
 from funcnn.checks.options import Beside, Constraint, Layers, Optional, When
 from funcnn.checks.refusals import Refusal, refuse, refuse_type, shown
-from funcnn.types import Layer, Spec, Trait
+from funcnn.types import Layer, Spec, Trait, no_statistics
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +62,8 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
             guarded = {
                 field: _guarded(part, who)
                 for field, part in zip(made._fields, made, strict=True)
-                if isinstance(part, FunctionType) and field != "remake" and not hasattr(part, _BARE)
+                if isinstance(part, FunctionType)
+                and not (field == "remake" or part is no_statistics or hasattr(part, _BARE))
             }
             if isinstance(made, Layer) and not made.children:
                 inside = [layer for layer in found.values() if isinstance(layer, Layer)]

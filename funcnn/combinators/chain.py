@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar, cast, overload
 
 from funcnn import checks, random, tree
 from funcnn._kernels.joining import total
 from funcnn._wiring import At1, Serial
 from funcnn.checks import Integer, Layers, Optional, Whatever, bare, declared
-from funcnn.combinators.running import statistics
 from funcnn.structure import (
     Child,
     apply_in_turn,
+    collected,
     init_child,
     maximum_first,
     name_children,
     params_vjp_child,
+    statistics,
     vjp_in_turn,
 )
 from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape, Spec, X
@@ -101,8 +103,6 @@ def named(name: str, layer: L) -> L:
     if not name.isidentifier() or name.startswith("_"):
         got = checks.shown(name)
         checks.refuse(f"`name` must be an identifier such as 'encoder', got {got}")
-    if name == "running":
-        checks.refuse("`name` must not be 'running': new running statistics are called so")
     layer = bare(layer)
 
     def under_name(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -116,7 +116,7 @@ def named(name: str, layer: L) -> L:
 
     params_vjp = None if layer.params_vjp is None else under_name(layer.params_vjp)
     init, apply, vjp = under_name(layer.init), under_name(layer.apply), under_name(layer.vjp)
-    return type(layer)(init, apply, vjp, params_vjp=params_vjp)
+    return type(layer)(init, apply, vjp, params_vjp=params_vjp, statistics=partial(statistics, layer))
 
 
 @declared(layers=Layers(), shortcut=Optional(Layers()))
@@ -203,7 +203,7 @@ def _residual(inside: tuple[Child, ...]) -> Layer[Any, Any]:
         return dparams
 
     spec = Spec(children=tuple(layer.spec for _, layer in inside))
-    return Layer(init, apply, vjp, spec, params_vjp, inside, _residual)
+    return Layer(init, apply, vjp, spec, params_vjp, inside, _residual, collected(inside))
 
 
 @overload
@@ -302,14 +302,12 @@ def share(layer: Layer[Any, Any], *, times: int) -> Layer[Any, Any]:
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         uses: list[Cache] = []
-        running: Params = {}
         for use in range(times):
             own = None if key is None else random.fold_in(key, use)
-            now = tree.replace(params, running) if running else params
-            x, cache = layer.apply(now, x, key=own)
-            running = statistics(cache)
+            new = statistics(layer, uses[-1]) if uses else {}
+            x, cache = layer.apply(tree.replace(params, new) if new else params, x, key=own)
             uses.append(cache)
-        return x, {"uses": tuple(uses), "running": running}
+        return x, {"uses": tuple(uses)}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         total, dout = layer.vjp(cache["uses"][-1], dout)
@@ -318,7 +316,7 @@ def share(layer: Layer[Any, Any], *, times: int) -> Layer[Any, Any]:
             total = tree.add(total, dparams)
         return total, dout
 
-    return Layer(init, apply, vjp)
+    return Layer(init, apply, vjp, statistics=lambda cache: statistics(layer, cache["uses"][-1]))
 
 
 def _series(children: tuple[Child, ...], others: tuple[str, ...] = ()) -> Layer[Any, Any]:
@@ -355,7 +353,8 @@ def _series(children: tuple[Child, ...], others: tuple[str, ...] = ()) -> Layer[
             params_vjp_child(order[first], cache, dout, dparams)
         return _in_order(children, dparams)
 
-    return Layer(init, apply, vjp, params_vjp=params_vjp, children=children, remake=_series)
+    carry = collected(children)
+    return Layer(init, apply, vjp, Spec(), params_vjp, children, _series, carry)
 
 
 def _shape(x: Any) -> Shape:

@@ -9,8 +9,7 @@ import numpy as np
 from funcnn import checks, tree
 from funcnn._kernels import attention
 from funcnn.checks import Choice, Layers, declared
-from funcnn.combinators.running import mark, marked, unmarked
-from funcnn.structure import params_gradient
+from funcnn.structure import params_gradient, statistics
 from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, X, Y
 
 __all__ = ["clean_padding", "drop_context", "keep_context", "residual_with_context"]
@@ -78,19 +77,22 @@ def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
         out, cache = layer.apply(params, first, key=key)
         whole = _inputs((out, *rest), words)  # a memory has the dtype of what comes out, too
         like = (_floats(out) or rest or _floats(first))[0]
-        return whole, marked(cache, "_context", _outlines(rest, like))
+        return whole, {"layer": cache, "context": _outlines(rest, like)}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         first, *rest = checks.together(dout, words, "dout")
-        dcontext = _passed(mark(cache, "_context"), rest)
-        dparams, dx = layer.vjp(unmarked(cache, "_context"), first)
+        dcontext = _passed(checks.kept(cache, "context"), rest)
+        dparams, dx = layer.vjp(cache["layer"], first)
         return dparams, (dx, *dcontext)
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
         first = checks.together(dout, words, "dout")[0]
-        return params_gradient(layer, unmarked(cache, "_context"), first)
+        return params_gradient(layer, cache["layer"], first)
 
-    return Layer(init, apply, vjp, params_vjp=params_vjp)
+    def carry(cache: Cache) -> Params:
+        return statistics(layer, cache["layer"])
+
+    return Layer(init, apply, vjp, params_vjp=params_vjp, statistics=carry)
 
 
 @declared(layer=Layers())
@@ -141,19 +143,22 @@ def residual_with_context(layer: Layer[tuple[X, *C], X]) -> Layer[tuple[X, *C], 
         out: Any
         out, cache = layer.apply(params, x, key=key)
         same(first.shape, out.shape)
-        return (first + out, *context), marked(cache, "_context", _outlines(context, first))
+        return (first + out, *context), {"layer": cache, "context": _outlines(context, first)}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         first, *context = _several(dout, "dout")
-        passed = _passed(mark(cache, "_context"), context)
-        dparams, (dx, *dcontext) = layer.vjp(unmarked(cache, "_context"), first)
+        passed = _passed(checks.kept(cache, "context"), context)
+        dparams, (dx, *dcontext) = layer.vjp(cache["layer"], first)
         both = [theirs + ours for theirs, ours in zip(passed, dcontext, strict=True)]
         return dparams, (first + dx, *both)
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
-        return params_gradient(layer, unmarked(cache, "_context"), _several(dout, "dout")[0])
+        return params_gradient(layer, cache["layer"], _several(dout, "dout")[0])
 
-    return Layer(init, apply, vjp, params_vjp=params_vjp)
+    def carry(cache: Cache) -> Params:
+        return statistics(layer, cache["layer"])
+
+    return Layer(init, apply, vjp, params_vjp=params_vjp, statistics=carry)
 
 
 @overload

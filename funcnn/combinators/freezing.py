@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from funcnn import checks, tree
 from funcnn.checks import Layers, Whatever, declared
-from funcnn.combinators.running import statistics
-from funcnn.structure import nodes, params_gradient
+from funcnn.structure import nodes, params_gradient, statistics
 from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape
 
 __all__ = ["freeze", "frozen_paths", "remat", "stop_gradient", "tied"]
@@ -56,12 +56,13 @@ def remat(layer: L) -> L:
     >>> _, params = block.init(random.key(0), (2, 4))
     >>> _, cache = block.apply(params, np.ones((2, 4), np.float32))
     >>> list(cache)
-    ['params', 'x', 'key', 'running']
+    ['params', 'x', 'key', 'statistics']
     """
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         out, cache = layer.apply(params, x, key=key)
-        return out, {"params": params, "x": x, "key": key, "running": statistics(cache)}
+        new = statistics(layer, cache)
+        return out, {"params": params, "x": x, "key": key, "statistics": new}
 
     def again(cache: Cache) -> Cache:
         return layer.apply(cache["params"], cache["x"], key=cache["key"])[1]
@@ -72,7 +73,11 @@ def remat(layer: L) -> L:
     def params_vjp(cache: Cache, dout: Any) -> Params:
         return params_gradient(layer, again(cache), dout)
 
-    return type(layer)(layer.init, apply, vjp, params_vjp=params_vjp)
+    def carry(cache: Cache) -> Params:
+        found: Params = cache["statistics"]
+        return found
+
+    return type(layer)(layer.init, apply, vjp, params_vjp=params_vjp, statistics=carry)
 
 
 @declared()
@@ -155,15 +160,18 @@ def freeze(layer: L) -> L:
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         out, cache = layer.apply(params, x, key=key)
-        return out, {"params": params, "layer": (cache,), "running": statistics(cache)}
+        return out, {"params": params, "layer": cache}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        return params_vjp(cache, dout), layer.vjp(cache["layer"][0], dout)[1]
+        return params_vjp(cache, dout), layer.vjp(cache["layer"], dout)[1]
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
         return tree.zeros_like(cache["params"])
 
-    return type(layer)(layer.init, apply, vjp, params_vjp=params_vjp)
+    def carry(cache: Cache) -> Params:
+        return statistics(layer, cache["layer"])
+
+    return type(layer)(layer.init, apply, vjp, params_vjp=params_vjp, statistics=carry)
 
 
 @checks.named
@@ -295,7 +303,7 @@ def tied(layer: L, *, ties: Mapping[str, str]) -> L:
     def params_vjp(cache: Cache, dout: Any) -> Params:
         return together(params_gradient(layer, cache, dout))
 
-    return type(layer)(init, apply, vjp, params_vjp=params_vjp)
+    return type(layer)(init, apply, vjp, params_vjp=params_vjp, statistics=partial(statistics, layer))
 
 
 def _pairs(ties: object) -> tuple[tuple[str, str], ...]:

@@ -13,12 +13,13 @@ from funcnn.checks import Choice, Integer, Layers, When, declared
 from funcnn.structure import (
     Child,
     apply_in_turn,
+    collected,
     init_child,
     name_children,
     params_vjp_child,
     vjp_in_turn,
 )
-from funcnn.types import Cache, Key, Layer, Params, Shape, X, Y
+from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, X, Y
 
 __all__ = ["branch", "dense_connect", "each", "merge", "parallel"]
 
@@ -105,7 +106,7 @@ def _joined(children: tuple[Child, ...], merge: str, axis: int) -> Layer[Any, An
     def remake(children: tuple[Child, ...]) -> Layer[Any, Any]:
         return _joined(children, merge, axis)
 
-    return Layer(init, apply, vjp, params_vjp=params_vjp, children=children, remake=remake)
+    return Layer(init, apply, vjp, Spec(), params_vjp, children, remake, fan.statistics)
 
 
 _parallel.__name__ = _parallel.__qualname__ = "parallel"
@@ -323,7 +324,7 @@ def _dense_connected(children: tuple[Child, ...], axis: int) -> Layer[Any, Any]:
     def remake(children: tuple[Child, ...]) -> Layer[Any, Any]:
         return _dense_connected(children, axis)
 
-    return Layer(init, apply, vjp, children=children, remake=remake)
+    return Layer(init, apply, vjp, Spec(), None, children, remake, collected(children))
 
 
 def _fan_out(children: tuple[Child, ...]) -> Layer[Any, Any]:
@@ -340,8 +341,7 @@ def _fan_out(children: tuple[Child, ...]) -> Layer[Any, Any]:
         dparams, dxs = beside.vjp(cache, dout)
         return dparams, joining.total(list(dxs))
 
-    made = Layer(init, apply, vjp, params_vjp=beside.params_vjp)
-    return made._replace(children=children, remake=_fan_out)
+    return beside._replace(init=init, apply=apply, vjp=vjp, remake=_fan_out)
 
 
 def _beside(children: tuple[Child, ...]) -> Layer[Any, Any]:
@@ -381,7 +381,7 @@ def _beside(children: tuple[Child, ...]) -> Layer[Any, Any]:
             params_vjp_child(child, cache, one, dparams)
         return dparams
 
-    return Layer(init, apply, vjp, params_vjp=params_vjp, children=children, remake=_beside)
+    return Layer(init, apply, vjp, Spec(), params_vjp, children, _beside, collected(children))
 
 
 def _fan_in(how: str, axis: int, words: str) -> Layer[Any, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import checks, random
+from funcnn import checks, random, tree
 from funcnn._kernels import reparametrization as kernels
 from funcnn.checks import Integer, Layers, Number, declared
 from funcnn.structure import params_gradient
@@ -69,11 +69,11 @@ def weight_norm(layer: Layer[X, Y], *, axis: int = 0) -> Layer[X, Y]:
             }
         return {"direction": weight, "magnitude": kernels.slice_norms(weight, axis).reshape(-1)}
 
-    def compute(leaves: Params, key: Key | None) -> tuple[Array, Cache, Params]:
+    def compute(leaves: Params, key: Key | None) -> tuple[Array, Cache]:
         sizes = _sizes(leaves, "direction")
         checks.leaves(leaves, {"direction": sizes, "magnitude": (sizes[axis],)})
         weight, norms = kernels.weight_norm(leaves["direction"], leaves["magnitude"], axis)
-        return weight, {**leaves, "norms": norms}, {}
+        return weight, {**leaves, "norms": norms}
 
     def pullback(kept: Cache, dweight: Array) -> Params:
         v, g, norms = kept["direction"], kept["magnitude"], kept["norms"]
@@ -142,7 +142,7 @@ def spectral_norm(
             u = kernels.power_iteration(kernels.as_matrix(weight, axis), u, _WARM_UP, epsilon)
         return {"original": weight, "running_u": u}
 
-    def compute(leaves: Params, key: Key | None) -> tuple[Array, Cache, Params]:
+    def compute(leaves: Params, key: Key | None) -> tuple[Array, Cache]:
         sizes = _sizes(leaves, "original")
         checks.leaves(leaves, {"original": sizes, "running_u": (sizes[axis],)})
         original, u = leaves["original"], leaves["running_u"]
@@ -150,14 +150,15 @@ def spectral_norm(
         v, s = kernels.unit(kernels.row_times(u, matrix), epsilon)
         s = np.maximum(s, original.dtype.type(epsilon))
         weight = original / s
-        running = {}
+        kept = {"weight": weight, "u": u, "v": v, "s": s}
         if key is not None:
-            running["running_u"] = kernels.power_iteration(matrix, u, iterations, epsilon)
-        return weight, {"weight": weight, "u": u, "v": v, "s": s}, running
+            kept["running_u"] = kernels.power_iteration(matrix, u, iterations, epsilon)
+        return weight, kept
 
     def pullback(kept: Cache, dweight: Array) -> Params:
-        doriginal = kernels.spectral_norm_gradient(dweight, axis=axis, **kept)
-        return {"original": doriginal, "running_u": np.zeros_like(kept["u"])}
+        weight, u, v, s = (kept[name] for name in ("weight", "u", "v", "s"))
+        doriginal = kernels.spectral_norm_gradient(dweight, weight, u, v, s, axis)
+        return {"original": doriginal, "running_u": np.zeros_like(u)}
 
     return _reparametrized(layer, begin, compute, pullback)
 
@@ -179,10 +180,13 @@ def _sizes(leaves: Params, name: str) -> tuple[int | None, ...]:
 def _reparametrized(
     layer: Layer[Any, Any],
     begin: Callable[[Key, Array], Params],
-    compute: Callable[[Params, Key | None], tuple[Array, Cache, Params]],
+    compute: Callable[[Params, Key | None], tuple[Array, Cache]],
     pullback: Callable[[Cache, Array], Params],
 ) -> Layer[Any, Any]:
-    """A layer whose weight is computed from the leaves that `begin` gives, and running ones."""
+    """A layer whose weight is computed from the leaves that `begin` gives.
+
+    New values of those that are running statistics are kept under their names.
+    """
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         out_shape, params = layer.init(checks.key(key), shape)
@@ -198,10 +202,9 @@ def _reparametrized(
         leaves = params.get("weight")
         if not isinstance(leaves, dict):
             checks.refuse_type(f"`params['weight']` must be a dict, got {type(leaves).__name__}")
-        weight, kept, running = compute(leaves, key)
+        weight, kept = compute(leaves, key)
         out, cache = layer.apply({**params, "weight": weight}, x, key=key)
-        new = {"weight": running} if running else {}
-        return out, {"layer": cache, "weight": kept, "running": new}
+        return out, {"layer": cache, "weight": kept}
 
     def whole(cache: Cache, dparams: Params) -> Params:
         """The layer's gradients, with that of the weight pulled back to what it is made of."""
@@ -214,4 +217,8 @@ def _reparametrized(
     def params_vjp(cache: Cache, dout: Any) -> Params:
         return whole(cache, params_gradient(layer, cache["layer"], dout))
 
-    return Layer(init, apply, vjp, params_vjp=params_vjp)
+    def carry(cache: Cache) -> Params:
+        new = {name: leaf for name, leaf in cache["weight"].items() if tree.is_statistic(name)}
+        return {"weight": new} if new else {}
+
+    return Layer(init, apply, vjp, params_vjp=params_vjp, statistics=carry)

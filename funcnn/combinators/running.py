@@ -1,20 +1,29 @@
-"""Running statistics: where a network's cache has them, and how a wrapper's cache leaves them there."""
+"""Running statistics: what a training pass has left of them in a network's cache."""
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from typing import Any, overload
 
-from funcnn import checks
-from funcnn.types import Cache, Params
+import numpy as np
+
+from funcnn import structure, tree
+from funcnn.types import Cache, Layer, Params
 
 __all__ = ["statistics"]
 
 
-def statistics(cache: Cache) -> Params:
+@overload
+def statistics(net: Layer[Any, Any], cache: Cache, /) -> Params: ...
+@overload
+def statistics(cache: Cache, /) -> Params: ...
+def statistics(*given: Any) -> Params:
     """New values of the running statistics that a training pass has left in its cache.
 
     Parameters
     ----------
+    net : Layer
+        The network. (Version 0.1 took the cache alone; this still works, and warns.)
     cache : Cache
         Of ``net.apply(params, x, key=key)``.
 
@@ -26,38 +35,39 @@ def statistics(cache: Cache) -> Params:
 
     Notes
     -----
-    A layer leaves them under ``cache["running"]``; a combinator's cache has its children's caches
-    under their names.
+    These are ``net.statistics(cache)``; but a layer written for version 0.1, which leaves them under
+    ``cache["running"]``, is understood, too.
 
     Examples
     --------
-    >>> from funcnn.combinators import statistics
-    >>> statistics({"conv1": {}, "batch_norm1": {"running": {"running_mean": 0.5}}})
-    {'batch_norm1': {'running_mean': 0.5}}
+    >>> import numpy as np
+    >>> from funcnn import batch_norm, random, serial
+    >>> net, x = serial(batch_norm()), np.array([[1.0], [3.0]], np.float32)
+    >>> _, params = net.init(random.key(0), x.shape)
+    >>> _, cache = net.apply(params, x, key=random.key(1))
+    >>> list(statistics(net, cache)["batch_norm1"])
+    ['running_mean', 'running_var']
     """
+    if len(given) == 2:
+        return structure.statistics(*given)
+    (cache,) = given
+    text = "statistics(cache) is of version 0.1: write net.statistics(cache)"
+    warnings.warn(text, DeprecationWarning, stacklevel=2)
+    return _of_cache(cache)
+
+
+def _of_cache(cache: Cache) -> Params:
+    """What can be told without the network, by the names in its cache."""
     if not isinstance(cache, dict):
         return {}
-    found = dict(cache.get("running", {}))
-    for name, child in cache.items():
-        if name != "running" and (inner := statistics(child)):
+    found: Params = {}
+    for name, part in cache.items():
+        if name in ("running", "statistics"):
+            found |= part
+        elif name in ("layer", "uses"):  # of a combinator that has the params of its layer
+            found |= _of_cache(part if name == "layer" else part[-1])
+        elif tree.is_statistic(name) and isinstance(part, np.ndarray):
+            found[name] = part
+        elif name not in ("params", "x") and (inner := _of_cache(part)):
             found[name] = inner
     return found
-
-
-def marked(cache: Cache, name: str, mark: Any) -> Cache:
-    """The layer's own cache, so that statistics have the path of their parameters, and a mark."""
-    own = cache if isinstance(cache, dict) else {"_cache": cache}
-    return {**own, name: (mark, own.get(name))}  # a layer inside may have such a mark, too
-
-
-def mark(cache: Cache, name: str) -> Any:
-    """The outermost mark of a name."""
-    return checks.kept(cache, name)[0]
-
-
-def unmarked(cache: Cache, name: str) -> Cache:
-    """What the layer gave."""
-    own = {part: value for part, value in cache.items() if part != name}
-    inner = cache[name][1]
-    own |= {} if inner is None else {name: inner}
-    return own["_cache"] if own.keys() == {"_cache"} else own

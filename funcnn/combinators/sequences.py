@@ -8,16 +8,17 @@ import numpy as np
 
 from funcnn import checks
 from funcnn.checks import Choice, Layers, bare, declared
-from funcnn.combinators.running import mark, marked, unmarked
 from funcnn.structure import (
     Child,
     apply_in_turn,
+    collected,
     init_child,
     params_gradient,
     params_vjp_child,
+    statistics,
     vjp_in_turn,
 )
-from funcnn.types import Array, Cache, Key, Layer, Params, Sequence, Shape, Vector
+from funcnn.types import Array, Cache, Key, Layer, Params, Sequence, Shape, Spec, Vector
 
 __all__ = ["bidirectional", "time_distributed"]
 
@@ -72,12 +73,12 @@ def time_distributed(layer: Layer[Vector, Vector]) -> Layer[Sequence, Sequence]:
         checks.ranked(x, "N, T, F")
         out, cache = layer.apply(params, merged(x), key=key)
         shape = split(x.shape, out.shape)
-        return out.reshape(shape), marked(cache, "_out", (shape, out.dtype))
+        return out.reshape(shape), {"layer": cache, "out": (shape, out.dtype)}
 
     def inner(cache: Cache, dout: Array) -> tuple[Cache, Any]:
         """What the layer pulls back."""
-        checks.gradient(dout, *mark(cache, "_out"))
-        return unmarked(cache, "_out"), merged(dout)
+        checks.gradient(dout, *checks.kept(cache, "out"))
+        return cache["layer"], merged(dout)
 
     def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Any]:
         dparams, dx = layer.vjp(*inner(cache, dout))
@@ -86,7 +87,10 @@ def time_distributed(layer: Layer[Vector, Vector]) -> Layer[Sequence, Sequence]:
     def params_vjp(cache: Cache, dout: Sequence) -> Params:
         return params_gradient(layer, *inner(cache, dout))
 
-    return Layer(init, apply, vjp, params_vjp=params_vjp)
+    def carry(cache: Cache) -> Params:
+        return statistics(layer, cache["layer"])
+
+    return Layer(init, apply, vjp, params_vjp=params_vjp, statistics=carry)
 
 
 @declared(layer=Layers(), merge=Choice("concatenate", "sum", "mean", "product"))
@@ -191,4 +195,4 @@ def _both_ways(children: tuple[Child, ...], merge: str) -> Layer[Any, Any]:
     def remake(children: tuple[Child, ...]) -> Layer[Any, Any]:
         return _both_ways(children, merge)
 
-    return Layer(init, apply, vjp, params_vjp=params_vjp, children=children, remake=remake)
+    return Layer(init, apply, vjp, Spec(), params_vjp, children, remake, collected(children))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import random
-from funcnn.combinators import statistics
+from funcnn.structure import statistics
 from funcnn.testing import _values
 from funcnn.testing._laws import (
     Law,
@@ -243,7 +243,7 @@ def _running(subject: Subject) -> None:
         for path in kept:
             if np.any(slopes[path]):
                 breach(f"{path} ({mode})", "a gradient of zeros", slopes[path])
-        new = dict(_values.leaves(statistics(run.cache), "params"))
+        new = dict(_values.leaves(statistics(subject.layer, run.cache), "params"))
         if mode == "inference":
             agree("statistics (inference)", {path: kept.get(path) for path in new}, new)
         else:

@@ -9,12 +9,11 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 import numpy as np
 
 from funcnn import checks, random, tree
-from funcnn.combinators import statistics as new_statistics
 from funcnn.data.examples import concatenated, length, taken
 from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.memory import keep_freed_memory
 from funcnn.machine.threads import in_team, run_tasks
-from funcnn.structure import children, params_gradient
+from funcnn.structure import children, params_gradient, statistics as new_statistics
 from funcnn.types import Array, Key, Layer, Loss, Params, has_trait
 
 __all__ = ["value_and_grad"]
@@ -145,7 +144,14 @@ def value_and_grad(
         value, grads, cache = on_one_blas_thread(
             sharded if len(slices) > 1 else lambda: in_team(workers, whole)
         )
-        return (value, grads, new_statistics(cache)) if statistics else (value, grads)
+        if not statistics:
+            return value, grads
+        new = new_statistics(net, cache) if keeps_statistics else {}
+        if keeps_statistics and key is not None and not new:
+            checks.refuse(
+                f"the running statistics of {net!r} would be lost: `net.statistics(cache)` is empty"
+            )
+        return value, grads, new
 
     return checks.named(step, "value_and_grad")
 

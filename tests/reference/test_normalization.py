@@ -16,7 +16,6 @@ from funcnn import (
     random,
     rms_norm,
 )
-from funcnn.combinators import statistics
 from funcnn.types import Array, Layer, Params, Shape
 from tests.reference.agreement import agrees, torch
 
@@ -79,7 +78,7 @@ def test_batch_norm(options: Any, affine: bool, track_running: bool, shape: Shap
         for mine, slope in zip((dx, *(dparams[n] for n in ("scale", "bias") if affine)), slopes,
                                strict=True):  # fmt: skip
             _near(mine, slope)
-        new = statistics(cache)
+        new = layer.statistics(cache)
         assert list(new) == (["running_mean", "running_var"] if track_running and step < 3 else [])
         params = {**params, **new}
         for name in new:

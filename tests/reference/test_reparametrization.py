@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from funcnn import conv, conv_transpose, dense, random, spectral_norm, tree, weight_norm
-from funcnn.combinators import statistics
 from funcnn.types import Array
 from tests.reference.agreement import agrees, short, torch
 
@@ -75,7 +74,7 @@ def test_spectral_norm(layer: Any, module: Any, axis: int, shape: Any, iteration
     for step in range(3):
         x: Array = random.normal(random.fold_in(random.key(1), step), shape, dtype=np.float64)
         _, cache = ours.apply(params, x, key=random.key(step))
-        params = tree.replace(params, statistics(cache))
+        params = tree.replace(params, ours.statistics(cache))
         tensor = torch.tensor(x, requires_grad=True)
         wanted = theirs.train()(tensor)
         _near(params["weight"]["running_u"], vectors._u)

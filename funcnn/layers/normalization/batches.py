@@ -65,7 +65,7 @@ def batch_norm(
     With a key (training), over all other axes: ``y = scale z + bias`` with
     ``z = (x - mean(x)) r``, ``r = 1 / sqrt(var(x) + epsilon)``. New running statistics,
     ``running = (1 - momentum) running + momentum batch`` with the unbiased variance of the batch,
-    come out as ``cache["running"]``: `funcnn.combinators.statistics` collects them, and
+    come out as ``statistics(cache)``, of this layer and of every network that has it inside:
     ``tree.replace(params, ...)`` carries them on. Without a key, the running ones take the place
     of the batch's, and are constants.
 
@@ -84,7 +84,7 @@ def batch_norm(
     >>> layer, x = batch_norm(), np.array([[1.0], [3.0]], np.float32)
     >>> params = layer.init(random.key(0), x.shape)[1]
     >>> out, cache = layer.apply(params, x, key=random.key(1))
-    >>> out.ravel().round(3), cache["running"]["running_mean"]
+    >>> out.ravel().round(3), layer.statistics(cache)["running_mean"]
     (array([-1.,  1.], dtype=float32), array([0.2], dtype=float32))
     """
     names = (["scale", "bias"] if affine else []) + (
@@ -120,7 +120,7 @@ def batch_norm(
         if track_running:
             count = x.size // mean.size
             new = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
-            cache["running"] = {name: moved(params[name], new[name]) for name in new}
+            cache |= {name: moved(params[name], new[name]) for name in new}
         out = kernels.scaled(offset, rstd, leaves.get("scale"), leaves.get("bias"))
         return out, {**cache, "offset": offset, "rstd": rstd, "shrink": shrink}
 
@@ -142,5 +142,8 @@ def batch_norm(
         slopes = {"scale": dscale.reshape(-1), "bias": dbias.reshape(-1)}
         return {name: slopes.get(name, zero) for name in names}, dx
 
+    def statistics(cache: Cache) -> Params:
+        return {name: cache[name] for name in ("running_mean", "running_var") if name in cache}
+
     traits: tuple[Trait, ...] = ("statistics",) if track_running else ()
-    return Preserving(init, apply, vjp, Spec(traits=frozenset(traits)))
+    return Preserving(init, apply, vjp, Spec(traits=frozenset(traits)), statistics=statistics)
