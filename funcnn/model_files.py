@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from os import PathLike
 from typing import Any
 
@@ -17,6 +18,8 @@ from funcnn import (
     files,
     initializers,
     layers,
+    structure,
+    tree,
 )
 from funcnn.initializers import Initializer
 from funcnn.types import Layer, Params, Spec
@@ -25,6 +28,9 @@ __all__ = ["load", "save"]
 
 _VERSION = 1
 _ROOMS = (layers, combinators)
+_MOST = 10_000  # layers: each takes a call or two to build, however few bytes ask for it
+_COPIES = ("times", "layers")  # options that say how often a layer is built
+_OTHERWISE = {"tied", "weight_norm", "spectral_norm"}  # whose layers have params that these make
 Node = dict[str, Any]
 
 
@@ -46,7 +52,8 @@ def save(path: str | PathLike[str], net: Layer[Any, Any], params: Params) -> Non
     TypeError
         For what is no network, or what `funcnn.checkpoints.save` refuses.
     ValueError
-        For a network with options that are no plain data.
+        For a network of more than 10,000 layers or with options that are no plain data, and for
+        parameters that do not fit it.
     OSError
         Where the file cannot be written; what was there before is untouched.
 
@@ -69,7 +76,12 @@ def save(path: str | PathLike[str], net: Layer[Any, Any], params: Params) -> Non
     """
     where = files.checked_path(path)
     checks.Instance(Layer, "a layer").check("net", net)
-    checkpoints.save(where, params, {"model": {"version": _VERSION, "net": _node(net.spec)}})
+    node = _node(net.spec)
+    if (count := _count(node)) > _MOST:
+        checks.refuse(f"`net` must have at most {_MOST} layers, got {count}")
+    if isinstance(params, dict) and (misfit := _misfit(net, params)):
+        checks.refuse(f"`params` must fit `net`: {misfit}")
+    checkpoints.save(where, params, {"model": {"version": _VERSION, "net": node}})
 
 
 @checks.named
@@ -93,7 +105,8 @@ def load(
     Raises
     ------
     ValueError
-        For a file that is broken, of a newer version, no model, or with a layer that is not allowed.
+        For a file that is broken, of a newer version, no model, with a layer that is not allowed,
+        more than 10,000 layers, or parameters that do not fit the network.
     OSError
         For a file that cannot be opened.
 
@@ -120,13 +133,17 @@ def load(
         files.refuse(where, f"must hold a model of version {_VERSION} or older, {newer}")
     with files.whole(where, "a model"):
         try:
-            return _built(
-                model.get("net"), _constructors() | {_place(own): own for own in allow}
-            ), params
+            if (count := _count(model.get("net"))) > _MOST:
+                raise ValueError(f"it has {files.short(str(count))} layers, more than {_MOST}")
+            net = _built(model["net"], _constructors() | {_place(own): own for own in allow})
         except checks.Refusal as problem:
             raise ValueError(str(problem))
+        if misfit := _misfit(net, params):
+            raise ValueError(f"its parameters do not fit its network: {misfit}")
+    return net, params
 
 
+@cache
 def _constructors() -> dict[str, Callable[..., Any]]:
     """Whatever builds a layer in this library, by its name."""
     return {name: getattr(room, name) for room in _ROOMS for name in room.__all__}
@@ -141,6 +158,11 @@ def _place(function: Callable[..., Any]) -> str:
 
 
 def _node(spec: Spec) -> Node:
+    return {**_call(spec), "layers": [_node(child) for child in spec.children]}
+
+
+def _call(spec: Spec) -> Node:
+    """The constructor of a layer, and what it was given beside layers."""
     name = spec.kind
     if _constructors().get(name) is not spec.build:
         name = _place(spec.build)
@@ -150,7 +172,6 @@ def _node(spec: Spec) -> Node:
         "layer": name,
         "args": [_value(part) for part in spec.args],
         "options": {option: _value(part) for option, part in spec.options.items()},
-        "layers": [_node(child) for child in spec.children],
     }
 
 
@@ -195,17 +216,30 @@ def _started(name: str, args: Any, options: Any) -> Initializer:
 # --- and back -----------------------------------------------------------------------------------------
 
 
-def _built(node: Any, known: Mapping[str, Callable[..., Any]]) -> Layer[Any, Any]:
+def _count(node: Any) -> int:
+    """How many layers a node describes, itself and all copies included."""
     if not isinstance(node, dict) or node.keys() != {"layer", "args", "options", "layers"}:
         raise ValueError("it has a layer without a constructor, arguments, options and layers")
+    copies = [node["options"].get(name) for name in _COPIES]
+    times = math.prod(n for n in copies if type(n) is int and n > 0)
+    inside = sum(map(_count, node["layers"]))
+    return 1 + times * inside if inside else times
+
+
+def _built(node: Node, known: Mapping[str, Callable[..., Any]]) -> Layer[Any, Any]:
     name = node["layer"]
     if name not in known:
         allowed = f"write allow=({name.rpartition(':')[2]},)" if ":" in name else "is it newer?"
         raise ValueError(f"this funcnn does not know the layer {name!r}: {allowed}")
     args = [_plain(part) for part in node["args"]]
     options = {option: _plain(part) for option, part in node["options"].items()}
-    made = known[name](*args, *(_built(child, known) for child in node["layers"]), **options)
-    if not isinstance(made, Layer) or _node(made.spec) != node:
+    inside = [_built(child, known) for child in node["layers"]]
+    made = known[name](*args, *inside, **options)
+    if (
+        not isinstance(made, Layer)
+        or {**_call(made.spec), "layers": node["layers"]} != node
+        or made.spec.children != tuple(child.spec for child in inside)
+    ):
         raise ValueError(f"{name!r} does not build what it was")
     return made
 
@@ -224,3 +258,42 @@ def _plain(value: Any) -> Any:
     if kind == "initializer":
         return _started(part["name"], _plain(part["args"]), _plain(part["options"]))
     raise ValueError(f"it has an option of the unknown kind {kind!r}")
+
+
+# --- parameters and network ---------------------------------------------------------------------------
+
+
+def _misfit(net: Layer[Any, Any], params: Params) -> str:
+    """What a layer of this library says of parameters that it refuses whatever its input; or nothing.
+
+    Each layer is given what cannot be an input: most check their parameters before they look at it,
+    and none begins to compute.
+    """
+    try:
+        ones = tree.map(_ones, params)
+    except checks.Refusal:
+        return ""  # it is no tree, as `checkpoints.save` says
+    todo: list[tuple[tuple[str, ...], Layer[Any, Any], Any]] = [((), net, ones)]
+    while todo:
+        path, layer, own = todo.pop()
+        kind = layer.spec.kind
+        if _constructors().get(kind) is not layer.spec.build:
+            continue  # of the user's own
+        try:
+            with np.errstate(all="ignore"):
+                layer.apply(own, object())
+        except checks.Refusal as problem:
+            if problem.text.startswith("`params"):
+                return ": ".join(filter(None, ["/".join((*path, *problem.path)), problem.text]))
+        if kind not in _OTHERWISE and isinstance(own, dict):
+            for name, child in reversed(structure.children(layer)):
+                below = (*path, name) if name else path
+                todo.append((below, child, own.get(name, {}) if name else own))
+    return ""
+
+
+def _ones(leaf: Any) -> Any:
+    """An array of a parameter's shape that takes no memory, of the dtype in which layers compute."""
+    if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f":
+        return np.broadcast_to(np.float32(1), leaf.shape)
+    return leaf

@@ -79,9 +79,7 @@ def _pulled_back(layer: Layer[Image, Image], x: Any, weight: Array) -> tuple[Arr
     return dout, *layer.vjp(cache, dout)
 
 
-@pytest.mark.parametrize(
-    ("kernel", "stride", "padding", "dilation"), [case[:4] for case in GRID]
-)
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), [case[:4] for case in GRID])
 def test_gradients_are_products_with_columns(
     kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
 ) -> None:
@@ -118,9 +116,7 @@ def test_input_gradient_is_the_full_convolution_with_the_rotated_kernel(
     np.testing.assert_allclose(dx, convolved, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("kernel", "stride", "padding", "dilation"), [case[:4] for case in GRID]
-)
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), [case[:4] for case in GRID])
 def test_col2im_is_the_adjoint_of_im2col(
     kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
 ) -> None:

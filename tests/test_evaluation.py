@@ -198,9 +198,7 @@ def test_the_loss_of_an_epoch_is_that_of_one_large_batch(loss: Any, x: Array, y:
     train = Dataset(x[order], y[order])
     net: Layer[Any, Any] = time_distributed(dense(3)) if x.ndim == 3 else dense(3)
     for size in (7, 8, 30, 100):
-        result = fit(
-            net, loss, sgd(0.0), train, key=KEY, epochs=2, batch_size=size, validation=train
-        )
+        result = fit(net, loss, sgd(0.0), train, key=KEY, epochs=2, batch_size=size, validation=train)
         history = result.history
         assert np.allclose(history["loss"], history["validation_loss"], rtol=1e-6)
 

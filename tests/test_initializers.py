@@ -271,9 +271,7 @@ def test_gains_and_structures_equal_pytorchs(name: Any, slope: float | None) -> 
             np.testing.assert_array_equal(start.dirac(groups)(key, filters), wanted)
     for sparsity in (0.0, 0.1, 0.55, 1.0):
         ours_too, its = start.sparse(sparsity)(key, (20, 7)), init.sparse_(torch.empty(20, 7), sparsity)
-        np.testing.assert_array_equal(
-            np.count_nonzero(ours_too, 0), np.count_nonzero(its.numpy(), 0)
-        )
+        np.testing.assert_array_equal(np.count_nonzero(ours_too, 0), np.count_nonzero(its.numpy(), 0))
 
 
 # --- pinned bits ----------------------------------------------------------------------------------

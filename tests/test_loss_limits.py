@@ -530,8 +530,7 @@ def _moved(array: Any, index: tuple[int, ...], change: Number) -> Any:
 def test_wrong_numbers_are_found(at: Any, row: tuple[float, ...], values: tuple[float, ...]) -> None:
     bounds = _bounds(at, row, float(np.finfo(np.float32).eps))
     right = [
-        _lies_between(value, *bound, np.float32)
-        for value, bound in zip(values, bounds, strict=True)
+        _lies_between(value, *bound, np.float32) for value, bound in zip(values, bounds, strict=True)
     ]
     assert not all(right)
     middle = [(low + high) / 2 for low, high in bounds]

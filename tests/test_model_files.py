@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import time
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -16,6 +21,7 @@ from funcnn import (
     dense,
     flatten,
     initializers,
+    model_files,
     named,
     random,
     relu,
@@ -184,3 +190,174 @@ def test_other_files_are_refused(tmp_path: Path, meta: dict[str, Any], message: 
     checkpoints.save(tmp_path / "net.npz", {}, meta)
     with pytest.raises(ValueError, match=rf"^load: .*net\.npz {message}"):
         funcnn.load(tmp_path / "net.npz")
+
+
+# --- how large a stranger's network is ----------------------------------------------------------------
+
+
+def numbers_replaced(value: Any, other: int) -> Iterator[Any]:
+    """Copies of what JSON holds, each with one int replaced."""
+    if type(value) is int:
+        yield other
+    for name, part in value.items() if isinstance(value, dict) else ():
+        yield from ({**value, name: new} for new in numbers_replaced(part, other))
+    for i, part in enumerate(value) if isinstance(value, list) else ():
+        yield from ([*value[:i], new, *value[i + 1 :]] for new in numbers_replaced(part, other))
+
+
+def nodes_in(part: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield part
+    for child in part["layers"]:
+        yield from nodes_in(child)
+
+
+def node_of_each_layer() -> dict[str, dict[str, Any]]:
+    """The shortest node of each kind and set of options in the registry."""
+    found: dict[str, dict[str, Any]] = {}
+    for case in registry.layers():
+        for part in nodes_in(model_files._node(case.layer.spec)):
+            kind = f"{part['layer']} {len(part['args'])} {sorted(part['options'])}"
+            if kind not in found or len(str(part)) < len(str(found[kind])):
+                found[kind] = part
+    return found
+
+
+def loaded_at_once(file: Path, net: Any, params: Any = None) -> str:
+    """What is said of a file with this network, in little time and memory."""
+    checkpoints.save(file, params or {}, {"model": {"version": 1, "net": net}})
+    started, text = time.process_time(), ""
+    tracemalloc.start()
+    try:
+        funcnn.load(file)
+    except ValueError as refusal:
+        text = str(refusal)
+        assert text.isprintable(), text
+        assert len(text) < 300, text
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert time.process_time() - started < 20
+    assert peak < 64 << 20
+    return text
+
+
+@pytest.mark.parametrize("number", [10**9, 2**62])
+@pytest.mark.parametrize("part", node_of_each_layer().values(), ids=node_of_each_layer())
+def test_no_number_makes_a_network_that_is_long_in_the_building(
+    tmp_path: Path, part: dict[str, Any], number: int
+) -> None:
+    def late(*_: object) -> NoReturn:
+        raise AssertionError("it takes too long")
+
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        for forged in numbers_replaced({**part, "layers": []}, number):
+            signal.alarm(10)
+            loaded_at_once(tmp_path / "net.npz", {**forged, "layers": part["layers"]})
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def copies(times: int, inside: dict[str, Any], depth: int = 1) -> dict[str, Any]:
+    for _ in range(depth):
+        inside = node("repeat", [], {"times": times}, [inside])
+    return inside
+
+
+RELU = node("relu", [])
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        copies(10**9, RELU), copies(10**4200, RELU), copies(10_000, RELU), copies(2, RELU, 64),
+        copies(1, node("serial", [], {}, [RELU] * 9999)),
+        node("serial", [], {}, [RELU] * 10_000), node("serial", [], {}, [copies(101, RELU)] * 100),
+        node("share", [], {"times": 10**9}, [RELU]), node("lstm", [2], {"layers": 10**9}),
+        copies(500, node("gru", [2], {"layers": 100})),
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_networks_of_more_than_10_000_layers_are_refused(tmp_path: Path, net: Any) -> None:
+    text = loaded_at_once(tmp_path / "net.npz", net)
+    assert re.search(r"^load: .*net\.npz must be a model: it has .* layers, more than 10000$", text)
+
+
+def test_as_many_layers_as_may_be_are_built_at_once(tmp_path: Path) -> None:
+    for net in (
+        copies(9999, RELU), node("serial", [], {}, [RELU] * 9999), copies(2, RELU, 11),
+        node("serial", [], {}, [copies(99, RELU)] * 99),
+    ):  # fmt: skip
+        assert not loaded_at_once(tmp_path / "net.npz", net)
+    with pytest.raises(ValueError, match=r"^save: `net` must have at most 10000 layers, got 20002$"):
+        funcnn.save(tmp_path / "other.npz", serial(repeat(relu(), times=20_000)), {})
+    assert not (tmp_path / "other.npz").exists()
+
+
+# --- parameters that fit ------------------------------------------------------------------------------
+
+# These look at their input before their parameters, whose sizes depend on it.
+AT_THE_INPUT = ("layer_norm", "rms_norm", "group_norm", "instance_norm", "separable_conv", "tied(")
+
+
+def without(params: Any, path: str) -> Any:
+    first, _, rest = path.partition("/")
+    return {
+        name: without(part, rest) if name == first else part
+        for name, part in params.items()
+        if name != path
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c for c in registry.layers() if not any(w in c.id for w in AT_THE_INPUT)],
+    ids=lambda c: c.id,
+)
+def test_parameters_that_fit_no_input_are_neither_saved_nor_loaded(case: Case, tmp_path: Path) -> None:
+    _, params = case.layer.init(random.key(0), case.shape)
+    wrong = [{**params, "stranger": np.ones(1, np.float32)}]
+    for path, leaf in tree.leaves(params):
+        wrong.append(tree.replace(params, {path: np.ones((*leaf.shape, 2), leaf.dtype)}))
+        wrong.append(tree.replace(params, {path: np.ones(leaf.shape, np.int64)}))
+        wrong.append(without(params, path))
+    meta = {"model": {"version": 1, "net": model_files._node(case.layer.spec)}}
+    for other in wrong:
+        with pytest.raises(ValueError, match=r"^save: `params` must fit `net`: .*`params"):
+            funcnn.save(tmp_path / "net.npz", case.layer, other)
+        checkpoints.save(tmp_path / "forged.npz", other, meta)
+        with pytest.raises(
+            ValueError, match=r"its parameters do not fit its network: .*`params"
+        ) as caught:
+            funcnn.load(tmp_path / "forged.npz")
+        assert len(str(caught.value)) < 300
+    assert not (tmp_path / "net.npz").exists()
+
+
+def test_a_misfit_is_named_with_its_path_and_both_shapes(tmp_path: Path) -> None:
+    net = serial(named("first", serial(relu(), dense(3))), dense(2))
+    _, params = net.init(random.key(0), (1, 4))
+    wrong = tree.replace(params, {"first/dense1/bias": np.zeros(5, np.float32)})
+    where = r"first/dense1: `params\['bias'\]` must have shape \(3,\), got \(5,\)$"
+    with pytest.raises(ValueError, match=f"^save: `params` must fit `net`: {where}"):
+        funcnn.save(tmp_path / "net.npz", net, wrong)
+    meta = {
+        "model": {
+            "version": 1,
+            "net": node("dense", [10**12], model_files._node(dense(1).spec)["options"]),
+        }
+    }
+    checkpoints.save(tmp_path / "net.npz", {"weight": np.ones((3, 4)), "bias": np.ones(3)}, meta)
+    where = r"`params\['weight'\]` must have shape \(1000000000000, \*\), got \(3, 4\)$"
+    with pytest.raises(ValueError, match=rf"^load: .*net\.npz must be a model: .* network: {where}"):
+        funcnn.load(tmp_path / "net.npz")
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", ">f8"])
+def test_weights_of_every_float_are_kept(tmp_path: Path, dtype: str) -> None:
+    """Half as many bits for a file, say; they are cast before the network runs."""
+    _, params = NET.init(random.key(0), DIGIT.shape)
+    funcnn.save(tmp_path / "net.npz", NET, tree.map(lambda leaf: leaf.astype(dtype), params))
+    found = funcnn.load(tmp_path / "net.npz")[1]
+    assert {leaf.dtype for _, leaf in tree.leaves(found)} == {np.dtype(dtype).newbyteorder("=")}

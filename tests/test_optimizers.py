@@ -175,9 +175,7 @@ def test_pickled_and_rebuilt_it_is_the_same(optimizer: Optimizer) -> None:
 def test_the_order_of_keys_does_not_matter(optimizer: Optimizer) -> None:
     params = _params()
     turned = dict(reversed(params.items()))
-    assert tree.equal(
-        _trajectory(optimizer, params)[-1][0], _trajectory(optimizer, turned)[-1][0]
-    )
+    assert tree.equal(_trajectory(optimizer, params)[-1][0], _trajectory(optimizer, turned)[-1][0])
 
 
 @each
@@ -639,9 +637,7 @@ def test_clipping_leaves_small_gradients_alone() -> None:
         optimizers.clip_by_global_norm(1.0),
     ):
         updates, _ = transformation.update(grads, {}, params)
-        moving = tree.map_with_path(
-            lambda path, leaf: leaf * (not tree.is_statistic(path)), grads
-        )
+        moving = tree.map_with_path(lambda path, leaf: leaf * (not tree.is_statistic(path)), grads)
         assert tree.allclose(updates, moving, rtol=0, atol=0)
 
 

@@ -30,7 +30,7 @@ FIT: dict[str, Any] = {
 PARAMS = dense(1).init(random.key(0), (1, 1))[1]
 REPORT = {"net": dense(1), "params": PARAMS, "history": {"loss": ONE[0]}}
 REST: dict[str, dict[str, Any]] = {  # what else a function must be given
-    "funcnn.model_files.save": {"net": dense(1), "params": {}},
+    "funcnn.model_files.save": {"net": dense(1), "params": PARAMS},
     "save": {"params": {}},
     "save_safetensors": {"params": {}},
     "write_whole": {"content": b""},

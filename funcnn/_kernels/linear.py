@@ -66,9 +66,7 @@ def affine_vjp(x: Array, weight: Array, dout: Array) -> tuple[Array, Array, Arra
     """
     if weight.size * len(x) < _LARGE:
         return *affine_gradients(x, weight, dout), affine_input_gradient(x, weight, dout)
-    found: list[Any] = share(
-        lambda i: (affine_gradients, affine_input_gradient)[i](x, weight, dout), 2
-    )
+    found: list[Any] = share(lambda i: (affine_gradients, affine_input_gradient)[i](x, weight, dout), 2)
     return *found[0], found[1]
 
 

@@ -148,9 +148,7 @@ def overhanging(window: Window, spatial: tuple[int, ...]) -> Window:
     return window._replace(padding=tuple(pads))
 
 
-def causal_padding(
-    kernel: tuple[int, ...], dilation: tuple[int, ...]
-) -> tuple[tuple[int, int], ...]:
+def causal_padding(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     """The padding before the first element with which no window sees beyond its own place.
 
     Examples

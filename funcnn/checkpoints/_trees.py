@@ -52,19 +52,20 @@ def check_meta(meta: Any) -> None:
     while todo:
         node, path, depth = todo.pop()
         kind = type(node)
-        got = f"got {checks.shown(node)} at {short(repr(path[1:]))}"
         if depth > _DEEPEST_META:
             checks.refuse_type(f"`meta` must be what JSON can hold, of at most {_DEEPEST_META} levels")
-        if kind not in (dict, list, str, int, float, bool, type(None)):
+        if (
+            kind not in (dict, list, str, int, float, bool, type(None))
+            or (kind is str and not _is_text(node))
+            or (kind is int and node.bit_length() > _LARGEST)
+        ):
+            got = f"got {checks.shown(node)} at {short(repr(path[1:]))}"
             hint = ": write a list" if isinstance(node, tuple) else ""
             checks.refuse_type(f"`meta` must be what JSON can hold, {got}{hint}")
-        if (kind is str and not _is_text(node)) or (kind is int and node.bit_length() > _LARGEST):
-            checks.refuse_type(f"`meta` must be what JSON can hold, {got}")
-        if kind is dict:
-            for key in node:
-                if type(key) is not str or not _is_text(key):
-                    wanted = "`meta` must have keys that are text"
-                    checks.refuse_type(f"{wanted}, got {checks.shown(key)} in {short(repr(path[1:]))}")
+        for key in node if kind is dict else ():
+            if type(key) is not str or not _is_text(key):
+                got = f"got {checks.shown(key)} in {short(repr(path[1:]))}"
+                checks.refuse_type(f"`meta` must have keys that are text, {got}")
         pairs = node.items() if kind is dict else enumerate(node) if kind is list else ()
         todo += [(value, f"{path}/{key}", depth + 1) for key, value in pairs]
 

@@ -123,8 +123,7 @@ def floating(x: object, name: str = "x") -> Array:
     if found.dtype.char not in "fd" or not found.dtype.isnative:
         wanted = "float64" if found.dtype.char == "d" else "float32"
         refuse_type(
-            f"`{name}` must be float32 or float64, got {found.dtype}: "
-            f"write {name}.astype(np.{wanted})",
+            f"`{name}` must be float32 or float64, got {found.dtype}: write {name}.astype(np.{wanted})",
         )
     return found
 
@@ -160,9 +159,7 @@ def sized(x: Array, axis: int, size: int, word: str, name: str = "x") -> None:
         refuse(f"`{name}` must have {size} {word}, got shape {x.shape}")
 
 
-def same_dtype(
-    x: Array, weight: Array, name: str = "x", like: str = "the parameters are"
-) -> None:
+def same_dtype(x: Array, weight: Array, name: str = "x", like: str = "the parameters are") -> None:
     """One dtype for the parameters and what they meet, or for two inputs."""
     if x.dtype != weight.dtype:
         refuse_type(

@@ -40,9 +40,7 @@ def pixels(images: Array) -> Array:
     if found.dtype != np.uint8:
         checks.refuse_type(f"`images` must be uint8, got {found.dtype}")
     if found.ndim not in (3, 4):
-        checks.refuse(
-            f"`images` must have axes (N, H, W) or (N, C, H, W), got shape {found.shape}"
-        )
+        checks.refuse(f"`images` must have axes (N, H, W) or (N, C, H, W), got shape {found.shape}")
     floats = found.astype(np.float32)
     floats /= np.float32(255)
     return floats[:, None] if found.ndim == 3 else floats

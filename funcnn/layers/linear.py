@@ -161,9 +161,7 @@ def bilinear(
             params["bias"] = bias_init(bias_key, (out_features,))
         return (batch, out_features), params
 
-    def apply(
-        params: Params, x: tuple[Vector, Vector], *, key: Key | None = None
-    ) -> tuple[Any, Cache]:
+    def apply(params: Params, x: tuple[Vector, Vector], *, key: Key | None = None) -> tuple[Any, Cache]:
         checks.leaves(params, shapes)
         weight = params["weight"]
         x1, x2 = checks.together(x, "x1, x2")

@@ -35,7 +35,6 @@ __all__ = [
 ]
 
 
-
 @declared()
 def identity() -> Preserving:
     """Give back what comes in.

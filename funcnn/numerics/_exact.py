@@ -240,9 +240,7 @@ def _bracket32(a: Array, b: Array, out: Array) -> Array:
     return _doubtful(total, rows, columns, depth, terms, out)
 
 
-def _doubtful(
-    total: Array, rows: Array, columns: Array, depth: int, terms: int, out: Array
-) -> Array:
+def _doubtful(total: Array, rows: Array, columns: Array, depth: int, terms: int, out: Array) -> Array:
     """Round sums of so many products, given the squares of the norms, and the depth of the sums."""
     rows, columns = np.sqrt(rows) * (1.0001 * depth * _UNIT), np.sqrt(columns)
     # One bound for all entries is the quickest; each its own where that leaves too many in doubt.

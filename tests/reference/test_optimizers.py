@@ -179,9 +179,7 @@ TORCH_CASES = {
     "adafactor, steep": (optimizers.adafactor(0.5), lambda p: _TORCH.Adafactor(p, 0.5)),
     "adafactor, options": (
         optimizers.adafactor(0.02, 0.1, decay=0.6, limit=1.5, least=0.7, mask="*"),
-        lambda p: _TORCH.Adafactor(
-            p, 0.02, beta2_decay=-0.6, eps=(None, 0.7), d=1.5, weight_decay=0.1
-        ),
+        lambda p: _TORCH.Adafactor(p, 0.02, beta2_decay=-0.6, eps=(None, 0.7), d=1.5, weight_decay=0.1),
     ),
     "lbfgs": (optimizers.lbfgs(0.3), lambda p: _Lbfgs(p, 0.3, 10, None)),
     "lbfgs, short memory": (optimizers.lbfgs(0.3, memory=3), lambda p: _Lbfgs(p, 0.3, 3, None)),
@@ -448,12 +446,8 @@ OPTAX_CASES: dict[str, tuple[Optimizer, Callable[[Any], Any]]] = {
     ),
     "lars": (optimizers.lars(1.0), lambda o: o.lars(1.0)),
     "lars, options": (
-        optimizers.lars(
-            0.5, 0.1, coefficient=0.1, epsilon=0.01, momentum=0.7, nesterov=True, mask="*"
-        ),
-        lambda o: o.lars(
-            0.5, 0.1, trust_coefficient=0.1, eps=0.01, momentum=0.7, nesterov=True
-        ),
+        optimizers.lars(0.5, 0.1, coefficient=0.1, epsilon=0.01, momentum=0.7, nesterov=True, mask="*"),
+        lambda o: o.lars(0.5, 0.1, trust_coefficient=0.1, eps=0.01, momentum=0.7, nesterov=True),
     ),
     "trace": (
         chain(optimizers.trace(0.8, nesterov=True), optimizers.scale(-0.05)),

@@ -41,9 +41,7 @@ assert_type(serial(conv(6, 5), flatten()), Layer[Image, Vector])
 assert_type(serial(conv(6, 5), relu(), flatten()), Layer[Image, Vector])
 assert_type(serial(conv(6, 5), relu(), max_pool(2), flatten()), Layer[Image, Vector])
 assert_type(serial(conv(6, 5), relu(), max_pool(2), flatten(), dense(1)), Layer[Image, Vector])
-assert_type(
-    serial(conv(6, 5), relu(), max_pool(2), flatten(), dense(1), relu()), Layer[Image, Vector]
-)
+assert_type(serial(conv(6, 5), relu(), max_pool(2), flatten(), dense(1), relu()), Layer[Image, Vector])
 assert_type(
     serial(conv(6, 5), relu(), max_pool(2), flatten(), dense(1), relu(), dense(1)),
     Layer[Image, Vector],
@@ -88,9 +86,7 @@ block = residual(conv(6, 3, padding=1), relu(), conv(6, 3, padding=1))
 assert_type(block, Layer[Image, Image])
 both = parallel(conv(6, 1), conv(6, 3, padding=1), merge="concatenate")
 assert_type(both, Layer[Image, Image])
-assert_type(
-    serial(named("stem", conv(6, 5)), block, both, flatten(), dense(10)), Layer[Image, Vector]
-)
+assert_type(serial(named("stem", conv(6, 5)), block, both, flatten(), dense(10)), Layer[Image, Vector])
 
 # Training keeps the types.
 images = np.zeros((32, 3, 28, 28), np.float32)
@@ -147,9 +143,7 @@ assert_type(repeat(serial(relu(), conv(2, 1)), times=3), Layer[Image, Image])
 assert_type(share(dense(3), times=3), Layer[Vector, Vector])
 assert_type(serial(dense(2), remat(relu()), freeze(dense(2))), Layer[Vector, Vector])
 assert_type(remat(freeze(serial(conv(2, 1), flatten()))), Layer[Image, Vector])
-assert_type(
-    tied(serial(dense(3), dense(3)), ties={"dense2": "dense1"}), Layer[Vector, Vector]
-)
+assert_type(tied(serial(dense(3), dense(3)), ties={"dense2": "dense1"}), Layer[Vector, Vector])
 assert_type(parallel(conv(2, 1), relu(), merge="product"), Layer[Image, Image])
 assert_type(freeze(parallel(conv(2, 1), relu())), Layer[Image, Image])
 named("either", parallel(relu(), conv(2, 1)))

@@ -83,9 +83,7 @@ def _filters(weight: Array, groups: int) -> Array:
     return weight.reshape(groups, weight.shape[0] // groups, *kernel)
 
 
-def _seen(
-    x: Array, window: Window, places: tuple[int, ...]
-) -> Iterator[tuple[tuple[Any, ...], Array]]:
+def _seen(x: Array, window: Window, places: tuple[int, ...]) -> Iterator[tuple[tuple[Any, ...], Array]]:
     """Each column of the filters, with the rows that each output row sees: ``(C, oh, kh, run)``."""
     base = frame(x, window.padding)
     if len(places) == 1:
@@ -98,11 +96,14 @@ def _seen(
         part = base[(slice(None), slice(None), *where)]
         rows = part.reshape(*part.shape[:2], math.prod(part.shape[2:]))
         channel, row, one = rows.strides
-        yield (..., *column), np.lib.stride_tricks.as_strided(
-            rows,
-            (len(rows), places[0], kernel, rows.shape[2]),
-            (channel, row * stride, row * dilation, one),
-            writeable=False,
+        yield (
+            (..., *column),
+            np.lib.stride_tricks.as_strided(
+                rows,
+                (len(rows), places[0], kernel, rows.shape[2]),
+                (channel, row * stride, row * dilation, one),
+                writeable=False,
+            ),
         )
 
 

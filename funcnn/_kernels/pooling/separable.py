@@ -220,5 +220,3 @@ def _counts(
         inside = np.count_nonzero((read >= 0) & (read < x_shape[2 + axis]), axis=1)
         counts = counts[..., None] * inside.astype(dtype)
     return counts
-
-
