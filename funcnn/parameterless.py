@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from funcnn import checks
+from funcnn._kernels.elementwise import chosen, passed
 from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape, Spec, Trait
 
 __all__ = ["elementwise", "moving", "parameterless"]
@@ -129,7 +130,7 @@ def moving(
 
 
 def elementwise(
-    value: Function, slope: Function, *options: float, from_output: bool = False
+    value: Function, slope: Function, *options: float, from_output: bool = False, dead: bool = False
 ) -> Preserving:
     """A layer that applies one function to every element.
 
@@ -138,11 +139,14 @@ def elementwise(
     value : callable
         The function, of an array.
     slope : callable
-        Its derivative, in memory of its own.
+        Its derivative, in memory of its own; or, for one of 0 and 1, where it is 1.
     *options : float
         What both are made of. For an option that float32 does not hold, they compute in float64.
     from_output : bool, default False
         Whether the slope is a function of the output, which is kept instead of the input.
+    dead : bool, default False
+        Whether the slope is 0 for a part of the numbers: where it is, nothing passes, not even of an
+        infinite gradient. So it always is with a slope that says where it is 1.
 
     Returns
     -------
@@ -168,7 +172,9 @@ def elementwise(
 
     def pullback(kept: Cache, dout: Array) -> Any:
         d = np.asarray(slope(kept["out" if from_output else "x"]))
-        return np.multiply(dout, d, out=d if d.dtype == dout.dtype else None)
+        if d.dtype == np.bool_:
+            return chosen(dout, d, np.empty_like(dout))
+        return passed(dout, d) if dead else np.multiply(dout, d, out=d)
 
     return parameterless(Preserving, forward, pullback)
 
@@ -183,9 +189,11 @@ def _in_blocks(function: Function) -> Function:
         line = x.ravel("K") if x.size > _BLOCK else x
         if x.size <= _BLOCK or not np.may_share_memory(line, x):
             return function(x)
-        out = np.empty_like(x)  # in the same order of memory
+        first = function(line[:_BLOCK])
+        out = np.empty_like(x, first.dtype)  # in the same order of memory
         target = out.ravel("K")
-        for start in range(0, x.size, _BLOCK):
+        target[:_BLOCK] = first
+        for start in range(_BLOCK, x.size, _BLOCK):
             target[start : start + _BLOCK] = function(line[start : start + _BLOCK])
         return out
 
@@ -193,10 +201,10 @@ def _in_blocks(function: Function) -> Function:
 
 
 def _in_float64(function: Function) -> Function:
-    """The same function, computed in float64."""
+    """The same function, computed in float64; conditions stay what they are."""
 
-    def wide(x: Array) -> Array:
-        narrow: Array = function(x.astype(np.float64)).astype(x.dtype)
-        return narrow
+    def wide(x: Array) -> Any:
+        found = function(x.astype(np.float64))
+        return found if found.dtype == np.bool_ else found.astype(x.dtype)
 
     return wide

@@ -37,6 +37,24 @@ def choose(condition: Array, yes: Array | float, no: Array | float, dtype: np.dt
     return condition * one + ~condition * other
 
 
+def chosen(values: Array, which: Array, out: Array) -> Array:
+    """The values where `which` is 1, and 0 where it is 0, whatever they are there.
+
+    It multiplies their bits as integers: 0 times infinity or NaN would be NaN.
+    """
+    bits = f"i{values.itemsize}"
+    np.multiply(values.view(bits), which, out=out.view(bits))
+    return out
+
+
+def passed(dout: Array, slope: Array) -> Any:
+    """``dout * slope`` in the memory of the slope; where that is 0, 0 also of infinity and NaN."""
+    dead = slope == 0
+    dx = np.multiply(dout, slope, out=slope)
+    np.copyto(dx, 0, where=dead)
+    return dx
+
+
 def gated(x: Array, gate: Array) -> Any:
     """``x`` times a gate from 0 to 1, which is 0 at minus infinity."""
     return x.clip(np.finfo(x.dtype).min, np.inf) * gate

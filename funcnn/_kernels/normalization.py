@@ -196,5 +196,6 @@ def _hypotenuse(a: Array, b: Array) -> Array:
     """``sqrt(a^2 + b^2)``, in portable operations."""
     a, b = np.abs(a), np.abs(b)
     large, small = np.maximum(a, b), np.minimum(a, b)
-    ratio = np.divide(small, large, out=np.ones_like(large), where=small != large)
+    info = np.finfo(large.dtype)
+    ratio = small / large.clip(info.smallest_subnormal, info.max)  # 0 of 0, infinity of infinity
     return np.asarray(large * np.sqrt(1 + ratio * ratio))

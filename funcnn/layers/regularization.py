@@ -9,6 +9,7 @@ import numpy as np
 from funcnn import random
 from funcnn._kernels.broadcasting import stretched
 from funcnn._kernels.channels import channel_axis
+from funcnn._kernels.elementwise import chosen
 from funcnn.checks import Number, declared
 from funcnn.parameterless import parameterless
 from funcnn.types import Array, Cache, Key, Preserving, Shape
@@ -41,6 +42,7 @@ def dropout(rate: float) -> Preserving:
     -----
     Forward with a key: ``y = m x / (1 - rate)``, where ``m`` is 0 with probability `rate`, else 1,
     independently for each element. Pullback: ``dx = m dy / (1 - rate)``. Without a key ``y = x``.
+    What is dropped may hold anything: 0 comes of infinity and NaN, too (NaN in PyTorch).
 
     References
     ----------
@@ -156,11 +158,14 @@ def _dropping(rate: float, mask_shape: Callable[[Shape], Shape], min_rank: int =
     scale = 1 / (1 - rate)
 
     def dropped(x: Array, mask: Array) -> Array:
-        """``x`` times ``mask / (1 - rate)``, its own linear pullback."""
-        return np.asarray(x * stretched(mask * x.dtype.type(scale), x))
+        """``x / (1 - rate)`` where the mask is 1, else 0: its own linear pullback."""
+        out = x * x.dtype.type(scale)
+        return chosen(out, stretched(mask, x), out)
 
     def training(x: Array, key: Key) -> tuple[Array, Cache]:
-        mask = random.bernoulli(key, 1 - rate, mask_shape(x.shape))
+        drawn = random.bernoulli(key, 1 - rate, mask_shape(x.shape))
+        mask = np.empty_like(x, np.bool_, shape=drawn.shape)  # in the same order of memory
+        mask[...] = drawn
         return dropped(x, mask), {"mask": mask}
 
     return parameterless(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
+from funcnn._kernels.elementwise import chosen
 from funcnn._kernels.pooling import separable as pooling
 from funcnn._kernels.runs import short_runs
 from funcnn._kernels.windows import Window, window
@@ -121,7 +122,7 @@ def maximum_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Arr
         every = np.arange(math.prod(x_shape[2:]), dtype=np.int32)[:, None]
         flat = slope.reshape(x_shape[1], 1, x_shape[0])
         dx = np.empty((*x_shape[1:], x_shape[0]), dout.dtype)
-        pooling.chosen(flat, winners[0] == every, dx.reshape(len(dx), len(every), len(dout)))
+        chosen(flat, winners[0] == every, dx.reshape(len(dx), len(every), len(dout)))
         return np.moveaxis(dx, -1, 0)
     for (axis, o), taps in zip(reversed(_last_first(places)), reversed(winners), strict=True):
         n = x_shape[axis + 1]
@@ -131,7 +132,7 @@ def maximum_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Arr
             for tap in range(seen.stop - seen.start):
                 here = _along(axis, slice(seen.start + tap, seen.start + tap + 1))
                 part = slope[place]
-                dx[here] += pooling.chosen(part, taps[place] == tap, np.empty_like(part))
+                dx[here] += chosen(part, taps[place] == tap, np.empty_like(part))
         slope = dx
     return np.moveaxis(slope, -1, 0)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from funcnn._kernels.elementwise import chosen
 from funcnn._kernels.images import frame, inside
 from funcnn._kernels.runs import short_runs
 from funcnn._kernels.windows import Window, output_size, reads, steps
@@ -195,16 +196,6 @@ def _spread(
         else:
             part = scratch("part", share.shape, share.dtype)
             np.add(target, chosen(share, taps == tap, part), out=target)
-
-
-def chosen(values: Array, which: Array, out: Array) -> Array:
-    """The values where `which` is 1, and 0 where it is 0, whatever they are there.
-
-    It multiplies their bits as integers: 0 times infinity or NaN would be NaN.
-    """
-    bits = f"i{values.itemsize}"
-    np.multiply(values.view(bits), which, out=out.view(bits))
-    return out
 
 
 def _counts(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn._kernels.elementwise import sigmoid_slope, silu, silu_slope
+from funcnn._kernels.elementwise import chosen, sigmoid_slope, silu, silu_slope
 from funcnn.checks import Integer, declared
 from funcnn.parameterless import parameterless
 from funcnn.types import Array, Cache, Preserving, Shape
@@ -174,7 +174,7 @@ def maxout(pieces: int, *, axis: int = -1) -> Preserving:
         undecided = np.ones(dout.shape, np.bool_)
         for candidate, dcandidate in zip(candidates(x), candidates(dx), strict=True):
             wins = undecided & ((candidate == out) | (candidate != candidate))
-            np.multiply(dout, wins, out=dcandidate)
+            chosen(dout, wins, dcandidate)
             undecided &= ~wins
         return dx
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnn import checks, numerics
 from funcnn._kernels import channels
-from funcnn._kernels.elementwise import choose, negative, positive
+from funcnn._kernels.elementwise import choose, negative, passed, positive
 from funcnn.checks import Flag, Number, Shapes, declared
 from funcnn.initializers import constant
 from funcnn.types import Cache, Key, Params, Preserving, Shape
@@ -79,8 +79,8 @@ def prelu(*, per_channel: bool = False, initial_slope: float = 0.25) -> Preservi
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         x, slope = cache["x"], cache["slope"]
         checks.gradient(dout, x.shape, x.dtype)
-        slopes, parts = channels.spread(slope, x.ndim), dout * negative(x)
+        slopes, parts = channels.spread(slope, x.ndim), passed(dout, negative(x))
         dslope = channels.collect(parts) if per_channel else numerics.sum(parts).reshape(1)
-        return {"slope": dslope}, dout * choose(x > 0, 1, slopes, x.dtype)
+        return {"slope": dslope}, passed(dout, choose(x > 0, 1, slopes, x.dtype))
 
     return Preserving(init, apply, vjp)

@@ -257,6 +257,7 @@ def elu(alpha: float = 1.0) -> Preserving:
         lambda x: positive(x) + alpha * numerics.expm1(negative(x)),
         lambda x: choose(x > 0, 1, alpha * numerics.exp(negative(x)), x.dtype),
         alpha,
+        dead=not alpha,
     )
 
 

@@ -122,6 +122,7 @@ def leaky_relu(negative_slope: float = 0.01) -> Preserving:
         lambda x: positive(x) + negative_slope * (negative(x) if negative_slope else x.clip(0, 0)),
         lambda x: choose(x > 0, 1, negative_slope, x.dtype),
         negative_slope,
+        dead=not negative_slope,
     )
 
 
@@ -166,8 +167,6 @@ def hard_tanh(minimum: float = -1.0, maximum: float = 1.0) -> Preserving:
     return elementwise(
         lambda x: x.clip(minimum, maximum),
         lambda y: (y > minimum) & (y < maximum),
-        minimum,
-        maximum,
         from_output=True,
     )
 
@@ -199,7 +198,9 @@ def hard_sigmoid() -> Preserving:
     array([0.  , 0.5 , 0.75])
     """
     return elementwise(
-        lambda x: (x + 3).clip(0, 6) / 6, lambda x: (np.abs(x) < 3) * x.dtype.type(1 / 6)
+        lambda x: (x + 3).clip(0, 6) / 6,
+        lambda x: (np.abs(x) < 3) * x.dtype.type(1 / 6),
+        dead=True,
     )
 
 
@@ -231,6 +232,7 @@ def hard_swish() -> Preserving:
     return elementwise(
         lambda x: (x + 3).clip(0, 6) / 6 * x.clip(-3, np.inf),
         lambda x: choose(np.abs(x) < 3, x.clip(-3, 3) / 3 + 0.5, x >= 3, x.dtype),
+        dead=True,
     )
 
 
