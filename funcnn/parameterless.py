@@ -161,7 +161,7 @@ def elementwise(
     >>> out, layer.vjp(cache, np.ones(2))[1]
     (array([ 9., inf]), array([ 6., inf]))
     """
-    if not all(size == 0 or 2.0**-126 <= size < 2.0**128 for size in map(abs, options)):
+    if not held(*options):
         value, slope = _in_float64(value), _in_float64(slope)
     if not from_output:  # more than a comparison or two
         value, slope = _in_blocks(value), _in_blocks(slope)
@@ -177,6 +177,17 @@ def elementwise(
         return passed(dout, d) if dead else np.multiply(dout, d, out=d)
 
     return parameterless(Preserving, forward, pullback)
+
+
+def held(*options: float) -> bool:
+    """Whether float32 holds these numbers, up to rounding.
+
+    Examples
+    --------
+    >>> held(0.1, 0.0), held(1e-46)
+    (True, False)
+    """
+    return all(size == 0 or 2.0**-126 <= size < 2.0**128 for size in map(abs, options))
 
 
 _BLOCK = 1 << 15  # numbers; from 2**14 to 2**16 it is all the same (AVX-512, 1 MiB of cache a core)

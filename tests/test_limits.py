@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import funcnn
-from funcnn import numerics
+from funcnn import checks, numerics
 from funcnn.layers import activations
 from funcnn.types import Array, Layer
 
@@ -229,11 +229,49 @@ def _check(layer: Layer[Any, Any], rule: Rule, options: tuple[Any, ...], dtype: 
             assert _is_right(slope, slopes, rough, dtype), f"slope of {at}: {slope!r}"
 
 
+def _fits(name: str, options: tuple[Any, ...]) -> bool:
+    """Whether float32 holds what may come out; else float32 arrays are refused."""
+    declared = checks.declaration(getattr(funcnn, name)).values()
+    return not any(
+        getattr(constraint, "held", False) and abs(option) > float(np.finfo(np.float32).max)
+        for constraint, option in zip(declared, options, strict=False)
+    )
+
+
 @pytest.mark.parametrize(("name", "options"), CASES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_values_and_slopes_are_limits(name: str, options: tuple[Any, ...], dtype: Any) -> None:
+    if dtype is np.float32 and not _fits(name, options):
+        with pytest.raises(ValueError, match=r"must be at most .* in size for float32, got "):
+            _layer(name, options).apply({}, np.ones((1, 1), dtype))
+        return
     exact = (float(np.float32(options[0])),) if name == "prelu" else options  # as `init` draws it
     _check(_layer(name, options), EXACT[name], exact, dtype)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+def test_values_and_slopes_at_zero_are_exact(
+    name: str, options: tuple[Any, ...], dtype: Any, mode: Any
+) -> None:
+    """Rounded once; only softplus is the quotient of a logarithm, which is rounded too."""
+    if dtype is np.float32 and not _fits(name, options):
+        return
+    layer, x = _layer(name, options), np.array([[0.0, -0.0]], dtype)
+    exact = [option if isinstance(option, str) else mpf(option) for option in options]
+    if name == "prelu":
+        exact = [mpf(float(np.float32(options[0])))]
+    value, slope = (float(part) for part in EXACT[name](mpf(0), *exact))
+    with numerics.use(mode):
+        out, cache = layer.apply(_params(layer, x.shape, dtype), x)
+        _, dx = layer.vjp(cache, np.ones_like(out))
+    with np.errstate(over="ignore"):
+        if name == "softplus":
+            np.testing.assert_allclose(out, dtype(value), rtol=float(np.finfo(dtype).eps))
+        else:
+            assert out.tolist() == [[float(dtype(value))] * 2]
+        assert dx.tolist() == [[float(dtype(slope))] * 2]
 
 
 def _formula(kind: Any, value: Any, slope: Any) -> Layer[Any, Any]:
@@ -273,8 +311,9 @@ def test_formulas_as_one_writes_them_first_are_caught(layer: Layer[Any, Any]) ->
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_nan_gives_nan(name: str, options: tuple[Any, ...]) -> None:
-    layer, x = _layer(name, options), np.array([[1.0, np.nan, -2.0]], np.float32)
-    out, cache = layer.apply(_params(layer, x.shape, np.float32), x)
+    dtype = np.float32 if _fits(name, options) else np.float64
+    layer, x = _layer(name, options), np.array([[1.0, np.nan, -2.0]], dtype)
+    out, cache = layer.apply(_params(layer, x.shape, dtype), x)
     assert np.isnan(out).tolist() == [[False, True, False]]
     assert not np.isnan(layer.vjp(cache, np.ones_like(out))[1][0, [0, 2]]).any()
 

@@ -166,17 +166,17 @@ def _scaled_sums(x: Array, scale: Array, axes: tuple[int, ...]) -> Array:
 def window_roots(x: Array, weight: float, least: float, before: int, after: int, axis: int) -> Array:
     """``sqrt(least^2 + sum (weight x)^2)`` over each element and its neighbours along an axis."""
     x = np.moveaxis(x, axis, 0) * x.dtype.type(weight)
-    roots = _hypotenuse(x, x.dtype.type(least))
+    roots = _hypotenuse(x, x.dtype.type(max(least, float(np.finfo(x.dtype).tiny))))
     for here, there in _neighbours(len(x), before, after):
         roots[here] = _hypotenuse(roots[here], x[there])
     return np.moveaxis(roots, 0, axis)
 
 
 def window_shares(
-    dout: Array, x: Array, roots: Array, weight: float, before: int, after: int, axis: int
+    slope: Array, x: Array, roots: Array, weight: float, before: int, after: int, axis: int
 ) -> Array:
-    """``sum_i dout_i (x_i / r_i) (weight^2 x_j / r_i)`` over the windows ``i`` that see ``j``."""
-    slope, x, roots = (np.moveaxis(each, axis, 0) for each in (dout * (x / roots * weight), x, roots))
+    """``sum_i slope_i (weight x_j / r_i)`` over the windows ``i`` that see ``j``."""
+    slope, x, roots = (np.moveaxis(each, axis, 0) for each in (slope, x, roots))
     x = x * x.dtype.type(weight)
     shares = slope * (x / roots)
     for here, there in _neighbours(len(x), before, after):

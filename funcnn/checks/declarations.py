@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from funcnn.checks.options import Beside, Constraint, Layers, Optional, When
+from funcnn.checks.options import Beside, Constraint, Layers, Number, Optional, When
 from funcnn.checks.refusals import Refusal, refuse, refuse_type, shown
 from funcnn.types import Layer, Spec, Trait, no_statistics
 
@@ -23,6 +23,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEEPEST = 64  # layers inside each other: each takes a few of Python's 1,000 frames
+_LARGEST = float(np.finfo(np.float32).max)
 _DECLARATIONS = "__funcnn_declaration__"
 _BARE = "__funcnn_bare__"
 
@@ -59,6 +60,7 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
             )
             if _depth(spec) > DEEPEST:
                 refuse(f"layers must be nested at most {DEEPEST} deep, got {_depth(spec)}", who)
+            made = _holding(made, _beyond(found, constraints))
             guarded = {
                 field: _guarded(part, who)
                 for field, part in zip(made._fields, made, strict=True)
@@ -89,6 +91,32 @@ def _refuse_idle(
             if given != default:
                 where = f"for {constraint.other} {shown(beside)}"
                 refuse(f"`{name}` must be {shown(default)} {where}, got {shown(given)}")
+
+
+def _beyond(found: Mapping[str, Any], constraints: Mapping[str, Constraint]) -> dict[str, float]:
+    """The options that may come out and that float32 cannot hold."""
+    beyond = {}
+    for name, constraint in constraints.items():
+        inner = constraint.inner if isinstance(constraint, (Beside, When, Optional)) else constraint
+        if isinstance(inner, Number) and inner.held and abs(found[name] or 0) > _LARGEST:
+            beyond[name] = found[name]
+    return beyond
+
+
+def _holding(made: Any, beyond: dict[str, float]) -> Any:
+    """The same layer or loss, which refuses float32 arrays if options are beyond it."""
+    if not beyond:
+        return made
+    apply = made.apply
+
+    def held(first: Any, second: Any, **given: Any) -> Any:
+        for name, value in beyond.items():
+            if np.float32 in (getattr(each, "dtype", None) for each in (first, second)):
+                most = f"at most {_LARGEST:.5g} in size for float32"
+                refuse(f"`{name}` must be {most}, got {shown(value)}")
+        return apply(first, second, **given)
+
+    return made._replace(apply=held)
 
 
 def _depth(spec: Spec) -> int:

@@ -104,12 +104,16 @@ class Several(NamedTuple):
 
 
 class Number(NamedTuple):
-    """A finite real number within bounds (`above` and `below` are exclusive)."""
+    """A finite real number within bounds (`above` and `below` are exclusive).
+
+    One that is `held` may come out: where float32 cannot hold it, float32 arrays are refused.
+    """
 
     minimum: float | None = None
     above: float | None = None
     maximum: float | None = None
     below: float | None = None
+    held: bool = False
 
     def check(self, name: str, value: Any, /) -> float:
         if isinstance(value, (bool, np.bool_)) or not isinstance(

@@ -19,7 +19,7 @@ _WIDTHS = Several(Sizes(2))
 @declared(
     widths=_WIDTHS,
     mode=Choice("constant", "reflect", "replicate", "circular"),
-    value=When(Number(), "mode", "constant"),
+    value=When(Number(held=True), "mode", "constant"),
 )
 def pad(widths: Widths, *, mode: str = "constant", value: float = 0.0) -> Preserving:
     """Put a border around each example, along the axes of space or time.

@@ -217,7 +217,7 @@ def softplus(beta: float = 1.0) -> Preserving:
     )
 
 
-@declared(alpha=Number())
+@declared(alpha=Number(held=True))
 def elu(alpha: float = 1.0) -> Preserving:
     """Exponential linear unit.
 
@@ -333,10 +333,10 @@ def selu() -> Preserving:
     >>> selu().apply({}, np.array([-1.0, 2.0]))[0].round(4)
     array([-1.1113,  2.1014])
     """
-    scale, alpha = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+    scale, low = 1.0507009873554804934193349852946, 1.7580993408473768599402175208123  # l, l a
     return elementwise(
-        lambda x: scale * positive(x) + (scale * alpha) * numerics.expm1(negative(x)),
-        lambda x: choose(x > 0, scale, (scale * alpha) * numerics.exp(negative(x)), x.dtype),
+        lambda x: scale * positive(x) + low * numerics.expm1(negative(x)),
+        lambda x: choose(x > 0, scale, low * numerics.exp(negative(x)), x.dtype),
     )
 
 

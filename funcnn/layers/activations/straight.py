@@ -11,7 +11,7 @@ import numpy as np
 from funcnn import checks
 from funcnn._kernels.elementwise import choose, negative, positive
 from funcnn.checks import Number, declared
-from funcnn.parameterless import elementwise
+from funcnn.parameterless import elementwise, held
 from funcnn.types import Preserving
 
 __all__ = [
@@ -82,7 +82,7 @@ def relu6() -> Preserving:
     return elementwise(lambda x: x.clip(0, 6), lambda y: (y > 0) & (y < 6), from_output=True)
 
 
-@declared(negative_slope=Number())
+@declared(negative_slope=Number(held=True))
 def leaky_relu(negative_slope: float = 0.01) -> Preserving:
     """Rectified linear unit with a small slope for negative inputs.
 
@@ -126,7 +126,7 @@ def leaky_relu(negative_slope: float = 0.01) -> Preserving:
     )
 
 
-@declared("monotone", minimum=Number(), maximum=Number())
+@declared("monotone", minimum=Number(held=True), maximum=Number(held=True))
 def hard_tanh(minimum: float = -1.0, maximum: float = 1.0) -> Preserving:
     """The identity between two bounds, constant beyond them.
 
@@ -166,8 +166,10 @@ def hard_tanh(minimum: float = -1.0, maximum: float = 1.0) -> Preserving:
         checks.refuse(f"`maximum` must be above {minimum}, got {maximum}")
     return elementwise(
         lambda x: x.clip(minimum, maximum),
-        lambda y: (y > minimum) & (y < maximum),
-        from_output=True,
+        lambda y: (y > minimum) & (y < maximum),  # of the input, too
+        minimum,
+        maximum,
+        from_output=held(minimum, maximum),
     )
 
 
@@ -236,7 +238,7 @@ def hard_swish() -> Preserving:
     )
 
 
-@declared(threshold=Number(), value=Number())
+@declared(threshold=Number(), value=Number(held=True))
 def threshold(threshold: float, value: float) -> Preserving:
     """The identity above a threshold, a constant elsewhere.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
+import numpy as np
+
 from funcnn import checks, numerics
 from funcnn._kernels import normalization as kernels
 from funcnn._kernels.channels import channel_axis
@@ -14,7 +16,12 @@ from funcnn.types import Cache, Key, Params, Preserving, Shape
 __all__ = ["local_response_norm"]
 
 
-@declared(size=Integer(1), alpha=Number(minimum=0), beta=Number(), k=Number(above=0))
+@declared(
+    size=Integer(1),
+    alpha=Number(minimum=0, held=True),
+    beta=Number(minimum=-100, maximum=100),
+    k=Number(above=0, held=True),
+)
 def local_response_norm(
     size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Preserving:
@@ -27,7 +34,7 @@ def local_response_norm(
     alpha : float, default 1e-4
         Weight of the neighbours.
     beta : float, default 0.75
-        The power.
+        The power, from -100 to 100.
     k : float, default 1
         What is added, above 0.
 
@@ -70,14 +77,14 @@ def local_response_norm(
         checks.leaves(params, {})
         axis = channel_axis(checks.any_ranked(x, 2).ndim)
         d = kernels.window_roots(x, sqrt(weight), sqrt(k), before, after, axis)
-        factor = numerics.power(d, -2 * beta)
+        factor = np.minimum(numerics.power(d, -2 * beta), np.finfo(x.dtype).max)
         return x * factor, {"x": x, "d": d, "factor": factor}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         x, d, factor = cache["x"], cache["d"], cache["factor"]
         checks.gradient(dout, x.shape, x.dtype)
-        slope, axis = dout * factor, channel_axis(x.ndim)
-        shares = kernels.window_shares(slope, x, d, sqrt(weight), before, after, axis)
-        return {}, slope - x.dtype.type(2 * beta) * shares
+        axis, root = channel_axis(x.ndim), sqrt(weight)
+        slope = dout * (x / d * x.dtype.type(2 * beta * root)) * factor
+        return {}, dout * factor - kernels.window_shares(slope, x, d, root, before, after, axis)
 
     return Preserving(init, apply, vjp)
