@@ -156,5 +156,5 @@ if __name__ == "__main__":
         print(f"train_lenet: {problem}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:
-        print(f"train_lenet: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"train_lenet: {str(stop) or 'interrupted'}", file=sys.stderr)
         sys.exit(130)
