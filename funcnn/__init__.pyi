@@ -34,7 +34,7 @@ from funcnn.combinators.freezing import *
 from funcnn.combinators.joining import *
 from funcnn.combinators.reparametrization import *
 from funcnn.combinators.sequences import *
-from funcnn.doctor import doctor as doctor
+from funcnn.doctor import doctor as doctor, show_config as show_config
 from funcnn.layers import *
 from funcnn.losses import *
 from funcnn.model_files import load as load, save as save

@@ -19,7 +19,7 @@ import numpy as np
 
 from funcnn.machine import trial
 
-__all__ = ["Health", "doctor"]
+__all__ = ["Health", "doctor", "show_config"]
 
 
 class Health(NamedTuple):
@@ -42,9 +42,8 @@ class Health(NamedTuple):
     """What each mode of `funcnn.numerics` promises here."""
 
     def __repr__(self) -> str:
-        rows = [*self.machine.items(), ("arithmetic", "; ".join(self.faults) or "right")]
-        rows += [(f"{mode} mode", promise) for mode, promise in self.promises.items()]
-        return "\n".join(f"{name:<15}{text}" for name, text in rows)
+        modes = {f"{mode} mode": promise for mode, promise in self.promises.items()}
+        return _rows({**self.machine, "arithmetic": "; ".join(self.faults) or "right", **modes})
 
 
 def doctor() -> Health:
@@ -72,21 +71,45 @@ def doctor() -> Health:
     """
     rounding, products = trial.faults()
     return Health(
-        {
-            "processor": f"{platform.machine()}, {64 if sys.maxsize > 2**32 else 32} bits",
-            "vector units": " ".join(_vector_units()) or "what NumPy takes for granted",
-            "byte order": sys.byteorder,
-            "system": f"{platform.system()} {platform.release()}",
-            "Python": f"{platform.python_version()} ({platform.python_implementation()})",
-            "NumPy": np.__version__,
-            "BLAS": "; ".join(_blas()) or "not known to threadpoolctl",
-            "kernels": "NumPy's",
-            "threads": _threads(),
-            "mode": _mode(),
-        },
+        _machine(),
         (*rounding, *products),
         {"fast": _promise_of_fast(products), "portable": _promise_of_portable(rounding + products)},
     )
+
+
+def show_config() -> None:
+    """Print what computes here: machine, versions, which set of kernels runs, and in which mode.
+
+    Examples
+    --------
+    >>> import funcnn
+    >>> with funcnn.numerics.compiled("off"):
+    ...     funcnn.show_config()
+    processor      ...
+    kernels        NumPy's (compiled ones are off)
+    ...
+    mode           fast
+    """
+    print(_rows(_machine()))
+
+
+def _rows(found: Mapping[str, str]) -> str:
+    return "\n".join(f"{name:<15}{text}" for name, text in found.items())
+
+
+def _machine() -> dict[str, str]:
+    return {
+        "processor": f"{platform.machine()}, {64 if sys.maxsize > 2**32 else 32} bits",
+        "vector units": " ".join(_vector_units()) or "what NumPy takes for granted",
+        "byte order": sys.byteorder,
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "NumPy": np.__version__,
+        "BLAS": "; ".join(_blas()) or "not known to threadpoolctl",
+        "kernels": _asked("kernels"),
+        "threads": _threads(),
+        "mode": _asked("mode"),
+    }
 
 
 def _promise_of_fast(products: list[str]) -> str:
@@ -129,13 +152,14 @@ def _threads() -> str:
     return f"{count} processor{'s' * (count != 1)}"
 
 
-def _mode() -> str:
-    """The mode in force; where the environment asks for one that is refused, why."""
+def _asked(what: str) -> str:
+    """The mode or the kernels in force; where the environment asks for what is refused, why."""
     try:
         from funcnn import numerics  # deferred: on a machine that is wrong, the import may be refused
+
+        return str(getattr(numerics, what)())
     except ValueError as refusal:
         return f"none: {refusal}"
-    return numerics.mode()
 
 
 class _Callable(types.ModuleType):

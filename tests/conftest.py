@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,15 @@ REFERENCE = Path(__file__).resolve().parent / "reference"
 ORACLES = ("torch", "optax", "jax", "sklearn")
 NO_THREAD = "can't start new thread"
 
+# NumPy's kernels alone, but where a test says otherwise: see `kernels`.
+os.environ["FUNCNN_COMPILED"] = "off"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--without-oracles", action="store_true", help=f"as if {', '.join(ORACLES)} were not installed"
     )
+    parser.addoption("--without-compiled", action="store_true", help="as if Numba were not installed")
     parser.addoption(
         "--without-threads", action="store_true", help="as where no thread can be started, in a browser"
     )
@@ -34,6 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--without-oracles"):
         sys.modules.update(dict.fromkeys(ORACLES))  # type: ignore[arg-type]  # None: cannot be imported
+    if config.getoption("--without-compiled"):
+        sys.modules["numba"] = None  # type: ignore[assignment]
     if config.getoption("--without-threads"):
         threading.Thread.start = _refuse  # type: ignore[method-assign]
 
@@ -41,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     missing = [name for name in ORACLES if find_spec(name) is None]
     left_out = [f"comparisons with {', '.join(missing)}"] if missing else []
+    if find_spec("numba") is None:
+        left_out.append("compiled kernels: Numba is not installed")
     if config.getoption("--without-threads"):
         left_out.append("tests that start threads themselves")
     return [f"left out: {what}" for what in left_out]
@@ -52,6 +62,24 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     if collection_path.parent == INTEROP and collection_path.stem in ORACLES:
         needs = collection_path.stem
     return True if needs is not None and find_spec(needs) is None else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module that says ``ON_EVERY_SET_OF_KERNELS = True`` runs on NumPy's, and on those compiled."""
+    if getattr(metafunc.module, "ON_EVERY_SET_OF_KERNELS", False) and find_spec("numba") is not None:
+        metafunc.parametrize("kernels", ["NumPy", "compiled"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The set of kernels that a test runs on."""
+    from funcnn import numerics  # deferred: what is set above holds when it is imported
+
+    if getattr(request, "param", "NumPy") == "NumPy":
+        yield
+    else:
+        with numerics.compiled("require"):
+            yield
 
 
 def _refuse(self: threading.Thread) -> None:

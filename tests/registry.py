@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from funcnn import numerics
 from funcnn.initializers import Initializer
 from funcnn.testing import LossSubject, Subject
 from funcnn.types import Layer, Loss, Shape, Spec
@@ -93,14 +94,27 @@ def initializers() -> tuple[InitializerCase, ...]:
 
 
 @lru_cache(maxsize=16)
-def _subject(case_id: str) -> Subject:
+def _subject(case_id: str, kernels: str) -> Subject:
     case = next(case for case in layers() if case.id == case_id)
     return Subject(case.layer, case.shape, x=case.x, stopped=case.stopped)
 
 
 def subject(case: Case) -> Subject:
     """What the laws look at, made once for all laws of a case."""
-    return _subject(case.id)
+    return _subject(case.id, numerics.kernels())
+
+
+COMPILED = ("conv",)
+"""What the kinds of layers that run compiled kernels have in their names."""
+
+
+def compiled_layers() -> tuple[Case, ...]:
+    """The cases with such a layer inside."""
+
+    def runs(case: Case) -> bool:
+        return any(word in spec.kind for word in COMPILED for spec in specs(case.layer.spec))
+
+    return tuple(filter(runs, layers()))
 
 
 def loss_subject(case: LossCase) -> LossSubject:

@@ -25,6 +25,8 @@ from funcnn.types import Array, Image, Layer, Params
 
 Pair = tuple[int, int]
 
+ON_EVERY_SET_OF_KERNELS = True
+
 
 def _normal(label: str, *shape: int) -> Array:
     return random.normal(random.fold_in(random.key(0), label), shape, dtype=np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import product
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import funcnn
-from funcnn import dense, initializers, random, tree
+from funcnn import dense, initializers, numerics, random, tree
 from funcnn.testing import LAWS, LOSS_LAWS, Law, _values, digest
 from funcnn.testing._laws import refuses
 from funcnn.testing._locality import locality
@@ -42,6 +43,13 @@ def _each(cases: tuple[Any, ...]) -> list[Any]:
 @pytest.mark.parametrize(("case", "law"), _crossed(registry.layers(), LAWS))
 def test_law_holds(case: Case, law: Law) -> None:
     law(registry.subject(case))
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="Numba is not installed")
+@pytest.mark.parametrize(("case", "law"), _crossed(registry.compiled_layers(), LAWS))
+def test_law_holds_compiled(case: Case, law: Law) -> None:
+    with numerics.compiled("require"):
+        law(registry.subject(case))
 
 
 @pytest.mark.parametrize(("case", "law"), _crossed(registry.losses(), LOSS_LAWS))

@@ -24,7 +24,8 @@ FLOORS = (
     {"parameterless"},
     {"structure", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},
     {"combinators", "tracing", "checkpoints"},
-    {"training", "testing", "profiling", "plots", "diagnose", "doctor"} | {"model_files"},
+    {"training", "testing", "profiling", "plots", "diagnose", "doctor"}
+    | {"model_files", "compile"},
     {"models"},
     {"interop"},
     {"looking", "outline", "sequences", "reparametrization"},  # names of version 0.1
@@ -33,6 +34,7 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 REQUIRED = {"numpy", "threadpoolctl"}  # others are extras, imported where they are used
+COMPILER = {"numba", "llvmlite"}  # by what compiled kernels are made of, which nothing else imports
 FORBIDDEN_ROOMS = {"utils", "helpers", "misc", "common"}
 
 
@@ -89,7 +91,17 @@ def test_only_numpy_is_required(path: Path) -> None:
     names = [alias.name for node in body if isinstance(node, ast.Import) for alias in node.names]
     names += [str(node.module) for node in body if isinstance(node, ast.ImportFrom)]
     top = {name.split(".")[0] for name in names}
-    assert top <= REQUIRED | {"funcnn"} | sys.stdlib_module_names
+    allowed = REQUIRED | (COMPILER if _module(path) in {"_kernels.jit", "_kernels.tiles"} else set())
+    assert top <= allowed | {"funcnn"} | sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_what_imports_the_compiler_is_imported_late(path: Path) -> None:
+    body = ast.parse(path.read_text()).body
+    homes = {node.module for node in body if isinstance(node, ast.ImportFrom)}
+    late = {f"funcnn.{name}" for name in MODULES if name.endswith((".compiled", ".jit", ".tiles"))}
+    late.discard("funcnn.numerics.tiles")
+    assert path.stem in {"compiled", "jit", "tiles"} or not homes & late
 
 
 # --- arithmetic -----------------------------------------------------------------------------------
@@ -197,8 +209,13 @@ ON_PURPOSE = {
 }
 
 
+FAST_ALONE = {"compiled", "jit", "tiles"}  # kernels that never run in portable mode
+
+
 @pytest.mark.parametrize(
-    "path", [path for path in FILES if not _module(path).startswith("numerics")], ids=_module
+    "path",
+    [p for p in FILES if not _module(p).startswith("numerics") and p.stem not in FAST_ALONE],
+    ids=_module,
 )
 def test_arithmetic_that_could_differ_is_called_through_numerics(path: Path) -> None:
     allowed = ON_PURPOSE.get(_module(path), [])

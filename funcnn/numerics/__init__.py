@@ -51,9 +51,13 @@ from funcnn.numerics.functions import (
 )
 from funcnn.numerics.modes import Mode, fast, mode, portable, use
 from funcnn.numerics.products import matmul, mean, prepare, stacked_matmul, sum, summed_matmul
+from funcnn.numerics.sets import Use, compiled, compiling, kernels
 
 __all__ = [
     "Mode",
+    "Use",
+    "compiled",
+    "compiling",
     "cos",
     "counter",
     "counting",
@@ -63,6 +67,7 @@ __all__ = [
     "expm1",
     "fast",
     "faults",
+    "kernels",
     "log",
     "log1p",
     "matmul",

@@ -75,8 +75,8 @@ def html_report(
 
     Notes
     -----
-    The file needs nothing beside it, neither network nor scripts. It says which numerics mode is in
-    force, and with which versions: what the bits of the run depend on.
+    The file needs nothing beside it, neither network nor scripts. It says which numerics mode and
+    kernels are in force, and with which versions: what the bits of the run depend on.
 
     Examples
     --------
@@ -99,6 +99,7 @@ def html_report(
         **_bests(history),
         **(notes or {}),
         "numerics mode": numerics.mode(),
+        "kernels": numerics.kernels(),
         "versions": f"funcnn {_version()}, NumPy {np.__version__}, Python {platform.python_version()}",
         "machine": f"{platform.system()} {platform.machine()}",
     }

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from funcnn import checkpoints, checks, files, tree
+from funcnn import checkpoints, checks, files, numerics, tree
 from funcnn.data import Batches, Loader
 from funcnn.metrics import Mean
 from funcnn.optimizers import Optimizer, check_state, learning_rate
@@ -69,6 +69,7 @@ def remembered(run: Run, identity: Mapping[str, Any]) -> dict[str, Any]:
         "records": list(run.records),
         "seen": list(run.seen),
         "stopped": run.stopped,
+        "kernels": numerics.kernels(),  # for who reads the file: a run may go on with others
         "training": dict(identity),
     }
 
@@ -105,6 +106,8 @@ def resumed(
         elif not _same_json(was, now) and not (name == "params" and now is None and type(was) is str):
             _refuse_other(path, "{} was {}, now {}".format(name, *_apart(str(was), str(now))))
     run = _read(meta, fresh, batches.steps, wanted)
+    if type(meta.get("kernels")) is str:
+        meta["kernels"] = numerics.kernels()
     if run is None or not _same_json(meta, remembered(run, found)):
         _refuse_stranger(path)
     key, what = run.state.key, "train" if isinstance(batches, Loader) else "augment"

@@ -20,6 +20,8 @@ from tests.reference.agreement import agrees, torch
 
 F: Any = torch.nn.functional
 
+ON_EVERY_SET_OF_KERNELS = True
+
 
 def _over_time(convolve: Any, x: Any, *leaves: Any, **options: Any) -> Any:
     """PyTorch's sequences are ``(N, F, T)``."""

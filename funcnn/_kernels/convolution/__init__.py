@@ -1,7 +1,8 @@
 """Convolution (cross-correlation) and its two gradients, for any number of spatial axes.
 
 What they compute, in a few lines each, stands in `textbook`: columns, and one product. The other files
-say what they do differently, and why; `plans` says which of them computes what.
+say what they do differently, and why; `plans` says which of them computes what. Where compiled kernels
+run, `compiled` does most of it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from funcnn import numerics
 from funcnn._kernels.convolution import depthwise, flat, sliding
 from funcnn._kernels.convolution.plans import Depthwise, Flat, Plan, Rotated, general, plan
 from funcnn._kernels.images import arranged as arranged
+from funcnn._kernels.twins import compiled_in
 from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
+_compiled = compiled_in("funcnn._kernels.convolution.compiled")
 
 
+@_compiled
 def convolve(
     x: Array,
     weight: Array,
@@ -40,6 +44,7 @@ def convolve(
     return sliding.convolve(x, weight, bias, window, groups, way)
 
 
+@_compiled
 def weight_gradient(
     x: Array,
     dout: Array,
@@ -58,6 +63,7 @@ def weight_gradient(
     return sliding.weight_gradient(x, dout, weight_shape, window, groups, way)
 
 
+@_compiled
 def input_gradient(
     dout: Array,
     weight: Array,

@@ -17,11 +17,15 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels.images import frame, inside
+from funcnn._kernels.twins import compiled_in
 from funcnn._kernels.windows import Window, output_size, steps, taps
 from funcnn.machine.memory import scratch
 from funcnn.types import Array
 
+_compiled = compiled_in("funcnn._kernels.convolution.compiled")
 
+
+@_compiled
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
     """``out[n, o, p] = bias[o] + sum_k weight[o, 0, k] x[n, o // M, p * stride + k * dilation]``."""
     places = output_size(window, x.shape[2:])
@@ -38,6 +42,7 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window, groups
     return np.moveaxis(out.reshape(weight.shape[0], *places, x.shape[0]), -1, 0)
 
 
+@_compiled
 def weight_gradient(
     x: Array, dout: Array, weight_shape: tuple[int, ...], window: Window, groups: int
 ) -> Array:
@@ -53,6 +58,7 @@ def weight_gradient(
     return dweight
 
 
+@_compiled
 def input_gradient(
     dout: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int
 ) -> Array:

@@ -1,0 +1,160 @@
+"""Tiles of results that stay in registers while a loop adds products to them.
+
+LLVM vectorises a plain loop, but keeps no block of results in registers across it. So these two say
+which vectors there are; everything else about a kernel is Python. A tile has ``rows`` of results,
+and of each as many neighbours as ``size`` bytes hold (or one number: 0); both are known when it is
+compiled. A result is the same chain of operations for every size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+_FAST = ("contract",)
+_SUMMED = ("contract", "reassoc")
+_INDEX = ir.IntType(64)
+
+
+class _Vectors:
+    """Vectors of a dtype in the code that is being made."""
+
+    def __init__(self, context: Any, builder: Any, dtype: Any, size: int) -> None:
+        self.builder, self.one = builder, context.get_data_type(dtype)
+        self.bytes = dtype.bitwidth // 8
+        self.count = max(1, size // self.bytes)
+        self.type = ir.VectorType(self.one, self.count)
+
+    def zero(self) -> Any:
+        return ir.Constant(self.type, [0.0] * self.count)
+
+    def variable(self, value: Any) -> Any:
+        """A local variable, which ends up in a register."""
+        place = cgutils.alloca_once(self.builder, self.type)
+        self.builder.store(value, place)
+        return place
+
+    def at(self, array: Any, index: Any) -> Any:
+        """The neighbours from an index on."""
+        place = self.builder.bitcast(self.builder.gep(array, [index]), self.type.as_pointer())
+        return self.builder.load(place, align=self.bytes)
+
+    def put(self, value: Any, array: Any, index: Any) -> None:
+        place = self.builder.bitcast(self.builder.gep(array, [index]), self.type.as_pointer())
+        self.builder.store(value, place, align=self.bytes)
+
+    def all(self, array: Any, index: Any) -> Any:
+        """One number in every place."""
+        number = self.builder.load(self.builder.gep(array, [index]))
+        empty, first = ir.Constant(self.type, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        single = self.builder.insert_element(empty, number, first)
+        places = ir.Constant(ir.VectorType(ir.IntType(32), self.count), [0] * self.count)
+        return self.builder.shuffle_vector(single, empty, places)
+
+    def add_product(self, place: Any, a: Any, b: Any, flags: tuple[str, ...]) -> None:
+        product = self.builder.fmul(a, b, flags=flags)
+        self.builder.store(self.builder.fadd(self.builder.load(place), product, flags=flags), place)
+
+    def sum(self, vector: Any) -> Any:
+        name = f"llvm.vector.reduce.fadd.v{self.count}f{8 * self.bytes}"
+        kind = ir.FunctionType(self.one, [self.one, self.type])
+        reduce = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(reduce, [ir.Constant(self.one, -0.0), vector], fastmath=_SUMMED)
+
+
+def _pointers(context: Any, builder: Any, kinds: Any, arrays: Any) -> list[Any]:
+    return [
+        context.make_array(kind)(context, builder, one).data
+        for kind, one in zip(kinds, arrays, strict=True)
+    ]
+
+
+def _literals(*kinds: Any) -> bool:
+    return all(isinstance(kind, types.IntegerLiteral) for kind in kinds)
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def weighted_runs(
+    context: Any, x: Any, at: Any, weight: Any, start: Any, out: Any,
+    first: Any, last: Any, base: Any, row: Any, taps: Any, place: Any, pitch: Any,
+    rows: Any, size: Any,
+) -> Any:  # fmt: skip
+    """``out[place + o pitch + q] = start[row + o] + sum_t weight[row + o, t] x[base + at[t] + q]``.
+
+    For ``o < rows``, all `q` of a tile, and ``first <= t < last`` of the `taps` of a row of weights.
+    """
+    if not _literals(rows, size):
+        return None
+    signature = types.void(
+        x, at, weight, start, out, first, last, base, row, taps, place, pitch, rows, size
+    )
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors = _Vectors(context, builder, x.dtype, size.literal_value)
+        xs, ats, weights, starts, outs = _pointers(context, builder, signature.args[:5], args[:5])
+        first, last, base, row, taps, place, pitch = args[5:12]
+        each = [ir.Constant(_INDEX, o) for o in range(rows.literal_value)]
+        sums = [vectors.variable(vectors.all(starts, builder.add(row, o))) for o in each]
+        lines = [builder.gep(weights, [builder.mul(builder.add(row, o), taps)]) for o in each]
+        seen, one = builder.gep(xs, [base]), ir.Constant(_INDEX, 1)
+        with cgutils.for_range_slice(builder, first, last, one, intp=_INDEX) as (t, _):
+            run = vectors.at(seen, builder.load(builder.gep(ats, [t])))
+            for line, total in zip(lines, sums, strict=True):
+                vectors.add_product(total, vectors.all(line, t), run, _FAST)
+        for o, total in zip(each, sums, strict=True):
+            vectors.put(builder.load(total), outs, builder.add(place, builder.mul(o, pitch)))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def products_of_runs(
+    context: Any, x: Any, at: Any, base: Any, slope: Any, out: Any,
+    first: Any, last: Any, low: Any, high: Any, row: Any, tap: Any, taps: Any, run: Any, pitch: Any,
+    rows: Any, columns: Any, size: Any,
+) -> Any:  # fmt: skip
+    """``out[row + o, tap + t] += sum_rq slope[row + o, r, q] x[base[r] + at[tap + t] + q]``.
+
+    For ``o < rows``, ``t < columns``, ``first <= r < last`` and ``low <= q < high``, which are apart by
+    a multiple of a tile.
+    """
+    if not _literals(rows, columns, size):
+        return None
+    signature = types.void(
+        x, at, base, slope, out, first, last, low, high, row, tap, taps, run, pitch,
+        rows, columns, size,
+    )  # fmt: skip
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors = _Vectors(context, builder, x.dtype, size.literal_value)
+        xs, ats, bases, slopes, outs = _pointers(context, builder, signature.args[:5], args[:5])
+        first, last, low, high, row, tap, taps, run, pitch = args[5:14]
+        lines = [builder.add(row, ir.Constant(_INDEX, o)) for o in range(rows.literal_value)]
+        seen = [builder.add(tap, ir.Constant(_INDEX, t)) for t in range(columns.literal_value)]
+        offsets = [builder.load(builder.gep(ats, [t])) for t in seen]
+        sums = [[vectors.variable(vectors.zero()) for _ in seen] for _ in lines]
+        one, step = ir.Constant(_INDEX, 1), ir.Constant(_INDEX, vectors.count)
+        with cgutils.for_range_slice(builder, first, last, one, intp=_INDEX) as (r, _):
+            start = builder.load(builder.gep(bases, [r]))
+            runs = [builder.gep(xs, [builder.add(start, offset)]) for offset in offsets]
+            begin = builder.mul(r, run)
+            places = [builder.add(begin, builder.mul(line, pitch)) for line in lines]
+            targets = [builder.gep(slopes, [place]) for place in places]
+            with cgutils.for_range_slice(builder, low, high, step, intp=_INDEX) as (q, _):
+                lefts = [vectors.at(target, q) for target in targets]
+                for t, right in enumerate(runs):
+                    tile = vectors.at(right, q)
+                    for left, line in zip(lefts, sums, strict=True):
+                        vectors.add_product(line[t], left, tile, _FAST)
+        for line, totals in zip(lines, sums, strict=True):
+            for t, total in zip(seen, totals, strict=True):
+                place = builder.gep(outs, [builder.add(builder.mul(line, taps), t)])
+                value = vectors.sum(builder.load(total))
+                builder.store(builder.fadd(builder.load(place), value), place)
+        return context.get_dummy_value()
+
+    return signature, generate

@@ -1,0 +1,40 @@
+"""Where a kernel has a compiled twin, this is the one place that chooses between the two.
+
+A family's `compiled` module holds functions with the names and signatures of its NumPy kernels. It is
+imported, and Numba with it, when a kernel first runs compiled. A twin that is not made for what it is
+given returns `NotImplemented`, and the NumPy kernel computes it: which of them does depends on shapes
+and options alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, wraps
+from importlib import import_module
+from typing import Any, ParamSpec, TypeVar
+
+from funcnn.numerics import compiling
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def compiled_in(module: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let the function of the same name in this module run where compiled kernels do."""
+
+    @cache
+    def twin(name: str) -> Any:
+        return getattr(import_module(module), name)
+
+    def choosing(kernel: Callable[P, R]) -> Callable[P, R]:
+        @wraps(kernel)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            if compiling():
+                found: R = twin(kernel.__name__)(*args, **kwargs)
+                if found is not NotImplemented:
+                    return found
+            return kernel(*args, **kwargs)
+
+        return run
+
+    return choosing

@@ -1,0 +1,50 @@
+"""Compile all kernels ahead: ``python -m funcnn.compile``.
+
+Kernels compile when they first run, and are kept on disk. This compiles them all, for float32 and
+float64, so that no training run waits for it: on an image of a machine, or before many processes start.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import time
+from importlib import import_module
+
+import numpy as np
+
+from funcnn import numerics
+
+__all__ = ["compile_kernels"]
+
+
+def compile_kernels() -> str:
+    """Compile every kernel that has a compiled form, for both dtypes; what is on disk is only loaded.
+
+    Returns
+    -------
+    str
+        A line that says how many there are.
+
+    Raises
+    ------
+    ValueError
+        Without Numba, which the extra ``fast`` installs.
+    """
+    from funcnn import _kernels
+
+    began = time.perf_counter()
+    with numerics.compiled("require"):
+        for module in pkgutil.walk_packages(_kernels.__path__, "funcnn._kernels."):
+            if module.name.endswith(".compiled"):
+                import_module(module.name)
+        from funcnn._kernels import jit
+
+        for kernel in jit.every:
+            for dtype in (np.float32, np.float64):
+                kernel.compile(np.dtype(dtype))
+    seconds = time.perf_counter() - began
+    return f"{len(jit.every)} kernels for {jit.processor()}, in {seconds:.1f} s"
+
+
+if __name__ == "__main__":
+    print(compile_kernels())

@@ -1,0 +1,307 @@
+"""Compiled kernels: the choice between the sets, the cache on disk, and what the kernels compute."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcnn
+from funcnn import checkpoints, conv, dense, fit, numerics, optimizers, random, relu, serial
+from funcnn._kernels import convolution
+from funcnn._kernels.windows import output_size, window
+from funcnn.machine.threads import in_team
+from funcnn.numerics import sets
+from funcnn.testing import digest
+from funcnn.types import Array
+from tests import registry
+from tests.elsewhere import environment
+
+needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="Numba is not installed")
+CONVOLVE = """
+import numpy as np
+from funcnn import conv, random
+layer = conv(4, 3)
+_, params = layer.init(random.key(0), (4, 3, 8, 8))
+layer.apply(params, np.ones((4, 3, 8, 8), np.float32))
+"""
+
+
+def _run(code: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, env=environment(**more), capture_output=True, text=True, check=False)
+
+
+# --- the choice -------------------------------------------------------------------------------------
+
+
+def test_these_tests_run_numpy_alone() -> None:
+    assert not numerics.compiling()
+    assert numerics.kernels() == "NumPy's (compiled ones are off)"
+
+
+def test_another_word_is_refused() -> None:
+    text = "^numerics: `use` must be one of 'auto', 'require', 'off', got 'on'$"
+    with pytest.raises(ValueError, match=text), numerics.compiled("on"):  # type: ignore[arg-type]
+        pass
+    done = _run("import funcnn; funcnn.dense(3)", FUNCNN_COMPILED="yes")
+    assert done.stderr.splitlines()[-1].endswith(
+        "numerics: `FUNCNN_COMPILED` must be one of 'auto', 'require', 'off', got 'yes'"
+    )
+
+
+def test_without_numba_require_refuses_and_auto_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sets, "numba_fault", lambda: "Numba, which is not installed")
+    text = r'^compiled kernels need Numba, which is not installed: pip install "funcnn\[fast\]"$'
+    with pytest.raises(ValueError, match=text.replace("^", "^numerics: ")), numerics.compiled():
+        pass
+    with numerics.compiled("auto"):
+        assert not numerics.compiling()
+        assert numerics.kernels() == "NumPy's (compiled ones need Numba, which is not installed)"
+
+
+@pytest.mark.parametrize("word", ["auto", "require", "off"])
+def test_a_process_without_numba(word: str) -> None:
+    code = f"import sys; sys.modules['numba'] = None{CONVOLVE}\nprint(numerics.kernels())"
+    done = _run(code.replace("import conv,", "import conv, numerics,"), FUNCNN_COMPILED=word)
+    if word == "require":
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].endswith('not installed: pip install "funcnn[fast]"')
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("NumPy's (compiled ones ")
+
+
+@needs_numba
+def test_import_leaves_numba_alone_and_kernels_bring_it() -> None:
+    code = (
+        "import sys, funcnn; funcnn.conv, funcnn.optimizers.adam, funcnn.numerics.compiled; "
+        f"assert 'numba' not in sys.modules{CONVOLVE}\nassert 'numba' in sys.modules"
+    )
+    done = _run(code, FUNCNN_COMPILED="auto")
+    assert done.returncode == 0, done.stderr
+
+
+@needs_numba
+def test_the_choice_holds_inside_the_block_and_in_threads_that_copy_the_context() -> None:
+    with numerics.compiled("require"):
+        assert numerics.compiling()
+        assert numerics.kernels().startswith("compiled by Numba ")
+        with numerics.compiled("off"):
+            assert not numerics.compiling()
+        with numerics.portable():
+            assert numerics.kernels() == "NumPy's (portable mode has no others)"
+        with ThreadPoolExecutor(1) as pool:
+            assert not pool.submit(numerics.compiling).result()
+            assert pool.submit(copy_context().run, numerics.compiling).result()
+    assert not numerics.compiling()
+
+
+def test_it_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    funcnn.show_config()
+    assert "kernels        NumPy's (compiled ones are off)\n" in capsys.readouterr().out
+    assert funcnn.doctor().machine["kernels"] == numerics.kernels()
+    net, x, y = dense(1), np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)
+    batches = funcnn.data.Batches(funcnn.data.Dataset(x, y), 2)
+    fit(net, funcnn.mean_squared_error(), optimizers.sgd(0.1), batches, epochs=1,
+        key=random.key(0), checkpoint=tmp_path / "run")  # fmt: skip
+    assert checkpoints.load(tmp_path / "run")[1]["kernels"] == numerics.kernels()
+
+
+# --- the cache --------------------------------------------------------------------------------------
+
+
+@needs_numba
+def test_a_first_run_says_so_and_leaves_code_for_the_next(tmp_path: Path) -> None:
+    variables = {"FUNCNN_COMPILED": "require", "XDG_CACHE_HOME": str(tmp_path), "NUMBA_CACHE_DIR": ""}
+    several = [
+        subprocess.Popen([sys.executable, "-W", "error", "-c", CONVOLVE], env=environment(**variables),
+                         stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]  # fmt: skip
+    line = "funcnn: compiling kernels, once for this machine (python -m funcnn.compile does it ahead)\n"
+    for process in several:
+        assert process.communicate()[1] in {line, ""}
+        assert process.returncode == 0
+    jit = import_module("funcnn._kernels.jit")
+    assert list((tmp_path / "funcnn" / jit.processor()).rglob("*.nbi"))
+    again = _run(CONVOLVE, **variables)
+    assert (again.returncode, again.stderr) == (0, "")
+
+
+@needs_numba
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.name == "nt", reason="it asks for a file system")
+def test_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = _run(CONVOLVE, FUNCNN_COMPILED="require", NUMBA_CACHE_DIR=str(tmp_path / "file"))
+    assert done.returncode == 0, done.stderr
+    line = "compiling kernels, for this process alone: NUMBA_CACHE_DIR names a folder to keep them in"
+    assert done.stderr == f"funcnn: {line}\n"
+
+
+@needs_numba
+@pytest.mark.slow
+def test_all_are_compiled_ahead(tmp_path: Path) -> None:
+    variables = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = _run("from funcnn.compile import compile_kernels; print(compile_kernels())", **variables)
+    assert f" kernels for {import_module('funcnn._kernels.jit').processor()}, in " in done.stdout
+    assert _run(CONVOLVE, FUNCNN_COMPILED="require", **variables).stderr == ""
+
+
+# --- which layers -----------------------------------------------------------------------------------
+
+
+@needs_numba
+def test_the_registry_knows_which_layers_run_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[None] = []
+
+    def asked() -> bool:
+        ran.append(None)
+        return False
+
+    monkeypatch.setattr(import_module("funcnn._kernels.twins"), "compiling", asked)
+    wrong = []
+    for case in registry.layers():
+        ran.clear()
+        subject = registry.subject(case)
+        subject.fresh("training", subject.params, subject.x)
+        if bool(ran) != (case in registry.compiled_layers()):
+            wrong.append(case.id)
+    assert wrong == []
+
+
+@needs_numba
+def test_portable_bits_are_the_same_compiled_or_not() -> None:
+    net = serial(conv(4, 3, padding=1), relu(), conv(3, 3))
+    _, params = net.init(random.key(0), (4, 3, 8, 8))
+    x = random.normal(random.key(1), (4, 3, 8, 8))
+
+    def bits(word: Any) -> str:
+        with numerics.compiled(word), numerics.portable():
+            out, cache = net.apply(params, x)
+            return digest((out, net.vjp(cache, out)))
+
+    assert bits("require") == bits("off")
+
+
+# --- convolution ------------------------------------------------------------------------------------
+
+WINDOWS: tuple[tuple[Any, ...], ...] = (
+    ((9, 8), (3, 3), 1, 1, 1),
+    ((9, 8), (3, 2), 2, 1, 1),
+    ((9, 8), (5, 5), 1, 0, 1),
+    ((9, 8), (3, 3), 1, 2, 2),
+    ((9, 8), (3, 3), 1, ((3, 0), (0, 4)), 1),
+    ((9, 8), (2, 3), (2, 1), ((0, 1), (1, 2)), 1),
+    ((9, 8), (1, 1), 1, 0, 1),
+    ((9, 8), (3, 3), 3, ((2, 0), (0, 0)), 2),
+    ((2, 9), (3, 3), 1, 3, 1),
+    ((13,), (3,), 1, 1, 1),
+    ((13,), (4,), 2, 1, 1),
+    ((13,), (3,), 1, ((4, 0),), 2),
+    ((5, 6, 7), (3, 3, 2), 1, 1, 1),
+    ((5, 6, 7), (3, 2, 2), (2, 1, 2), ((1, 0), (0, 1), (0, 0)), 1),
+)
+
+
+def _operands(
+    batch: int, outs: int, groups: int, at: tuple[Any, ...], dtype: Any
+) -> tuple[Any, Array, Array, Array, Array]:
+    spatial, kernel, stride, padding, dilation = at
+    win = window(kernel, stride, padding, dilation)
+    key = random.key(0)
+    shapes = (
+        (batch, 4, *spatial), (outs, 4 // groups, *kernel), (outs,),
+        (batch, outs, *output_size(win, spatial)),
+    )  # fmt: skip
+    x, weight, bias, dout = (
+        random.normal(random.fold_in(key, str(i)), shape, dtype=dtype) for i, shape in enumerate(shapes)
+    )
+    for one in (x, weight, bias, dout):
+        one.flags.writeable = False
+    return win, x, weight, bias, dout
+
+
+def _all_three(win: Any, x: Array, weight: Array, bias: Array | None, dout: Array, groups: int) -> Any:
+    return {
+        "out": convolution.convolve(x, weight, bias, win, groups),
+        "dweight": convolution.weight_gradient(x, dout, weight.shape, win, groups),
+        "dx": convolution.input_gradient(dout, weight, x.shape, win, groups),
+    }
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("at", WINDOWS, ids=str)
+@pytest.mark.parametrize("batch", [1, 5, 32])
+def test_convolution_as_numpy_computes_it(batch: int, at: tuple[Any, ...], dtype: Any) -> None:
+    tolerance = 2e-5 if dtype == np.float32 else 1e-13
+    for outs, groups in ((1, 1), (3, 1), (7, 1), (8, 4), (12, 2)):
+        win, x, weight, bias, dout = _operands(batch, outs, groups, at, dtype)
+        with numerics.compiled("off"):
+            wanted = _all_three(win, x, weight, bias, dout, groups)
+        with numerics.compiled("require"):
+            found = _all_three(win, x, weight, bias, dout, groups)
+        for name, one in found.items():
+            assert one.dtype == dtype
+            scale = max(1.0, float(np.abs(wanted[name]).max()))
+            np.testing.assert_allclose(one, wanted[name], 0, tolerance * scale, err_msg=name)
+
+
+@needs_numba
+def test_ordinary_convolutions_are_not_declined() -> None:
+    compiled = import_module("funcnn._kernels.convolution.compiled")
+    win, x, weight, bias, dout = _operands(8, 6, 1, WINDOWS[0], np.float32)
+    with numerics.compiled("require"):
+        assert compiled.convolve(x, weight, bias, win) is not NotImplemented
+        assert compiled.weight_gradient(x, dout, weight.shape, win) is not NotImplemented
+        assert compiled.input_gradient(dout, weight, x.shape, win) is not NotImplemented
+
+
+@needs_numba
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("at", WINDOWS, ids=str)
+def test_an_output_changes_to_the_bit_only_where_it_sees_what_changes(
+    at: tuple[Any, ...], value: float
+) -> None:
+    win, x, weight, bias, dout = _operands(5, 6, 2, at, np.float32)
+    first, last, middle = (0,) * len(at[0]), [n - 1 for n in at[0]], [n // 2 for n in at[0]]
+    for pixel in ((0, 0, *first), (4, 3, *last), (2, 1, *middle)):
+        changed = x.copy()
+        changed[pixel] = value
+        with numerics.compiled("off"), np.errstate(all="ignore"):
+            there = (changed != x).astype(np.float32)
+            reach = _all_three(win, there, np.ones_like(weight), None, dout, 2)
+        with numerics.compiled("require"), np.errstate(all="ignore"):
+            before = _all_three(win, x, weight, bias, dout, 2)
+            after = _all_three(win, changed, weight, bias, dout, 2)
+        unseen = reach["out"] == 0
+        assert (before["out"] == after["out"])[unseen].all()
+        assert (before["out"] != after["out"])[~unseen].all()
+        seen = reach["dweight"] != 0
+        assert (before["dweight"] == after["dweight"])[~seen].all()
+        assert not np.isfinite(after["dweight"][seen]).any() or np.isfinite(value)
+
+
+@needs_numba
+def test_any_number_of_threads_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = import_module("funcnn._kernels.convolution.compiled")
+    monkeypatch.setattr(compiled, "_PART", 1 << 12)
+    win, x, weight, bias, dout = _operands(8, 6, 1, WINDOWS[0], np.float32)
+    with numerics.compiled("require"):
+        found = [
+            digest(in_team(workers, lambda: _all_three(win, x, weight, bias, dout, 1)))
+            for workers in (1, 2, 3)
+        ]
+    assert len(set(found)) == 1
+
+
