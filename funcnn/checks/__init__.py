@@ -39,7 +39,7 @@ from funcnn.checks.arrays import (
     sizes,
     together,
 )
-from funcnn.checks.declarations import bare, declaration, declared, named
+from funcnn.checks.declarations import bare, declaration, declared, finished, named
 from funcnn.checks.options import (
     Beside,
     Choice,
@@ -100,6 +100,7 @@ __all__ = [
     "exact_shape",
     "feature_axis",
     "float_dtype",
+    "finished",
     "floating",
     "gradient",
     "inputs",

@@ -78,6 +78,19 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
     return declare
 
 
+def finished(
+    constructor: Callable[P, R], finish: Callable[[R, Mapping[str, Any]], R]
+) -> Callable[P, R]:
+    """A constructor, still to be declared, whose result goes through ``finish(made, arguments)``."""
+
+    @wraps(constructor)
+    def make(*args: P.args, **given: P.kwargs) -> R:
+        arguments = _signature(constructor).bind(*args, **given).arguments
+        return finish(constructor(*args, **given), arguments)
+
+    return make
+
+
 def _refuse_idle(
     constructor: Callable[..., Any], found: Mapping[str, Any], constraints: Mapping[str, Constraint]
 ) -> None:

@@ -278,12 +278,14 @@ class Whatever(NamedTuple):
 
 
 def beyond(options: Mapping[str, Any], dtype: Any) -> str:
-    """The first option with a number that is too large for a dtype, or too close to 0; or ``""``."""
+    """The first option with a number too large for a dtype, or too close to 0 or 1; or ``""``."""
     limits = np.finfo(dtype)
-    least, most = float(limits.tiny), float(limits.max)
+    least, most, step = float(limits.tiny), float(limits.max), float(limits.eps)
     for name, value in options.items():
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) and number and not least <= abs(number) <= most:
+            if not isinstance(number, float) or number in (0, 1):
+                continue
+            if not least <= abs(number) <= most or abs(1 - number) < step:
                 return name
     return ""
 

@@ -8,14 +8,12 @@ sum is beyond float32, or a temperature of 1e-40, which would be 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import wraps
-from inspect import signature
 from typing import Any, ParamSpec
 
 import numpy as np
 
 from funcnn import checks
-from funcnn.checks import Constraint, declared
+from funcnn.checks import Constraint, declared, finished
 from funcnn.types import Array, Cache, Loss, Trait
 
 P = ParamSpec("P")
@@ -37,12 +35,7 @@ def loss(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P, Los
     """As `checks.declared`, of a loss that is right wherever float32 can hold the answer."""
 
     def declare(constructor: Callable[P, Loss]) -> Callable[P, Loss]:
-        @wraps(constructor)
-        def make(*args: P.args, **given: P.kwargs) -> Loss:
-            found = signature(constructor).bind(*args, **given).arguments
-            return rounded(constructor(*args, **given), found)
-
-        return declared(*traits, **constraints)(make)
+        return declared(*traits, **constraints)(finished(constructor, rounded))
 
     return declare
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.checks import declared
 from funcnn.optimizers.adaptive_moments import corrections
 from funcnn.optimizers.core import Optimizer, Rate
 from funcnn.optimizers.descent import scale_by_learning_rate
@@ -21,6 +20,7 @@ from funcnn.optimizers.parts import (
     power,
     remembering,
 )
+from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array
 
 Leaves = tuple[Any, ...]
@@ -28,7 +28,7 @@ Leaves = tuple[Any, ...]
 __all__ = ["adabelief", "adamax", "radam", "scale_by_adamax", "scale_by_belief", "scale_by_radam"]
 
 
-@declared(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
 def scale_by_radam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
     """Adam that trusts its mean square only once it has seen enough of it.
 
@@ -84,7 +84,7 @@ def scale_by_radam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e
     return remembering(at_step, mean=0, square=0)
 
 
-@declared(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
 def scale_by_adamax(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
     """The mean gradient over the largest recent one.
 
@@ -138,7 +138,7 @@ def scale_by_adamax(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1
     return remembering(at_step, mean=0, largest=0)
 
 
-@declared(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
 def scale_by_belief(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-16) -> Optimizer:
     """The mean gradient over the root of the mean squared surprise.
 
@@ -186,7 +186,7 @@ def scale_by_belief(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1
     return remembering(at_step, mean=0, square=0)
 
 
-@declared(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
 def radam(
     learning_rate: Rate = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
 ) -> Optimizer:
@@ -222,7 +222,7 @@ def radam(
     return pipeline(scale_by_radam(beta1, beta2, epsilon), scale_by_learning_rate(learning_rate))
 
 
-@declared(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
 def adamax(
     learning_rate: Rate = 2e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
 ) -> Optimizer:
@@ -258,7 +258,7 @@ def adamax(
     return pipeline(scale_by_adamax(beta1, beta2, epsilon), scale_by_learning_rate(learning_rate))
 
 
-@declared(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
 def adabelief(
     learning_rate: Rate = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-16
 ) -> Optimizer:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
-from funcnn.checks import Beside, declared
+from funcnn.checks import Beside
 from funcnn.optimizers.agreement import counted, counter, hold, real
 from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate, State
@@ -26,6 +26,7 @@ from funcnn.optimizers.parts import (
     remembering,
     walk,
 )
+from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array, Params
 
 Leaves = tuple[Any, ...]
@@ -43,7 +44,7 @@ def corrections(beta1: float, beta2: float, epsilon: float, steps: int) -> tuple
     return root / (1 - power(beta1, steps)), epsilon * root
 
 
-@declared(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
 def scale_by_adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
     """The mean gradient over the root of the mean squared gradient.
 
@@ -89,7 +90,7 @@ def scale_by_adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-
     return remembering(at_step, mean=0, square=0)
 
 
-@declared(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
 def scale_by_amsgrad(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
     """Adam with the largest mean square so far, so that steps cannot grow again.
 
@@ -138,7 +139,7 @@ def scale_by_amsgrad(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 
     return remembering(at_step, mean=0, square=0, largest=0)
 
 
-@declared(
+@optimizer(
     beta1=FRACTION,
     beta2=FRACTION,
     epsilon=NOT_NEGATIVE,
@@ -212,7 +213,7 @@ def scale_by_nadam(
     return Optimizer(init, update)
 
 
-@declared(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
 def adam(
     learning_rate: Rate = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
 ) -> Optimizer:
@@ -249,7 +250,7 @@ def adam(
     return pipeline(scale_by_adam(beta1, beta2, epsilon), scale_by_learning_rate(learning_rate))
 
 
-@declared(
+@optimizer(
     learning_rate=RATE,
     weight_decay=NOT_NEGATIVE,
     beta1=FRACTION,
@@ -307,7 +308,7 @@ def adamw(
     )
 
 
-@declared(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
 def amsgrad(
     learning_rate: Rate = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
 ) -> Optimizer:
@@ -343,7 +344,7 @@ def amsgrad(
     return pipeline(scale_by_amsgrad(beta1, beta2, epsilon), scale_by_learning_rate(learning_rate))
 
 
-@declared(
+@optimizer(
     learning_rate=RATE,
     beta1=FRACTION,
     beta2=FRACTION,

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, tree
-from funcnn.checks import Beside, declared
+from funcnn.checks import Beside
 from funcnn.optimizers.agreement import hold
 from funcnn.optimizers.core import Optimizer, State
 from funcnn.optimizers.moments import length, squared_norm, times
 from funcnn.optimizers.parts import NOT_NEGATIVE, POSITIVE, filled, stateless, walk
+from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array, Params
 
 __all__ = ["add_decayed_weights", "clip", "clip_by_global_norm", "clip_by_norm", "freeze"]
@@ -54,7 +55,7 @@ def selects(mask: Mask) -> Callable[[str, Array], bool]:
     return mask
 
 
-@declared(rate=NOT_NEGATIVE, mask=MASK)
+@optimizer(rate=NOT_NEGATIVE, mask=MASK)
 def add_decayed_weights(rate: float, mask: Mask = None) -> Optimizer:
     """Add a fraction of the parameters to the gradient, so that they decay.
 
@@ -93,12 +94,12 @@ def add_decayed_weights(rate: float, mask: Mask = None) -> Optimizer:
     decays = selects(mask)
 
     def leaf(path: str, gradient: Array, param: Array) -> Any:
-        return gradient + param * rate if rate and decays(path, param) else gradient
+        return gradient + times(param, rate) if rate and decays(path, param) else gradient
 
     return stateless(leaf)
 
 
-@declared(limit=POSITIVE)
+@optimizer(limit=POSITIVE)
 def clip(limit: float) -> Optimizer:
     """Clip every element to ``-limit .. limit``.
 
@@ -138,7 +139,7 @@ def _shrinking(norm: float, limit: float) -> float:
     return 1.0 if norm + 1e-6 <= limit else limit / (norm + 1e-6)
 
 
-@declared(limit=POSITIVE)
+@optimizer(limit=POSITIVE)
 def clip_by_norm(limit: float) -> Optimizer:
     """Shrink each leaf whose Euclidean norm is too large.
 
@@ -171,7 +172,7 @@ def clip_by_norm(limit: float) -> Optimizer:
     return stateless(leaf)
 
 
-@declared(limit=POSITIVE)
+@optimizer(limit=POSITIVE)
 def clip_by_global_norm(limit: float) -> Optimizer:
     """Shrink all leaves together if their Euclidean norm, taken as one vector, is too large.
 
@@ -235,7 +236,7 @@ def clip_by_global_norm(limit: float) -> Optimizer:
     return Optimizer(init, update)
 
 
-@declared(patterns=Patterns())
+@optimizer(patterns=Patterns())
 def freeze(*patterns: str) -> Optimizer:
     """Set the updates of some leaves to zero; the last in its chain, so that nothing follows.
 

@@ -10,6 +10,7 @@ import numpy as np
 from funcnn import checks, tree
 from funcnn.checks import Number, Refusal
 from funcnn.optimizers.agreement import both, real
+from funcnn.optimizers.moments import times
 from funcnn.schedules import Schedule
 from funcnn.types import Array, Params, Spec, rebuild
 
@@ -208,10 +209,13 @@ def sgd_update(params: Params, grads: Params, lr: float) -> Params:
     rate = Number(minimum=0).check("lr", lr)
 
     def step(leaf: Array, gradient: Array) -> Array:
-        moved: Array = np.multiply(gradient, leaf.dtype.type(rate))
+        moved = times(gradient, rate)
         if not moved.ndim:
             return np.asarray(leaf - moved)
         np.subtract(leaf, moved, out=moved)
         return moved
 
-    return both(step, params, grads, "grads")
+    stepped = both(step, params, grads, "grads")
+    if rate > 1e38 and not all(np.isfinite(leaf).all() for _, leaf in tree.leaves(stepped)):
+        checks.refuse_beyond({"lr": rate}, np.float32)
+    return stepped

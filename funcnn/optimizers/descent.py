@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn.checks import Beside, Integer, Number, declared
+from funcnn.checks import Beside, Integer, Number
 from funcnn.optimizers.agreement import counted, counter, hold, real
 from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate, State
@@ -24,6 +24,7 @@ from funcnn.optimizers.parts import (
     stateless,
     walk,
 )
+from funcnn.optimizers.rounding import optimizer
 from funcnn.optimizers.wrappers import average
 from funcnn.types import Array, Params
 
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 
-@declared(factor=Number())
+@optimizer(factor=Number())
 def scale(factor: float) -> Optimizer:
     """Multiply by a number.
 
@@ -77,7 +78,7 @@ def rates(learning_rate: Rate) -> tuple[State, Callable[[State], State]]:
     return at(0), lambda state: at(counter(state) + 1)
 
 
-@declared(learning_rate=RATE)
+@optimizer(learning_rate=RATE)
 def scale_by_learning_rate(learning_rate: Rate) -> Optimizer:
     """Multiply by minus the learning rate: the way down.
 
@@ -118,7 +119,7 @@ def scale_by_learning_rate(learning_rate: Rate) -> Optimizer:
     return Optimizer(init, update)
 
 
-@declared(decay=FRACTION, nesterov=Beside(FLAG, "decay"), dampening=PART)
+@optimizer(decay=FRACTION, nesterov=Beside(FLAG, "decay"), dampening=PART)
 def trace(decay: float = 0.9, *, nesterov: bool = False, dampening: float = 0.0) -> Optimizer:
     """Momentum: a decaying sum of gradients.
 
@@ -178,7 +179,7 @@ def trace(decay: float = 0.9, *, nesterov: bool = False, dampening: float = 0.0)
     return Optimizer(init, update)
 
 
-@declared(
+@optimizer(
     learning_rate=RATE,
     momentum=FRACTION,
     nesterov=Beside(FLAG, "momentum"),
@@ -235,7 +236,7 @@ def sgd(
     return pipeline(*parts, scale_by_learning_rate(learning_rate))
 
 
-@declared(learning_rate=RATE, decay=FRACTION)
+@optimizer(learning_rate=RATE, decay=FRACTION)
 def momentum(learning_rate: Rate, decay: float = 0.9) -> Optimizer:
     """Gradient descent with momentum.
 
@@ -267,7 +268,7 @@ def momentum(learning_rate: Rate, decay: float = 0.9) -> Optimizer:
     return pipeline(trace(decay), scale_by_learning_rate(learning_rate))
 
 
-@declared(learning_rate=RATE, decay=Number(above=0, below=1))
+@optimizer(learning_rate=RATE, decay=Number(above=0, below=1))
 def nesterov(learning_rate: Rate, decay: float = 0.9) -> Optimizer:
     """Gradient descent with momentum that looks one step ahead.
 
@@ -301,7 +302,7 @@ def nesterov(learning_rate: Rate, decay: float = 0.9) -> Optimizer:
     return pipeline(trace(decay, nesterov=True), scale_by_learning_rate(learning_rate))
 
 
-@declared(
+@optimizer(
     learning_rate=RATE,
     decay=NOT_NEGATIVE,
     power=Beside(NOT_NEGATIVE, "decay"),

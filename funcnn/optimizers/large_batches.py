@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from funcnn.checks import Beside, declared
+from funcnn.checks import Beside
 from funcnn.optimizers.adaptive_moments import scale_by_adam
 from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate
@@ -19,6 +19,7 @@ from funcnn.optimizers.parts import (
     pipeline,
     stateless,
 )
+from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array
 
 Leaves = tuple[Any, ...]
@@ -26,7 +27,7 @@ Leaves = tuple[Any, ...]
 __all__ = ["lamb", "lars", "scale_by_trust_ratio"]
 
 
-@declared(coefficient=POSITIVE, epsilon=NOT_NEGATIVE)
+@optimizer(coefficient=POSITIVE, epsilon=NOT_NEGATIVE)
 def scale_by_trust_ratio(coefficient: float = 1.0, epsilon: float = 0.0) -> Optimizer:
     """Make each leaf's update as long as the leaf itself, times a coefficient.
 
@@ -66,7 +67,7 @@ def scale_by_trust_ratio(coefficient: float = 1.0, epsilon: float = 0.0) -> Opti
     return stateless(leaf)
 
 
-@declared(
+@optimizer(
     learning_rate=RATE,
     weight_decay=NOT_NEGATIVE,
     beta1=FRACTION,
@@ -124,7 +125,7 @@ def lamb(
     )
 
 
-@declared(
+@optimizer(
     learning_rate=RATE,
     weight_decay=NOT_NEGATIVE,
     coefficient=POSITIVE,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics, tree
-from funcnn.checks import Instance, Integer, Optional, declared
+from funcnn.checks import Instance, Integer, Optional
 from funcnn.optimizers.adaptive_moments import adam
 from funcnn.optimizers.agreement import counted, counter, hold
 from funcnn.optimizers.clipping import DECAYED, MASK, Mask, add_decayed_weights, selects
@@ -28,6 +28,7 @@ from funcnn.optimizers.parts import (
     stateless,
     walk,
 )
+from funcnn.optimizers.rounding import optimizer
 from funcnn.optimizers.wrappers import divided
 from funcnn.types import Array, Params, Shape
 
@@ -48,8 +49,9 @@ def _factored(
         whole = r * c / np.maximum(numerics.mean(r, -2, keepdims=True), least / unit / unit)
         return g / np.sqrt(np.maximum(whole, (least / unit) ** 2)), r, c
 
-    out, new_row, new_column = parts(1.0, gradient, row, column)
-    most = (2.0**62 if gradient.dtype == np.float32 else 2.0**500) * (kept or 1.0)
+    with np.errstate(over="ignore"):
+        out, new_row, new_column = parts(1.0, gradient, row, column)
+    most = 2.0**62 * (kept or 1.0)
     if largest(new_row) < most and largest(new_column) < most:  # so is their product within range
         return out, new_row, new_column
     wide = gradient.astype(np.float64)
@@ -61,7 +63,7 @@ def _factored(
     return out.astype(gradient.dtype), new_row, new_column
 
 
-@declared(decay=POSITIVE, limit=POSITIVE)
+@optimizer(decay=POSITIVE, limit=POSITIVE)
 def scale_by_factored_rms(decay: float = 0.8, limit: float = 1.0) -> Optimizer:
     """The gradient over the root of its mean square, which is kept as a row times a column.
 
@@ -139,7 +141,7 @@ def scale_by_factored_rms(decay: float = 0.8, limit: float = 1.0) -> Optimizer:
     return Optimizer(init, update)
 
 
-@declared(least=NOT_NEGATIVE)
+@optimizer(least=NOT_NEGATIVE)
 def scale_by_parameter_size(least: float = 1e-3) -> Optimizer:
     """Multiply each leaf's update by the root mean square of the leaf.
 
@@ -187,7 +189,7 @@ def _orthogonal(x: Array, steps: int, epsilon: float) -> Array:
     return np.ascontiguousarray(wide.T) if x.shape[0] > x.shape[1] else wide
 
 
-@declared(decay=FRACTION, nesterov=FLAG, iterations=Integer(0), epsilon=NOT_NEGATIVE)
+@optimizer(decay=FRACTION, nesterov=FLAG, iterations=Integer(0), epsilon=NOT_NEGATIVE)
 def scale_by_muon(
     decay: float = 0.95, *, nesterov: bool = True, iterations: int = 5, epsilon: float = 1e-8
 ) -> Optimizer:
@@ -256,7 +258,7 @@ def scale_by_muon(
     return remembering(at_step, mean=0)
 
 
-@declared(
+@optimizer(
     learning_rate=RATE,
     weight_decay=NOT_NEGATIVE,
     decay=POSITIVE,
@@ -322,7 +324,7 @@ def adafactor(
     )
 
 
-@declared(
+@optimizer(
     learning_rate=RATE,
     weight_decay=NOT_NEGATIVE,
     decay=FRACTION,

@@ -19,20 +19,9 @@ import numpy as np
 from funcnn import numerics
 from funcnn.types import Array
 
-
-class _Range(NamedTuple):
-    """Squares beyond `low` and `high` are coded; an epsilon below `small` makes the low ones count."""
-
-    low: float
-    high: float
-    small: float
-
-
-# The roots of all sums of squares have codes: in float32 from 2**-154 to 2**130, in float64 to 2**1028.
-_RANGES = {
-    np.dtype(np.float32): _Range(2.0**-64, 2.0**84, 1e-11),
-    np.dtype(np.float64): _Range(2.0**-640, 2.0**680, 1e-138),
-}
+# Squares beyond `_LOW` and `_HIGH` are coded, and an epsilon below `SMALL` makes the low ones count. In
+# float32, roots from 2**-154 to 2**130 have codes. One code for both dtypes: a state can be cast.
+_LOW, _HIGH, SMALL = 2.0**-64, 2.0**84, 1e-11
 
 
 class Squares(NamedTuple):
@@ -44,17 +33,16 @@ class Squares(NamedTuple):
 
     def root(self) -> Array:
         """The root of the mean square, in float64."""
-        low, high, _ = _RANGES[self.code.dtype]
         code = self.code.astype(np.float64)
         root = np.sqrt(code)
-        root = np.where(code > high, sqrt(high) * (code / high) ** 2, root)
-        return np.where(code < low, sqrt(low) * (code / low) ** 2, root) if self.small else root
+        root = np.where(code > _HIGH, sqrt(_HIGH) * (code / _HIGH) ** 2, root)
+        return np.where(code < _LOW, sqrt(_LOW) * (code / _LOW) ** 2, root) if self.small else root
 
 
 def squares(code: Array, epsilon: float = 1.0) -> Squares:
     """What a state keeps, to be read."""
-    small = epsilon < _RANGES[code.dtype].small
-    return Squares(code, not small and largest(code) < _RANGES[code.dtype].high, small)
+    small = epsilon < SMALL
+    return Squares(code, not small and largest(code) < _HIGH, small)
 
 
 def largest(x: Array) -> float:
@@ -72,8 +60,7 @@ def grown(
     scratch: Array | None = None,
 ) -> Squares:
     """``keep square + take new**2 + more``; `scratch`, other memory than `new`, is overwritten."""
-    _, high, least = _RANGES[code.dtype]
-    small = epsilon < least
+    small = epsilon < SMALL
     if not small:
         scratch = np.multiply(new, new, out=scratch)
         if take != 1:
@@ -81,7 +68,7 @@ def grown(
         sums = np.add(code * keep if keep != 1 else code, scratch)
         if more:
             sums += more
-        if largest(sums) < (high * keep if keep else high):
+        if largest(sums) < (_HIGH * keep if keep else _HIGH):
             return Squares(sums, True, False)
     root = sqrt(keep) * Squares(code, False, small).root()
     root = hypotenuse(root, sqrt(take) * np.abs(new.astype(np.float64)))
@@ -91,10 +78,9 @@ def grown(
 
 def coded(root: Array, dtype: np.dtype[Any], small: bool = False) -> Squares:
     """Squares as they are kept, of roots in float64."""
-    low, high, _ = _RANGES[dtype]
-    code = np.where(root > sqrt(high), high * np.sqrt(root / sqrt(high)), root * root)
+    code = np.where(root > sqrt(_HIGH), _HIGH * np.sqrt(root / sqrt(_HIGH)), root * root)
     if small:
-        code = np.where(root < sqrt(low), low * np.sqrt(root / sqrt(low)), code)
+        code = np.where(root < sqrt(_LOW), _LOW * np.sqrt(root / sqrt(_LOW)), code)
     return Squares(code.astype(dtype), False, small)
 
 

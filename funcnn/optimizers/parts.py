@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, tree
-from funcnn.checks import Flag, Layers, Number, Refusal, bare, declared
+from funcnn.checks import Flag, Layers, Number, Refusal
 from funcnn.optimizers.agreement import (
     FLOATS,
     belong,
@@ -20,6 +20,7 @@ from funcnn.optimizers.agreement import (
     match,
 )
 from funcnn.optimizers.core import Optimizer, State
+from funcnn.optimizers.rounding import optimizer, plain
 from funcnn.types import Array, Params, Shape
 
 __all__ = ["chain"]
@@ -164,7 +165,7 @@ def pipeline(*parts: Optimizer) -> Optimizer:
     named: dict[str, Optimizer] = {}
     for part in parts:
         seen[part.spec.kind] += 1
-        named[f"{part.spec.kind}{seen[part.spec.kind]}"] = bare(part)
+        named[f"{part.spec.kind}{seen[part.spec.kind]}"] = plain(part)
 
     def init(params: Params) -> State:
         states = {name: part.init(params) for name, part in named.items()}
@@ -185,7 +186,7 @@ def pipeline(*parts: Optimizer) -> Optimizer:
     return Optimizer(init, update)
 
 
-@declared(transformations=OPTIMIZER)
+@optimizer(transformations=OPTIMIZER)
 def chain(*transformations: Optimizer) -> Optimizer:
     """One transformation after the other: the updates of each are the gradients of the next.
 

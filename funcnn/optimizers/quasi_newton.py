@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, numerics, tree
-from funcnn.checks import Integer, declared
+from funcnn.checks import Integer
 from funcnn.optimizers.agreement import counted, counter, hold, real
 from funcnn.optimizers.core import Optimizer, Rate, State
 from funcnn.optimizers.descent import rates
 from funcnn.optimizers.moments import times
 from funcnn.optimizers.parts import RATE, filled, walk
+from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array, Params, Shape
 
 __all__ = ["lbfgs"]
@@ -103,7 +104,7 @@ def _line_search(
     return low.at
 
 
-@declared(learning_rate=RATE, memory=Integer(1))
+@optimizer(learning_rate=RATE, memory=Integer(1))
 def lbfgs(learning_rate: Rate = 1.0, *, memory: int = 10) -> Optimizer:
     """Limited-memory BFGS, for the gradient of the full batch; with a line search, if it can.
 
@@ -194,12 +195,14 @@ def lbfgs(learning_rate: Rate = 1.0, *, memory: int = 10) -> Optimizer:
             length = 0.0  # there already
         elif value_and_grad is not None:
 
+            theirs = np.errstate(over="ignore")(value_and_grad)
+
             def evaluate(at: float) -> _Point:
                 there = tree.add(params, _update(params, direction * at))
-                value, slopes = value_and_grad(there)
+                value, slopes = theirs(there)
                 return _Point(at, float(value), _dot(tree.flatten(_moving(slopes)), direction))
 
-            here = _Point(0.0, float(value_and_grad(params)[0]), slope)
+            here = _Point(0.0, float(theirs(params)[0]), slope)
             size = float(np.abs(direction).max())
             length = _line_search(evaluate, here, length, size)
         step = times(direction, length)

@@ -7,10 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.checks import declared
 from funcnn.optimizers.core import Optimizer, Rate
 from funcnn.optimizers.descent import scale_by_learning_rate, trace
-from funcnn.optimizers.moments import Squares, averaged, grown, hypotenuse, over_root, quotient, squares
+from funcnn.optimizers.moments import (
+    SMALL,
+    Squares,
+    averaged,
+    coded,
+    grown,
+    hypotenuse,
+    over_root,
+    quotient,
+    squares,
+)
 from funcnn.optimizers.parts import (
     FLAG,
     FRACTION,
@@ -20,6 +29,7 @@ from funcnn.optimizers.parts import (
     pipeline,
     remembering,
 )
+from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array
 
 Leaves = tuple[Any, ...]
@@ -27,7 +37,7 @@ Leaves = tuple[Any, ...]
 __all__ = ["adadelta", "adagrad", "rmsprop", "scale_by_adadelta", "scale_by_adagrad", "scale_by_rms"]
 
 
-@declared(initial=NOT_NEGATIVE, epsilon=NOT_NEGATIVE)
+@optimizer(initial=NOT_NEGATIVE, epsilon=NOT_NEGATIVE)
 def scale_by_adagrad(initial: float = 0.0, epsilon: float = 1e-10) -> Optimizer:
     """The gradient over the root of the sum of all its squares so far.
 
@@ -66,10 +76,11 @@ def scale_by_adagrad(initial: float = 0.0, epsilon: float = 1e-10) -> Optimizer:
         sums = grown(square, gradient, 1, 1, epsilon, scratch=scratch)
         return over_root(gradient, sums, epsilon, out=scratch), sums.code
 
-    return remembering(lambda steps: leaf, square=initial)
+    start = coded(np.array(sqrt(initial)), np.dtype(np.float64), epsilon < SMALL).code
+    return remembering(lambda steps: leaf, square=float(start))
 
 
-@declared(decay=FRACTION, epsilon=POSITIVE)
+@optimizer(decay=FRACTION, epsilon=POSITIVE)
 def scale_by_adadelta(decay: float = 0.9, epsilon: float = 1e-6) -> Optimizer:
     """The gradient times the typical size of an update over the typical size of a gradient.
 
@@ -119,7 +130,7 @@ def scale_by_adadelta(decay: float = 0.9, epsilon: float = 1e-6) -> Optimizer:
     return remembering(lambda steps: leaf, square=0, change=0)
 
 
-@declared(decay=FRACTION, epsilon=NOT_NEGATIVE, centered=FLAG)
+@optimizer(decay=FRACTION, epsilon=NOT_NEGATIVE, centered=FLAG)
 def scale_by_rms(decay: float = 0.99, epsilon: float = 1e-8, *, centered: bool = False) -> Optimizer:
     """The gradient over the root of its mean square.
 
@@ -174,7 +185,7 @@ def scale_by_rms(decay: float = 0.99, epsilon: float = 1e-8, *, centered: bool =
     return remembering(lambda steps: leaf, square=0, **({"mean": 0} if centered else {}))
 
 
-@declared(learning_rate=RATE, initial=NOT_NEGATIVE, epsilon=NOT_NEGATIVE)
+@optimizer(learning_rate=RATE, initial=NOT_NEGATIVE, epsilon=NOT_NEGATIVE)
 def adagrad(learning_rate: Rate = 1e-2, *, initial: float = 0.0, epsilon: float = 1e-10) -> Optimizer:
     """Each parameter's gradient over the root of the sum of its squares so far.
 
@@ -209,7 +220,7 @@ def adagrad(learning_rate: Rate = 1e-2, *, initial: float = 0.0, epsilon: float 
     return pipeline(scale_by_adagrad(initial, epsilon), scale_by_learning_rate(learning_rate))
 
 
-@declared(learning_rate=RATE, decay=FRACTION, epsilon=POSITIVE)
+@optimizer(learning_rate=RATE, decay=FRACTION, epsilon=POSITIVE)
 def adadelta(learning_rate: Rate = 1.0, *, decay: float = 0.9, epsilon: float = 1e-6) -> Optimizer:
     """Steps as long as the last ones were, which needs no learning rate.
 
@@ -243,7 +254,7 @@ def adadelta(learning_rate: Rate = 1.0, *, decay: float = 0.9, epsilon: float = 
     return pipeline(scale_by_adadelta(decay, epsilon), scale_by_learning_rate(learning_rate))
 
 
-@declared(learning_rate=RATE, decay=FRACTION, epsilon=NOT_NEGATIVE, momentum=FRACTION, centered=FLAG)
+@optimizer(learning_rate=RATE, decay=FRACTION, epsilon=NOT_NEGATIVE, momentum=FRACTION, centered=FLAG)
 def rmsprop(
     learning_rate: Rate = 1e-2,
     *,

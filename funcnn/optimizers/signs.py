@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks
-from funcnn.checks import Number, declared
+from funcnn.checks import Number
 from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate
 from funcnn.optimizers.descent import scale, scale_by_learning_rate
 from funcnn.optimizers.moments import averaged
 from funcnn.optimizers.parts import FRACTION, NOT_NEGATIVE, POSITIVE, RATE, pipeline, remembering
+from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array
 
 Leaves = tuple[Any, ...]
@@ -20,7 +21,7 @@ Leaves = tuple[Any, ...]
 __all__ = ["lion", "rprop", "scale_by_lion", "scale_by_rprop"]
 
 
-@declared(beta1=FRACTION, beta2=FRACTION)
+@optimizer(beta1=FRACTION, beta2=FRACTION)
 def scale_by_lion(beta1: float = 0.9, beta2: float = 0.99) -> Optimizer:
     """The sign of the momentum: every parameter moves equally far.
 
@@ -59,7 +60,7 @@ def scale_by_lion(beta1: float = 0.9, beta2: float = 0.99) -> Optimizer:
     return remembering(lambda steps: leaf, mean=0)
 
 
-@declared(first=POSITIVE, shrink=FRACTION, grow=Number(minimum=1), least=NOT_NEGATIVE, most=POSITIVE)
+@optimizer(first=POSITIVE, shrink=FRACTION, grow=Number(minimum=1), least=NOT_NEGATIVE, most=POSITIVE)
 def scale_by_rprop(
     first: float = 1e-2,
     shrink: float = 0.5,
@@ -113,10 +114,10 @@ def scale_by_rprop(
         kept = turned >= 0
         return sign * kept * size, gradient * kept, size
 
-    return remembering(lambda steps: leaf, gradient=0, size=first)
+    return remembering(lambda steps: leaf, gradient=0, size=min(max(first, least), most))
 
 
-@declared(learning_rate=RATE, weight_decay=NOT_NEGATIVE, beta1=FRACTION, beta2=FRACTION, mask=DECAYED)
+@optimizer(learning_rate=RATE, weight_decay=NOT_NEGATIVE, beta1=FRACTION, beta2=FRACTION, mask=DECAYED)
 def lion(
     learning_rate: Rate = 1e-4,
     weight_decay: float = 1e-3,
@@ -163,7 +164,7 @@ def lion(
     )
 
 
-@declared(
+@optimizer(
     learning_rate=POSITIVE,
     shrink=FRACTION,
     grow=Number(minimum=1),

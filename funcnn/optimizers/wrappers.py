@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, tree
-from funcnn.checks import Instance, Integer, Refusal, bare, declared
+from funcnn.checks import Instance, Integer, Refusal
 from funcnn.optimizers.agreement import belong, counted, counter, hold
 from funcnn.optimizers.core import Optimizer, State
 from funcnn.optimizers.moments import averaged
 from funcnn.optimizers.parts import OPTIMIZER, PART, filled, walk
+from funcnn.optimizers.rounding import optimizer, plain
 from funcnn.types import Array, Params
 
 __all__ = [
@@ -30,12 +31,12 @@ __all__ = [
 def _inner(optimizer: Optimizer, grads: Params, state: State, params: Params) -> tuple[Params, State]:
     """The wrapped optimizer's update; a refusal says that it comes from within."""
     try:
-        return bare(optimizer).update(grads, state, params)
+        return plain(optimizer).update(grads, state, params)
     except Refusal as refusal:
         raise refusal.inside("inner")
 
 
-@declared(optimizer=OPTIMIZER, steps=Integer(1))
+@optimizer(optimizer=OPTIMIZER, steps=Integer(1))
 def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
     """Gather the gradients of several steps, then take one step with their mean.
 
@@ -83,7 +84,7 @@ def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
     return Optimizer(init, update)
 
 
-@declared(optimizer=OPTIMIZER)
+@optimizer(optimizer=OPTIMIZER)
 def skip_nonfinite(optimizer: Optimizer) -> Optimizer:
     """Leave out steps whose gradient holds an infinity or NaN.
 
@@ -131,7 +132,7 @@ def skip_nonfinite(optimizer: Optimizer) -> Optimizer:
     return Optimizer(init, update)
 
 
-@declared(decay=PART)
+@optimizer(decay=PART)
 def ema(decay: float = 0.999) -> Optimizer:
     """Keep a moving average of the parameters; the last in its chain, so that it sees all updates.
 
@@ -179,7 +180,7 @@ def ema(decay: float = 0.999) -> Optimizer:
     return Optimizer(init, update)
 
 
-@declared(start=Integer(0))
+@optimizer(start=Integer(0))
 def average(start: int = 0) -> Optimizer:
     """Keep the mean of the parameters; the last in its chain, so that it sees all updates.
 
@@ -273,7 +274,7 @@ def _average(state: State) -> Params | None:
     return next((part for part in below if part is not None), None)
 
 
-@declared(optimizer=OPTIMIZER, steps=Integer(1), rate=PART)
+@optimizer(optimizer=OPTIMIZER, steps=Integer(1), rate=PART)
 def lookahead(optimizer: Optimizer, steps: int = 5, rate: float = 0.5) -> Optimizer:
     """Go some steps ahead, then come back part of the way.
 
@@ -356,7 +357,7 @@ def divided(parts: Mapping[str, Optimizer], choose: Callable[[str, Array], str |
         for name, part in parts.items():
             own_grads, own_params = (_selected(whole, chosen, name) for whole in (grads, params))
             try:
-                own, own_state = bare(part).update(own_grads, state.get(name, {}), own_params)
+                own, own_state = plain(part).update(own_grads, state.get(name, {}), own_params)
             except Refusal as refusal:
                 raise refusal.inside(name)
             updates.update(tree.leaves(own))
@@ -385,7 +386,7 @@ class Rules(NamedTuple):
         return ({}, None, {"*": 0.1}, {3: None}, "*")
 
 
-@declared(rules=Rules())
+@optimizer(rules=Rules())
 def per_path(rules: Mapping[str, Optimizer]) -> Optimizer:
     """Another optimizer, or another learning rate, for other leaves.
 
