@@ -207,7 +207,7 @@ def test_what_does_not_match_is_refused(optimizer: Optimizer) -> None:
 def test_every_constructor_is_among_the_cases() -> None:
     made = repr(CASES) + "".join(repr(rebuild(case.spec).spec) for case in CASES)
     for name in _LOOSE.__all__:
-        own = name.startswith(("scale_by_", "trace"))
+        own = name.startswith(("scale_by_", "trace", "from_"))
         if checks.declaration(getattr(optimizers, name)) and not own:
             assert f"{name}(" in made, f"add a case of {name}"
 
