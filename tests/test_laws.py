@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import product
@@ -16,7 +15,6 @@ import funcnn
 from funcnn import dense, initializers, numerics, random, tree
 from funcnn.testing import LAWS, LOSS_LAWS, Law, _values, digest
 from funcnn.testing._laws import refuses
-from funcnn.testing._locality import locality
 from funcnn.types import Array, Layer, Params
 from tests import registry
 from tests.registry import Case, InitializerCase, LossCase
@@ -24,16 +22,7 @@ from tests.registry import Case, InitializerCase, LossCase
 
 def _crossed(cases: tuple[Any, ...], laws: tuple[Law, ...]) -> list[Any]:
     """All laws of one case after the other, so that they share what was computed for it."""
-    return [
-        pytest.param(c, law, id=f"{c.id}: {law.name}", marks=_leaks(c) if law is locality else ())
-        for c, law in product(cases, laws)
-    ]
-
-
-def _leaks(case: Case) -> tuple[Any, ...]:
-    """A query that sees a single key: its slope is 0, or what rounding leaves; see `test_padding`."""
-    found = re.search("causal=True|masked=True", case.id)
-    return (pytest.mark.xfail(reason="a slope of 0 up to rounding"),) if found else ()
+    return [pytest.param(c, law, id=f"{c.id}: {law.name}") for c, law in product(cases, laws)]
 
 
 def _each(cases: tuple[Any, ...]) -> list[Any]:

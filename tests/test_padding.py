@@ -236,3 +236,19 @@ def test_a_masked_nan_of_an_attention() -> None:
     assert dq.tolist() == [[[0.0, 0.0]]]
     assert dk.tolist() == [[[0.0, 0.0]] * 3][0:1]
     assert dv.tolist() == [[[0.5], [0.5], [0.0]]]
+
+
+@pytest.mark.parametrize("filler", FILLERS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_query_that_sees_one_key_has_its_value_and_no_slope(filler: float, masked: bool) -> None:
+    q = np.array([[[filler, 1.0], [1.0, filler]]], np.float32)
+    k, v = _normal(1, 3 if masked else 1, 2), _normal(1, 3 if masked else 1, 5)
+    seen = (np.array([[False, True, False]]),) if masked else ()
+    layer: Layer[Any, Any] = attention(masked=True) if masked else attention()
+    out, cache = layer.apply({}, (q, k, v, *seen))
+    only = v[:, 1:2] if masked else v
+    assert np.array_equal(out, np.broadcast_to(only, out.shape))
+    dq, dk, dv, *_ = layer.vjp(cache, np.ones_like(out))[1]
+    assert not dq.any()
+    assert not dk.any()
+    assert np.array_equal(dv[:, 1:2] if masked else dv, np.full((1, 1, 5), 2, np.float32))

@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn import batch_norm, conv, dense, random, relu, serial, spectral_norm, tree, weight_norm
+from funcnn import (
+    batch_norm,
+    conv,
+    dense,
+    initializers,
+    random,
+    relu,
+    serial,
+    spectral_norm,
+    tree,
+    weight_norm,
+)
 from funcnn.types import Array, Layer, Shape
 
 
@@ -98,3 +109,45 @@ def test_what_is_refused(build: Callable[[], object], kind: type[Exception], mes
     with pytest.raises(kind) as caught:
         build()
     assert str(caught.value).startswith(message)
+
+
+_UNITS = (1e-44, 1e-38, 1e-24, 1e-9, 1.0, 1e9, 1e20, 1e36)
+
+
+def _run(layer: Layer[Any, Any], params: Any, x: Array) -> tuple[Any, ...]:
+    out, cache = layer.apply(params, x)
+    return out, *layer.vjp(cache, np.full_like(out, 0.5))
+
+
+@pytest.mark.parametrize("unit", _UNITS)
+@pytest.mark.parametrize("wrap", [weight_norm, lambda layer: spectral_norm(layer, epsilon=1e-46)])
+def test_weights_of_every_magnitude(wrap: Callable[[Any], Layer[Any, Any]], unit: float) -> None:
+    """Float32 says what float64 does, and nothing is squared that overflows or vanishes."""
+    layer, x = wrap(dense(3, bias=False)), random.normal(random.key(1), (2, 4))
+    params = layer.init(random.key(0), x.shape)[1]
+    name = "direction" if "direction" in params["weight"] else "original"
+    params["weight"][name] = params["weight"][name] * np.float32(unit)
+    wide = tree.map(lambda leaf: leaf.astype(np.float64), params)
+    found, exact = _run(layer, params, x), _run(layer, wide, x.astype(np.float64))
+    for part, wanted in zip(found, exact, strict=True):
+        for one, other in zip(tree.leaves(part), tree.leaves(wanted), strict=True):
+            largest = np.abs(other[1]).max()
+            if largest < 1e38:
+                rounding = 1e-5 if unit > 1e-38 else 0.5  # a subnormal number has few digits
+                np.testing.assert_allclose(one[1], other[1], rtol=0, atol=rounding * largest + 1e-44)
+            assert not np.isnan(one[1]).any()
+
+
+def test_a_weight_of_nothing_has_no_direction() -> None:
+    zeros = dense(3, weight_init=initializers.zeros())
+    with pytest.raises(
+        ValueError, match=r"^weight_norm: `layer` must start with weights that are "
+    ):
+        weight_norm(zeros).init(random.key(0), (2, 4))
+    layer, x = weight_norm(dense(3)), random.normal(random.key(1), (2, 4))
+    params = tree.map(np.zeros_like, layer.init(random.key(0), x.shape)[1])
+    for wrapped in (layer, spectral_norm(zeros), spectral_norm(zeros, epsilon=1e-300)):
+        own = params if wrapped is layer else wrapped.init(random.key(0), x.shape)[1]
+        for _, leaf in tree.leaves(_run(wrapped, own, x)):
+            assert np.isfinite(leaf).all()
+        assert not wrapped.apply(own, x)[0].any()

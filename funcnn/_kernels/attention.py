@@ -68,6 +68,9 @@ def attend(
             total[total == 0] = 1
         np.divide(scores, total, out=p[part])
         _hide(p[part], hidden, total)
+        lonely = _lonely(hidden, scores)
+        if lonely is not None:
+            np.copyto(p[part], 1 if hidden is None else ~hidden, where=lonely)
         used = p[part] if kept is None else p[part] * kept[part]
         mixed = _product(_grouped(used, groups), v[part], _alike(unused, used, groups))
         out[part] = mixed.reshape(out[part].shape)
@@ -106,6 +109,10 @@ def attend_gradients(
         dp *= p[part]
         dp *= dp.dtype.type(scale)
         _hide(dp, hidden, dp)
+        lonely = _lonely(hidden, dp)
+        if lonely is not None:
+            np.copyto(dp, 0, where=lonely)
+            hidden = lonely if hidden is None else hidden | lonely
         dscores, blind = _grouped(dp, groups), _alike(hidden, dp, groups)
         dq[part] = _product(dscores, k[part], blind).reshape(dq[part].shape)
         queries, dscores = _grouped(q[part], groups), dscores.swapaxes(2, 3)
@@ -119,6 +126,15 @@ def _blind(seen: Array | None, kept: Array | None, part: slice) -> tuple[Array |
     if kept is None:
         return hidden, hidden
     return hidden, kept[part] == 0 if hidden is None else hidden | (kept[part] == 0)
+
+
+def _lonely(hidden: Array | None, scores: Array) -> Array | None:
+    """Queries that see one key: it has all the weight, whatever its score, which has no slope."""
+    keys = scores.shape[-1]
+    if hidden is None:
+        return np.ones(1, np.bool_) if keys == 1 else None
+    lonely = np.count_nonzero(hidden, -1, keepdims=True) == keys - 1
+    return lonely if lonely.any() else None
 
 
 # A weight of 0 times infinity or NaN is NaN. So where something is not finite, what has no weight is

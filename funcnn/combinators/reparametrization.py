@@ -39,13 +39,14 @@ def weight_norm(layer: Layer[X, Y], *, axis: int = 0) -> Layer[X, Y]:
     Raises
     ------
     ValueError, TypeError
-        For a layer without such a weight or with running statistics; and what `layer` refuses.
+        For a layer without such a weight or with running statistics, or whose weight starts at 0,
+        which has no direction; and what `layer` refuses.
 
     Notes
     -----
     Forward: the layer's, with ``w = g v / |v|`` for direction ``v`` and magnitude ``g``, output by
-    output. Pullback: of the layer's ``dw``, ``dg = <dw, v> / |v|`` and
-    ``dv = g / |v| (dw - dg v / |v|)``, which is orthogonal to ``v``.
+    output; 0 where ``v`` is 0, and then no gradient either. Pullback: of the layer's ``dw``,
+    ``dg = <dw, v> / |v|`` and ``dv = g / |v| (dw - dg v / |v|)``, which is orthogonal to ``v``.
 
     References
     ----------
@@ -67,7 +68,11 @@ def weight_norm(layer: Layer[X, Y], *, axis: int = 0) -> Layer[X, Y]:
                 "direction": weight,
                 "magnitude": random.uniform(key, weight.shape[axis : axis + 1]),
             }
-        return {"direction": weight, "magnitude": kernels.slice_norms(weight, axis).reshape(-1)}
+        norms = kernels.slice_norms(weight, axis).reshape(-1)
+        if not norms.all():
+            where = f"output {int(np.argmin(norms))}"
+            checks.refuse(f"`layer` must start with weights that are not all 0, got 0 for {where}")
+        return {"direction": weight, "magnitude": norms}
 
     def compute(leaves: Params, key: Key | None) -> tuple[Array, Cache]:
         sizes = _sizes(leaves, "direction")
@@ -148,8 +153,7 @@ def spectral_norm(
         original, u = leaves["original"], leaves["running_u"]
         matrix = kernels.as_matrix(original, axis)
         v, s = kernels.unit(kernels.row_times(u, matrix), epsilon)
-        s = np.maximum(s, original.dtype.type(epsilon))
-        weight = original / s
+        weight = kernels.divided(original, s)
         kept = {"weight": weight, "u": u, "v": v, "s": s}
         if key is not None:
             kept["running_u"] = kernels.power_iteration(matrix, u, iterations, epsilon)
