@@ -246,6 +246,68 @@ def test_what_does_not_count_may_hold_anything(metric: Callable[..., Any]) -> No
             np.testing.assert_array_equal(metric(filled, ignored, ignore_index=-100), wanted)
 
 
+@pytest.mark.parametrize("metric", ALL, ids=_who)
+def test_one_hot_rows_that_do_not_count_may_hold_anything(metric: Callable[..., Any]) -> None:
+    counts = np.array([True, True, True, True, False, True])
+    rows = np.eye(3)[TARGET]
+    wanted = metric(LOGITS[counts], rows[counts])
+    for anything in (np.nan, np.inf, -np.inf, 7.0):
+        logits, filled = LOGITS.copy(), rows.copy()
+        logits[4] = filled[4] = anything
+        for weight in (counts, counts.astype(np.float64)):
+            np.testing.assert_array_equal(metric(logits, filled, weight=weight), wanted)
+
+
+@pytest.mark.parametrize("metric", NUMBERS, ids=_who)
+def test_numbers_that_do_not_count_may_be_none(metric: Callable[..., Any]) -> None:
+    prediction, target = _given(metric)
+    weight = np.array([1.0, 2.0, 0.0, 1.0, 0.0, 3.0])
+    wanted = metric(prediction, target, weight=weight)
+    for anything in (np.nan, np.inf, -np.inf):
+        filled = [np.where(weight[:, None] == 0, anything, x) for x in (prediction, target)]
+        assert metric(*filled, weight=weight) == wanted
+
+
+@pytest.mark.parametrize("metric", ALL + NUMBERS, ids=_who)
+@pytest.mark.parametrize("scale", [1e-300, 1e-50, 1e-20, 1e20, 1e37, 1e300, 5e307])
+def test_only_what_weights_are_to_each_other_counts(metric: Callable[..., Any], scale: float) -> None:
+    prediction, target = _given(metric)
+    weight = np.array([1.0, 2.0, 0.0, 1.0, 0.5, 3.0])
+    wanted = metric(prediction, target, weight=weight)
+    if metric is metrics.confusion_matrix:  # which counts
+        assert np.isfinite(wanted).all()
+        np.testing.assert_allclose(metric(prediction, target, weight=weight * scale), wanted * scale)
+    else:
+        found = metric(prediction, target, weight=weight * scale)
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_a_mean_that_forgets_large_weights_is_caught() -> None:
+    def naive(prediction: Array, target: Array, *, weight: Array) -> float:
+        with np.errstate(all="ignore"):
+            return float(np.sum((prediction[:, 0] > target) * weight) / np.sum(weight))
+
+    with pytest.raises(AssertionError):
+        test_only_what_weights_are_to_each_other_counts(naive, 5e307)
+
+
+def test_a_threshold_of_any_size() -> None:
+    scores, truth = np.array([0, 1e-45, -1e-45, 3e38], np.float32), np.array([1, 1, 1, 1])
+    for threshold, right in ((-1e-46, 0.75), (1e-46, 0.5), (1e300, 0.0), (-1e300, 1.0)):
+        assert metrics.accuracy(scores, truth, threshold=threshold) == right
+
+
+@pytest.mark.parametrize("metric", ALL + NUMBERS, ids=_who)
+def test_nothing_warns(metric: Callable[..., Any]) -> None:
+    prediction, target = _given(metric)
+    with np.errstate(all="ignore"):
+        given = [(prediction * size).astype(kind) for size in (1e-45, 3e37, np.inf) for kind in "fd"]
+    for x in given:
+        if not np.isnan(x).any():
+            metric(x, target)
+            metric(-x, target, weight=np.arange(6))
+
+
 @pytest.mark.parametrize("metric", ALL + NUMBERS, ids=_who)
 def test_nothing_that_counts_is_no_number(metric: Callable[..., Any]) -> None:
     prediction, target = _given(metric)

@@ -161,7 +161,7 @@ def confusion_matrix(
     array([[0, 0],
            [1, 1]])
     """
-    return _counts(cases(prediction, target, ignore_index, weight, threshold))
+    return _counts(cases(prediction, target, ignore_index, weight, threshold, relative=False))
 
 
 def _counts(found: Cases) -> Array:
@@ -376,11 +376,9 @@ def perplexity(
     10.0
     """
     entropy = _cross_entropy(cases(prediction, target, ignore_index, weight))
-    with np.errstate(over="ignore"):
-        return float(numerics.exp(np.array(entropy)))
+    return float(numerics.exp(np.array(entropy)))
 
 
 def _cross_entropy(found: Cases) -> float:
-    with np.errstate(invalid="ignore"):  # of infinite logits
-        log_p = log_softmax(found.scores.astype(np.float64))
+    log_p = log_softmax(found.scores.astype(np.float64))
     return found.averaged(-np.take_along_axis(log_p, found.labels[:, None], -1)[:, 0])

@@ -18,11 +18,12 @@ _Metric = TypeVar("_Metric", bound=Callable[..., object])
 
 
 def metric(which: Better) -> Callable[[_Metric], _Metric]:
-    """Make a metric: a function that is named in its refusals and says what is better."""
+    """Make a metric: a function that is named in its refusals, says what is better, and never warns."""
 
     def make(function: _Metric) -> _Metric:
         vars(function)["better"] = which
-        return named(function)  # type: ignore[return-value]
+        quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+        return named(quiet(function))  # type: ignore[return-value]
 
     return make
 
@@ -79,10 +80,12 @@ def cases(
     ignore_index: int | None = None,
     weight: Array | None = None,
     threshold: float | None = None,
+    relative: bool = True,
 ) -> Cases:
     """Predictions and classes, checked; of those alone that count.
 
-    A single score ``z`` stands for the two scores ``[threshold, z]``.
+    A single score ``z`` stands for the two scores ``[threshold, z]``. Weights are `relative` where
+    only what they are to each other counts.
     """
     scores = checks.floating(prediction, "prediction")
     known = checks.array(target, "target")
@@ -91,11 +94,11 @@ def cases(
         classes = 2
         flat = scores.reshape(-1, 1)
         edge = checks.Number().check("threshold", 0.0 if threshold is None else threshold)
-        scores, shape = np.concatenate([np.full_like(flat, edge), flat], 1), known.shape
+        scores, shape = np.concatenate([np.full(flat.shape, edge), flat], 1), known.shape
     else:
         if threshold is not None:
             checks.refuse(f"`threshold` must be None for scores of several classes, got {threshold}")
-        known = _from_one_hot(scores, known, ignore_index)
+        known = _from_one_hot(scores, known, ignore_index, weight)
         if scores.ndim < 2 or known.shape != scores.shape[:-1]:
             checks.refuse(
                 "`prediction` must be (N, ..., C) and `target` (N, ...), "
@@ -107,7 +110,7 @@ def cases(
     counts = np.ones(labels.shape, bool)
     if ignore_index is not None:
         counts = labels != checks.Integer().check("ignore_index", ignore_index)
-    found = weights(weight, shape)
+    found = weights(weight, shape, relative)
     if found is not None:
         counts = counts & (found != 0)
         found = found[counts] if found.dtype.kind == "f" else None
@@ -119,12 +122,17 @@ def cases(
     return Cases(scores, checks.labels(labels, classes).astype(np.int64), found, binary)
 
 
-def _from_one_hot(scores: Array, known: Array, ignore_index: int | None) -> Array:
-    """Classes, where there are rows of probabilities."""
+def _from_one_hot(
+    scores: Array, known: Array, ignore_index: int | None, weight: object
+) -> Array:
+    """Classes, where there are rows of probabilities; a row that does not count may hold anything."""
     if known.dtype.kind != "f" or known.shape != scores.shape:
         return known
     if ignore_index is not None:
         checks.refuse(f"`ignore_index` must be None for one-hot targets, got {ignore_index}")
+    counts = weights(weight, known.shape[:-1])
+    if counts is not None:
+        known = np.where(counts.reshape(*known.shape[:-1], 1) == 0, np.eye(1, known.shape[-1]), known)
     wrong = ~(np.abs(numerics.sum(known, -1) - 1) <= 1e-3)
     if wrong.any():
         checks.refuse(
@@ -144,8 +152,11 @@ def zeros_and_ones(labels: Array) -> Array:
     return labels.astype(np.int64)
 
 
-def weights(weight: object, shape: tuple[int, ...]) -> Array | None:
-    """One for each target, flat: booleans, or numbers of at least 0, which become float64."""
+def weights(weight: object, shape: tuple[int, ...], relative: bool = True) -> Array | None:
+    """One for each target, flat: booleans, or numbers of at least 0, which become float64.
+
+    Where they are `relative`, the largest is brought near 1, by a power of 2.
+    """
     if weight is None:
         return None
     found = checks.array(weight, "weight")
@@ -159,7 +170,9 @@ def weights(weight: object, shape: tuple[int, ...]) -> Array | None:
     wrong = ~((flat >= 0) & (flat < np.inf))
     if wrong.any():
         checks.refuse(f"`weight` must be finite and at least 0, got {flat[wrong][0]}")
-    return flat.astype(np.float64)
+    wide = flat.astype(np.float64)
+    exponent = np.frexp(np.max(wide, initial=0))[1] if relative else 0
+    return np.ldexp(wide, -exponent) if abs(exponent) > 20 else wide
 
 
 def mean(values: Array, weight: Array | None) -> float:

@@ -38,8 +38,7 @@ def _over_columns(
         scores, each = judged.scores, judged.weight
         truth = judged.labels[:, None] == np.arange(scores.shape[-1])
         if scores.shape[-1] == 2:  # one order, of class 1
-            with np.errstate(invalid="ignore", over="ignore"):
-                scores = scores[:, 1:] if judged.binary else scores[:, 1:] - scores[:, :1]
+            scores = scores[:, 1:] if judged.binary else scores[:, 1:] - scores[:, :1]
             truth = truth[:, 1:]
     if each is None:
         each = np.ones(len(scores))

@@ -73,8 +73,7 @@ def mae(prediction: Array, target: Array, *, weight: Array | None = None) -> flo
     1.5
     """
     found, known, each = _numbers(prediction, target, weight)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _spread(np.abs(found - known), each)
+    return _spread(np.abs(found - known), each)
 
 
 @metric("min")
@@ -102,8 +101,7 @@ def rmse(prediction: Array, target: Array, *, weight: Array | None = None) -> fl
     5.0
     """
     found, known, each = _numbers(prediction, target, weight)
-    with np.errstate(over="ignore", invalid="ignore"):
-        distance = np.abs(found - known)
+    distance = np.abs(found - known)
     top = _scale(distance)
     return float(top * np.sqrt(_spread((distance / top) ** 2, each)))
 
