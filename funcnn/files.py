@@ -279,7 +279,7 @@ def npy_header(file: BinaryIO) -> NpyHeader:
     wide = start[6:7] in (b"\2", b"\3")
     length = file.read(4 if wide else 2)
     if start[:6] != NPY or start[6:7] not in (b"\1", b"\2", b"\3") or len(length) < 2:
-        raise ValueError(f"no .npy file begins with {start!r}")
+        raise ValueError(f"no .npy file begins with {checks.shown(start)}")
     count = int.from_bytes(length, "little")
     text = file.read(count) if count <= _LARGEST_HEADER else b""
     literal = text.decode("latin1")
@@ -292,7 +292,7 @@ def npy_header(file: BinaryIO) -> NpyHeader:
         or given["shape"][0] != "("
         or given["descr"].strip("'<>|=") not in NUMBERS
     ):
-        raise ValueError(f"no array of numbers begins with {literal[:100]!r}")
+        raise ValueError(f"no array of numbers begins with {checks.shown(literal[:100])}")
     shape = tuple(map(int, re.findall(r"\d+", given["shape"])))
     dtype, order = np.dtype(given["descr"].strip("'")), given["fortran_order"]
     return NpyHeader(dtype, shape, "F" if order == "True" else "C", 8 + len(length) + count)
@@ -342,9 +342,9 @@ class Archive:
         member = self._members[name]
         times = self._methods.get(member.compress_type)
         if times is None:
-            raise ValueError(f"{name!r} is packed by method {member.compress_type}")
+            raise ValueError(f"{checks.shown(name)} is packed by method {member.compress_type}")
         if member.file_size > times * member.compress_size:
-            raise ValueError(f"{name!r} cannot have {member.file_size} bytes")
+            raise ValueError(f"{checks.shown(name)} cannot have {member.file_size} bytes")
         return self._zip.open(member), member.file_size  # type: ignore[return-value]
 
     def text(self, name: str) -> bytes:

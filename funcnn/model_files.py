@@ -208,7 +208,7 @@ def _initializer(value: Initializer) -> Node:
 
 def _started(name: str, args: Any, options: Any) -> Initializer:
     if name not in initializers.__all__ or name == "Initializer":
-        raise ValueError(f"{name!r} is no initializer")
+        raise ValueError(f"{checks.shown(name)} is no initializer")
     made: Initializer = getattr(initializers, name)(*args, **options)
     return made
 
@@ -230,7 +230,7 @@ def _built(node: Node, known: Mapping[str, Callable[..., Any]]) -> Layer[Any, An
     name = node["layer"]
     if name not in known:
         allowed = f"write allow=({name.rpartition(':')[2]},)" if ":" in name else "is it newer?"
-        raise ValueError(f"this funcnn does not know the layer {name!r}: {allowed}")
+        raise ValueError(f"this funcnn does not know the layer {checks.shown(name)}: {allowed}")
     args = [_plain(part) for part in node["args"]]
     options = {option: _plain(part) for option, part in node["options"].items()}
     inside = [_built(child, known) for child in node["layers"]]
@@ -240,7 +240,7 @@ def _built(node: Node, known: Mapping[str, Callable[..., Any]]) -> Layer[Any, An
         or {**_call(made.spec), "layers": node["layers"]} != node
         or made.spec.children != tuple(child.spec for child in inside)
     ):
-        raise ValueError(f"{name!r} does not build what it was")
+        raise ValueError(f"{checks.shown(name)} does not build what it was")
     return made
 
 
@@ -257,7 +257,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(inner) for key, inner in part.items()}
     if kind == "initializer":
         return _started(part["name"], _plain(part["args"]), _plain(part["options"]))
-    raise ValueError(f"it has an option of the unknown kind {kind!r}")
+    raise ValueError(f"it has an option of the unknown kind {checks.shown(kind)}")
 
 
 # --- parameters and network ---------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def name_children(layers: tuple[Any, ...]) -> list[Child]:
         seen[spec.kind] += 1
         name = spec.name or f"{spec.kind}{seen[spec.kind]}"
         if name in taken:
-            checks.refuse(f"children must have different names, got {name!r} twice")
+            checks.refuse(f"children must have different names, got {checks.shown(name)} twice")
         taken.add(name)
         children.append((name, checks.bare(layer)))
     return children

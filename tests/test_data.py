@@ -471,7 +471,17 @@ def test_a_data_set_can_be_changed_and_pickled() -> None:
         ("x", TypeError, "`index` must be an int, .*, got 'x'"),
         (np.zeros((6, 1), bool), TypeError, r"`index` must be an int, .*, got an array of"),
         (np.zeros(5, bool), ValueError, "`index` must be a mask of 6 examples, got 5"),
-        ([0, 9], IndexError, "9"),
+        ([0, 9], IndexError, r"^Dataset: `index` must lie in -6\.\.5, got 9$"),
+        ([-7, 0], IndexError, r"^Dataset: `index` must lie in -6\.\.5, got -7$"),
+        (np.array([6], np.uint8), IndexError, r"^Dataset: `index` must lie in -6\.\.5, got 6$"),
+        ([10**30], TypeError, "^Dataset: `index` must be an int, a slice"),
+        ([[1], [2, 3]], TypeError, "^Dataset: `index` must be an int, a slice"),
+        ([1, None], TypeError, "^Dataset: `index` must be an int, a slice"),
+        (slice("a"), TypeError, "^Dataset: `index` must be an int, a slice.*got slice"),
+        (slice(None, None, 0), TypeError, "^Dataset: `index` must be an int, a slice.*got slice"),
+        (slice(0.5), TypeError, "^Dataset: `index` must be an int, a slice.*got slice"),
+        (None, TypeError, "^Dataset: `index` must be an int, a slice"),
+        (..., TypeError, "^Dataset: `index` must be an int, a slice"),
     ],
 )
 def test_a_data_set_refuses_what_is_no_place(index: Any, kind: type[Exception], message: str) -> None:
@@ -494,8 +504,21 @@ def test_a_data_set_refuses_what_is_no_place(index: Any, kind: type[Exception], 
         (np.zeros(1), None, TypeError, "`y` must be a NumPy array, got NoneType"),
         ((), np.zeros(1), ValueError, "`x` must hold at least one array, got none"),
         (np.ma.masked_array([1.0]), np.zeros(1), TypeError, "`x` must be a plain NumPy array"),
+        *[
+            (x, y, TypeError, f"`{name}` must be booleans, integers or real numbers, got ")
+            for odd in (
+                np.array(["a", "b"]), np.array([b"a", b"b"]), np.array([None, 1]), np.zeros(2, "V4"),
+                np.zeros(2, [("a", "f4"), ("b" * 999, "i4")]), np.zeros(2, "M8[s]"),
+                np.zeros(2, "m8[s]"), np.zeros(2, np.complex64),
+            )
+            for x, y, name in (
+                (odd, np.zeros(2), "x"), (np.zeros(2), odd, "y"),
+                ({"q": (np.zeros(2), odd)}, (), "x/q/1"),
+                (np.zeros(2), {"deep": {"er": odd}}, "y/deep/er"),
+            )
+        ],
     ],
-)
+)  # fmt: skip
 def test_arrays_that_do_not_belong_together_are_refused_at_once(
     x: Any, y: Any, kind: type[Exception], message: str
 ) -> None:
@@ -853,3 +876,38 @@ def test_images_are_resized_as_pytorch_does() -> None:
             torch.from_numpy(IMAGES), size, mode="bilinear", align_corners=False
         )
         assert np.allclose(data.resize(IMAGES, size), wanted.numpy(), atol=1e-6)
+
+
+ANY: Any = data  # to call what mypy would refuse
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"),
+    [
+        (lambda: ANY.Batches(TREE, 2, shuffle="no").steps, TypeError, "Batches: `shuffle` must be Tr"),
+        (lambda: ANY.Batches(TREE, 2, drop_last=1).steps, TypeError, "Batches: `drop_last` must be T"),
+        (lambda: ANY.Batches(TREE, 2, augment=3).steps, TypeError, "Batches: `augment` must be a fun"),
+        (lambda: ANY.Batches(TREE, 2).batch(KEY, -1, 0), ValueError, "batch: `epoch` must be at leas"),
+        (lambda: ANY.Batches(TREE, 2).batch(KEY, 1.5, 0), TypeError, "batch: `epoch` must be an int"),
+        (lambda: ANY.Batches(TREE, 2).batch(KEY, 0, 0.5), TypeError, "batch: `step` must be an int"),
+        (lambda: ANY.Batches(TREE, 2).batch(KEY, 0, True), TypeError, "batch: `step` must be an int"),
+        (lambda: ANY.Batches(TREE, 2, shuffle=False).batch(0, 0, 0), TypeError, "batch: `key` must b"),
+        (lambda: ANY.Batches(TREE, 2, augment=lambda key, x: None).batch(KEY, 0, 0), TypeError,
+         "Dataset: `x` must be a NumPy array, got NoneType"),
+        (lambda: ANY.Batches(TREE, 2, augment=lambda key, x: [1, 2]).batch(KEY, 0, 0), TypeError,
+         "Dataset: `x` must be a NumPy array, got list"),
+        (lambda: ANY.Loader(3, 2).batch(KEY, 0, 0), TypeError, "batch: `load` must be a function, got"),
+        (lambda: ANY.Loader(lambda *_: TREE[:0], 2).batch(KEY, 0, 0), ValueError, "batch: `load` mus"),
+        (lambda: ANY.stream(3, 2), TypeError, "stream: `begin` must be a function, got 3"),
+        (lambda: ANY.stream(lambda *_: iter([]), 0), ValueError, "stream: `steps` must be at least 1"),
+        (lambda: ANY.stream(lambda *_: 3, 1).batch(KEY, 0, 0), TypeError, "stream: `begin` must give"),
+        (lambda: ANY.prepared([1], ANY.pixels), TypeError, "prepared: `source` must be a NumPy array"),
+        (lambda: ANY.prepared(np.array(["a"]), ANY.pixels), TypeError, "prepared: `x` must be bo"),
+        (lambda: ANY.prepared(IMAGES, 3), TypeError, "prepared: `change` must be a function, got 3"),
+    ],
+)  # fmt: skip
+def test_batches_refuse_what_is_none(
+    make: Callable[[], Any], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=f"^{message}"):
+        make()

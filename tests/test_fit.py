@@ -27,6 +27,7 @@ from funcnn import (
     evaluate,
     fit,
     flatten,
+    losses,
     max_pool,
     metrics,
     numerics,
@@ -794,8 +795,55 @@ def test_batches_in_which_nothing_counts_change_nothing(size: int) -> None:
     assert taught.history["loss"][-1] < 0.3 * taught.history["loss"][0]
 
 
-def test_targets_of_which_none_counts_are_refused() -> None:
-    none = data.Dataset(np.zeros((5, 4), np.float32), np.full(5, -1))
-    with pytest.raises(ValueError, match="fit: `train` must have a target that counts"):
-        fit(dense(3), softmax_cross_entropy(ignore_index=-1), optimizers.sgd(0.1), none, key=KEY,
-            epochs=1, batch_size=2, progress=False)  # fmt: skip
+@pytest.mark.parametrize("augment", [None, lambda key, x: x])
+def test_targets_of_which_none_counts_are_refused(augment: Any) -> None:
+    """Before the first step, of each data set."""
+    some = data.Dataset(np.zeros((5, 4), np.float32), np.arange(5) % 3)
+    none = some._replace(y=np.full(5, -1))
+    loss = softmax_cross_entropy(ignore_index=-1)
+    options: dict[str, Any] = {"key": KEY, "epochs": 0}
+    with pytest.raises(ValueError, match=r"^fit: `train` must have a target that counts"):
+        fit(dense(3), loss, sgd(0.1), none, augment=augment, **options)
+    with pytest.raises(ValueError, match=r"^fit: `validation` must have a target that counts"):
+        fit(dense(3), loss, sgd(0.1), some, validation=none, augment=augment, **options)
+    params = dense(3).init(KEY, (1, 4))[1]
+    with pytest.raises(ValueError, match=r"^evaluate: `dataset` must have a target that counts"):
+        evaluate(dense(3), params, none, loss)
+    with pytest.raises(ValueError, match=r"^evaluate: `dataset` must have at least one example"):
+        evaluate(dense(3), params, none[:0], loss)
+
+
+def test_a_loss_without_targets_says_so() -> None:
+    x, options = np.ones((6, 4), np.float32), dict[str, Any](key=KEY, epochs=1)
+    for loss in (losses.contrastive(), losses.mean_squared_error()):
+        with pytest.raises(ValueError, match=r"^fit: `train` must have targets for this loss"):
+            fit(dense(3), loss, sgd(0.1), data.Dataset(x, ()), **options)
+    with pytest.raises(TypeError, match=r"^softmax_cross_entropy: `target` must be a NumPy array"):
+        fit(dense(3), LOSS, sgd(0.1), data.Dataset(x, ()), **options)
+
+
+def test_a_validation_that_the_network_does_not_take_is_known_before_the_first_step() -> None:
+    x, y = np.ones((6, 4), np.float32), np.arange(6) % 3
+    for wrong in (x[:, :2], x.astype(np.float64), x[:, :, None]):
+        with pytest.raises((TypeError, ValueError), match=r"^dense: `x` must"):
+            fit(dense(3), LOSS, sgd(0.1), data.Dataset(x, y), key=KEY, epochs=0,
+                validation=data.Dataset(wrong, y))  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["3.0", None, 1j, [1.0], np.zeros(2), "x" * 1000, {}])
+def test_a_metric_gives_a_number(value: Any) -> None:
+    message = r"^evaluate: `metrics` must give numbers, 'm' gave [^\n]{1,120}$"
+    with pytest.raises(TypeError, match=message):
+        trained(PLAIN, metrics={"m": lambda prediction, target: value}, epochs=1)
+    wrong: Any = {3: metrics.accuracy}
+    with pytest.raises(TypeError, match=r"^fit: `metrics` must be a dict of functions by name"):
+        trained(PLAIN, metrics=wrong, epochs=1)
+
+
+def test_a_step_takes_a_state_and_a_data_set() -> None:
+    step: Any = train_step(PLAIN, LOSS, OPTIMIZER)
+    state = train_state(PLAIN, OPTIMIZER, KEY, (16, 1, 10, 10))
+    with pytest.raises(TypeError, match=r"^train_step: `batch` must be a Dataset, got tuple"):
+        step(state, tuple(TRAIN))
+    with pytest.raises(TypeError, match=r"^train_step: `state` must be a TrainState, got \{\}"):
+        step({}, TRAIN)

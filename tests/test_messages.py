@@ -6,6 +6,7 @@ sees who makes a mistake in a program.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import funcnn
 from funcnn import (
     batch_norm,
     bilinear,
@@ -548,3 +550,62 @@ def test_an_empty_batch_goes_through_models(
     dparams, dx = net.vjp(cache, out)
     assert dx.shape == shape
     assert not any(leaf.any() for _, leaf in tree.leaves(dparams))
+
+
+# --- values in refusals ---------------------------------------------------------------------------
+
+# Names that are the library's own: those of an array in the shapes of a layer.
+BOUNDED = {"checks/arrays.py": {"name", "other"}, "_lazy.py": {"name", "old", "package"}}
+
+
+def raw_values(source: str) -> set[str]:
+    """What a refusal shows by its `repr`, which may be of any length and have several lines."""
+    found: set[str] = set()
+    for function in ast.walk(ast.parse(source)):
+        if not isinstance(function, (ast.FunctionDef, ast.Module)):
+            continue
+        said: list[ast.AST] = [
+            node
+            for node in ast.walk(function)
+            if isinstance(node, ast.Raise)
+            or (isinstance(node, ast.Call) and "refuse" in ast.unparse(node.func))
+        ]
+        named = {node.id for one in said for node in ast.walk(one) if isinstance(node, ast.Name)}
+        for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
+            if isinstance(node, (ast.Assign, ast.AugAssign)):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names = {ast.unparse(part) for target in targets for part in ast.walk(target)}
+                said += [node.value] if names & named else []
+        found |= {
+            ast.unparse(node.value)
+            for one in said
+            for node in ast.walk(one)
+            if isinstance(node, ast.FormattedValue)
+            and (node.conversion == ord("r") or ast.unparse(node.value).startswith("repr("))
+        }
+    return found
+
+
+def test_refusals_show_values_in_bounded_length() -> None:
+    """By `checks.shown`, or a path by `tree.place`."""
+    root = Path(funcnn.__file__).parent
+    files = sorted(root.rglob("*.py"))
+    assert len(files) > 100
+    for file in files:
+        name = file.relative_to(root).as_posix()
+        assert raw_values(file.read_text()) - BOUNDED.get(name, set()) == set(), name
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'raise ValueError(f"got {value!r}")',
+        'checks.refuse(f"got {value!r}")',
+        'files.refuse(path, f"got {value!r}")',
+        'text = f"got {value!r}"; refuse_type(text)',
+        'text = "got"; text += f" {repr(value)}"; refuse(f"{text}: no")',
+    ],
+)
+def test_a_raw_value_is_caught(body: str) -> None:
+    assert raw_values(f"def check(value): {body}")
+    assert not raw_values(f"def check(value): {body}".replace("!r", "").replace("repr(", "shown("))

@@ -143,7 +143,7 @@ def load(path: str | PathLike[str], like: Params | None = None) -> tuple[Params,
         if wanted_names - archive.names():
             files.refuse(where, _ALTERED)
         if strangers := archive.names() - wanted_names:
-            raise ValueError(f"its header does not name {min(strangers)!r}")
+            raise ValueError(f"its header does not name {checks.shown(min(strangers))}")
         leaves = [(name, archive.array(f"{name}.npy")) for name in kept]
         if header["sha256"] != _digest(leaves, header["structure"], header["meta"]):
             files.refuse(where, _ALTERED)
@@ -242,9 +242,9 @@ def _if_saved(check: Callable[[Any], None], value: Any) -> None:
 
 def _compare(path: str, found: Mapping[str, Array], wanted: Mapping[str, Array]) -> None:
     for name in sorted(wanted.keys() ^ found.keys()):
-        files.refuse(path, f"must fit the network: only one of them has {name!r}")
+        files.refuse(path, f"must fit the network: only one of them has {checks.shown(name)}")
     for name, leaf in wanted.items():
         dtype, got = leaf.dtype.newbyteorder("="), found[name]
         if (got.shape, got.dtype) != (leaf.shape, dtype):
             both = f"{dtype} {leaf.shape}, got {got.dtype} {got.shape}"
-            files.refuse(path, f"must fit the network: {name!r} must be {both}")
+            files.refuse(path, f"must fit the network: {checks.shown(name)} must be {both}")

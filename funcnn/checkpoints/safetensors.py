@@ -61,9 +61,10 @@ def save_safetensors(path: str | PathLike[str], params: Params) -> None:
     where = files.checked_path(path)
     leaves = arrays(params)
     if empty := _empty(params):
-        checks.refuse(f"every dict must hold an array, got an empty one at {empty!r}")
+        checks.refuse(f"every dict must hold an array, got an empty one at {checks.shown(empty)}")
     if isinstance(params.get(_REMARKS), (np.ndarray, np.generic)):
-        checks.refuse(f"no array may be called {_REMARKS!r}: safetensors keeps it for itself")
+        name = checks.shown(_REMARKS)
+        checks.refuse(f"no array may be called {name}: safetensors keeps it for itself")
     order = list(_NAMES)  # as safetensors' own library has them: wide ones first, then by name
     leaves.sort(key=lambda pair: (-order.index(pair[1].dtype), pair[0].replace("/", ".")))
     header: dict[str, Any] = {}
@@ -134,7 +135,8 @@ def load_safetensors(path: str | PathLike[str]) -> Params:
         for name, entry in sorted(header.items(), key=lambda item: _offsets(*item)):
             begin, stop = _offsets(name, entry)
             if begin != end or stop > there:
-                raise ValueError(f"{name!r} lies at {begin} to {stop} of {there} bytes, not at {end}")
+                text = f"lies at {begin} to {stop} of {there} bytes, not at {end}"
+                raise ValueError(f"{checks.shown(name)} {text}")
             found[name], end = _read(file, name, entry, stop - begin), stop
         if end != there:
             raise ValueError(f"its arrays have {end} bytes, got {there}")
@@ -143,23 +145,23 @@ def load_safetensors(path: str | PathLike[str]) -> Params:
 
 def _offsets(name: str, entry: Any) -> tuple[int, int]:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"{name!r} has no dtype, shape and data_offsets")
+        raise ValueError(f"{checks.shown(name)} has no dtype, shape and data_offsets")
     begin, end = _sizes(name, entry["data_offsets"])
     return begin, end
 
 
 def _sizes(name: str, value: Any) -> list[int]:
     if not isinstance(value, list) or not all(type(n) is int and n >= 0 for n in value):
-        raise ValueError(f"{name!r} has sizes that are none")
+        raise ValueError(f"{checks.shown(name)} has sizes that are none")
     return value
 
 
 def _read(file: BinaryIO, name: str, entry: dict[str, Any], length: int) -> Array:
     if entry["dtype"] not in _DTYPES:
-        raise ValueError(f"{name!r} holds {entry['dtype']}, which NumPy does not have")
+        raise ValueError(f"{checks.shown(name)} holds {entry['dtype']}, which NumPy does not have")
     dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(_sizes(name, entry["shape"]))
     if length != prod(shape) * dtype.itemsize:
-        raise ValueError(f"{name!r} has {length} bytes, not those of {dtype} {shape}")
+        raise ValueError(f"{checks.shown(name)} has {length} bytes, not those of {dtype} {shape}")
     return files.native(files.fill(file, np.empty(shape, dtype)))
 
 
@@ -172,9 +174,9 @@ def _tree(path: str, named: dict[str, Array]) -> Params:
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                files.refuse(path, f"must hold a tree: {name!r} lies inside another array")
+                files.refuse(path, f"must hold a tree: {checks.shown(name)} lies inside another array")
         if last in node:
-            files.refuse(path, f"must hold a tree: another array lies inside {name!r}")
+            files.refuse(path, f"must hold a tree: another array lies inside {checks.shown(name)}")
         node[last] = leaf
     try:
         check_names(params)

@@ -254,7 +254,7 @@ def children(params: object, names: Shape) -> dict[str, Any]:
     for name in params:
         if name not in names:
             refuse(
-                f"`params` must belong to this network: it has no child {name!r}, "
+                f"`params` must belong to this network: it has no child {shown(name)}, "
                 f"only {', '.join(names)}",
             )
     return params

@@ -262,9 +262,10 @@ def tied(layer: L, *, ties: Mapping[str, str]) -> L:
         for place, source in pairs:
             there, here = (_shapes(_at(params, path, "layer")) for path in (place, source))
             if there != here:
-                checks.refuse(f"{place!r} and {source!r} must match, got {there} and {here}")
+                both = f"{tree.place(place)} and {tree.place(source)}"
+                checks.refuse(f"{both} must match, got {there} and {here}")
             if any(tree.is_statistic(leaf) for leaf, _ in there):
-                checks.refuse(f"{place!r} must not have running statistics, got {there}")
+                checks.refuse(f"{tree.place(place)} must not have running statistics, got {there}")
         return out_shape, _without(params)
 
     def whole(params: Params) -> Params:
@@ -273,7 +274,8 @@ def tied(layer: L, *, ties: Mapping[str, str]) -> L:
             checks.refuse_type(f"`params` must be a dict, got {type(params).__name__}")
         for place, source in pairs:
             if _has(params, place):
-                checks.refuse(f"`params` must not hold {place!r}, tied to {source!r}, got both")
+                both = f"{tree.place(place)}, tied to {tree.place(source)}"
+                checks.refuse(f"`params` must not hold {both}, got both")
             params = _with(params, place.split("/"), _at(params, source, "params"))
         return params
 
@@ -316,7 +318,8 @@ def _pairs(ties: object) -> tuple[tuple[str, str], ...]:
     for place in ties:
         for other in (*(one for one in ties if one != place), *ties.values()):
             if f"{other}/".startswith(f"{place}/") or f"{place}/".startswith(f"{other}/"):
-                checks.refuse(f"`ties` must not overlap, got {place!r} and {other!r}")
+                both = f"{tree.place(place)} and {tree.place(other)}"
+                checks.refuse(f"`ties` must not overlap, got {both}")
     return tuple(ties.items())
 
 
@@ -333,7 +336,7 @@ def _at(params: Params, path: str, name: str) -> Any:
     """The leaf or the part of a tree at a path."""
     if not _has(params, path):
         paths = ", ".join(leaf for leaf, _ in tree.leaves(params))
-        checks.refuse(f"`{name}` must hold {path!r}, got {paths or 'nothing'}")
+        checks.refuse(f"`{name}` must hold {tree.place(path)}, got {paths or 'nothing'}")
     node: Any = params
     for part in path.split("/"):
         node = node[part]

@@ -122,7 +122,7 @@ def augmentations(*parts: Augmentation) -> Augmentation:
     """
     for part in parts:
         if not isinstance(part, Augmentation):
-            checks.refuse_type(f"every part must be an Augmentation, got {part!r}")
+            checks.refuse_type(f"every part must be an Augmentation, got {checks.shown(part)}")
     shown = f"augmentations({', '.join(map(repr, parts))})"
     if any(part.targets for part in parts):
         return Augmentation(_all_pairs, (parts,), shown, targets=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -12,7 +13,7 @@ import numpy as np
 
 from funcnn import checks, random, tree
 from funcnn.data.augmentation import Augmentation
-from funcnn.data.examples import length, taken
+from funcnn.data.examples import check_numbers, length, taken
 from funcnn.types import Array, Key
 
 __all__ = ["Batches", "Dataset", "split"]
@@ -49,7 +50,7 @@ class Dataset:
     y: Any
 
     def __post_init__(self) -> None:
-        _length(self.x, self.y)
+        _check_rows(self.x, self.y)
 
     def __len__(self) -> int:
         return length(self.x)
@@ -61,17 +62,14 @@ class Dataset:
         """One example with its target, or a `Dataset` of several: a slice, a mask, places."""
         if not isinstance(index, (int, np.integer)) or isinstance(index, bool):
             return self.take(index)
-        if not -len(self) <= index < len(self):
-            places = f"{-len(self)}..{len(self) - 1}" if len(self) else "nothing"
-            raise IndexError(f"Dataset: `index` must lie in {places}, got {index}")
+        _check_inside(index, len(self))
         place = int(index) % len(self)
         one = self.take(slice(place, place + 1))
         return taken(one.x, 0), taken(one.y, 0)
 
     def take(self, index: Any) -> Dataset:
         """The examples at some places: a slice, a mask, or a list or an array of ints."""
-        if not isinstance(index, slice):
-            index = _places(index, len(self))
+        index = _places(index, len(self))
         return Dataset(taken(self.x, index), taken(self.y, index))
 
     def _replace(self, **changes: Any) -> Dataset:
@@ -79,19 +77,37 @@ class Dataset:
         return replace(self, **changes)
 
 
-_length = checks.named(length, "Dataset")
+@partial(checks.named, who="Dataset")
+def _check_rows(x: object, y: object) -> None:
+    length(x, y)
+    check_numbers(x, y)
 
 
 @partial(checks.named, who="Dataset")
-def _places(index: object, count: int) -> Array:
-    """Places of examples as an array: a mask of all of them, or ints."""
-    places = np.asarray(index, None if np.size(index) else np.int64)  # type: ignore[arg-type]
+def _places(index: Any, count: int) -> slice | Array:
+    """Places of examples: a slice, or an array, which is a mask of all of them, or ints."""
+    places = np.zeros((), object)
+    with contextlib.suppress(Exception):  # of somebody's own `__array__`, or of rows of many lengths
+        if isinstance(index, slice):
+            index.indices(count)
+            return index
+        places = np.asarray(index, None if np.size(index) else np.int64)
     if isinstance(index, tuple) or places.ndim != 1 or places.dtype.kind not in "biu":
         wanted = "an int, a slice, a mask or ints, one behind the other"
         checks.refuse_type(f"`index` must be {wanted}, got {checks.shown(index)}")
-    if places.dtype.kind == "b" and len(places) != count:
-        checks.refuse(f"`index` must be a mask of {count} examples, got {len(places)}")
+    if places.dtype.kind == "b":
+        if len(places) != count:
+            checks.refuse(f"`index` must be a mask of {count} examples, got {len(places)}")
+    elif len(places):
+        _check_inside(places.min(), count)
+        _check_inside(places.max(), count)
     return places
+
+
+def _check_inside(index: Any, count: int) -> None:
+    if not -count <= index < count:
+        places = f"{-count}..{count - 1}" if count else "nothing"
+        raise IndexError(f"Dataset: `index` must lie in {places}, got {checks.shown(index)}")
 
 
 def checked(dataset: object, name: str = "dataset") -> Dataset:
@@ -180,6 +196,10 @@ class Batches(NamedTuple):
     def steps(self) -> int:
         """Batches in an epoch."""
         size = checks.Integer(1).check("size", self.size)
+        for name in ("shuffle", "drop_last"):
+            checks.Flag().check(name, getattr(self, name))
+        if self.augment is not None and not callable(self.augment):
+            checks.refuse_type(f"`augment` must be a function, got {checks.shown(self.augment)}")
         whole, rest = divmod(len(checked(self.dataset)), size)
         return whole + (1 if rest and not self.drop_last else 0)
 
@@ -204,8 +224,7 @@ class Batches(NamedTuple):
         ValueError
             For a step that the epoch has not.
         """
-        if not 0 <= step < self.steps:
-            checks.refuse(f"`step` must lie in 0..{self.steps - 1}, got {step}")
+        check_place(key, epoch, step, self.steps)
         places = slice(step * self.size, (step + 1) * self.size)
         if self.shuffle:
             x, y = self.dataset.take(_order(key, epoch, len(self.dataset))[places])
@@ -218,7 +237,16 @@ class Batches(NamedTuple):
                 x, y = self.augment.pair(own, x, y)
             else:
                 x = self.augment(own, x)
+            Dataset(x, y)
         return Dataset(tree.map(np.array, x), tree.map(np.array, y))
+
+
+def check_place(key: Key, epoch: int, step: int, steps: int) -> None:
+    """Refuse the place of a batch that no training has."""
+    checks.key(key)
+    checks.Integer(0).check("epoch", epoch)
+    if not 0 <= checks.Integer().check("step", step) < steps:
+        checks.refuse(f"`step` must lie in 0..{steps - 1}, got {step}")
 
 
 def _epoch_key(key: Key, epoch: int) -> Key:

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from funcnn import checks, tree
+from funcnn import checks, files, tree
 from funcnn.types import Array, Shape
 
 __all__ = ["prepared"]
 
 T = TypeVar("T")
+_NUMBERS = "biuf"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class _Prepared:
         return (len(self), *self[:1].shape[1:])
 
 
+@checks.named
 def prepared(source: Array, change: Callable[[Array], Array]) -> Any:
     """An array whose rows are prepared as they are read, such as bytes on the disk.
 
@@ -54,6 +56,11 @@ def prepared(source: Array, change: Callable[[Array], Array]) -> Any:
         `Batches`, `funcnn.fit`, `funcnn.evaluate` and `funcnn.predict`, which take a few rows at a
         time.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For what is no array, and what is no function.
+
     Examples
     --------
     >>> import numpy as np
@@ -62,6 +69,11 @@ def prepared(source: Array, change: Callable[[Array], Array]) -> Any:
     >>> len(images), images.shape, images[:2].max()
     (1000, (1000, 1, 28, 28), np.float32(1.0))
     """
+    if not isinstance(source, _Prepared):
+        checks.array(source, "source")
+        check_numbers(source)
+    if not callable(change):
+        checks.refuse_type(f"`change` must be a function, got {checks.shown(change)}")
     return _Prepared(source, change)
 
 
@@ -90,16 +102,34 @@ def length(x: Any, y: Any = ()) -> int:
     """The number of examples, which all arrays agree on; `y` may have none."""
     if type(x) is type(y) is np.ndarray and x.ndim and y.ndim and len(x) == len(y):
         return len(x)  # the short way for what is usual
-    named = [("/".join(["x", path] if path else "x"), array) for path, array in tree.leaves(x)]
-    if not named:
-        checks.refuse("`x` must hold at least one array, got none")
-    named += [("/".join(["y", path] if path else "y"), array) for path, array in tree.leaves(y)]
+    named = _named(x, y)
     for name, array in named:
         if not isinstance(array, _Prepared) and not checks.array(array, name).ndim:
             checks.refuse(f"`{name}` must have a batch axis, got shape ()")
+    if not named or named[0][0].partition("/")[0] != "x":
+        checks.refuse("`x` must hold at least one array, got none")
     (first, one), *others = named
     for name, other in others:
         if len(other) != len(one):
             text = f"`{first}` and `{name}` must have one length, got {len(one)} and {len(other)}"
             checks.refuse(text)
     return len(one)
+
+
+def check_numbers(x: Any, y: Any = ()) -> None:
+    """Refuse arrays of anything but numbers."""
+    if type(x) is type(y) is np.ndarray and x.dtype.kind in _NUMBERS and y.dtype.kind in _NUMBERS:
+        return
+    for name, array in _named(x, y):
+        if not isinstance(array, _Prepared) and array.dtype.kind not in _NUMBERS:
+            got = files.short(str(array.dtype), 60, 30)
+            checks.refuse_type(f"`{name}` must be booleans, integers or real numbers, got {got}")
+
+
+def _named(x: Any, y: Any) -> list[tuple[str, Any]]:
+    """All arrays, by their paths."""
+    return [
+        (f"{name}/{path}" if path else name, array)
+        for name, inside in (("x", x), ("y", y))
+        for path, array in tree.leaves(inside)
+    ]

@@ -59,7 +59,7 @@ def read_npz(path: str | PathLike[str], x: str = "x", y: str = "y") -> Dataset:
         for name in (x, y):
             if f"{name}.npy" not in archive.names():
                 known = ", ".join(sorted(other.removesuffix(".npy") for other in archive.names()))
-                raise ValueError(f"it has no {name!r}, only {known or 'nothing'}")
+                raise ValueError(f"it has no {checks.shown(name)}, only {known or 'nothing'}")
         return _one_each(where, archive.array(f"{x}.npy"), archive.array(f"{y}.npy"))
 
 

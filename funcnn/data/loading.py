@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from funcnn import checks
-from funcnn.data.batches import Dataset
+from funcnn.data.batches import Dataset, check_place
 from funcnn.types import Key
 
 __all__ = ["Loader", "stream"]
@@ -47,17 +47,25 @@ class Loader(NamedTuple):
     def batch(self, key: Key, epoch: int, step: int) -> Dataset:
         """One batch, as `Batches.batch` gives it."""
         steps = checks.Integer(1).check("steps", self.steps)
-        if not 0 <= step < steps:
-            checks.refuse(f"`step` must lie in 0..{steps - 1}, got {step}")
+        check_place(key, epoch, step, steps)
+        _check_function("load", self.load)
         found = self.load(key, epoch, step)
-        if isinstance(found, Dataset):
-            return found
-        if not isinstance(found, tuple) or len(found) != 2:
-            got = f"a tuple of {len(found)}" if isinstance(found, tuple) else checks.shown(found)
-            checks.refuse_type(f"`load` must give a Dataset or a pair (x, y), got {got}")
-        return Dataset(*found)
+        if not isinstance(found, Dataset):
+            if not isinstance(found, tuple) or len(found) != 2:
+                got = f"a tuple of {len(found)}" if isinstance(found, tuple) else checks.shown(found)
+                checks.refuse_type(f"`load` must give a Dataset or a pair (x, y), got {got}")
+            found = Dataset(*found)
+        if not len(found):
+            checks.refuse("`load` must give at least one example, got none")
+        return found
 
 
+def _check_function(name: str, value: object) -> None:
+    if not callable(value):
+        checks.refuse_type(f"`{name}` must be a function, got {checks.shown(value)}")
+
+
+@checks.named
 def stream(begin: Callable[[Key, int], Iterator[Any]], steps: int) -> Loader:
     """Make a loader of a function that begins an epoch, such as a generator function.
 
@@ -77,8 +85,9 @@ def stream(begin: Callable[[Key, int], Iterator[Any]], steps: int) -> Loader:
 
     Raises
     ------
-    ValueError
-        When used, for an iterator that ends too early.
+    ValueError, TypeError
+        For fewer than one step, and what is no function; when used, for an iterator that ends too
+        early.
 
     Examples
     --------
@@ -91,7 +100,8 @@ def stream(begin: Callable[[Key, int], Iterator[Any]], steps: int) -> Loader:
     >>> stream(lines, steps=1000).batch(random.key(0), epoch=0, step=2).x[0]
     array([2, 2])
     """
-    return Loader(_Stream(begin), steps)
+    _check_function("begin", begin)
+    return Loader(_Stream(begin), checks.Integer(1).check("steps", steps))
 
 
 class _Stream:
@@ -106,7 +116,11 @@ class _Stream:
     def __call__(self, key: Key, epoch: int, step: int) -> Any:
         skipped = 0
         if self._next != (key, epoch, step):
-            self._batches, skipped = iter(self._begin(key, epoch)), step
+            begun, skipped = self._begin(key, epoch), step
+            try:
+                self._batches = iter(begun)
+            except TypeError:
+                checks.refuse_type(f"`begin` must give an iterator, got {checks.shown(begun)}")
         self._next = None  # an iterator that fails is not gone on with
         for place in range(step - skipped, step + 1):
             try:

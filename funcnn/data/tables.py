@@ -181,7 +181,8 @@ def _form(
     if not rest:
         files.refuse(path, "must have a column beside the one to be predicted")
     if place in ignored:
-        files.refuse(path, f"must have a column to predict, got {target!r}, which is ignored")
+        got = checks.shown(target)
+        files.refuse(path, f"must have a column to predict, got {got}, which is ignored")
     return _Form(path, shown, [*rest, place], codes, isinstance(words, Mapping))
 
 
@@ -201,9 +202,9 @@ def _column(path: str, column: Column, names: list[str], count: int) -> int:
     if isinstance(column, str):
         if column not in names:
             known = files.short(", ".join(names)) or "no names"
-            files.refuse(path, f"must have a column {column!r}, got {known}")
+            files.refuse(path, f"must have a column {checks.shown(column)}, got {known}")
         if names.count(column) > 1:
-            files.refuse(path, f"must have one column {column!r}: write its place")
+            files.refuse(path, f"must have one column {checks.shown(column)}: write its place")
         return names.index(column)
     place = checks.Integer().check("column", column)
     if not -count <= place < count:
@@ -235,9 +236,10 @@ def _rows(
             if codes is not None:
                 word = cell.strip()
                 if not word and missing == "refuse":
-                    files.refuse(form.path, f"must have a word in {where}, got {cell!r}")
+                    files.refuse(form.path, f"must have a word in {where}, got {checks.shown(cell)}")
                 if form.known and word not in codes:
-                    files.refuse(form.path, f"must have a known word in {where}, got {cell!r}")
+                    got = checks.shown(cell)
+                    files.refuse(form.path, f"must have a known word in {where}, got {got}")
                 gap |= not word
                 values.append(word)
             elif _is_number(cell) and abs(float(cell)) <= _LARGEST:
@@ -246,7 +248,7 @@ def _rows(
                 missing == "refuse" or cell.strip() not in _GAPS
                 or (place == form.places[-1] and missing != "drop")
             ):  # fmt: skip
-                files.refuse(form.path, f"must have a number in {where}, got {cell!r}")
+                files.refuse(form.path, f"must have a number in {where}, got {checks.shown(cell)}")
             else:
                 gap = True
                 values.append(float("nan"))
@@ -301,10 +303,11 @@ def _filled(form: _Form, place: int, column: Array, missing: Any) -> float:
     name, gaps = form.names[place], np.isnan(column)
     if missing != "mean":
         if name not in missing and gaps.any():
-            files.refuse(form.path, f"must have no gaps in column {name!r}, which `missing` lacks")
+            text = f"must have no gaps in column {checks.shown(name)}, which `missing` lacks"
+            files.refuse(form.path, text)
         value: float = missing.get(name, 0.0)
     elif gaps.all():
-        files.refuse(form.path, f"must have a number in column {name!r}, got gaps alone")
+        files.refuse(form.path, f"must have a number in column {checks.shown(name)}, got gaps alone")
     else:
         present = column[~gaps].tolist()
         value = fsum(present) / len(present)

@@ -86,23 +86,24 @@ def belong(state: State, names: Mapping[str, Any]) -> None:
 
 def counter(state: State, name: str = "count", below: int = 2**62) -> int:
     """How often something has happened, from a state."""
-    found = checks.array(state[name], f"state[{name!r}]")
+    found = checks.array(state[name], f"state[{checks.shown(name)}]")
     if found.dtype != np.int64 or found.ndim:
         got = f"{found.dtype} of shape {found.shape}"
-        checks.refuse_type(f"`state[{name!r}]` must be an int64 of shape (), got {got}")
+        checks.refuse_type(f"`state[{checks.shown(name)}]` must be an int64 of shape (), got {got}")
     if not 0 <= found < below:
-        checks.refuse(f"`state[{name!r}]` must be at least 0 and below {below}, got {found}")
+        text = f"must be at least 0 and below {below}, got {found}"
+        checks.refuse(f"`state[{checks.shown(name)}]` {text}")
     return int(found)
 
 
 def real(state: State, name: str) -> float:
     """A finite number that is not negative, from a state."""
-    found = checks.array(state[name], f"state[{name!r}]")
+    found = checks.array(state[name], f"state[{checks.shown(name)}]")
     if found.dtype != np.float64 or found.ndim:
         got = f"{found.dtype} of shape {found.shape}"
-        checks.refuse_type(f"`state[{name!r}]` must be a float64 of shape (), got {got}")
+        checks.refuse_type(f"`state[{checks.shown(name)}]` must be a float64 of shape (), got {got}")
     if not 0 <= found < np.inf:
-        checks.refuse(f"`state[{name!r}]` must be finite and at least 0, got {found}")
+        checks.refuse(f"`state[{checks.shown(name)}]` must be finite and at least 0, got {found}")
     return float(found)
 
 

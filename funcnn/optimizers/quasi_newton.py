@@ -221,10 +221,11 @@ def lbfgs(learning_rate: Rate = 1.0, *, memory: int = 10) -> Optimizer:
 
 
 def _fits(vectors: object, name: str, shape: Shape, dtype: np.dtype[Any]) -> None:
-    found = checks.floating(vectors, f"state[{name!r}]")
+    found = checks.floating(vectors, f"state[{checks.shown(name)}]")
     checks.exact_shape(found.shape, shape, f"state[{name!r}]")
     if found.dtype != dtype:
-        checks.refuse_type(f"`state[{name!r}]` must be {dtype} as `params` are, got {found.dtype}")
+        text = f"must be {dtype} as `params` are, got {found.dtype}"
+        checks.refuse_type(f"`state[{checks.shown(name)}]` {text}")
 
 
 def _moving(params: Params) -> Params:

@@ -149,7 +149,7 @@ def _pretty(net: Layer[Any, Any]) -> str:
 
 def _inline(figure: Any) -> str:
     if not hasattr(figure, "savefig"):
-        checks.refuse_type(f"`figures` must be matplotlib figures, got {figure!r}")
+        checks.refuse_type(f"`figures` must be matplotlib figures, got {checks.shown(figure)}")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -64,9 +64,10 @@ def uniform(
     low = checks.Number(-limit, maximum=limit).check("low", low)
     high = checks.Number(maximum=limit).check("high", high)
     if not high - low <= limit:
-        checks.refuse(f"`high` - `low` must fit {kind}, got {high!r} and {low!r}")
+        got = f"{checks.shown(high)} and {checks.shown(low)}"
+        checks.refuse(f"`high` - `low` must fit {kind}, got {got}")
     if not (high > low and kind.type(high) > kind.type(low)):
-        checks.refuse(f"`high` must be above `low`, got {high!r} and {low!r}")
+        checks.refuse(f"`high` must be above `low`, got {checks.shown(high)} and {checks.shown(low)}")
     least, beyond = kind.type(low), kind.type(high)
     out, drawing = empty(key, shape, kind)
     if drawing:
@@ -208,14 +209,16 @@ def truncated_normal(
     shape, kind = checks.sizes(shape), checks.float_dtype(dtype)
     lower, upper = checks.Number().check("lower", lower), checks.Number().check("upper", upper)
     if not upper > lower:
-        checks.refuse(f"`upper` must be above `lower`, got {upper!r} and {lower!r}")
+        got = f"{checks.shown(upper)} and {checks.shown(lower)}"
+        checks.refuse(f"`upper` must be above `lower`, got {got}")
     out, drawing = empty(key, shape, kind)
     # Probability is counted from the end where it is small: from the tail if both bounds lie on one
     # side, which may be the far end, else from the median.
     one_side = lower > 0 or upper < 0
     low, high = beyond(abs(lower)), beyond(abs(upper))
     if one_side and low == high:
-        checks.refuse(f"`lower` and `upper` must have room between them, got {lower!r} and {upper!r}")
+        got = f"{checks.shown(lower)} and {checks.shown(upper)}"
+        checks.refuse(f"`lower` and `upper` must have room between them, got {got}")
     if drawing:
         flat = out.reshape(-1)
         for part, words in chunks(key, flat.size, 64):

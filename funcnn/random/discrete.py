@@ -257,7 +257,7 @@ def choice(
     replace = checks.Flag().check("replace", replace)
     size, count = math.prod(shape), _count("n", n)
     if count == 0:
-        checks.refuse(f"`n` must hold something to choose from, got {n!r}")
+        checks.refuse(f"`n` must hold something to choose from, got {checks.shown(n)}")
     chances = None if weights is None else _chances(weights, count)
     most = count if chances is None else np.count_nonzero(chances)
     if not replace and size > most:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.checks import Integer, named, refuse, refuse_type
+from funcnn.checks import Integer, named, refuse, refuse_type, shown
 
 
 def _described(tree: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, bytes]]:
@@ -140,7 +140,7 @@ def assert_reproducible(fn: Callable[[], Any], runs: int = 2, processes: int = 1
             except (BrokenProcessPool, AttributeError, ImportError) as error:
                 refuse(
                     "`fn` must be importable by another process, and its module must do nothing "
-                    f"else when it is imported (if __name__ == '__main__':), got {error!r}",
+                    f"else when it is imported (if __name__ == '__main__':), got {shown(error)}",
                     who,
                 )
         _same(f"process {number}", first, found)

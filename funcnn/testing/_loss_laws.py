@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import random
-from funcnn.checks import refuse_type
+from funcnn.checks import refuse_type, shown
 from funcnn.metrics import Mean
 from funcnn.testing import _values
 from funcnn.testing._laws import Law, agree, breach, is_refusal, law, refuses
@@ -50,7 +50,7 @@ class LossSubject:
 
     def __init__(self, loss: Loss, prediction: Any, target: Any, *, seed: int = 0) -> None:
         if not isinstance(loss, Loss):
-            refuse_type(f"`loss` must be a Loss, got {loss!r}", "check_loss")
+            refuse_type(f"`loss` must be a Loss, got {shown(loss)}", "check_loss")
         self.loss, self.spec, self.key = loss, loss.spec, random.key(seed)
         self.prediction, self.target = _values.frozen(
             _values.cast(_values.copied((prediction, target)), np.float64)

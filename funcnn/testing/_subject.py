@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import random, tree
-from funcnn.checks import refuse, refuse_type
+from funcnn.checks import refuse, refuse_type, shown
 from funcnn.testing import _values
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Trait, has_trait
 
@@ -69,7 +69,7 @@ class Subject:
         seed: int = 0,
     ) -> None:
         if not isinstance(layer, Layer):
-            refuse_type(f"`layer` must be a Layer, got {layer!r}", "check_layer")
+            refuse_type(f"`layer` must be a Layer, got {shown(layer)}", "check_layer")
         if any(not one or one[0] < 2 for _, one in _values.each_shape(shape)):
             refuse(f"`shape` must have a batch of at least 2, got {shape}", "check_layer")
         self.layer, self.spec, self.shape = layer, layer.spec, shape

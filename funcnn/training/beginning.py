@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any, Literal
 
-from funcnn import checks, files, numerics, random
-from funcnn.data import Batches, Dataset, Loader
+from funcnn import checks, files, numerics, random, tree
+from funcnn.data import Augmentation, Batches, Dataset, Loader
 from funcnn.data.batches import checked
-from funcnn.data.examples import length, shape
+from funcnn.data.examples import is_on_disk, length, shape
 from funcnn.metrics import better
 from funcnn.optimizers import Optimizer
 from funcnn.training.evaluation import Metric, check_metrics, check_something_counts, mean_over
@@ -29,10 +29,8 @@ def check_parts(
     checks.Instance(Layer, "a layer").check("net", net)
     checks.Instance(Loss, "a loss").check("loss", loss)
     checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
-    if validation is not None and not len(checked(validation, "validation")):
-        checks.refuse("`validation` must have at least one example")
     if validation is not None:
-        check_something_counts(loss, validation, "validation")
+        check_something_counts(loss, checked(validation, "validation"), "validation")
     check_metrics(metrics)
 
 
@@ -52,7 +50,7 @@ def check_needs(
         if metrics:
             checks.refuse("`metrics` need `validation`")
         if mode in ("min", "max"):
-            checks.refuse(f"`mode` must be 'fast' or 'portable' without `validation`, got {mode!r}")
+            checks.refuse(f"`mode` must not be {checks.shown(mode)} without `validation`")
     if checkpoint is None and checkpoint_every is not None:
         checks.refuse("`checkpoint_every` needs `checkpoint`")
 
@@ -77,7 +75,11 @@ def check_files(
 
 
 def batches_of(
-    train: Dataset | Batches | Loader, given: int | None, drop_last: bool, augment: Any
+    train: Dataset | Batches | Loader,
+    loss: Loss,
+    given: int | None,
+    drop_last: bool,
+    augment: Any,
 ) -> Batches | Loader:
     """The batches of an epoch: of a data set, or as they are given."""
     if isinstance(train, (Batches, Loader)):
@@ -89,8 +91,9 @@ def batches_of(
         checks.Integer(1).check("train.steps", train.steps)
         return train
     count, size = len(checked(train, "train")), 32 if given is None else given
-    if not count:
-        checks.refuse("`train` must have at least one example")
+    changed = isinstance(augment, Augmentation) and augment.targets
+    if not count or not (changed or any(is_on_disk(leaf) for _, leaf in tree.leaves(train.y))):
+        check_something_counts(loss, train, "train")
     if drop_last and count < size:
         checks.refuse(f"`batch_size` must be at most {count} with drop_last=True, got {size}")
     return Batches(train, size, drop_last=drop_last, augment=augment)
@@ -121,7 +124,7 @@ def check_functions(augment: object, callbacks: object) -> None:
 
 def is_best_large(monitor: str, metrics: Mapping[str, Metric], mode: Mode | None) -> bool:
     """Whether the monitored value is to be large: as is known, or as is said."""
-    if monitor not in {"loss", *metrics}:
+    if not isinstance(monitor, str) or monitor not in {"loss", *metrics}:
         checks.refuse(f"`monitor` must be 'loss' or one of `metrics`, got {checks.shown(monitor)}")
     known = "min" if monitor == "loss" else better(metrics[monitor])
     if mode not in ("min", "max") and known is None:

@@ -137,17 +137,16 @@ def evaluate(
     """
     checks.Instance(Layer, "a layer").check("net", net)
     checks.Instance(Loss, "a loss").check("loss", loss)
-    if len(checked(dataset)):
-        check_something_counts(loss, dataset, "dataset")
+    check_something_counts(loss, checked(dataset), "dataset")
     check_metrics(metrics)
     prediction = predict(net, params, dataset.x, workers=workers)
     target = tree.map(np.asarray, dataset.y)
     record = {"loss": float(loss.apply(prediction, target)[0])}
     for name, metric in (metrics or {}).items():
-        value = metric(prediction, target)
-        if np.ndim(value):
-            got = f"an array of shape {np.shape(value)}"
-            checks.refuse_type(f"`metrics` must give numbers, {checks.shown(name)} gave {got}")
+        value: Any = metric(prediction, target)
+        if np.ndim(value) or np.asarray(value).dtype.kind not in "biuf":
+            got = f"{checks.shown(name)} gave {checks.shown(value)}"
+            checks.refuse_type(f"`metrics` must give numbers, {got}")
         record[name] = float(value)
     return record
 
@@ -155,7 +154,9 @@ def evaluate(
 def check_metrics(metrics: Mapping[str, Metric] | None) -> None:
     """Refuse metrics without a name of their own."""
     if metrics is not None and not (
-        isinstance(metrics, Mapping) and all(map(callable, metrics.values()))
+        isinstance(metrics, Mapping)
+        and all(isinstance(name, str) for name in metrics)
+        and all(map(callable, metrics.values()))
     ):
         got = checks.shown(metrics)
         checks.refuse_type(f"`metrics` must be a dict of functions by name, got {got}")
@@ -164,11 +165,21 @@ def check_metrics(metrics: Mapping[str, Metric] | None) -> None:
 
 
 def check_something_counts(loss: Loss, examples: Dataset, name: str) -> None:
-    """Refuse examples that all are ignored, or weigh nothing."""
-    if mean_over(loss, examples) == 0:
+    """Refuse examples that are none, or all ignored, or weigh nothing."""
+    if not len(examples):
+        checks.refuse(f"`{name}` must have at least one example")
+    counts = mean_over(loss, examples)
+    if counts == 0 and not tree.leaves(examples.y):
+        checks.refuse(f"`{name}` must have targets for this loss, got none")
+    if counts == 0:
         checks.refuse(f"`{name}` must have a target that counts: all are ignored or weigh 0")
 
 
 def mean_over(loss: Loss, examples: Dataset) -> float | None:
-    """What the loss of some examples is a mean over."""
-    return len(examples) if loss.weight is None else loss.weight(tree.map(np.asarray, examples.y))
+    """What the loss of some examples is a mean over; NaN for targets which the loss will refuse."""
+    if loss.weight is None:
+        return len(examples)
+    try:
+        return loss.weight(tree.map(np.asarray, examples.y))
+    except Exception:
+        return float("nan")

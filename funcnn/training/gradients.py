@@ -117,7 +117,7 @@ def value_and_grad(
             _warn_of_no_key(net)
         if keeps_statistics and key is not None and not statistics:
             checks.refuse(
-                f"the running statistics of {net!r} would be lost: write "
+                f"the running statistics of {checks.shown(net)} would be lost: write "
                 "value_and_grad(net, loss, statistics=True), and carry on its third result "
                 "with tree.replace(params, statistics)",
             )
@@ -149,7 +149,8 @@ def value_and_grad(
         new = new_statistics(net, cache) if keeps_statistics else {}
         if keeps_statistics and key is not None and not new:
             checks.refuse(
-                f"the running statistics of {net!r} would be lost: `net.statistics(cache)` is empty"
+                f"the running statistics of {checks.shown(net)} would be lost: "
+                "`net.statistics(cache)` is empty"
             )
         return value, grads, new
 

@@ -36,7 +36,14 @@ from funcnn.training.checkpointing import (
     best_of,
     resumed,
 )
-from funcnn.training.evaluation import Metric, Record, evaluate, mean_over
+from funcnn.training.evaluation import (
+    Metric,
+    Record,
+    check_something_counts,
+    evaluate,
+    mean_over,
+    predict,
+)
 from funcnn.training.identity import identity, shown_by
 from funcnn.training.progress import Progress
 from funcnn.training.state import TrainState, train_state, train_step
@@ -216,7 +223,9 @@ def fit(
     check_functions(augment, callbacks)
     checks.Optional(checks.Flag()).check("progress", progress)
     checks.Optional(checks.Choice("fast", "portable", "min", "max")).check("mode", mode)
-    batches = batches_of(train, batch_size, checks.Flag().check("drop_last", drop_last), augment)
+    batches = batches_of(
+        train, loss, batch_size, checks.Flag().check("drop_last", drop_last), augment
+    )
     largest = is_best_large(monitor, metrics or {}, mode)
     check_needs(validation, metrics, monitor, mode, patience, checkpoint, checkpoint_every)
     check_files(checkpoint, resume, log)
@@ -234,6 +243,8 @@ def fit(
             run, known = resumed(resume, run, optimizer, known, batches)
         if isinstance(batches, Batches):
             check_last_batch(net, loss, batches, run.state)
+        if validation is not None:
+            predict(net, run.state.params, validation.take(slice(1)).x)
         training = _Training(
             net, loss, train_step(net, loss, optimizer, workers=workers), batches, epochs, validation,
             metrics, monitor, largest, patience, callbacks, RunFile(checkpoint, known),
@@ -293,8 +304,7 @@ def _after_epoch(training: _Training, run: Run, shown: Progress) -> Run:
             training.file.save(run)
     if not run.loss.values:
         last = training.batches.batch(run.state.key, run.state.epoch, run.state.batch - 1)
-        if mean_over(training.loss, last) == 0:
-            checks.refuse("`train` must have a target that counts: all are ignored or weigh 0")
+        check_something_counts(training.loss, last, "train")
         _end_with_advice(f"not finite in all steps of epoch {run.state.epoch + 1}")
     run = _evaluated(training, run)
     record, seconds = run.records[-1], time.perf_counter() - began

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnn import checks, random, tree
 from funcnn.data import Dataset
+from funcnn.data.batches import checked
 from funcnn.optimizers import Optimizer, apply_updates
 from funcnn.training.gradients import value_and_grad
 from funcnn.types import Key, Layer, Loss, Params, Shape, has_trait
@@ -148,7 +150,10 @@ def train_step(
     gradients = value_and_grad(net, loss, statistics=True, workers=workers)
     keeps_statistics = has_trait(net.spec, "statistics")
 
+    @partial(checks.named, who="train_step")
     def step(state: TrainState, batch: Dataset) -> tuple[TrainState, dict[str, float]]:
+        checks.Instance(TrainState, "a TrainState").check("state", state)
+        checked(batch, "batch")
         key = random.fold_in(random.fold_in(state.key, "step"), state.step)
         value, grads, new = gradients(state.params, batch.x, batch.y, key)
         updates, memory = optimizer.update(grads, state.optimizer, state.params)

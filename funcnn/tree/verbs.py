@@ -11,7 +11,7 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn.checks import Number, RefusedValue, array, float_dtype, named, refuse, refuse_type, shown
-from funcnn.tree.walking import leaves, map, map_with_path, paired, reduce, walk
+from funcnn.tree.walking import leaves, map, map_with_path, paired, place, reduce, walk
 from funcnn.types import Array, Params
 
 __all__ = [
@@ -333,7 +333,7 @@ def replace(tree: T, changes: Mapping[str, Any]) -> T:
     new, known = dict(leaves(dict(changes))), {path for path, _ in leaves(tree)}
     for path in new:
         if path not in known:
-            refuse(f"`changes` must name leaves of the tree, got {path!r}", "tree")
+            refuse(f"`changes` must name leaves of the tree, got {place(path)}", "tree")
     return map_with_path(lambda path, leaf: new.get(path, leaf), tree)
 
 

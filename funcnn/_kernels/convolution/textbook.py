@@ -134,7 +134,7 @@ def _window(
     )
     pads = padding if isinstance(padding, tuple) else (padding,) * rank
     if len(pads) != rank:
-        checks.refuse(f"`padding` must be an int or {rank} of them, got {padding!r}")
+        checks.refuse(f"`padding` must be an int or {rank} of them, got {checks.shown(padding)}")
     pairs = [checks.Integers(2).check("padding", pad) for pad in pads]
     win = window(kernel, strides, tuple((low, high) for low, high in pairs), spread)
     if min(output_size(win, shape[2:])) < 1:
