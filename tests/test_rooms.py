@@ -85,6 +85,97 @@ def test_imports_point_strictly_down(path: Path) -> None:
             assert FLOOR[there.split(".")[0]] < FLOOR[room], f"{where}, which is not below it"
 
 
+# --- what is private ------------------------------------------------------------------------------
+
+NAMED_TUPLES = {"_replace", "_fields", "_make", "_asdict"}  # public, in spite of their names
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """Names of all that a file defines, in whatever scope."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr)
+    return found
+
+
+def _leaks(source: str, room: str, own: set[str]) -> list[str]:
+    """What a file of a room uses of another room though its name begins with ``_``.
+
+    A room's own name may: `_kernels` is private to the library, not to itself.
+    """
+    tree, found = ast.parse(source), []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            start = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            for name in node.names:
+                package, *parts = f"{start}{name.name}".split(".")
+                if package == "funcnn" and parts[:1] != [room]:
+                    found += [f"{node.lineno}: {part}" for part in parts[1:] if _is_private(part)]
+        elif isinstance(node, ast.Attribute) and _is_private(node.attr):
+            if node.attr not in own | NAMED_TUPLES:
+                found.append(f"{node.lineno}: {node.attr}")
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "getattr":
+            read = str(getattr(node.args[1], "value", ""))
+            if _is_private(read) and read not in own:
+                found.append(f"{node.lineno}: {read}")
+    return found
+
+
+def _room(path: Path) -> str:
+    return _module(path).split(".")[0]
+
+
+OWN: dict[str, set[str]] = {}
+for _path in FILES:
+    OWN.setdefault(_room(_path), set()).update(_defined(ast.parse(_path.read_text())))
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_nothing_private_is_used_from_another_room(path: Path) -> None:
+    assert _leaks(path.read_text(), _room(path), OWN[_room(path)]) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from funcnn.numerics import _fast",
+        "from funcnn.numerics._fast import matmul",
+        "from funcnn._kernels.linear import _product",
+        "import funcnn.numerics._fast",
+        "from funcnn import tree\ntree.walking._opened({})",
+        "from funcnn.numerics import modes\nmodes._current.get()",
+        "def f(key):\n    return key._high",
+        "from funcnn import tree\ngetattr(tree, '_opened')",
+    ],
+)
+def test_what_is_private_is_seen(line: str) -> None:
+    assert len(_leaks(line, "layers", {"_own"})) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from funcnn._kernels import linear",
+        "from funcnn._lazy import lazily",
+        "from funcnn.layers._table import row",
+        "def f(self, spec):\n    return self._own, spec._replace(), spec.__name__",
+        "_own = 3",
+        "from numpy import _core",
+    ],
+)
+def test_what_is_not_private_to_another_room_is_allowed(line: str) -> None:
+    assert _leaks(line, "layers", {"_own"}) == []
+
+
 @pytest.mark.parametrize("path", FILES, ids=_module)
 def test_only_numpy_is_required(path: Path) -> None:
     body = ast.parse(path.read_text()).body
