@@ -127,13 +127,6 @@ def opened(path: str, *, pipes: bool = False) -> BinaryIO:
         return open(path, "rb")
 
 
-def appended(path: str, *, anew: bool) -> BinaryIO:
-    """A file to write lines to."""
-    with named(path):
-        _status(path)
-        return open(path, "wb" if anew else "ab")
-
-
 def size(file: BinaryIO) -> int:
     """Bytes in an open file."""
     return os.fstat(file.fileno()).st_size
@@ -166,11 +159,19 @@ def write(path: str, content: bytes | memoryview) -> None:
         _replace(path, content, check_target(path))
 
 
+def append(path: str, lines: bytes, *, anew: bool = False) -> None:
+    """Write to the end of a file, or to a new one."""
+    with named(path):
+        _status(path)
+        with open(path, "wb" if anew else "ab") as file:
+            file.write(lines)
+
+
 def _replace(path: str, content: bytes | memoryview, old: os.stat_result | None) -> None:
     target = Path(os.path.realpath(path))  # a link stays one, to the new file
     partial = target.with_name(f".{target.name[:16]}.{secrets.token_hex(4)}.partial")
     try:
-        mode = stat.S_IMODE(old.st_mode) if old else 0o666
+        mode = _mode(old) if old else 0o666
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         handle = os.open(partial, flags, mode)
         with open(handle, "wb") as file:
@@ -197,7 +198,12 @@ def _keep_owner_and_mode(handle: int, old: os.stat_result) -> None:
         if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
             with contextlib.suppress(OSError):
                 os.fchown(handle, old.st_uid, old.st_gid)
-        os.fchmod(handle, stat.S_IMODE(old.st_mode))
+        os.fchmod(handle, _mode(old))
+
+
+def _mode(old: os.stat_result) -> int:
+    """Who may read and write; that it runs as its owner, no file keeps that is written to."""
+    return stat.S_IMODE(old.st_mode) & 0o777
 
 
 # --- reading ------------------------------------------------------------------------------------------

@@ -134,9 +134,7 @@ def collected(children: Iterable[Child]) -> Callable[[Cache], Params]:
 
 def _may_have_statistics(layer: Layer[Any, Any]) -> bool:
     spec = layer.spec
-    return bool(
-        layer.statistics is not no_statistics or spec.children or "statistics" in spec.traits
-    )
+    return bool(layer.statistics is not no_statistics or spec.children or "statistics" in spec.traits)
 
 
 def maximum_first(children: tuple[Child, ...]) -> list[Child]:

@@ -31,7 +31,20 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import array_dtypes, arrays
 
-from funcnn import adam, checkpoints, conv, data, dense, flatten, random, serial, tree
+from funcnn import (
+    adam,
+    checkpoints,
+    conv,
+    data,
+    dense,
+    evaluate,
+    flatten,
+    predict,
+    random,
+    serial,
+    softmax_cross_entropy,
+    tree,
+)
 from funcnn.checks import RefusedType, RefusedValue
 from funcnn.types import Array, Params
 
@@ -1219,3 +1232,134 @@ def test_remarks_on_a_dtype_are_left_out(tmp_path: Path, save: Any) -> None:
         save(tmp_path / "net", {"w": np.ones(2).astype(remarked), "b": np.ones((), remarked)})
         save(tmp_path / "plain", {"w": np.ones(2, dtype), "b": np.ones((), dtype)})
         assert (tmp_path / "net").read_bytes() == (tmp_path / "plain").read_bytes()
+
+
+# --- odd places ---------------------------------------------------------------------------------------
+
+
+def test_a_hard_link_keeps_what_it_had(tmp_path: Path) -> None:
+    file = written(tmp_path, {"w": np.ones(2)})
+    os.link(file, tmp_path / "kept.npz")
+    written(tmp_path, {"w": np.zeros(2)})
+    assert tree.equal(checkpoints.load(tmp_path / "kept.npz")[0], {"w": np.ones(2)})
+    assert tree.equal(checkpoints.load(file)[0], {"w": np.zeros(2)})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs modes")
+def test_a_file_that_ran_as_its_owner_does_so_no_more(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    file.chmod(0o6755)
+    written(tmp_path)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o755
+
+
+IN_A_SMALL_PLACE = """
+import os, resource, signal, sys
+import numpy as np
+import funcnn
+from funcnn import checkpoints, data, dense, fit, mean_squared_error, random, sgd
+from funcnn.plots import html_report
+net, ones = dense(2000), np.ones((8, 1), np.float32)
+params = net.init(random.key(0), (1, 3))[1]
+one = dense(1)
+rest = {"key": random.key(0), "epochs": 200, "progress": False, "workers": 1}
+rows = data.Dataset(ones, ones)
+def run(**options):
+    fit(one, mean_squared_error(), sgd(0.1), rows, **rest, **options)
+os.chdir(sys.argv[1])
+checkpoints.save("old", {"w": ones})
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+for write in (
+    lambda: checkpoints.save("old", params), lambda: checkpoints.save_safetensors("old", params),
+    lambda: funcnn.save("old", net, params), lambda: checkpoints.write_whole("old", bytes(5000)),
+    lambda: run(log="log"), lambda: run(checkpoint="run"),
+    lambda: html_report("old", one, one.init(random.key(0), (1, 1))[1], {"loss": np.ones(9)}),
+):
+    try:
+        write()
+    except OSError as problem:
+        print(problem)
+print(checkpoints.load("old")[0]["w"].sum(), sorted(set(os.listdir()) - {"run"}))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs limits")
+def test_a_full_disk_is_named_by_every_writer_and_the_old_file_stays(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", IN_A_SMALL_PLACE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *lines, last = done.stdout.splitlines()
+    assert last == "8.0 ['log', 'old']"
+    assert lines == [
+        f"[Errno 27] File too large: '{name}'" for name in [*["old"] * 4, "log", "run", "old"]
+    ]
+
+
+WRITER = """
+import sys
+import numpy as np
+from funcnn import checkpoints
+for _ in range(40):
+    checkpoints.save(sys.argv[1], {"w": np.full(1000, float(sys.argv[2]))})
+"""
+
+
+def test_processes_that_write_one_file_leave_that_of_one_of_them(tmp_path: Path) -> None:
+    file = written(tmp_path, {"w": np.zeros(1000)})
+    command = [sys.executable, "-c", WRITER, str(file)]
+    writers = [subprocess.Popen([*command, str(i)]) for i in (1, 2)]
+    while any(writer.poll() is None for writer in writers):
+        found = checkpoints.load(file)[0]["w"]
+        assert set(found.tolist()) in ({0.0}, {1.0}, {2.0})
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["net.npz"]
+
+
+# --- other orders of bytes ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_arrays_of_another_order_of_bytes_are_kept_and_refused_by_layers(
+    tmp_path: Path, order: str, mapped: bool
+) -> None:
+    """Files, data sets and labels take both; layers say which cast to write."""
+
+    def given_as(array: Array) -> Array:
+        found = np.asarray(array, array.dtype.newbyteorder(order))  # type: ignore[arg-type]
+        if mapped:
+            file = tmp_path / f"{tree.leaves({'x': found})[0][0]}{found.dtype}{found.shape}.npy"
+            np.save(file, found)
+            return np.load(file, mmap_mode="r")  # type: ignore[no-any-return]
+        return found
+
+    net, key = serial(dense(4), dense(2)), random.key(0)
+    x = random.normal(key, (40, 3))
+    y = (x[:, 0] > 0).astype(np.int64)
+    params = net.init(key, (1, 3))[1]
+    other = tree.map(given_as, params)
+    file = tmp_path / "net"
+    checkpoints.save(file, params)
+    content = file.read_bytes()
+    checkpoints.save(file, other)
+    assert file.read_bytes() == content
+    assert tree.equal(checkpoints.load(file, like=other)[0], params)
+    checkpoints.save_safetensors(file, other)
+    assert tree.equal(checkpoints.load_safetensors(file), params)
+    loss = softmax_cross_entropy()
+    rows = data.Dataset(given_as(x), given_as(y))
+    part = data.split(key, rows, 0.5)[0]
+    assert part.x.dtype == rows.x.dtype
+    wanted = loss.apply(net.apply(params, x)[0], y)[0]
+    assert loss.apply(net.apply(params, x)[0], rows.y)[0] == wanted
+    if np.dtype(f"{order}f4").isnative:
+        assert evaluate(net, params, rows, loss)["loss"] == pytest.approx(wanted, rel=1e-6)
+        assert np.array_equal(net.apply(other, x)[0], net.apply(params, x)[0])
+        return
+    cast = "must be float32 or float64, got [<>]f4: write .*astype"
+    for run in (
+        lambda: net.apply(params, rows.x), lambda: net.apply(other, x),
+        lambda: evaluate(net, params, rows, loss), lambda: predict(net, params, rows.x),
+        lambda: adam(0.1).init(other),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=cast):
+            run()

@@ -303,5 +303,3 @@ def test_any_number_of_threads_gives_the_same_bits(monkeypatch: pytest.MonkeyPat
             for workers in (1, 2, 3)
         ]
     assert len(set(found)) == 1
-
-

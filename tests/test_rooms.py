@@ -24,8 +24,7 @@ FLOORS = (
     {"parameterless"},
     {"structure", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},
     {"combinators", "tracing", "checkpoints"},
-    {"training", "testing", "profiling", "plots", "diagnose", "doctor"}
-    | {"model_files", "compile"},
+    {"training", "testing", "profiling", "plots", "diagnose", "doctor"} | {"model_files", "compile"},
     {"models"},
     {"interop"},
     {"looking", "outline", "sequences", "reparametrization"},  # names of version 0.1

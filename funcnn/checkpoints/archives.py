@@ -176,8 +176,9 @@ def write_whole(path: str | PathLike[str], content: bytes | memoryview) -> None:
 
     Notes
     -----
-    It is written beside the file, forced to the disk, and renamed. The new file keeps the mode of the
-    old one and, where the process may give files away, its owner. A process that is killed on the way
+    It is written beside the file, forced to the disk, and renamed: a second name of the old file (a
+    hard link) keeps what it had. The new file keeps who may read and write the old one and, where the
+    process may give files away, its owner. A process that is killed on the way
     leaves ``.name.<8 digits>.partial`` behind, which nobody reads.
 
     Examples

@@ -400,9 +400,9 @@ def _write_log(
 ) -> None:
     """Lines of JSON; on a new start, those of the epochs that are already done."""
     if path is not None:
-        with files.appended(os.fspath(path), anew=anew) as file:
-            for record in records:
-                finite = {  # JSON knows neither NaN nor infinity
-                    name: value if math.isfinite(value) else None for name, value in record.items()
-                }
-                file.write(json.dumps(finite).encode() + b"\n")
+        finite = [  # JSON knows neither NaN nor infinity
+            {name: value if math.isfinite(value) else None for name, value in record.items()}
+            for record in records
+        ]
+        lines = "".join(json.dumps(record) + "\n" for record in finite)
+        files.append(os.fspath(path), lines.encode(), anew=anew)
