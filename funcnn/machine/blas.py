@@ -60,8 +60,11 @@ class _Limit:
                 if self.libraries is None:
                     self.libraries = _blas_libraries()
                 if self.before is None:
-                    found = [(library, library.get_num_threads()) for library in self.libraries]
-                    self.before = [(library, count) for library, count in found if count != 1]
+                    self.before = [
+                        (library, count)
+                        for library in self.libraries
+                        if (count := library.get_num_threads()) != 1
+                    ]
                 for library, _ in self.before:
                     _set_threads(library, 1)
             self.inside[token] = None

@@ -26,16 +26,14 @@ _team: ContextVar[int | None] = ContextVar("team", default=1)
 def in_team(workers: int | None, work: Callable[[], T]) -> T:
     """Let kernels inside share their work with so many threads; None: one for each processor."""
 
-    def joined() -> T:
-        _team.set(workers)
-        return work()
-
-    return copy_context().run(joined)
+    context = copy_context()
+    context.run(_team.set, workers)
+    return context.run(work)
 
 
 def share(task: Callable[[int], T], count: int) -> list[T]:
     """``[task(0), ..., task(count - 1)]``, on as many threads as the team in force has."""
-    return run_tasks(task, count, _team.get())
+    return [task(0)] if count == 1 else run_tasks(task, count, _team.get())
 
 
 def run_tasks(task: Callable[[int], T], count: int, workers: int | None) -> list[T]:
@@ -47,7 +45,7 @@ def run_tasks(task: Callable[[int], T], count: int, workers: int | None) -> list
     """
     threads = min(workers or _processors(), count)
     if threads < 2:
-        return [task(i) for i in range(count)]
+        return list(map(task, range(count)))
     left = deque(range(count))
     results: dict[int, T] = {}
     errors: list[BaseException] = []

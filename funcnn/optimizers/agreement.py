@@ -68,7 +68,7 @@ def hold(state: State, *names: str) -> None:
     """Refuse a state that does not hold just these entries."""
     if not isinstance(state, dict):
         checks.refuse_type(f"`state` must be a dict, got {type(state).__name__}")
-    if len(state) != len(names) or not all(name in state for name in names):
+    if state.keys() != set(names):
         wanted = ", ".join(names) or "nothing"
         got = ", ".join(checks.shown(name).strip("'") for name in list(state)[:8]) or "nothing"
         checks.refuse(f"`state` must hold {wanted}, got {got}"[:250])

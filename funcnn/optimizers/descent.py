@@ -110,9 +110,10 @@ def scale_by_learning_rate(learning_rate: Rate) -> Optimizer:
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
         hold(state, *start)
         rate = -real(state, "learning_rate")
+        usual = 1e-30 < -rate < 1e30  # in every dtype
 
         def leaf(path: str, gradient: Array, param: Array) -> tuple[Any]:
-            return (times(gradient, rate),)
+            return (gradient * rate if usual else times(gradient, rate),)
 
         return walk(leaf, grads, params)[0], following(state)
 

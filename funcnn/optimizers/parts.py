@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,15 +61,18 @@ def walk(
     Statistics have the update 0 and keep their memory. All trees must match, and all leaves of one
     place have one shape and one dtype; `shapes` says which parts of the memory have which others.
     """
-    named = {"grads": grads, **{f"state[{name!r}]": part for name, part in memory.items()}}
-    others = {f"state[{name!r}]": shape for name, shape in (shapes or {}).items()}
-    whole: list[dict[str, Any]] = [{} for _ in named]
+    named, others, whole = {"grads": grads}, {}, [dict[str, Any]()]
+    for name, part in memory.items():
+        named[f"state[{name!r}]"] = part
+        whole.append({})
+    for name, shape_of in (shapes or {}).items():
+        others[f"state[{name!r}]"] = shape_of
     try:
         for keys, names, (own, *rest), into in tree.walk(whole, params, *named.values()):
             above = tree.path(*keys)
             for name in names:
                 path = f"{above}/{name}" if above else name
-                param, parts = own[name], [inside[name] for inside in rest]
+                param, parts = own[name], list(map(itemgetter(name), rest))
                 if others or type(param) is not np.ndarray or param.dtype not in FLOATS:
                     fit(path, param, dict(zip(named, parts, strict=True)), others)
                 dtype, shape = param.dtype, param.shape
@@ -86,7 +90,7 @@ def walk(
         if refusal.who == "tree":
             match(params, named)
         raise
-    return tuple(out[""] for out in whole)
+    return tuple(map(itemgetter(""), whole))
 
 
 def filled(params: Params, value: float = 0.0) -> Params:

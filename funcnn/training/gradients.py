@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 import numpy as np
@@ -142,7 +143,7 @@ def value_and_grad(
             return value, _add_up(run_tasks(backward, len(slices), workers)), caches[0]
 
         value, grads, cache = on_one_blas_thread(
-            sharded if len(slices) > 1 else lambda: in_team(workers, whole)
+            sharded if len(slices) > 1 else partial(in_team, workers, whole)
         )
         if not statistics:
             return value, grads
@@ -196,16 +197,18 @@ def shards(examples: int, x: Any, params: Params) -> list[slice]:
     vectors = isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f"
     small = numbers < _SMALL and numbers + weights < _SMALL
     if small or (vectors and numbers < weights):
-        count = 1
-    else:
-        count = min(2 if numbers < 4 * _SMALL else 4 if numbers < 16 * _SMALL else 8, examples // 8)
+        return [slice(0, examples)]
+    count = min(2 if numbers < 4 * _SMALL else 4 if numbers < 16 * _SMALL else 8, examples // 8)
     ends = [examples * i // count for i in range(count + 1)]
-    return [slice(*ends[i : i + 2]) for i in range(count)]
+    return list(map(slice, ends[:-1], ends[1:]))
 
 
 def _numbers(x: Any) -> int:
     """How many numbers a network works on; an index stands for a vector of them."""
-    return sum(int(array.size) * (1 if array.dtype.kind == "f" else 64) for _, array in tree.leaves(x))
+    arrays, total = [x] if isinstance(x, np.ndarray) else [leaf for _, leaf in tree.leaves(x)], 0
+    for array in arrays:
+        total += int(array.size) * (1 if array.dtype.kind == "f" else 64)
+    return total
 
 
 def _shard_keys(key: Key | None, count: int) -> list[Key | None]:

@@ -51,7 +51,11 @@ def count(tree: Any) -> int:
     >>> tree.count({"weight": np.zeros((3, 4)), "bias": np.zeros(3)})
     15
     """
-    return sum(int(np.size(leaf)) for _, leaf in leaves(tree))
+    total = 0
+    for _, names, (inside,), _ in walk([], tree):
+        for name in names:
+            total += int(np.size(inside[name]))
+    return total
 
 
 def equal(a: Any, b: Any) -> bool:

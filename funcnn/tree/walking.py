@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterator
+from itertools import chain
 from operator import itemgetter
 from typing import Any, NoReturn, TypeVar
 
@@ -24,9 +26,11 @@ T = TypeVar("T")
 _DEEPEST = 2_000  # levels; a tree that holds itself has more
 _Keys = tuple[Any, ...]
 _Parts = list[dict[Any, Any]]
+_Group = tuple[_Keys, list[Any], _Parts, _Parts]
+_Closing = tuple[tuple[Any, ...], Any, _Parts]
 
 
-def walk(outs: _Parts, *trees: Any) -> Iterator[tuple[_Keys, list[Any], _Parts, _Parts]]:
+def walk(outs: _Parts, *trees: Any) -> Iterator[_Group]:
     """Visit what holds the leaves of one tree, or of several that match. Every verb stands on this.
 
     Parameters
@@ -36,20 +40,17 @@ def walk(outs: _Parts, *trees: Any) -> Iterator[tuple[_Keys, list[Any], _Parts, 
     *trees : tree
         Trees that match.
 
-    Yields
-    ------
-    keys : tuple
-        What leads to a dict or a tuple; its path is ``path(keys)``.
-    names : list
-        The keys or places of the leaves in it.
-    insides : list of dict
-        What each tree has there, by name.
-    into : list of dict
-        Where results belong, by name; one for each of `outs`.
+    Returns
+    -------
+    iterator
+        A group ``(keys, names, insides, into)`` for each dict and each tuple. What leads there are
+        `keys`, and its path is ``path(*keys)``. The leaves have `names`, their keys or places; each
+        tree has there what stands in `insides`, and results belong in `into`, one for each of `outs`.
 
     Notes
     -----
-    It keeps a stack of its own: a tree may be deeper than Python's.
+    It keeps a stack of its own: a tree may be deeper than Python's. Trees that do not match are
+    refused before the first group; results become tuples when the last group has been taken.
 
     Examples
     --------
@@ -60,20 +61,26 @@ def walk(outs: _Parts, *trees: Any) -> Iterator[tuple[_Keys, list[Any], _Parts, 
     'b' []
     'b/c' [2, 3]
     """
+    groups: list[_Group] = []
+    tuples: list[_Closing] = []
     todo: list[tuple[_Keys, _Parts, _Parts]] = [((), [{"": tree} for tree in trees], outs)]
-    tuples = []
     while todo:
         keys, insides, into = todo.pop()
         rest, names = insides[1:], []
         for name, first in insides[0].items():
             if isinstance(first, (dict, tuple)):
-                here = (*keys, name)
-                opened = _opened(here, [inside[name] for inside in insides])
+                here, nodes = (*keys, name), list(builtins.map(itemgetter(name), insides))
+                wanted = first.keys() if isinstance(first, dict) else None
+                usual = wanted is not None and set(builtins.map(type, first)) <= {str}
+                for node in nodes:
+                    usual = usual and isinstance(node, dict) and node.keys() == wanted
+                if not usual or len(here) > _DEEPEST:
+                    nodes = _opened(here, nodes)
                 below: _Parts = []
                 for out in into:
-                    out[name] = new = dict.fromkeys(opened[0])  # in the same order
+                    out[name] = new = dict.fromkeys(nodes[0])  # in the same order
                     below.append(new)
-                todo.append((here, opened, below))
+                todo.append((here, nodes, below))
                 if isinstance(first, tuple):
                     tuples.append((first, name, into))
             else:
@@ -81,11 +88,17 @@ def walk(outs: _Parts, *trees: Any) -> Iterator[tuple[_Keys, list[Any], _Parts, 
                     if isinstance(inside[name], (dict, tuple)):
                         _mismatch((*keys, name), first, inside[name])
                 names.append(name)
-        yield keys, names, insides, into
-    for node, name, into in reversed(tuples):  # the inner ones first
+        groups.append((keys, names, insides, into))
+    return chain(groups, _closed(tuples)) if tuples else iter(groups)
+
+
+def _closed(tuples: list[_Closing]) -> Iterator[_Group]:
+    """Make tuples of what stands for them, the inner ones first, once all results are there."""
+    for node, name, into in reversed(tuples):
         for out in into:
             parts = out[name].values()
             out[name] = node._make(parts) if hasattr(node, "_make") else tuple(parts)
+    yield from ()
 
 
 def _opened(keys: _Keys, nodes: list[Any]) -> _Parts:
@@ -124,7 +137,7 @@ def path(*keys: Any) -> str:
     >>> path("", "encoder", 0, "weight")
     'encoder/0/weight'
     """
-    return "/".join([str(key) for key in keys[1:]])
+    return "/".join(builtins.map(str, keys[1:]))
 
 
 def place(path: str) -> str:
@@ -202,7 +215,7 @@ def map_several(
     whole: _Parts = [{} for _ in range(number)]
     for keys, names, insides, outs in walk(whole, tree, *others):
         for name in names:
-            results = fn(path(*keys, name), *[inside[name] for inside in insides])
+            results = fn(path(*keys, name), *builtins.map(itemgetter(name), insides))
             for out, result in zip(outs, results, strict=True):
                 out[name] = result
     return tuple(out[""] for out in whole)
@@ -236,7 +249,7 @@ def map_with_path(fn: Callable[..., Any], tree: T, *others: Any) -> T:
     whole: dict[str, T] = {}
     for keys, names, insides, (out,) in walk([whole], tree, *others):
         for name in names:
-            out[name] = fn(path(*keys, name), *[inside[name] for inside in insides])
+            out[name] = fn(path(*keys, name), *builtins.map(itemgetter(name), insides))
     return whole[""]
 
 
@@ -271,14 +284,14 @@ def map(fn: Callable[..., Any], tree: T, *others: Any) -> T:
     whole: dict[str, T] = {}
     for _, names, insides, (out,) in walk([whole], tree, *others):
         for name in names:
-            out[name] = fn(*[inside[name] for inside in insides])
+            out[name] = fn(*builtins.map(itemgetter(name), insides))
     return whole[""]
 
 
 def paired(*trees: Any) -> list[tuple[Any, ...]]:
     """The keys to each leaf, and the leaf of each tree, in sorted order of the keys."""
     found = [
-        ((*keys, name), *[inside[name] for inside in insides])
+        ((*keys, name), *builtins.map(itemgetter(name), insides))
         for keys, names, insides, _ in walk([], *trees)
         for name in names
     ]
