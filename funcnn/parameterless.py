@@ -166,17 +166,23 @@ def elementwise(
     if not from_output:  # more than a comparison or two
         value, slope = _in_blocks(value), _in_blocks(slope)
 
-    def forward(x: Array) -> tuple[Any, dict[str, Any]]:
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return checks.any_shape(shape), {}
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        checks.alone(params, x)
         out = value(x)
         return out, {"out": out} if from_output else {"x": x}
 
-    def pullback(kept: Cache, dout: Array) -> Any:
-        d = np.asarray(slope(kept["out" if from_output else "x"]))
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        kept = cache["out" if from_output else "x"]
+        checks.gradient(dout, kept.shape, kept.dtype)
+        d = np.asarray(slope(kept))
         if d.dtype == np.bool_:
-            return chosen(dout, d, np.empty_like(dout))
-        return passed(dout, d) if dead else np.multiply(dout, d, out=d)
+            return {}, chosen(dout, d, np.empty_like(dout))
+        return {}, passed(dout, d) if dead else np.multiply(dout, d, out=d)
 
-    return parameterless(Preserving, forward, pullback)
+    return Preserving(init, apply, vjp)
 
 
 def held(*options: float) -> bool:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, random
+from funcnn.random.keys import checked
+from funcnn.random.keys import child as folded
 from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, has_trait, no_statistics, rebuild
 
 Child = tuple[str, Layer[Any, Any]]
@@ -68,10 +70,12 @@ def apply_in_turn(
 
     What they keep is entered into `cache`.
     """
+    if key is not None:
+        checked(key)
     try:
         for child in children:
             name, layer = child
-            own = None if key is None else random.fold_in(key, name)
+            own = None if key is None else folded(key, name)
             x, cache[name] = layer.apply(params.get(name, {}), x, key=own)
     except checks.Refusal as refusal:
         raise _outer(child, refusal)

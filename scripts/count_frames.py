@@ -32,6 +32,16 @@ def steps(batch: int) -> dict[str, Callable[[], object]]:
     loss, examples = softmax_cross_entropy(), data.Dataset(x, labels)
     gradients = value_and_grad(lenet, loss)
 
+    def by_hand(optimizer: optimizers.Optimizer) -> Callable[[], object]:
+        state = optimizer.init(params)
+
+        def step() -> object:
+            _, grads = gradients(params, x, labels)
+            updates, new = optimizer.update(grads, state, params)
+            return optimizers.apply_updates(params, updates), new
+
+        return step
+
     def with_optimizer(optimizer: optimizers.Optimizer) -> Callable[[], object]:
         step = train_step(lenet, loss, optimizer)
         state = train_state(lenet, optimizer, random.key(0), x.shape)
@@ -39,8 +49,10 @@ def steps(batch: int) -> dict[str, Callable[[], object]]:
 
     return {
         "sgd_update": lambda: optimizers.sgd_update(params, gradients(params, x, labels)[1], 0.1),
-        "sgd": with_optimizer(optimizers.sgd(0.1)),
-        "adam": with_optimizer(optimizers.adam(0.001)),
+        "sgd": by_hand(optimizers.sgd(0.1)),
+        "adam": by_hand(optimizers.adam(0.001)),
+        "train_step with sgd": with_optimizer(optimizers.sgd(0.1)),
+        "train_step with adam": with_optimizer(optimizers.adam(0.001)),
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from funcnn import numerics
 from funcnn._kernels.images import is_batch_last
 from funcnn.machine.threads import share
+from funcnn.numerics import arithmetic
 from funcnn.types import Array
 
 # Measured in November 2026, on the machines that `convolution.plans` names.
@@ -20,13 +21,13 @@ def _product(a: Array, b: Array) -> Array:
     """``a @ b``; a large one in 2, 4 or 8 parts of its rows, by its size, on the team's threads."""
     size = a.size * b.shape[1]
     if size < _LARGE or len(a) < 8:
-        return numerics.matmul(a, b)
+        return arithmetic().matmul(a, b)
     count = 2 if size < 8 * _LARGE else 4 if size < 32 * _LARGE else 8
     out = np.empty((len(a), b.shape[1]), a.dtype)
 
     def multiply(i: int) -> None:
         part = slice(len(a) * i // count, len(a) * (i + 1) // count)
-        numerics.matmul(a[part], b, out=out[part])
+        arithmetic().matmul(a[part], b, out[part])
 
     share(multiply, count)
     return out
@@ -34,7 +35,7 @@ def _product(a: Array, b: Array) -> Array:
 
 def affine(x: Array, weight: Array, bias: Array | None) -> Array:
     """``x Wᵀ + b``: ``(N, F), (O, F), (O,) -> (N, O)``, batch-last in memory for small batches."""
-    if is_batch_last(x) or len(x) <= _FEW_ROWS:
+    if len(x) <= _FEW_ROWS or is_batch_last(x):
         turned = _product(weight, x.T)
         if bias is not None:
             turned += bias[:, None]

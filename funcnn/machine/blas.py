@@ -14,6 +14,7 @@ from threading import RLock, get_ident
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_Token = tuple[int, object]  # somebody who asks for one BLAS thread: in which thread, and who
 
 
 def on_one_blas_thread(work: Callable[[], T]) -> T:
@@ -22,7 +23,7 @@ def on_one_blas_thread(work: Callable[[], T]) -> T:
     It runs in a copy of the context, so that neither an error nor Ctrl-C, which may fall between any
     two instructions, leaves the number of BLAS threads, the mode or NumPy's error state changed.
     """
-    token = _Token()
+    token = get_ident(), object()
     try:
         _limit.enter(token)
         return copy_context().run(work)
@@ -32,13 +33,6 @@ def on_one_blas_thread(work: Callable[[], T]) -> T:
         except KeyboardInterrupt:
             _limit.leave(token)
             raise
-
-
-class _Token:
-    """Somebody who asks for one BLAS thread, and in which thread."""
-
-    def __init__(self) -> None:
-        self.thread = get_ident()
 
 
 class _Limit:
@@ -91,7 +85,7 @@ class _Limit:
     def forked(self) -> None:
         """A forked child has none of its parent's threads but one: the others will never leave."""
         self.lock.release()
-        for token in [token for token in self.inside if token.thread != get_ident()]:
+        for token in [token for token in self.inside if token[0] != get_ident()]:
             self.leave(token)
 
 

@@ -49,13 +49,14 @@ from funcnn.numerics.functions import (
     tanh,
     tanh_slope,
 )
-from funcnn.numerics.modes import Mode, fast, mode, portable, use
+from funcnn.numerics.modes import Mode, arithmetic, fast, mode, portable, use
 from funcnn.numerics.products import matmul, mean, prepare, stacked_matmul, sum, summed_matmul
 from funcnn.numerics.sets import Use, compiled, compiling, kernels
 
 __all__ = [
     "Mode",
     "Use",
+    "arithmetic",
     "compiled",
     "compiling",
     "cos",

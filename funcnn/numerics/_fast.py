@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any, Literal
 
 import numpy as np
 
+from funcnn.numerics.tiles import stacked_matmul, sum, summed_matmul
 from funcnn.types import Array
 
+__all__ = [
+    "cos",
+    "erf",
+    "erfc",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "matmul",
+    "power",
+    "prepare",
+    "rsqrt",
+    "sigmoid",
+    "sin",
+    "stacked_matmul",
+    "sum",
+    "summed_matmul",
+    "tanh",
+    "tanh_slope",
+    "word",
+]
+
 word: Literal["fast", "portable"] = "fast"
+
+# what is NumPy's own, or nothing at all, enters no Python frame
+prepare: Any = np.asarray
+matmul: Any = np.matmul
 exp: Any = np.exp
 expm1: Any = np.expm1
 log: Any = np.log
@@ -18,64 +44,6 @@ tanh: Any = np.tanh
 sin: Any = np.sin
 cos: Any = np.cos
 power: Any = np.power
-_reduce: Any = np.add.reduce
-
-
-def prepare(x: Array) -> Array:
-    """The array itself."""
-    return x
-
-
-def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
-    """NumPy's product; of sums of five terms, without its warning of invalid values.
-
-    OpenBLAS 0.3.31 multiplies a float32 matrix of five columns by a vector with AVX-512 in registers
-    that it fills from uninitialised memory in part. The product is right, but what lay there may set
-    the flag from which NumPy takes its warning: now and then, `dense` on five features would warn.
-    """
-    product: Array
-    if a.shape[-1] != 5:
-        product = np.matmul(a, b, out)
-    else:
-        with np.errstate(invalid="ignore"):
-            product = np.matmul(a, b, out)
-    return product
-
-
-_LARGE = 1 << 14  # numbers from which looking for a faster way pays
-_TERMS = range(16, 1 << 14)  # of one sum; adding more of them up in a row would cost digits
-
-
-def sum(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
-    """Sum over one axis, several or all."""
-    if axis is not None and x.size >= _LARGE and x.dtype.kind == "f":
-        axes = {k % x.ndim for k in (axis if isinstance(axis, tuple) else (axis,))}
-        total = _sum_of_blocks(x, axes)
-        if total is not None:
-            return total if keepdims else total.squeeze(tuple(axes))
-    return np.asarray(_reduce(x, axis, None, None, keepdims))
-
-
-def _sum_of_blocks(x: Array, axes: set[int]) -> Array | None:
-    """The sum, axes kept, where those summed over are neighbours in memory; else None.
-
-    A reduction walks short runs at half to a quarter of the speed of these two.
-    """
-    order = sorted(range(x.ndim), key=lambda k: (-x.strides[k], k))
-    lined = x.transpose(order)
-    summed = [place for place, k in enumerate(order) if k in axes]
-    if not lined.flags.c_contiguous or len(summed) != len(axes):
-        return None
-    first, after = summed[0], summed[-1] + 1
-    terms, inner = prod(lined.shape[first:after]), prod(lined.shape[after:])
-    if after - first != len(summed) or terms not in _TERMS or inner >= _LARGE:
-        return None
-    if inner == 1:
-        total = np.einsum("ij->i", lined.reshape(-1, terms))
-    else:
-        total = np.matmul(np.ones(terms, x.dtype), lined.reshape(-1, terms, inner))
-    kept = [1 if k in axes else x.shape[k] for k in order]
-    return np.asarray(total).reshape(kept).transpose(np.argsort(order))
 
 
 def sigmoid(x: Array) -> Array:

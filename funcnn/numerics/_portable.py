@@ -19,7 +19,7 @@ from funcnn.numerics._elementary import (
     tanh,
     tanh_slope,
 )
-from funcnn.numerics._exact import matmul, prepare, summed_matmul
+from funcnn.numerics._exact import matmul, matmul as stacked_matmul, prepare, summed_matmul
 from funcnn.numerics._sums import sum
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "rsqrt",
     "sigmoid",
     "sin",
+    "stacked_matmul",
     "sum",
     "summed_matmul",
     "tanh",

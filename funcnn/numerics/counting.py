@@ -69,6 +69,10 @@ class Counter:
         self._count(out.size * a.shape[-1])
         return out
 
+    def stacked_matmul(self, a: Array, b: Array, out: Array) -> Array:
+        """As `funcnn.numerics.stacked_matmul`."""
+        return self.matmul(a, b, out)
+
     def summed_matmul(self, a: Array, b: Array, dtype: DTypeLike) -> Array:
         """As `funcnn.numerics.summed_matmul`."""
         stack = np.broadcast_shapes(a.shape[:-3], b.shape[:-3])

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
 
 from funcnn import checks
 from funcnn.machine.trial import faults
@@ -24,6 +26,8 @@ class Arithmetic(Protocol):
     word: Mode
 
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array: ...
+    def stacked_matmul(self, a: Array, b: Array, out: Array) -> Array: ...
+    def summed_matmul(self, a: Array, b: Array, dtype: np.dtype[Any]) -> Array: ...
     def prepare(self, x: Array) -> Array: ...
     def sum(self, x: Array, axis: Axes = None, keepdims: bool = False) -> Array: ...
     def exp(self, x: Array) -> Array: ...
@@ -62,7 +66,11 @@ _word = checks.named(checks.Choice("fast", "portable").check, "numerics")
 _initial = _module(_word("FUNCNN_NUMERICS", os.environ.get("FUNCNN_NUMERICS", "fast")))
 _current: ContextVar[Arithmetic] = ContextVar("funcnn.numerics.mode", default=_initial)
 arithmetic = _current.get
-"""The module whose functions are in force, in this thread at this place."""
+"""The module whose functions are in force, in this thread at this place.
+
+A kernel that runs often asks for it once, and calls them with no Python frame in between; the guard of
+`funcnn.checks.declared` keeps warnings away there.
+"""
 
 
 def mode() -> Mode:

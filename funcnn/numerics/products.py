@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from funcnn.numerics import _fast, tiles
 from funcnn.numerics.modes import Axes, arithmetic
 from funcnn.types import Array
 
@@ -48,6 +47,12 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     array([[1.],
            [2.]])
     """
+    if a.shape[-1:] == (5,):
+        # OpenBLAS 0.3.31 multiplies a float32 matrix of five columns by a vector with AVX-512 in
+        # registers that it fills from uninitialised memory in part. The product is right, but what lay
+        # there may set the flag from which NumPy takes its warning of invalid values.
+        with np.errstate(invalid="ignore"):
+            return arithmetic().matmul(a, b, out)
     return arithmetic().matmul(a, b, out)
 
 
@@ -80,9 +85,7 @@ def summed_matmul(a: Array, b: Array, dtype: DTypeLike) -> Array:
     >>> numerics.summed_matmul(np.ones((3, 1, 2)), np.ones((3, 2, 1)), np.float64)
     array([[6.]])
     """
-    own: Any = arithmetic()
-    summed: Array = (tiles if own is _fast else own).summed_matmul(a, b, np.dtype(dtype))
-    return summed
+    return arithmetic().summed_matmul(a, b, np.dtype(dtype))
 
 
 def stacked_matmul(a: Array, b: Array, out: Array) -> Array:
@@ -113,8 +116,7 @@ def stacked_matmul(a: Array, b: Array, out: Array) -> Array:
     >>> numerics.stacked_matmul(np.ones((3, 1, 2)), np.ones((3, 2, 1)), np.empty((3, 1, 1))).ravel()
     array([2., 2., 2.])
     """
-    own = arithmetic()
-    return tiles.stacked_matmul(a, b, out) if own is _fast else own.matmul(a, b, out)
+    return arithmetic().stacked_matmul(a, b, out)
 
 
 def prepare(x: Array) -> Array:

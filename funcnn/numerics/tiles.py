@@ -1,21 +1,21 @@
-"""Stacks of small matrix products, cut so that BLAS runs each at full speed.
+"""Stacks of small matrix products, and sums, cut so that each part runs at full speed.
 
-This is fast mode's way. Below a million multiplications OpenBLAS multiplies in place; above, it
-first copies both matrices into panels, which costs more than it saves when one of them has few rows.
-So a product of few filters and many columns is done a tile at a time. The cut depends on the sizes
-alone.
+This is fast mode's way. Below a million multiplications OpenBLAS multiplies in place; above, it first
+copies both matrices into panels, which costs more than it saves when one of them has few rows. So a
+product of few filters and many columns is done a tile at a time. A reduction walks short runs of memory
+at half to a quarter of the speed of a product with ones: a large sum becomes such products. The cut
+depends on the sizes alone.
 """
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnn.machine.memory import scratch
-from funcnn.numerics import _fast
 from funcnn.types import Array
 
 # Measured in November 2026, on the machines that `funcnn._kernels.convolution.plans` names.
@@ -25,6 +25,9 @@ _RUN = 64  # columns that fill the widest registers four times
 _SHALLOW = 128  # sums too short to pay for tiles
 _DEPTH = 768  # longest sum in one product of long rows
 _PARTIAL = 1 << 18  # numbers of partial sums that are kept before they are added up
+_LARGE = 1 << 14  # numbers from which looking for a faster way to add them up pays
+_reduce: Any = np.add.reduce
+_TERMS = range(16, 1 << 14)  # of one sum; adding more of them up in a row would cost digits
 
 
 @lru_cache(maxsize=1024)
@@ -79,19 +82,18 @@ def outer_width(rows: int, columns: int) -> int:
 def stacked_matmul(filters: Array, columns: Array, out: Array) -> Array:
     """``out[...] = filters @ columns`` for stacks ``(..., M, K)`` and ``(..., K, N)``."""
     rows, count = out.shape[-2:]
-    height, width = tile(rows, filters.shape[-1], count)
+    depth = filters.shape[-1]
+    height, width = tile(rows, depth, count)
     if (height, width) == (rows, count):
-        return _fast.matmul(filters, columns, out)
-    left = _split(filters, -2, height)[..., None, :, :, :]  # (..., 1, M/m, m, K)
+        np.matmul(filters, columns, out)
+        return out
+    left = _cut(filters, height, depth)  # (..., 1, M/m, m, K)
     whole = count // width * width
     for start, stop in ((0, whole), (whole, count)):
         if start < stop:
             step = min(width, stop - start)
-            right = _split(columns[..., start:stop], -1, step).swapaxes(-3, -2)  # (..., N/n, K, n)
-            cut = _split(_split(out[..., start:stop], -1, step), -3, height)  # (.., M/m, m, N/n, n)
-            axes = range(cut.ndim - 4)
-            result = cut.transpose(*axes, -2, -4, -3, -1)  # (..., N/n, M/m, m, n)
-            _fast.matmul(left, right[..., None, :, :], result)
+            right = _cut(columns[..., start:stop], depth, step)  # (..., N/n, 1, K, n)
+            np.matmul(left, right, _cut(out[..., start:stop], height, step))
     return out
 
 
@@ -106,10 +108,10 @@ def summed_matmul(left: Array, turned: Array, dtype: np.dtype[Any]) -> Array:
     count, several = right.shape[-2], math.prod(groups)
     if depth <= _DEPTH and outer_tile(rows, depth, count) == (rows, count):
         if places == 1:
-            return _fast.matmul(left[..., 0, :, :], turned[..., 0, :, :])
+            return np.asarray(np.matmul(left[..., 0, :, :], turned[..., 0, :, :]))
         if several * places * rows * count <= _PARTIAL:
             partial = scratch("partial", (*groups, places, rows, count), dtype)
-            return _fast.sum(_fast.matmul(left, turned, partial), -3)
+            return sum(np.matmul(left, turned, partial), -3)
     total = np.zeros((*groups, rows, count), dtype)
     step = min(depth, _DEPTH)
     block = max(1, _PARTIAL // (several * rows * count * -(-depth // step)))
@@ -121,28 +123,68 @@ def summed_matmul(left: Array, turned: Array, dtype: np.dtype[Any]) -> Array:
         height, width = outer_tile(rows, step, count)
         for first in range(0, places, block):
             some = slice(first, first + block)
-            a = _split(_split(left[..., some, :, start:stop], -1, step), -3, height)
-            b = _split(_split(right[..., some, :, start:stop], -1, step), -3, width)
-            a, b = _last(a, -2, -4, -3, -1), _last(b, -2, -4, -1, -3)  # (..., P, D/d, M/m, m, d)
+            a = _cut(left[..., some, :, start:stop], height, step)  # (..., P, D/d, M/m, m, d)
+            b = _cut(right[..., some, :, start:stop], width, step).swapaxes(-2, -1)
             shape = (*groups, *a.shape[-5:-3], rows, count)
             partial = scratch("partial", shape, dtype)
-            cut = _split(_split(partial, -1, width), -3, height)  # (..., M/m, m, N/n, n)
-            out = _last(cut, -4, -2, -3, -1)
-            _fast.matmul(a[..., :, None, :, :], b[..., None, :, :, :], out)
-            total += _fast.sum(partial, (-4, -3))
+            out = _cut(partial, height, width).swapaxes(-4, -3)  # (..., M/m, N/n, m, n)
+            np.matmul(a[..., :, None, :, :], b[..., None, :, :, :], out)
+            total += sum(partial, (-4, -3))
     return total
 
 
-def _last(array: Array, *order: int) -> Array:
-    """A view with the last axes in another order."""
-    return array.transpose(*range(array.ndim - len(order)), *(array.ndim + k for k in order))
+def _cut(array: Array, height: int, width: int) -> Array:
+    """A view of ``(..., M, N)`` in tiles: ``(..., N/n, M/m, m, n)``."""
+    rows, columns = array.shape[-2:]
+    shape = (*array.shape[:-2], rows // height, height, columns // width, width)
+    return array.reshape(shape).swapaxes(-3, -2).swapaxes(-4, -3)
 
 
-def _split(array: Array, axis: int, size: int) -> Array:
-    """A view with an axis cut in two: how many pieces, and the `size` of each."""
-    axis %= array.ndim
-    pieces = array.shape[axis] // size
-    return array.reshape(*array.shape[:axis], pieces, size, *array.shape[axis + 1 :])
+def sum(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
+    """Sum over one axis, several or all."""
+    if axis is not None and x.size >= _LARGE and x.dtype.kind == "f":
+        way = _blocks(x.shape, x.strides, axis)
+        if way is not None and (lined := x.transpose(way.order)).flags.c_contiguous:
+            if way.inner == 1:
+                total = np.einsum("ij->i", lined.reshape(-1, way.terms))
+            else:
+                total = np.matmul(np.ones(way.terms, x.dtype), lined.reshape(-1, way.terms, way.inner))
+            total = np.asarray(total).reshape(way.kept).transpose(way.back)
+            return total if keepdims else total.squeeze(way.axes)
+    return np.asarray(_reduce(x, axis, None, None, keepdims))
+
+
+class _Blocks(NamedTuple):
+    """An array in the order of its memory: blocks of `terms` runs of `inner` numbers to be added up.
+
+    `order` is that of the axes, and `back` the way back from the sums, of the shape `kept`.
+    """
+
+    axes: tuple[int, ...]
+    order: tuple[int, ...]
+    terms: int
+    inner: int
+    kept: tuple[int, ...]
+    back: tuple[int, ...]
+
+
+@lru_cache(maxsize=1024)
+def _blocks(
+    shape: tuple[int, ...], strides: tuple[int, ...], axis: int | tuple[int, ...]
+) -> _Blocks | None:
+    """The blocks, where the axes summed over are neighbours in memory and it pays; else None."""
+    axes = tuple({k % len(shape) for k in (axis if isinstance(axis, tuple) else (axis,))})
+    order = tuple(sorted(range(len(shape)), key=lambda k: (-strides[k], k)))
+    summed = [place for place, k in enumerate(order) if k in axes]
+    if not summed or summed[-1] + 1 - summed[0] != len(summed):
+        return None
+    lined = [shape[k] for k in order]
+    terms, inner = math.prod(lined[summed[0] : summed[-1] + 1]), math.prod(lined[summed[-1] + 1 :])
+    if terms not in _TERMS or inner >= _LARGE:
+        return None
+    kept = tuple(1 if k in axes else shape[k] for k in order)
+    back = sorted(range(len(order)), key=order.__getitem__)
+    return _Blocks(axes, order, terms, inner, kept, tuple(back))
 
 
 @lru_cache(maxsize=256)

@@ -46,22 +46,24 @@ def fit(
                 refuse(f"`{name}` must have the {word}s of `params`, got {got} for {want} at {place}")
 
 
-def both(fn: Callable[[Array, Array], Array], params: Params, other: Params, name: str) -> Params:
+def both(fn: Callable[[Array, Array], Any], params: Params, other: Params, name: str) -> Params:
     """``fn(param, part)`` over two trees that must match."""
 
-    def leaf(param: Array, part: Array) -> Array:
-        usual = type(param) is type(part) is np.ndarray and param.dtype in FLOATS
-        if not usual or part.dtype is not param.dtype or part.shape != param.shape:
-            fit("", param, {name: part})
-        return fn(param, part)
-
+    whole: dict[str, Params] = {}
     try:
         with np.errstate(all="ignore"):
-            return tree.map(leaf, params, other)
-    except Refusal:  # walk again, slowly, to name the place
-        match(params, {name: other})
-        tree.map_with_path(lambda path, param, part: fit(path, param, {name: part}), params, other)
+            for keys, names, (own, theirs), (into,) in tree.walk([whole], params, other):
+                for leaf in names:
+                    param, part = own[leaf], theirs[leaf]
+                    usual = type(param) is type(part) is np.ndarray and param.dtype in FLOATS
+                    if not usual or part.dtype is not param.dtype or part.shape != param.shape:
+                        fit(tree.path(*keys, leaf), param, {name: part})
+                    into[leaf] = np.asarray(fn(param, part))
+    except Refusal as refusal:
+        if refusal.who == "tree":
+            match(params, {name: other})
         raise
+    return whole[""]
 
 
 def hold(state: State, *names: str) -> None:

@@ -91,7 +91,7 @@ def apply_updates(params: Params, updates: Params) -> Params:
     {'w': array([0.5])}
     """
 
-    return both(lambda leaf, change: np.asarray(leaf + change), params, updates, "updates")
+    return both(np.add, params, updates, "updates")
 
 
 @checks.named
@@ -207,11 +207,10 @@ def sgd_update(params: Params, grads: Params, lr: float) -> Params:
     {'w': array([0.95])}
     """
     rate = Number(minimum=0).check("lr", lr)
+    usual = 1e-30 < rate < 1e30  # in every dtype
 
     def step(leaf: Array, gradient: Array) -> Array:
-        moved = times(gradient, rate)
-        if not moved.ndim:
-            return np.asarray(leaf - moved)
+        moved: Array = np.asarray(gradient * rate) if usual else times(gradient, rate)
         np.subtract(leaf, moved, out=moved)
         return moved
 

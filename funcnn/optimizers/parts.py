@@ -69,7 +69,7 @@ def walk(
         others[f"state[{name!r}]"] = shape_of
     try:
         for keys, names, (own, *rest), into in tree.walk(whole, params, *named.values()):
-            above = tree.path(*keys)
+            above = tree.path(*keys) if names else ""
             for name in names:
                 path = f"{above}/{name}" if above else name
                 param, parts = own[name], list(map(itemgetter(name), rest))

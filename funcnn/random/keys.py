@@ -130,15 +130,22 @@ def fold_in(key: Key, data: int | str) -> Key:
     """
     high, low = checked(key)
     if isinstance(data, str):
-        payload, domain = data.encode("utf-8", "surrogatepass"), b"funcnn fold str"
-    elif isinstance(data, (int, np.integer)) and not isinstance(data, bool):
-        number = whole("data", data, 0)
-        payload, domain = _integer_bytes(number), b"funcnn fold int"
-    else:
+        return child(key, data)
+    if not isinstance(data, (int, np.integer)) or isinstance(data, bool):
         checks.refuse_type(f"`data` must be an int or a str, got {checks.shown(data)}")
+    payload = _integer_bytes(whole("data", data, 0))
     if key == NO_DRAW:
         return NO_DRAW
-    return _hashed(_pair.pack(high, low) + payload, domain)
+    return _hashed(_pair.pack(high, low) + payload, b"funcnn fold int")
+
+
+def child(key: Key, name: str) -> Key:
+    """`fold_in` of a name into a key that is `checked`."""
+    if key == NO_DRAW:
+        return NO_DRAW
+    payload = _pair.pack(*key) + name.encode("utf-8", "surrogatepass")
+    found = blake2b(payload, digest_size=16, person=b"funcnn fold str")  # `_hashed`, without a call
+    return Key._make(_pair.unpack(found.digest()))
 
 
 def whole(name: str, value: object, minimum: int | None = None) -> int:

@@ -18,6 +18,7 @@ from funcnn import numerics
 from funcnn._kernels.images import frame
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.memory import scratch
+from funcnn.numerics import arithmetic
 from funcnn.numerics.tiles import outer_width
 from funcnn.types import Array
 
@@ -91,7 +92,8 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Arr
     sizes = flat(x.shape, weight.shape[0], window)
     columns = _columns(x, window, sizes)
     wide = scratch("wide", sizes.wide, x.dtype)
-    numerics.matmul(_rows(np.ascontiguousarray(weight)), columns, out=_rows(wide)[:, : sizes.run])
+    filters = np.ascontiguousarray(weight).reshape(len(weight), -1)
+    arithmetic().matmul(filters, columns, wide.reshape(len(wide), -1)[:, : sizes.run])
     out = wide[sizes.inside]
     out = out.copy() if bias is None else out + bias.reshape(sizes.biases)
     return out.transpose(sizes.batch_first)
@@ -105,10 +107,11 @@ def weight_gradient(x: Array, dout: Array, weight_shape: Shape, window: Window) 
     dweight = np.empty(weight_shape, x.dtype)
     tiles = dweight.reshape(weight_shape[0], len(columns) // width, width).swapaxes(0, 1)
     seen = columns.reshape(len(tiles), width, sizes.run).swapaxes(1, 2)
-    numerics.matmul(_slopes(dout, sizes), seen, out=tiles)
+    now = arithmetic()
+    now.matmul(_slopes(dout, sizes), seen, tiles)
     if not np.isfinite(dweight).all():  # 0 times a pixel that no output sees may be NaN
         columns[:, _around(sizes)] = 0
-        numerics.matmul(_slopes(dout, sizes), seen, out=tiles)
+        now.matmul(_slopes(dout, sizes), seen, tiles)
     return dweight
 
 
@@ -119,15 +122,15 @@ def input_gradient(dout: Array, weight: Array, x_shape: Shape, window: Window) -
     zeros around the runs this is a view, too: a step of a tap goes to the next run and back by the
     tap's offset.
     """
-    filters = _rows(np.ascontiguousarray(weight))
+    filters = np.ascontiguousarray(weight).reshape(len(weight), -1)
     sizes = flat(x_shape, len(weight), window)
     total, run = sizes.total, sizes.run
     taps, size = filters.shape[1], dout.itemsize
     made = scratch("columns", (total - run + taps * total,), dout.dtype)
     made.fill(0)
     runs = made[total - run :].reshape(taps, total)[:, :run]
-    numerics.matmul(filters.T, _slopes(dout, sizes), out=runs)
-    shape, strides = (*weight.shape[1:], total), tuple([step * size for step in sizes.back])
+    arithmetic().matmul(filters.T, _slopes(dout, sizes), runs)
+    shape, strides = (*weight.shape[1:], total), tuple(map(size.__mul__, sizes.back))
     seen = np.ndarray(shape, dout.dtype, made, (total - run) * size, strides)
     dx = numerics.sum(seen, sizes.taps).reshape(sizes.framed)
     return np.ascontiguousarray(dx[sizes.image]).transpose(sizes.batch_first)
@@ -135,22 +138,22 @@ def input_gradient(dout: Array, weight: Array, x_shape: Shape, window: Window) -
 
 def _columns(x: Array, window: Window, sizes: Flat) -> Array:
     """What each tap of each channel sees, as ``(C * taps, run)``."""
-    pixels = frame(numerics.prepare(x), window.padding)
+    pixels = frame(arithmetic().prepare(x), window.padding)
     size = pixels.itemsize
     shape = (pixels.shape[0], *window.kernel, sizes.run)
     made = scratch("columns", shape, pixels.dtype)
-    strides = (sizes.total * size, *[offset * size for offset in sizes.offsets], size)
+    strides = (sizes.total * size, *map(size.__mul__, sizes.offsets), size)
     made[...] = np.ndarray(shape, pixels.dtype, pixels, 0, strides)
     return made.reshape(math.prod(shape[:-1]), sizes.run)
 
 
 def _slopes(dout: Array, sizes: Flat) -> Array:
     """The gradient of the output as ``(O, run)``, 0 at the places that are not in the output."""
-    slopes = numerics.prepare(dout)
+    slopes = arithmetic().prepare(dout)
     wide = scratch("wide", sizes.wide, slopes.dtype)
     wide.fill(0)
     wide[sizes.inside] = slopes.transpose(sizes.batch_last)
-    return _rows(wide)[:, : sizes.run]
+    return wide.reshape(len(wide), -1)[:, : sizes.run]
 
 
 def _around(sizes: Flat) -> Array:
@@ -158,8 +161,3 @@ def _around(sizes: Flat) -> Array:
     around = np.ones(sizes.wide[1:], bool)
     around[sizes.inside[1:]] = False
     return around.reshape(-1)[: sizes.run]
-
-
-def _rows(array: Array) -> Array:
-    """A contiguous array as a matrix with a row for each of its first axis."""
-    return array.reshape(len(array), array.size // len(array))

@@ -22,11 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from funcnn import numerics
 from funcnn._kernels.images import frame
 from funcnn._kernels.runs import short_runs
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.memory import scratch
+from funcnn.numerics import arithmetic
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
@@ -162,6 +162,7 @@ def add_columns(dx: Array, dout: Array, taps: Array, layout: Layout) -> None:
     meets tap ``r + stride * t`` of output row ``m - t``. So for each r, the output rows that it meets
     are neighbours: one matrix, as in `columns`.
     """
+    multiply = arithmetic().stacked_matmul
     groups, height, outs, count = dout.shape
     (tall, *_), (stride, *_), ((low, _), *_), _ = layout.window
     before = -(-tall // stride) - 1
@@ -193,9 +194,8 @@ def add_columns(dx: Array, dout: Array, taps: Array, layout: Layout) -> None:
                 (m + start - length + 1 + before + skip) * h,
                 (g, h, o, size),
             )
-            numerics.stacked_matmul(
-                filters[..., skip * outs : end * outs], seen, made[:, start:stop, :, :count]
-            )
+            some_filters = filters[..., skip * outs : end * outs]
+            multiply(some_filters, seen, made[:, start:stop, :, :count])
         parts = made[..., :count].reshape(groups, some.shape[1], *layout.seen[2:]).swapaxes(1, 2)
         target = some.reshape(groups, -1, *some.shape[1:])
         for tap, source, where in meetings(layout, dx.shape):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from funcnn import numerics
 from funcnn._kernels.convolution.overlapping import (
     add_columns,
     columns,
@@ -23,6 +22,7 @@ from funcnn._kernels.convolution.plans import Columns, Rows
 from funcnn._kernels.images import arranged
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.threads import share
+from funcnn.numerics import arithmetic
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
@@ -37,18 +37,18 @@ def convolve(
     way: Rows | Columns,
 ) -> Array:
     """``out[n, o, p] = bias[o] + sum_ck weight[o, c, k] x[n, c, p * stride + k * dilation]``."""
-    rows = isinstance(way, Rows)
+    rows, now = isinstance(way, Rows), arithmetic()
     outs, ins = weight.shape[:2]
     out = np.empty((outs, *output_size(window, x.shape[2:]), x.shape[0]), x.dtype)
     if out.size:
-        pixels, seen = image(numerics.prepare(x), window, rows)
+        pixels, seen = image(now.prepare(x), window, rows)
         taps = weight.reshape(outs, ins, window.kernel[0] if rows else 1, -1)
         filters = np.ascontiguousarray(taps.swapaxes(1, 2)).reshape(groups, 1, outs // groups, -1)
         parts = layouts(pixels.shape, seen, groups, pixels.itemsize, way.chunk)
 
         def convolve_some(i: int) -> None:
             target = matrices(out, parts[i], out.shape[1] if rows else 1)
-            numerics.stacked_matmul(filters, columns(pixels, parts[i]), target)
+            now.stacked_matmul(filters, columns(pixels, parts[i]), target)
 
         share(convolve_some, len(parts))
     if bias is not None:
@@ -65,17 +65,17 @@ def weight_gradient(
     way: Rows | Columns,
 ) -> Array:
     """``dweight[o, c, k] = sum_np dout[n, o, p] x[n, c, p * stride + k * dilation]``."""
-    rows = isinstance(way, Rows)
+    rows, now = isinstance(way, Rows), arithmetic()
     if not dout.size:
         return np.zeros(weight_shape, x.dtype)
-    pixels, seen = image(numerics.prepare(x), window, rows)
-    slopes = numerics.prepare(arranged(dout)).transpose(*range(1, x.ndim), 0)
+    pixels, seen = image(now.prepare(x), window, rows)
+    slopes = now.prepare(arranged(dout)).transpose(*range(1, x.ndim), 0)
     height = slopes.shape[1] if rows else 1
     parts = layouts(pixels.shape, seen, groups, pixels.itemsize, way.chunk)
 
     def multiply_some(i: int) -> Array:
         left, right = matrices(slopes, parts[i], height), columns(pixels, parts[i])
-        return numerics.summed_matmul(left, right.swapaxes(-2, -1), x.dtype)
+        return now.summed_matmul(left, right.swapaxes(-2, -1), x.dtype)
 
     total, *others = share(multiply_some, len(parts))
     for other in others:
@@ -93,12 +93,12 @@ def input_gradient(
     way: Rows | Columns,
 ) -> Array:
     """``dx[n, c, p * stride + k * dilation] += sum_o weight[o, c, k] dout[n, o, p]``."""
-    rows = isinstance(way, Rows)
+    rows, now = isinstance(way, Rows), arithmetic()
     dx = np.zeros((x_shape[1], *x_shape[2:], x_shape[0]), dout.dtype)
     if dout.size:
         outs, ins = weight.shape[:2]
         taps = weight.reshape(groups, outs // groups, ins, window.kernel[0] if rows else 1, -1)
-        slopes = numerics.prepare(arranged(dout)).transpose(*range(1, dout.ndim), 0)
+        slopes = now.prepare(arranged(dout)).transpose(*range(1, dout.ndim), 0)
         target, seen = (dx, window) if rows else (dx[:, None], heightened(window))
         height = slopes.shape[1] if rows else 1
         for layout in layouts(target.shape, seen, groups, dout.itemsize, way.chunk):

@@ -48,12 +48,6 @@ def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
 
 
 @short_runs
-def max_pool_gradient(dout: Array, winners: Winners, x_shape: tuple[int, ...], window: Window) -> Array:
-    """Each output's gradient goes to the element that won: winning rows first, then their columns."""
-    return _spread_all(dout, winners, x_shape, window)
-
-
-@short_runs
 def average_pool(x: Array, window: Window, count_include_pad: bool = True) -> Array:
     """The mean of each window; without `count_include_pad`, of what lies inside the image."""
     out, route = frame(x, window.padding), _route(x.shape, window)
@@ -67,13 +61,12 @@ def average_pool(x: Array, window: Window, count_include_pad: bool = True) -> Ar
     return mean
 
 
-@short_runs
 def average_pool_gradient(
     dout: Array, x_shape: tuple[int, ...], window: Window, count_include_pad: bool = True
 ) -> Array:
     """Each output's gradient, shared equally by what its window saw."""
     share = dout / _counts(x_shape, window, count_include_pad, dout.dtype)
-    return _spread_all(share, None, x_shape, window)
+    return max_pool_gradient(share, None, x_shape, window)
 
 
 # Below, images are (C, *spatial, N).
@@ -123,7 +116,7 @@ def _compared(x: Array, window: Window, route: _Route, nan: bool) -> tuple[Array
     out = frame(x, window.padding, value=-np.inf)
     winners: list[Array] = []
     for axis in reversed(range(len(window.kernel))):
-        first, *others = [out[where] for where in route.taps[axis]]
+        first, *others = map(out.__getitem__, route.taps[axis])
         best, taps = (first, None) if others else (first.copy(), np.zeros(first.shape, np.uint8))
         for tap, new in enumerate(others, 1):
             wins = new > best
@@ -147,10 +140,14 @@ def _compared(x: Array, window: Window, route: _Route, nan: bool) -> tuple[Array
     return out, tuple(winners)
 
 
-def _spread_all(
+@short_runs
+def max_pool_gradient(
     dout: Array, winners: Winners | None, x_shape: tuple[int, ...], window: Window
 ) -> Array:
-    """Give each output's gradient to the element that won, or (None) to all that its window saw."""
+    """Give each output's gradient to the element that won, or (None) to all that its window saw.
+
+    Winning rows come first, then their columns.
+    """
     rank = len(window.kernel)
     route = _route(x_shape, window)
     share = np.ascontiguousarray(dout.transpose(route.batch_last))
@@ -182,11 +179,12 @@ def _spread(
     covered = share.shape[1 + axis] * apart
     if covered < size:
         image[(slice(None),) * (1 + axis) + (slice(covered, None),)] = 0
-    targets = [image[where] for where in meetings]
+    targets = list(map(image.__getitem__, meetings))
     if taps is not None and kernel == apart == 2:
-        bits = f"i{share.itemsize}"
-        second = chosen(share, taps, targets[1])
-        np.bitwise_xor(share.view(bits), second.view(bits), out=targets[0].view(bits))
+        bits = f"i{share.itemsize}"  # as in `chosen`
+        first, second, values = targets[0].view(bits), targets[1].view(bits), share.view(bits)
+        np.multiply(values, taps, out=second)
+        np.bitwise_xor(values, second, out=first)
         return
     for tap, target in enumerate(targets):
         if taps is None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from funcnn import checks, random
-from funcnn._kernels.axes import channels_second, channels_second_shape
+from funcnn._kernels.axes import channels_second_shape, turning
 from funcnn._kernels.convolution import arranged, bias_gradient
 from funcnn._kernels.windows import (
     Window,
@@ -106,6 +106,7 @@ def convolution_of(
     """The convolution that a rule computes, over the axes of space or time."""
     word, kernels = ("features" if axes == "N, T, F" else "channels"), rule.kernels
     rank = axes.count(",") + 1
+    channels_second = turning(rank)
 
     @lru_cache(maxsize=16)
     def shapes(weight: tuple[int, ...]) -> Shapes:

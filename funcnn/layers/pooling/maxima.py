@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from funcnn._kernels.pooling import separable as kernels
-from funcnn._kernels.windows import Window
 from funcnn.checks import declared
 from funcnn.layers.pooling.skeleton import Ints, options, pooling
-from funcnn.types import Array, Image, Layer, Sequence, Volume
+from funcnn.types import Image, Layer, Sequence, Volume
 
 __all__ = [
     "max_pool",
@@ -156,7 +155,5 @@ def max_pool3d(
 def _max_pool(
     axes: str, kernel: Ints, stride: Ints | None, padding: Ints, dilation: Ints, ceil_mode: bool
 ) -> Layer[Any, Any]:
-    def gradient(dout: Array, winners: Any, shape: tuple[int, ...], at: Window) -> Array:
-        return kernels.max_pool_gradient(dout, winners, shape, at)
-
-    return pooling(axes, kernel, stride, padding, dilation, ceil_mode, kernels.max_pool, gradient)
+    ways = kernels.max_pool, kernels.max_pool_gradient
+    return pooling(axes, kernel, stride, padding, dilation, ceil_mode, *ways)

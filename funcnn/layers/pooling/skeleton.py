@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from funcnn import checks
-from funcnn._kernels.axes import channels_second, channels_second_shape
+from funcnn._kernels.axes import channels_second_shape, turning
 from funcnn._kernels.windows import Window, expanded, output_size, overhanging, window
 from funcnn.checks import Constraint, Flag, Number, Optional, Sizes
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape
@@ -43,6 +43,7 @@ def pooling(
 ) -> Layer[Any, Any]:
     """A pooling of windows; `forward` leaves a record for `gradient`."""
     rank = axes.count(",") - 1
+    channels_second = turning(rank + 2)
     pads = expanded(padding, rank)
     fixed = window(expanded(kernel, rank), kernel if stride is None else stride, pads, dilation)
     spans = tuple(d * (k - 1) + 1 for k, d in zip(fixed.kernel, fixed.dilation, strict=True))
