@@ -347,10 +347,11 @@ def _series(children: tuple[Child, ...], others: tuple[str, ...] = ()) -> Layer[
     def params_vjp(cache: Cache, dout: Any) -> Params:
         dparams: Params = {}
         with_params = checks.kept(cache, "_with_params")
-        first = next((i for i, (name, _) in enumerate(order) if name in with_params), None)
-        if first is not None:  # what lies in front of the first parameters needs no gradient
-            dout = vjp_in_turn(backwards[: len(order) - 1 - first], cache, dout, dparams)
-            params_vjp_child(order[first], cache, dout, dparams)
+        for after, child in enumerate(order, 1):
+            if child[0] in with_params:  # what lies in front of the first needs no gradient
+                dout = vjp_in_turn(backwards[: len(order) - after], cache, dout, dparams)
+                params_vjp_child(child, cache, dout, dparams)
+                break
         return _in_order(children, dparams)
 
     carry = collected(children)

@@ -20,7 +20,6 @@ from funcnn.optimizers.parts import (
     NOT_NEGATIVE,
     RATE,
     filled,
-    lifted,
     pipeline,
     power,
     remembering,
@@ -206,7 +205,7 @@ def scale_by_nadam(
             return over_root(ahead, seen, epsilon * root, out=scratch), mean, seen.code
 
         memory = {"mean": state["mean"], "square": state["square"]}
-        updates, mean, square = walk(lifted(leaf), grads, params, **memory)
+        updates, mean, square = walk(leaf, grads, params, **memory)
         new = {"count": counted(steps), "product": np.array(product), "mean": mean, "square": square}
         return updates, new
 

@@ -12,7 +12,7 @@ from funcnn.checks import Beside, Integer, Number
 from funcnn.optimizers.agreement import counted, counter, hold, real
 from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate, State
-from funcnn.optimizers.moments import times
+from funcnn.optimizers.moments import numbers, times
 from funcnn.optimizers.parts import (
     FLAG,
     FRACTION,
@@ -113,7 +113,10 @@ def scale_by_learning_rate(learning_rate: Rate) -> Optimizer:
         usual = 1e-30 < -rate < 1e30  # in every dtype
 
         def leaf(path: str, gradient: Array, param: Array) -> tuple[Any]:
-            return (gradient * rate if usual else times(gradient, rate),)
+            if not usual:
+                return (times(gradient, rate),)
+            (by,) = numbers(gradient.dtype, rate)
+            return (gradient * by,)
 
         return walk(leaf, grads, params)[0], following(state)
 

@@ -11,6 +11,7 @@ as they are, in one pass and with the dtype's own arithmetic; as soon as the lar
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import frexp, isfinite, sqrt
 from typing import Any, NamedTuple
 
@@ -22,6 +23,13 @@ from funcnn.types import Array
 # Squares beyond `_LOW` and `_HIGH` are coded, and an epsilon below `SMALL` makes the low ones count. In
 # float32, roots from 2**-154 to 2**130 have codes. One code for both dtypes: a state can be cast.
 _LOW, _HIGH, SMALL = 2.0**-64, 2.0**84, 1e-11
+_FEW = 1 << 12  # numbers whose `argmax` takes less time than their maximum: by 2 of 3 microseconds
+
+
+@lru_cache(maxsize=256)
+def numbers(dtype: np.dtype[Any], *values: float) -> tuple[Array, ...]:
+    """Numbers as arrays: NumPy takes half the time for a small array and such a one."""
+    return tuple([np.array(value, dtype) for value in values])
 
 
 class Squares(NamedTuple):
@@ -47,6 +55,8 @@ def squares(code: Array, epsilon: float = 1.0) -> Squares:
 
 def largest(x: Array) -> float:
     """The largest element; 0 of none, NaN if there is one."""
+    if 0 < x.size < _FEW:
+        return float(x.item(x.argmax()))
     return float(np.maximum.reduce(x, None, initial=0.0))
 
 
@@ -62,10 +72,15 @@ def grown(
     """``keep square + take new**2 + more``; `scratch`, other memory than `new`, is overwritten."""
     small = epsilon < SMALL
     if not small:
+        kept, taken = numbers(code.dtype, keep, take)
         scratch = np.multiply(new, new, out=scratch)
         if take != 1:
-            scratch *= take
-        sums = np.add(code * keep if keep != 1 else code, scratch)
+            scratch *= taken
+        if keep != 1:
+            sums = code * kept
+            sums += scratch
+        else:
+            sums = code + scratch
         if more:
             sums += more
         if largest(sums) < (_HIGH * keep if keep else _HIGH):
@@ -103,7 +118,9 @@ def moments(
 ) -> tuple[Array, Squares, Array]:
     """The new mean and mean square, and scratch memory: fresh memory costs more than arithmetic."""
     scratch: Array = np.empty_like(gradient)
-    mean = averaged(mean, gradient, beta1, scratch)
+    keep, take = numbers(gradient.dtype, beta1, 1 - beta1)
+    mean = mean * keep
+    mean += np.multiply(gradient, take, out=scratch)
     return mean, grown(code, gradient, beta2, 1 - beta2, epsilon, scratch=scratch), scratch
 
 
@@ -113,11 +130,12 @@ def over_root(
     """``factor mean / (sqrt(square) + shift)``, in the memory of `out`; 0 where nothing ever came."""
     if not square.ordinary:
         return quotient(mean, square.root() + shift, factor)
+    shifted, by = numbers(mean.dtype, shift, factor)
     out = np.sqrt(square.code, out=out)
-    out += shift
+    out += shifted
     np.divide(mean, out, out=out)
     if factor != 1:
-        out *= factor
+        out *= by
     return out
 
 

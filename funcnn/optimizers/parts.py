@@ -83,9 +83,9 @@ def walk(
                 if name.startswith("running_"):
                     results = (np.zeros_like(param), *parts[1:])
                 else:
-                    results = fn(path, parts[0], param, *parts[1:])
+                    results = (fn if shape else lifted(fn))(path, parts[0], param, *parts[1:])
                 for out, result in zip(into, results, strict=True):
-                    out[name] = result if shape else np.asarray(result)
+                    out[name] = result
     except Refusal as refusal:
         if refusal.who == "tree":
             match(params, named)
@@ -122,13 +122,11 @@ def stateless(fn: Callable[..., Any]) -> Optimizer:
 
 
 def lifted(fn: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
-    """A function of leaves that sees a number as a vector of one, so that it may use ``out=``."""
+    """A function of numbers that sees each as a vector of one, so that it may use ``out=``."""
 
-    def leaf(path: str, gradient: Array, *others: Array) -> tuple[Any, ...]:
-        if gradient.ndim:
-            return fn(path, gradient, *others)
-        results = fn(path, gradient.reshape(1), *[other.reshape(1) for other in others])
-        return tuple([result.reshape(()) for result in results])
+    def leaf(path: str, *numbers: Array) -> tuple[Any, ...]:
+        results = fn(path, *(number.reshape(1) for number in numbers))
+        return tuple(result.reshape(()) for result in results)
 
     return leaf
 
@@ -146,7 +144,7 @@ def remembering(at_step: Callable[[int], Callable[..., tuple[Any, ...]]], **star
         hold(state, "count", *starts)
         steps = counter(state) + 1
         memory = {name: state[name] for name in starts}
-        updates, *new = walk(lifted(at_step(steps)), grads, params, **memory)
+        updates, *new = walk(at_step(steps), grads, params, **memory)
         return updates, {"count": counted(steps), **dict(zip(starts, new, strict=True))}
 
     return Optimizer(init, update)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, NoReturn, TypeVar
 
@@ -63,7 +63,9 @@ def walk(outs: _Parts, *trees: Any) -> Iterator[_Group]:
     """
     groups: list[_Group] = []
     tuples: list[_Closing] = []
-    todo: list[tuple[_Keys, _Parts, _Parts]] = [((), [{"": tree} for tree in trees], outs)]
+    todo: list[tuple[_Keys, _Parts, _Parts]] = [
+        ((), list(builtins.map(dict.fromkeys, repeat(("",)), trees)), outs)
+    ]
     while todo:
         keys, insides, into = todo.pop()
         rest, names = insides[1:], []

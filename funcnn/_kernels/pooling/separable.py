@@ -39,9 +39,9 @@ def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
     """
     route = _route(x.shape, window)
     if len(route.blocks) == 1:
-        out, winners = _max_pool(x, window, route)
+        out, winners = _compared(x, window, route)
     else:
-        parts = [_max_pool(x[:, some], window, route) for some in route.blocks]
+        parts = [_compared(x[:, some], window, route) for some in route.blocks]
         out = np.concatenate([part for part, _ in parts])
         winners = tuple(map(np.concatenate, zip(*(taps for _, taps in parts), strict=True)))
     return out.transpose(route.batch_first), winners
@@ -101,18 +101,8 @@ def _route(x_shape: tuple[int, ...], window: Window) -> _Route:
     )
 
 
-def _max_pool(x: Array, window: Window, route: _Route) -> tuple[Array, Winners]:
-    out, winners = _compared(x, window, route, nan=False)
-    if out.size:
-        largest = np.maximum.reduce(out, axis=None)
-        if largest != largest:  # NaN is rare: asked for once, not each time
-            out, winners = _compared(x, window, route, nan=True)
-            out[out != out] = np.nan
-    out += 0
-    return out, winners
-
-
-def _compared(x: Array, window: Window, route: _Route, nan: bool) -> tuple[Array, Winners]:
+def _compared(x: Array, window: Window, route: _Route, nan: bool = False) -> tuple[Array, Winners]:
+    """The largest and where they were; `nan` says that there may be some."""
     out = frame(x, window.padding, value=-np.inf)
     winners: list[Array] = []
     for axis in reversed(range(len(window.kernel))):
@@ -137,6 +127,13 @@ def _compared(x: Array, window: Window, route: _Route, nan: bool) -> tuple[Array
             np.maximum(taps, np.maximum(least, 0).astype(taps.dtype).reshape(-1, *after), out=taps)
         out = best
         winners.append(taps)
+    if nan:
+        out[out != out] = np.nan
+    elif out.size:
+        largest = np.maximum.reduce(out, axis=None)
+        if largest != largest:  # NaN is rare: asked for once, not each time
+            return _compared(x, window, route, nan=True)
+    out += 0
     return out, tuple(winners)
 
 
