@@ -231,11 +231,18 @@ def _numpy_names(tree: ast.Module, module: str) -> set[str]:
 
 def _module_names(tree: ast.Module) -> set[str]:
     """Names that stand for modules, whose functions are no methods of arrays."""
-    return {
+    imported = {
         (alias.asname or alias.name).split(".")[0]
         for node in ast.walk(tree)
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
+    }
+    return imported | {
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and ast.unparse(node.value) == "arithmetic()"
+        for target in node.targets
+        if isinstance(target, ast.Name)
     }
 
 
@@ -288,6 +295,8 @@ def sins(source: str) -> list[str]:
             elif isinstance(owner, ast.Attribute) and owner.attr in REDUCTIONS:
                 if node.attr in ("reduce", "reduceat"):
                     found.append((node.lineno, f"{owner.attr}.{node.attr}"))
+            elif ast.unparse(owner) == "arithmetic()":  # of `numerics`: the mode in force
+                continue
             elif node.attr in METHODS and not (isinstance(owner, ast.Name) and owner.id in modules):
                 found.append((node.lineno, f".{node.attr}()"))
     return [f"{line}: {what}" for line, what in sorted(found)]
@@ -356,6 +365,8 @@ def test_sins_are_seen(line: str) -> None:
         "np.cumsum(a)",
         "from funcnn import numerics\nnumerics.sum(a)",
         "from funcnn import tree\ntree.dot(a, b)",
+        "arithmetic().sum(a)",
+        "now = arithmetic()\nnow.sum(a)",
         "a ** 2",
         "2 ** n",
         "2.0 ** -24",

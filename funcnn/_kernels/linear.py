@@ -17,30 +17,31 @@ _FEW_ROWS = 128  # up to here `W xᵀ` is faster than `x Wᵀ`, by a third at 64
 _LARGE = 1 << 24  # multiplications of a product that is done sooner with another thread's help
 
 
-def _product(a: Array, b: Array) -> Array:
-    """``a @ b``; a large one in 2, 4 or 8 parts of its rows, by its size, on the team's threads."""
-    size = a.size * b.shape[1]
-    if size < _LARGE or len(a) < 8:
-        return arithmetic().matmul(a, b)
+def _in_parts(a: Array, b: Array) -> Array:
+    """``a @ b`` in 2, 4 or 8 parts of its rows, by its size, on the team's threads."""
+    multiply, size = arithmetic().matmul, a.size * b.shape[1]
+    if len(a) < 8:
+        return multiply(a, b)
     count = 2 if size < 8 * _LARGE else 4 if size < 32 * _LARGE else 8
     out = np.empty((len(a), b.shape[1]), a.dtype)
 
-    def multiply(i: int) -> None:
+    def multiply_some(i: int) -> None:
         part = slice(len(a) * i // count, len(a) * (i + 1) // count)
-        arithmetic().matmul(a[part], b, out[part])
+        multiply(a[part], b, out[part])
 
-    share(multiply, count)
+    share(multiply_some, count)
     return out
 
 
 def affine(x: Array, weight: Array, bias: Array | None) -> Array:
     """``x Wᵀ + b``: ``(N, F), (O, F), (O,) -> (N, O)``, batch-last in memory for small batches."""
+    product = _in_parts if weight.size * len(x) >= _LARGE else arithmetic().matmul
     if len(x) <= _FEW_ROWS or is_batch_last(x):
-        turned = _product(weight, x.T)
+        turned = product(weight, x.T)
         if bias is not None:
             turned += bias[:, None]
         return turned.T
-    out = _product(x, weight.T)
+    out = product(x, weight.T)
     if bias is not None:
         out += bias
     return out
@@ -50,14 +51,17 @@ def affine_gradients(x: Array, weight: Array, dout: Array) -> tuple[Array, Array
     """Gradients of `affine` for the weight and the bias."""
     if len(x) == 1:  # one example has an outer product and no sums: BLAS takes four times as long
         return dout.T * x, dout[0].copy()
-    return _product(dout.T, x), numerics.sum(dout, 0)
+    now = arithmetic()
+    product = _in_parts if weight.size * len(x) >= _LARGE else now.matmul
+    return product(dout.T, x), now.sum(dout, 0)
 
 
 def affine_input_gradient(x: Array, weight: Array, dout: Array) -> Array:
     """Gradient of `affine` for the input, in the memory order that the input has."""
+    product = _in_parts if weight.size * len(x) >= _LARGE else arithmetic().matmul
     if is_batch_last(x):
-        return _product(weight.T, dout.T).T
-    return _product(dout, weight)
+        return product(weight.T, dout.T).T
+    return product(dout, weight)
 
 
 def affine_vjp(x: Array, weight: Array, dout: Array) -> tuple[Array, Array, Array]:

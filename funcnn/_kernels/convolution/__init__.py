@@ -15,6 +15,7 @@ from funcnn._kernels.convolution.plans import Depthwise, Flat, Plan, Rotated, ge
 from funcnn._kernels.images import arranged as arranged
 from funcnn._kernels.twins import compiled_in
 from funcnn._kernels.windows import Window, output_size
+from funcnn.numerics import arithmetic
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
@@ -85,7 +86,7 @@ def input_gradient(
 
 def bias_gradient(dout: Array) -> Array:
     """``dbias[o] = sum_np dout[n, o, p]``."""
-    return numerics.sum(dout, (0, *range(2, dout.ndim)))
+    return arithmetic().sum(dout, (0, *range(2, dout.ndim)))
 
 
 def _rotated(dout: Array, weight: Array, window: Window, groups: int) -> Array:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from funcnn import numerics
 from funcnn._kernels.images import frame
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.memory import scratch
@@ -129,10 +128,11 @@ def input_gradient(dout: Array, weight: Array, x_shape: Shape, window: Window) -
     made = scratch("columns", (total - run + taps * total,), dout.dtype)
     made.fill(0)
     runs = made[total - run :].reshape(taps, total)[:, :run]
-    arithmetic().matmul(filters.T, _slopes(dout, sizes), runs)
+    now = arithmetic()
+    now.matmul(filters.T, _slopes(dout, sizes), runs)
     shape, strides = (*weight.shape[1:], total), tuple(map(size.__mul__, sizes.back))
     seen = np.ndarray(shape, dout.dtype, made, (total - run) * size, strides)
-    dx = numerics.sum(seen, sizes.taps).reshape(sizes.framed)
+    dx = now.sum(seen, sizes.taps).reshape(sizes.framed)
     return np.ascontiguousarray(dx[sizes.image]).transpose(sizes.batch_first)
 
 
