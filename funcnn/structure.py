@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, random
-from funcnn.random.keys import checked
-from funcnn.random.keys import child as folded
+from funcnn.random.keys import checked, child as folded
 from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, has_trait, no_statistics, rebuild
 
 Child = tuple[str, Layer[Any, Any]]
