@@ -83,9 +83,9 @@ def walk(
                 if name.startswith("running_"):
                     results = (np.zeros_like(param), *parts[1:])
                 else:
-                    results = (fn if shape else lifted(fn))(path, parts[0], param, *parts[1:])
+                    results = (fn if shape or others else lifted(fn))(path, parts[0], param, *parts[1:])
                 for out, result in zip(into, results, strict=True):
-                    out[name] = result
+                    out[name] = result if shape else np.asarray(result)
     except Refusal as refusal:
         if refusal.who == "tree":
             match(params, named)
