@@ -7,6 +7,7 @@ on NaN.
 
 from __future__ import annotations
 
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,8 @@ import numpy as np
 from funcnn import numerics
 from funcnn.types import Array
 
-
-def positive(x: Array) -> Any:
-    """``max(x, 0)``."""
-    return x.clip(0, np.inf)
+positive = methodcaller("clip", 0, np.inf)
+"""``max(x, 0)`` of an array, in every step of most networks: it enters no Python frame."""
 
 
 def negative(x: Array) -> Any:

@@ -59,7 +59,7 @@ def affine_gradients(x: Array, weight: Array, dout: Array) -> tuple[Array, Array
 def affine_input_gradient(x: Array, weight: Array, dout: Array) -> Array:
     """Gradient of `affine` for the input, in the memory order that the input has."""
     product = _in_parts if weight.size * len(x) >= _LARGE else arithmetic().matmul
-    if is_batch_last(x):
+    if x.T.flags.c_contiguous and len(x) > 1:
         return product(weight.T, dout.T).T
     return product(dout, weight)
 

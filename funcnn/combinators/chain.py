@@ -323,7 +323,8 @@ def _series(children: tuple[Child, ...], others: tuple[str, ...] = ()) -> Layer[
     """Children one behind the other; `others` have a place among the params as well."""
     if not children:
         checks.refuse("there must be at least one layer")
-    names = (*(name for name, _ in children), *others)
+    inside = tuple(name for name, _ in children)  # the order of params and gradients
+    names = (*inside, *others)
     order = maximum_first(children)
     backwards = order[::-1]
 
@@ -342,7 +343,7 @@ def _series(children: tuple[Child, ...], others: tuple[str, ...] = ()) -> Layer[
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         dparams: Params = {}
         dx = vjp_in_turn(backwards, cache, dout, dparams)
-        return _in_order(children, dparams), dx
+        return {name: dparams[name] for name in inside if name in dparams}, dx
 
     def params_vjp(cache: Cache, dout: Any) -> Params:
         dparams: Params = {}
@@ -352,7 +353,7 @@ def _series(children: tuple[Child, ...], others: tuple[str, ...] = ()) -> Layer[
                 dout = vjp_in_turn(backwards[: len(order) - after], cache, dout, dparams)
                 params_vjp_child(child, cache, dout, dparams)
                 break
-        return _in_order(children, dparams)
+        return {name: dparams[name] for name in inside if name in dparams}
 
     carry = collected(children)
     return Layer(init, apply, vjp, Spec(), params_vjp, children, _series, carry)
@@ -361,8 +362,3 @@ def _series(children: tuple[Child, ...], others: tuple[str, ...] = ()) -> Layer[
 def _shape(x: Any) -> Shape:
     """The shape of an array of floats, which can be added, or of each in a tuple."""
     return tuple(map(_shape, x)) if isinstance(x, tuple) else checks.floating(x).shape
-
-
-def _in_order(children: tuple[Child, ...], dparams: Params) -> Params:
-    """Gradients in the order of the children, whatever the order they were found in."""
-    return {name: dparams[name] for name, _ in children if name in dparams}

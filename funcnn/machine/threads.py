@@ -33,7 +33,7 @@ def in_team(workers: int | None, work: Callable[[], T]) -> T:
 
 def share(task: Callable[[int], T], count: int) -> list[T]:
     """``[task(0), ..., task(count - 1)]``, on as many threads as the team in force has."""
-    return [task(0)] if count == 1 else run_tasks(task, count, _team.get())
+    return run_tasks(task, count, _team.get())
 
 
 def run_tasks(task: Callable[[int], T], count: int, workers: int | None) -> list[T]:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
 from funcnn import checks
-from funcnn.numerics.modes import mode
+from funcnn.numerics.modes import arithmetic, mode
 
 Use: TypeAlias = Literal["auto", "require", "off"]
 
@@ -61,7 +61,7 @@ def compiling() -> bool:
     False
     """
     word = _current.get()
-    if word == "off" or mode() == "portable":
+    if word == "off" or arithmetic().word == "portable":
         return False
     fault = numba_fault()
     if word == "require":

@@ -124,7 +124,6 @@ def value_and_grad(
             )
         examples = length(x, y)
         slices = [slice(None)] if coupled else shards(examples, x, params)
-        keys = _shard_keys(key, len(slices))
 
         def whole() -> tuple[Any, Params, Any]:
             prediction, cache = net.apply(params, x, key=key)
@@ -133,7 +132,8 @@ def value_and_grad(
 
         def sharded() -> tuple[Any, Params, Any]:
             def forward(i: int) -> tuple[Any, Any]:
-                return net.apply(params, taken(x, slices[i]), key=keys[i])
+                own = None if key is None else random.fold_in(key, i)
+                return net.apply(params, taken(x, slices[i]), key=own)
 
             def backward(i: int) -> Params:
                 return params_gradient(net, caches[i], taken(dprediction, slices[i]))
@@ -209,13 +209,6 @@ def _numbers(x: Any) -> int:
     for array in arrays:
         total += int(array.size) * (1 if array.dtype.kind == "f" else 64)
     return total
-
-
-def _shard_keys(key: Key | None, count: int) -> list[Key | None]:
-    """A key for each shard; one shard keeps the key that it would have on its own."""
-    if key is None or count == 1:
-        return [key] * count
-    return [random.fold_in(key, i) for i in range(count)]
 
 
 def _add_up(grads: list[Params]) -> Params:

@@ -50,7 +50,10 @@ def convolve(
             target = matrices(out, parts[i], out.shape[1] if rows else 1)
             now.stacked_matmul(filters, columns(pixels, parts[i]), target)
 
-        share(convolve_some, len(parts))
+        if len(parts) == 1:
+            convolve_some(0)
+        else:
+            share(convolve_some, len(parts))
     if bias is not None:
         out += bias.reshape(-1, *(1,) * (x.ndim - 1))
     return out.transpose(x.ndim - 1, *range(x.ndim - 1))
@@ -77,7 +80,7 @@ def weight_gradient(
         left, right = matrices(slopes, parts[i], height), columns(pixels, parts[i])
         return now.summed_matmul(left, right.swapaxes(-2, -1), x.dtype)
 
-    total, *others = share(multiply_some, len(parts))
+    total, *others = share(multiply_some, len(parts)) if len(parts) > 1 else [multiply_some(0)]
     for other in others:
         total += other
     taps = total.reshape(weight_shape[0], window.kernel[0] if rows else 1, weight_shape[1], -1)
