@@ -176,9 +176,10 @@ def caught() -> Iterator[None]:
     """Portable mode, in which whatever slips past it raises `Slip`."""
     with numerics.portable():  # tries the machine, once, by NumPy's functions
         pass
-    arithmetic = set(_portable.__all__) - {"prepare", "summed_matmul"}  # its parts are guarded
+    functions = set(_portable.__all__) - {"word"}
+    arithmetic = functions - {"prepare", "stacked_matmul", "summed_matmul"}  # its parts are guarded
     replaced: list[tuple[Any, dict[str, Any]]] = [
-        (_portable, {name: _admitted(getattr(_portable, name)) for name in _portable.__all__}),
+        (_portable, {name: _admitted(getattr(_portable, name)) for name in functions}),
         (_fast, _guards(_fast, "fast ", arithmetic)),
         (np, _guards(np, "np.", _FUNCTIONS)),
         (np, {name: _Reducing(getattr(np, name)) for name in REDUCTIONS - _FUNCTIONS}),
