@@ -419,3 +419,28 @@ def test_odd_arguments_are_refused_in_one_line() -> None:
     with pytest.raises(ValueError, match=r"constant: `value` must be at most 3\.40"):
         start.constant(1e300)(key, (2,))
     assert start.constant(1e300)(key, (2,), np.float64)[0] == 1e300
+
+
+_SIZED: dict[str, str] = {
+    "constant": "value", "normal": "std", "truncated_normal": "std", "uniform": "scale",
+    "variance_scaling": "scale",
+}  # fmt: skip
+_REST = {"variance_scaling": ("fan_in", "normal")}
+
+
+@pytest.mark.parametrize("name", _SIZED)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_options_of_any_size_give_finite_numbers_or_are_refused(name: str, dtype: Any) -> None:
+    build: Any = getattr(start, name)
+    for size in (1e-320, 1e-46, 1e-40, 1e-38, 1e30, 1.8e38, 3e38, 1e39, 1e300, 1.7e308):
+        try:
+            drawn = build(size, *_REST.get(name, ()))(random.key(0), (6, 6), dtype)
+        except ValueError as refusal:
+            if f"{name}: `{_SIZED[name]}` must" not in str(refusal):
+                raise
+            assert size > 1e38
+            continue
+        assert np.isfinite(drawn).all(), size
+        if name != "variance_scaling":  # which takes the root
+            most, step = float(np.abs(drawn).max()), float(np.finfo(dtype).smallest_subnormal)
+            assert size / 8 - step <= most <= 4 * size + step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,41 @@ def test_a_step_that_is_none_is_refused(schedule: Schedule) -> None:
         schedule(-1)
     with pytest.raises(TypeError, match="`step` must be an int"):
         schedule(0.5)  # type: ignore[arg-type]
+
+
+_EXTREMES = (1e-320, 1e-46, 1e300, 1.7e308, -1.7e308, 1 - 1e-16)
+_WHOLE = (0, 1, 2**31, 2**62, 2**63 - 1)
+_MADE: dict[str, dict[str, Any]] = {
+    "constant": {"value": 0.1},
+    "linear": {"start": 1.0, "stop": 0.0, "steps": 10},
+    "polynomial": {"start": 1.0, "stop": 0.0, "steps": 10, "power": 2.0},
+    "exponential": {"start": 1.0, "factor": 0.5, "steps": 3},
+    "step_decay": {"start": 1.0, "factor": 0.5, "every": 3},
+    "cosine": {"start": 1.0, "steps": 10, "stop": 0.1},
+    "cosine_restarts": {"start": 1.0, "period": 5, "growth": 2, "stop": 0.1},
+    "one_cycle": {"peak": 1.0, "steps": 10, "rise": 0.3, "start_divisor": 25.0, "stop_divisor": 1e4},
+    "inverse_sqrt": {"peak": 1.0, "warmup_steps": 4},
+    "warmup": {"schedule": 0.5, "steps": 4, "start": 0.1},
+}
+
+
+@pytest.mark.parametrize(("name", "option"), [(n, o) for n, kw in _MADE.items() for o in kw])
+def test_options_of_any_size_give_finite_numbers_or_are_refused(name: str, option: str) -> None:
+    for value in _EXTREMES if isinstance(_MADE[name][option], float) else _WHOLE:
+        try:
+            schedule = getattr(_LOOSE, name)(**{**_MADE[name], option: value})
+            for step in (0, 1, 2, 5, 9, 10, 11, 1000, 10**9, 2**62):
+                assert np.isfinite(schedule(step)), f"{option}={value} at step {step}"
+        except ValueError as refusal:
+            if not re.match(rf"^{name}.*`.*({option}|step|schedule).*` must ", str(refusal)):
+                raise
+
+
+def test_numbers_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^exponential.*`step` must have a finite number, got inf at"):
+        schedules.exponential(1.0, 1e300)(5)
+    with pytest.raises(ValueError, match=r"^one_cycle: `peak / start_divisor` must be finite, got inf"):
+        schedules.one_cycle(1.0, 10, start_divisor=1e-320)
 
 
 def test_every_schedule_has_a_case() -> None:

@@ -117,7 +117,7 @@ def initializer(who: str, name: str, value: object) -> Initializer:
     return found
 
 
-def within(value: float, name: str, dtype: np.dtype[Any]) -> Any:
-    """A number that the dtype can hold."""
-    limit = float(np.finfo(dtype).max)
+def within(value: float, name: str, dtype: np.dtype[Any], times: int = 1) -> Any:
+    """A number that the dtype can hold, and so many times as much."""
+    limit = float(np.finfo(dtype).max) / times
     return dtype.type(checks.Number(-limit, maximum=limit).check(name, value))

@@ -189,9 +189,11 @@ def truncated_normal_numbers(
     key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], std: float
 ) -> Array:
     out = random.truncated_normal(key, shape, -2.0, 2.0, dtype)
-    out *= within(std, "std", dtype)
+    out *= within(std, "std", dtype, 2)
     return out
 
 
 def uniform_numbers(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], scale: float) -> Array:
+    if not within(scale, "scale", dtype, 2):  # too small for the dtype
+        return np.zeros(shape, dtype)
     return random.uniform(key, shape, -scale, scale, dtype)

@@ -262,6 +262,8 @@ def _variance_scaling(
     fan_in, fan_out = shape[1] * taps, shape[0] * taps
     fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
     std = math.sqrt(scale / max(fan, 1))  # weights without entries have no fan
+    if std > float(np.finfo(dtype).max) / 16:  # normal numbers are at most a few times as large
+        checks.refuse_beyond({"scale": scale}, dtype)
     if distribution == "uniform":
         return uniform_numbers(key, shape, dtype, math.sqrt(3.0) * std)
     if distribution == "truncated_normal":

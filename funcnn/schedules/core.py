@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -37,7 +38,10 @@ class Schedule(NamedTuple):
     def __call__(self, step: int) -> float:
         """The number at a step; after the last step that a schedule plans, its last number."""
         try:
-            return float(self.rule(checks.Integer(0).check("step", step), *self.options))
+            found = float(self.rule(checks.Integer(0).check("step", step), *self.options))
+            if not math.isfinite(found):
+                checks.refuse(f"`step` must have a finite number, got {found} at step {step}")
+            return found
         except checks.Refusal as refusal:
             raise refusal.by(checks.shown(self))
 

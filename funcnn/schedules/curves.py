@@ -330,8 +330,9 @@ def one_cycle(
     >>> round(rate(0), 6), round(rate(29), 6), round(rate(99), 6)
     (0.04, 1.0, 4e-06)
     """
-    lowest = peak / start_divisor
-    return Schedule(_one_cycle, (peak, steps, rise, lowest, lowest / stop_divisor, shape))
+    lowest = Number().check("peak / start_divisor", peak / start_divisor)
+    last = Number().check("peak / start_divisor / stop_divisor", lowest / stop_divisor)
+    return Schedule(_one_cycle, (peak, steps, rise, lowest, last, shape))
 
 
 def _one_cycle(
