@@ -97,6 +97,20 @@ def _refuses_wrong_params(layer: Layer[Any, Any], params: Params, x: Any) -> Non
         refuses(where, layer.spec, (ValueError, TypeError), layer.apply, wrong, x)
 
 
+@pytest.mark.parametrize("case", _each(registry.layers()))
+def test_refusals_lead_to_the_parameter(case: Case) -> None:
+    """Where a layer's own parameters are nested, it says in which dict a wrong one is."""
+    subject = registry.subject(case)
+    x, params = _values.cast(subject.x, np.float32), subject.started[1]
+    own = () if case.layer.spec.children else tree.leaves(params)
+    for path, leaf in own:
+        where = "params" + "".join(f"[{name!r}]" for name in path.split("/"))
+        for wrong in (None, np.ones((1,) * 7, leaf.dtype)):
+            with pytest.raises((ValueError, TypeError)) as caught:
+                case.layer.apply(_values.replaced(params, path, wrong), x)
+            assert f"`{where}` must " in str(caught.value)
+
+
 def test_wrong_params_that_are_taken_are_found() -> None:
     layer = dense(2)
     _, params = layer.init(random.key(0), (3, 4))

@@ -185,28 +185,36 @@ def labels(target: Array, classes: int, name: str = "target") -> Array:
 # --- parameters ------------------------------------------------------------------------------------
 
 
-def leaves(params: object, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
-    """A flat dict with just these arrays, all of one dtype; None in a shape stands for any size."""
+def leaves(params: object, shapes: Mapping[str, tuple[int | None, ...]], *path: str) -> None:
+    """A flat dict with just these arrays, all of one dtype; None in a shape stands for any size.
+
+    The path leads to a dict inside the layer's parameters.
+    """
     if not isinstance(params, dict):
-        refuse_type(f"`params` must be a dict, got {type(params).__name__}")
+        refuse_type(f"`{_at(path)}` must be a dict, got {type(params).__name__}")
     if params.keys() != shapes.keys():
         wanted, got = ", ".join(sorted(shapes)) or "nothing", ", ".join(sorted(params))
-        refuse(f"`params` must hold {wanted}, got {got or 'nothing'}")
+        refuse(f"`{_at(path)}` must hold {wanted}, got {got or 'nothing'}")
     dtype: np.dtype[Any] | None = None
     for name, wanted_shape in shapes.items():
         leaf = params[name]
         if type(leaf) is not np.ndarray or leaf.dtype != dtype:
-            leaf = floating(leaf, f"params[{name!r}]")
+            leaf = floating(leaf, _at((*path, name)))
             if dtype is not None and leaf.dtype != dtype:
-                other = next(iter(shapes))
+                other = _at((*path, next(iter(shapes))))
                 refuse_type(
-                    f"`params[{name!r}]` must be {dtype} as `params[{other!r}]` is, got {leaf.dtype}",
+                    f"`{_at((*path, name))}` must be {dtype} as `{other}` is, got {leaf.dtype}",
                 )
             dtype = leaf.dtype
         if leaf.shape != wanted_shape and not _fits(leaf.shape, wanted_shape):
             shown = "(" + ", ".join("*" if n is None else str(n) for n in wanted_shape)
             shown += ",)" if len(wanted_shape) == 1 else ")"
-            refuse(f"`params[{name!r}]` must have shape {shown}, got {leaf.shape}")
+            refuse(f"`{_at((*path, name))}` must have shape {shown}, got {leaf.shape}")
+
+
+def _at(path: tuple[str, ...]) -> str:
+    """How one writes a place in the parameters: ``params['forward']['weight_ih']``."""
+    return "params" + "".join(f"[{name!r}]" for name in path)
 
 
 @lru_cache(maxsize=1024)

@@ -76,7 +76,7 @@ def weight_norm(layer: Layer[X, Y], *, axis: int = 0) -> Layer[X, Y]:
 
     def compute(leaves: Params, key: Key | None) -> tuple[Array, Cache]:
         sizes = _sizes(leaves, "direction")
-        checks.leaves(leaves, {"direction": sizes, "magnitude": (sizes[axis],)})
+        checks.leaves(leaves, {"direction": sizes, "magnitude": (sizes[axis],)}, "weight")
         weight, norms = kernels.weight_norm(leaves["direction"], leaves["magnitude"], axis)
         return weight, {**leaves, "norms": norms}
 
@@ -149,7 +149,7 @@ def spectral_norm(
 
     def compute(leaves: Params, key: Key | None) -> tuple[Array, Cache]:
         sizes = _sizes(leaves, "original")
-        checks.leaves(leaves, {"original": sizes, "running_u": (sizes[axis],)})
+        checks.leaves(leaves, {"original": sizes, "running_u": (sizes[axis],)}, "weight")
         original, u = leaves["original"], leaves["running_u"]
         matrix = kernels.as_matrix(original, axis)
         v, s = kernels.unit(kernels.row_times(u, matrix), epsilon)

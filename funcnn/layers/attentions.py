@@ -459,11 +459,11 @@ def _many_heads(
         """The features of the input and of the memory that checked parameters are for."""
         checks.children(params, ("query", "key", "value", "out"))
         own = {"weight": (features, None), "bias": (None,)}
-        checks.leaves(params.get("query", {}), own if bias else {"weight": own["weight"]})
+        checks.leaves(params.get("query", {}), own if bias else {"weight": own["weight"]}, "query")
         inputs = params["query"]["weight"].shape[1]
         memory = None if crossed else inputs
         for name in ("query", "key", "value", "out"):
-            checks.leaves(params.get(name, {}), shapes(inputs, memory)[name])
+            checks.leaves(params.get(name, {}), shapes(inputs, memory)[name], name)
             memory = params["key"]["weight"].shape[1] if name == "key" else memory
         return inputs, params["key"]["weight"].shape[1]
 

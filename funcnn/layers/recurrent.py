@@ -416,7 +416,7 @@ def _recurrent(
         """The parameters of one walk, checked."""
         for names, part in zip(levels, walks[walk], strict=True):
             params = checks.children(params, names).get(part, {})
-        checks.leaves(params, shapes(walk, features))
+        checks.leaves(params, shapes(walk, features), *walks[walk])
         return params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:

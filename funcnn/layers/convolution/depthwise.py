@@ -150,6 +150,9 @@ def separable_conv(
     }
     spatial = checks.bare(depthwise_conv(kernel_size, bias=False, weight_init=weight_init, **options))
     mix = checks.bare(conv(out_channels, 1, bias=bias, weight_init=weight_init, bias_init=bias_init))
+    deep_shapes: checks.Shapes = {"weight": (None, 1, *expanded(kernel_size, 2))}
+    point_shapes: checks.Shapes = {"weight": (out_channels, None, 1, 1)}
+    point_shapes |= {"bias": (out_channels,)} if bias else {}
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         depth_key, point_key = random.split(checks.key(key))
@@ -159,8 +162,10 @@ def separable_conv(
 
     def apply(params: Params, x: Image, *, key: Key | None = None) -> tuple[Image, Cache]:
         checks.children(params, ("depthwise", "pointwise"))
-        between, deep = spatial.apply(params.get("depthwise", {}), x)
-        out, point = mix.apply(params.get("pointwise", {}), between)
+        checks.leaves(params.get("depthwise", {}), deep_shapes, "depthwise")
+        checks.leaves(params.get("pointwise", {}), point_shapes, "pointwise")
+        between, deep = spatial.apply(params["depthwise"], x)
+        out, point = mix.apply(params["pointwise"], between)
         return out, {"depthwise": deep, "pointwise": point}
 
     def vjp(cache: Cache, dout: Image) -> tuple[Params, Image]:
