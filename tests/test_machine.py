@@ -16,6 +16,7 @@ from funcnn import (
     conv,
     dense,
     flatten,
+    mean_squared_error,
     predict,
     random,
     relu,
@@ -25,6 +26,8 @@ from funcnn import (
 )
 from funcnn.machine import threads
 from funcnn.machine.threads import run_tasks
+from funcnn.testing import check_layer, check_loss
+from funcnn.testing._laws import at_once
 from tests.elsewhere import environment
 
 
@@ -95,6 +98,27 @@ def test_where_threads_cannot_be_started_there_are_fewer(
         np.testing.assert_array_equal(grads["dense1"]["weight"], expected[1]["dense1"]["weight"])
         assert len(threads._helpers) == possible
     assert not threads._jobs.qsize() or possible
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("possible", [0, 1, 2])
+def test_laws_hold_where_threads_cannot_be_started(
+    possible: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a thread that has begun alone does not wait for ever for the other one."""
+    start, started = threading.Thread.start, 0
+
+    def refuse(thread: threading.Thread) -> None:
+        nonlocal started
+        if started >= possible:
+            raise RuntimeError("can't start new thread")
+        started += 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert at_once([lambda: 1, lambda: 2]) == ([1, 2] if possible == 2 else [])
+    check_layer(dense(2), (3, 4))
+    check_loss(mean_squared_error(), np.ones((3, 2)), np.zeros((3, 2)))
 
 
 def test_a_late_helper_finds_nothing_to_do() -> None:
