@@ -398,6 +398,19 @@ def test_params_to_start_from_are_part_of_a_training_and_may_be_left_out(tmp_pat
             trained(params=wrong, resume=where)
 
 
+def test_a_training_in_float64_is_taken_up_again(tmp_path: Path) -> None:
+    """With metrics, which are known by what they say of predictions in that dtype."""
+    file, wide = tmp_path / "run.npz", Dataset(X.astype(np.float64), Y)
+    params = tree.map(lambda leaf: leaf.astype(np.float64), NET.init(KEY, (1, 4))[1])
+    options: dict[str, Any] = {"train": wide, "validation": wide, "params": params}
+    options["metrics"] = {"a": top(1)}
+    whole = trained(**options)
+    trained(**options, epochs=2, checkpoint=file)
+    same(trained(**options, resume=file), whole)
+    with pytest.raises(ValueError, match=r"training: metrics\['a'\] gives something else now"):
+        trained(**{**options, "metrics": {"a": top(2)}}, resume=file)
+
+
 # --- what `fit` did not write ---------------------------------------------------------------------
 
 

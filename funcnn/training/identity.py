@@ -7,12 +7,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from funcnn import numerics, random, tree
+from funcnn import checks, numerics, random, tree
 from funcnn.data import Augmentation, Batches, Dataset, Loader
 from funcnn.data.examples import is_on_disk, length, shape
 from funcnn.optimizers import Optimizer
@@ -32,6 +33,7 @@ def identity(
     validation: Dataset | None,
     metrics: Mapping[str, Metric],
     params: Params | None,
+    start: Params,
     key: Key,
     **choices: str,
 ) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def identity(
         "metrics": list(metrics),
         **choices,
         "params": None if params is None else _digest(tree.map(np.atleast_1d, params)),
-        "effects": _effects(net, loss, optimizer, batches, validation, metrics, key),
+        "effects": _effects(net, loss, optimizer, batches, validation, metrics, start, key),
     }
     found: dict[str, Any] = json.loads(json.dumps(described))
     return found
@@ -146,6 +148,7 @@ def _effects(
     batches: Batches | Loader,
     validation: Dataset | None,
     metrics: Mapping[str, Metric],
+    start: Params,
     key: Key,
 ) -> dict[str, list[Any]]:
     """What each function gives for the first batch as it is, initial parameters and a fixed key."""
@@ -153,6 +156,8 @@ def _effects(
     plain = batches._replace(augment=None) if isinstance(batches, Batches) else batches
     x, y = plain.batch(key, 0, 0)
     _, params = net.init(random.fold_in(key, "init"), shape(x, length(x)))
+    with suppress(checks.Refusal):  # other params than the network's, which it refuses itself
+        params = tree.map(lambda own, given: own.astype(given.dtype), params, start)
 
     def trained() -> Any:
         out, cache = net.apply(params, x, key=keys[0])

@@ -236,7 +236,7 @@ def fit(
         run, known = Run(start, start.params), dict[str, Any]()
         if checkpoint is not None or resume is not None:
             known = identity(
-                net, loss, optimizer, batches, validation, metrics or {}, params, key,
+                net, loss, optimizer, batches, validation, metrics or {}, params, start.params, key,
                 monitor=monitor, best="largest" if largest else "smallest", numerics=numerics.mode(),
             )  # fmt: skip
         if resume is not None:

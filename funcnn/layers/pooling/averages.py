@@ -40,7 +40,7 @@ def avg_pool(
         Whether a last window that starts on the image may reach beyond the padding; what it sees
         there never counts.
     count_include_pad : bool, default True
-        Whether the zeros of the padding count in the mean.
+        Whether the zeros of the padding count in the mean; without padding, both are the same.
 
     Returns
     -------
