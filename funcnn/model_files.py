@@ -122,7 +122,9 @@ def load(
     array([[0., 0.]], dtype=float32)
     """
     where = files.checked_path(path)
-    if not isinstance(allow, (tuple, list)) or not all(map(callable, allow)):
+    if not isinstance(allow, (tuple, list)) or not all(
+        callable(own) and hasattr(own, "__qualname__") for own in allow
+    ):
         checks.refuse_type(f"`allow` must be a tuple of functions, got {checks.shown(allow)}")
     params, meta = checkpoints.load(where)
     model = meta.get("model")

@@ -1314,6 +1314,24 @@ def test_processes_that_write_one_file_leave_that_of_one_of_them(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["net.npz"]
 
 
+@pytest.mark.parametrize(
+    ("content", "kind", "message"),
+    [
+        ("text", TypeError, "`content` must be bytes, got 'text'"),
+        (None, TypeError, "`content` must be bytes, got None"),
+        (3, TypeError, "`content` must be bytes, got 3"),
+        ([1], TypeError, r"`content` must be bytes, got \[1\]"),
+        (memoryview(b"abcd")[::2], ValueError, "`content` must be bytes in one piece"),
+    ],
+)
+def test_what_is_no_bytes_is_not_written(
+    tmp_path: Path, content: Any, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=f"^write_whole: {message}$"):
+        checkpoints.write_whole(tmp_path / "file", content)
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- other orders of bytes ----------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import signal
@@ -118,6 +119,8 @@ def test_what_could_not_be_built_again_is_refused(tmp_path: Path) -> None:
         funcnn.save(tmp_path / "net.npz", dense(3), [])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^load: `allow` must be a tuple of functions, got 'own'"):
         funcnn.load(tmp_path / "net.npz", allow="own")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^load: `allow` must be a tuple of functions, got "):
+        funcnn.load(tmp_path / "net.npz", allow=(functools.partial(own, 3),))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -81,6 +81,7 @@ class Bytes:
         (np.int64(3), TypeError, "must be a str or os.PathLike, got 3"),
         (b"file", TypeError, "must be a str or os.PathLike, got b'file'"),
         (Bytes(), TypeError, "must be a str or os.PathLike, got <"),
+        (None, TypeError, "must be a str or os.PathLike, got None"),
         (["file"], TypeError, r"must be a str or os.PathLike, got \['file'\]"),
         (1.5, TypeError, "must be a str or os.PathLike, got 1.5"),
         ("a\0b", ValueError, r"must be what the system can name, got 'a\\x00b'"),
@@ -93,6 +94,8 @@ def test_what_is_no_path_is_refused_and_closes_nothing(
 ) -> None:
     where, name, function = case
     short = where.rpartition(".")[2]
+    if short == "fit" and value is None:
+        return  # which writes nothing, or begins anew
     who = "load" if short.startswith("load") else "save" if short.startswith("save") else short
     stream = os.open(os.devnull, os.O_RDONLY)
     try:

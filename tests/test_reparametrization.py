@@ -140,9 +140,7 @@ def test_weights_of_every_magnitude(wrap: Callable[[Any], Layer[Any, Any]], unit
 
 def test_a_weight_of_nothing_has_no_direction() -> None:
     zeros = dense(3, weight_init=initializers.zeros())
-    with pytest.raises(
-        ValueError, match=r"^weight_norm: `layer` must start with weights that are "
-    ):
+    with pytest.raises(ValueError, match=r"^weight_norm: `layer` must start with weights that are "):
         weight_norm(zeros).init(random.key(0), (2, 4))
     layer, x = weight_norm(dense(3)), random.normal(random.key(1), (2, 4))
     params = tree.map(np.zeros_like, layer.init(random.key(0), x.shape)[1])

@@ -274,3 +274,23 @@ def test_a_long_cell_takes_no_long_time(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match="must have a number in line 2, column 1"):
             table(tmp_path, f"a,b\n{cell},0\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": None}, "`target` must be an int, got None"),
+        ({"target": [1]}, r"`target` must be an int, got \[1\]"),
+        ({"ignore": [1.5]}, "`ignore` must be an int, got 1.5"),
+        ({"words": {None: ("a",)}}, "`words` must be an int, got None"),
+        ({"missing": {True: 1.0}}, "`missing` must be an int, got True"),
+        ({"encoding": None}, "`encoding` must be a str, got None"),
+        ({"encoding": 3}, "`encoding` must be a str, got 3"),
+    ],
+)
+def test_options_of_other_kinds_are_refused_by_name(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "table.csv").write_text("a,b\n1,0\n")
+    with pytest.raises(TypeError, match=f"^read_csv: {message}"):
+        data.read_csv(tmp_path / "table.csv", **options)

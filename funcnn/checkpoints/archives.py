@@ -169,6 +169,8 @@ def write_whole(path: str | PathLike[str], content: bytes | memoryview) -> None:
 
     Raises
     ------
+    TypeError
+        For content that is no bytes.
     ValueError
         For what is there and is no file: a device or a pipe would be replaced.
     OSError
@@ -189,7 +191,14 @@ def write_whole(path: str | PathLike[str], content: bytes | memoryview) -> None:
     >>> file.read_text()
     'whole'
     """
-    files.write(files.checked_path(path), content)
+    where = files.checked_path(path)
+    try:
+        whole = memoryview(content)
+    except TypeError:
+        checks.refuse_type(f"`content` must be bytes, got {checks.shown(content)}")
+    if not whole.c_contiguous:
+        checks.refuse("`content` must be bytes in one piece")
+    files.write(where, whole)
 
 
 def _digest(leaves: list[tuple[str, Array]], structure: Any, remembered: str) -> str:

@@ -126,6 +126,7 @@ def read_csv(
     """
     checks.Choice("class", "number").check("kind", kind)
     checks.Flag().check("header", header)
+    checks.Instance(str, "a str").check("encoding", encoding)
     if not isinstance(missing, Mapping):
         checks.Choice("refuse", "drop", "mean").check("missing", missing)
     if not isinstance(delimiter, str) or len(delimiter) != 1:
@@ -170,11 +171,11 @@ class _Form(NamedTuple):
 def _form(
     path: str, names: list[str], count: int, target: Column, words: Any, ignore: Iterable[Column]
 ) -> _Form:
-    place = _column(path, target, names, count)
-    ignored = {_column(path, column, names, count) for column in ignore}
+    place = _column("target", path, target, names, count)
+    ignored = {_column("ignore", path, column, names, count) for column in ignore}
     shown = names or [str(i) for i in range(count)]
     codes = {
-        _column(path, column, shown, count): {word: code for code, word in enumerate(found)}
+        _column("words", path, column, shown, count): {word: code for code, word in enumerate(found)}
         for column, found in (words if isinstance(words, Mapping) else dict.fromkeys(words, ())).items()
     }
     rest = [i for i in range(count) if i != place and i not in ignored]
@@ -187,7 +188,7 @@ def _form(
 
 
 def _name(form: _Form, column: Column) -> str:
-    return form.names[_column(form.path, column, form.names, len(form.names))]
+    return form.names[_column("missing", form.path, column, form.names, len(form.names))]
 
 
 def _fill(value: float) -> float:
@@ -198,7 +199,7 @@ def _fill(value: float) -> float:
     return number
 
 
-def _column(path: str, column: Column, names: list[str], count: int) -> int:
+def _column(option: str, path: str, column: Column, names: list[str], count: int) -> int:
     if isinstance(column, str):
         if column not in names:
             known = files.short(", ".join(names)) or "no names"
@@ -206,7 +207,7 @@ def _column(path: str, column: Column, names: list[str], count: int) -> int:
         if names.count(column) > 1:
             files.refuse(path, f"must have one column {checks.shown(column)}: write its place")
         return names.index(column)
-    place = checks.Integer().check("column", column)
+    place = checks.Integer().check(option, column)
     if not -count <= place < count:
         files.refuse(path, f"must have a column {place}, got {count} columns")
     return place % count

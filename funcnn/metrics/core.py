@@ -122,9 +122,7 @@ def cases(
     return Cases(scores, checks.labels(labels, classes).astype(np.int64), found, binary)
 
 
-def _from_one_hot(
-    scores: Array, known: Array, ignore_index: int | None, weight: object
-) -> Array:
+def _from_one_hot(scores: Array, known: Array, ignore_index: int | None, weight: object) -> Array:
     """Classes, where there are rows of probabilities; a row that does not count may hold anything."""
     if known.dtype.kind != "f" or known.shape != scores.shape:
         return known

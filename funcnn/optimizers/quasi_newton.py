@@ -194,7 +194,6 @@ def lbfgs(learning_rate: Rate = 1.0, *, memory: int = 10) -> Optimizer:
         if slope > -_TINY or not np.abs(gradient).max(initial=0) > _FLAT:
             length = 0.0  # there already
         elif value_and_grad is not None:
-
             theirs = np.errstate(over="ignore")(value_and_grad)
 
             def evaluate(at: float) -> _Point:

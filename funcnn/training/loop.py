@@ -223,9 +223,7 @@ def fit(
     check_functions(augment, callbacks)
     checks.Optional(checks.Flag()).check("progress", progress)
     checks.Optional(checks.Choice("fast", "portable", "min", "max")).check("mode", mode)
-    batches = batches_of(
-        train, loss, batch_size, checks.Flag().check("drop_last", drop_last), augment
-    )
+    batches = batches_of(train, loss, batch_size, checks.Flag().check("drop_last", drop_last), augment)
     largest = is_best_large(monitor, metrics or {}, mode)
     check_needs(validation, metrics, monitor, mode, patience, checkpoint, checkpoint_every)
     check_files(checkpoint, resume, log)
