@@ -16,7 +16,7 @@ from funcnn.data import Batches, Loader
 from funcnn.metrics import Mean
 from funcnn.optimizers import Optimizer, check_state, learning_rate
 from funcnn.training.evaluation import Record
-from funcnn.training.identity import alike, shown_by
+from funcnn.training.identity import alike, is_digest, shown_by
 from funcnn.training.state import TrainState
 from funcnn.types import Params
 
@@ -103,7 +103,9 @@ def resumed(
         was = found[name]
         if name == "effects":
             _compare_effects(path, was, now)
-        elif not _same_json(was, now) and not (name == "params" and now is None and type(was) is str):
+        elif name == "params" and now is None and is_digest(was):
+            continue  # which may be left out
+        elif not _same_json(was, now):
             _refuse_other(path, "{} was {}, now {}".format(name, *_apart(str(was), str(now))))
     run = _read(meta, fresh, batches.steps, wanted)
     if type(meta.get("kernels")) is str:

@@ -95,6 +95,11 @@ def _digest(x: Any) -> str:
     return sha.hexdigest()[:6]
 
 
+def is_digest(value: object) -> bool:
+    """Whether this is what `_digest` gives."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{6}", value) is not None
+
+
 # --- networks, losses and optimizers ------------------------------------------------------------------
 
 
