@@ -418,6 +418,12 @@ def is_wrong_in_float32_alone(cache: Cache, dout: Array, dparams: Params, dx: Ar
     return dparams, dx * dx.dtype.type(1 if dx.dtype == np.float64 else 1.01)
 
 
+@breaks("no gradient comes from none", in_vjp)
+def an_overflow_on_the_way_back(cache: Cache, dout: Vector, dparams: Params, dx: Vector) -> Any:
+    with np.errstate(all="ignore"):
+        return dparams, dx + dout * (cache["centred"] ** 2 - cache["centred"] ** 2)
+
+
 @breaks("traits tell the truth", in_apply)
 def draws_from_a_key_of_its_own(
     params: Params, x: Array, key: Key | None, out: Array, cache: Cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from funcnn.types import Array, Key, Layer, Shape, Trait, rebuild
 _STEP = 1e-6  # of the central differences: small, so that no kink lies within it
 _DIRECTIONS = 3
 _DRAWS = 64  # among which some must differ, even of a layer that rarely drops something
+_SIZES = (1e-44, 1e-20, 1e20, 1e37)
 _NARROW = 1e-3  # of float32, in a gradient of many sums
 _ROUNDING = 1e-9  # of float64, in sums that may be taken in another order
 
@@ -216,6 +218,28 @@ def _precision(subject: Subject) -> None:
         for name in ("out", "dparams", "dx"):
             same = _values.cast(getattr(found, name), np.float64)
             agree(f"{name} ({mode})", getattr(expected, name), same, _NARROW)
+
+
+@law("no gradient comes from none")
+def _nothing(subject: Subject) -> None:
+    # Zero times infinity would be NaN: nothing on the way back may overflow where the output does not.
+    for mode, dtype, size in product(subject.modes, (np.float32, np.float64), _SIZES):
+        params = _values.cast(subject.started[1], dtype)
+        x = _values.mapped(
+            lambda leaf, size=size: leaf * size if _values.is_float(leaf) else leaf, subject.x
+        )
+        with np.errstate(all="ignore"):
+            out, cache = subject.layer.apply(
+                *_values.frozen((params, _values.cast(x, dtype))), key=subject.modes[mode]
+            )
+            if not all(np.isfinite(leaf).all() for _, leaf in _values.leaves(out)):
+                continue
+            zeros = _values.mapped(lambda leaf: 0 * leaf, _values.cast(subject.dout(out), dtype))
+            dparams, dx = subject.layer.vjp(cache, zeros)
+        for path, leaf in _values.leaves({"dparams": dparams, "dx": dx}):
+            if np.any(leaf):
+                where = f"{path} ({mode}, {np.dtype(dtype)}, x of size {size})"
+                breach(where, "zeros for a dout of zeros", leaf.ravel()[np.flatnonzero(leaf)[0]].item())
 
 
 @law("params_vjp is the part of vjp that it says")
@@ -506,6 +530,7 @@ LAWS: tuple[Law, ...] = (
     _calculus,
     _linear,
     _precision,
+    _nothing,
     _params_vjp,
     _running,
     _traits,
