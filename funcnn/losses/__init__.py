@@ -1,7 +1,9 @@
 """Losses: how far a prediction is from its target, and the slope of that distance.
 
 A loss is a pair of pure functions, ``apply(prediction, target) -> (value, cache)`` and
-``vjp(cache) -> dprediction``. The names and options are PyTorch's, in whole words.
+``vjp(cache) -> dprediction``. The names and options are PyTorch's, in whole words. In float32,
+value and gradient are those of float64, rounded, whatever the size of numbers and options; an option
+whose answer float32 cannot hold is refused.
 
 Examples
 --------

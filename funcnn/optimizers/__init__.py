@@ -2,7 +2,9 @@
 
 An optimizer is a pair of pure functions, ``init(params) -> state`` and
 ``update(grads, state, params) -> (updates, state)``; `apply_updates` adds the updates to the
-parameters. Those known by a name, `adam` and the like, are chains of small transformations.
+parameters. Those known by a name, `adam` and the like, are chains of small transformations. Updates in
+float32 are those of float64, rounded, whatever the size of gradients and options; an option whose
+update float32 cannot hold is refused.
 
 Examples
 --------
