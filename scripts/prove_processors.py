@@ -3,7 +3,7 @@
     scripts/prove_processors.py --trainings                  # arm64, s390x and riscv64, in minutes
     scripts/prove_processors.py                              # every digest there: half an hour
     scripts/prove_processors.py arm64 ppc64el loong64 --blas openblas --fast
-    scripts/prove_processors.py arm64 --wheel 2.5.1          # NumPy's own wheel, with its OpenBLAS
+    scripts/prove_processors.py arm64 --wheel 2.5.5          # NumPy's own wheel, with its OpenBLAS
     scripts/prove_processors.py armhf i386                   # which portable mode must refuse
     scripts/prove_processors.py s390x --tests --every 12     # pytest there, on every twelfth test
 
@@ -131,9 +131,15 @@ def wheel(root: Path, processor: Processor, version: str, python: str) -> Path:
     folder = root.parent / f"numpy-{version}"
     if not folder.exists():
         systems = [f"--platform=manylinux_2_{glibc}_{processor.qemu}" for glibc in (17, 27, 28, 34)]
-        wanted = [f"--target={folder}", f"--python-version={python}", *systems, f"numpy=={version}"]
+        wanted = [
+            f"--target={folder}",
+            f"--python-version={python}",
+            "--only-binary=:all:",
+            *systems,
+            f"numpy=={version}",
+        ]
         pip = [sys.executable, "-m", "pip"] if find_spec("pip") else ["pip"]
-        done = _run([*pip, "install", "-qq", "--no-deps", "--only-binary=:all:", *wanted], 5)
+        done = _run([*pip, "install", "-qq", "--no-deps", "--ignore-requires-python", *wanted], 5)
         if done.returncode:
             raise Missing(f"pip: {(done.stderr.strip() or 'failed').splitlines()[-1]}")
     return folder

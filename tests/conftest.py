@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 import threading
 import traceback
@@ -19,6 +20,7 @@ INTEROP = PACKAGE / "interop"
 REFERENCE = Path(__file__).resolve().parent / "reference"
 ORACLES = ("torch", "optax", "jax", "sklearn")
 NO_THREAD = "can't start new thread"
+NEEDED = re.compile(r"(\w+) is needed: pip install ")
 
 # NumPy's kernels alone, but where a test says otherwise: see `kernels`.
 os.environ["FUNCNN_COMPILED"] = "off"
@@ -38,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Skipping())
     if config.getoption("--without-oracles"):
         sys.modules.update(dict.fromkeys(ORACLES))  # type: ignore[arg-type]  # None: cannot be imported
     if config.getoption("--without-compiled"):
@@ -86,18 +89,37 @@ def _refuse(self: threading.Thread) -> None:
     raise RuntimeError(NO_THREAD)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Any:
-    """Skip a test that starts threads itself where there are none; the library must do without."""
-    try:
-        return (yield)
-    except RuntimeError as error:
-        if str(error) != NO_THREAD or not item.config.getoption("--without-threads"):
-            raise
-        frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
-        if any(PACKAGE in path.parents and PACKAGE / "testing" not in path.parents for path in frames):
-            raise
-        pytest.skip("it starts threads itself")
+class Skipping:
+    """A plugin of its own: hooks of this file alone do not see the examples in the library."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Any:
+        """Skip a test, or an example, that needs what is not here."""
+        try:
+            return (yield)
+        except Exception as error:
+            reason = _missing_extra(error) or _missing_threads(item, error)
+            if not reason:
+                raise
+            pytest.skip(reason)
+
+
+def _missing_extra(error: Exception) -> str | None:
+    """Whether the library asked for an extra that is not installed."""
+    first = getattr(error, "failures", [error])[0]  # of an example: what follows fails as well
+    cause = getattr(first, "exc_info", (None, first))[1]
+    said = NEEDED.match(str(cause)) if isinstance(cause, ImportError) else None
+    return f"{said[1]} is not installed" if said and find_spec(said[1]) is None else None
+
+
+def _missing_threads(item: pytest.Item, error: Exception) -> str | None:
+    """Whether the test started a thread itself where there are none; the library must do without."""
+    if str(error) != NO_THREAD or not item.config.getoption("--without-threads"):
+        return None
+    frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    if any(PACKAGE in path.parents and PACKAGE / "testing" not in path.parents for path in frames):
+        return None
+    return "it starts threads itself"
 
 
 @pytest.hookimpl(trylast=True)  # after those that other options leave out

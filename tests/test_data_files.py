@@ -20,7 +20,7 @@ import pytest
 from funcnn import data
 from funcnn.types import Array
 
-X, Y = np.arange(12, dtype=np.float32).reshape(4, 3), np.arange(4)
+X, Y = np.arange(12, dtype="<f4").reshape(4, 3), np.arange(4)  # as the headers below say, everywhere
 MEBIBYTE = 1 << 20
 
 

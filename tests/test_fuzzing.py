@@ -407,15 +407,16 @@ ST = {
 }
 
 
+VALUES = F32.astype("<f4").tobytes() + F64.astype("<f8").tobytes()
+
+
 def safetensors_file() -> bytes:
-    return safetensors(json.dumps(ST).encode(), F32.tobytes() + F64.tobytes())
+    return safetensors(json.dumps(ST).encode(), VALUES)
 
 
 def forged_safetensors(rng: random.Random) -> bytes:
     header = strange_json(rng, ST, 0.05)
-    return safetensors(
-        json_text(rng, header), (F32.tobytes() + F64.tobytes())[: rng.choice([96, 96, 96, 48, 0])]
-    )
+    return safetensors(json_text(rng, header), VALUES[: rng.choice([96, 96, 96, 48, 0])])
 
 
 def read_safetensors(file: Path) -> int:
