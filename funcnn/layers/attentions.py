@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 
 from funcnn import checks, random
-from funcnn._kernels import attention as kernels, linear, positions
-from funcnn.checks import Constraint, Flag, Integer, Number, Optional, declared
+from funcnn._kernels import attention as kernels, heads as many
+from funcnn.checks import Constraint, Flag, Integer, Number, Optional, Shapes, declared
 from funcnn.initializers import BIAS_INIT, INITIALIZER, Initializer, glorot_uniform, zeros
 from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, Spec
 
@@ -223,19 +223,9 @@ def multi_head_attention(
     >>> out.shape == out_shape, params["query"]["weight"].shape, params["key"]["weight"].shape
     (True, (16, 16), (8, 16))
     """
-    return _many_heads(
-        False,
-        heads,
-        features,
-        kv_heads,
-        masked,
-        causal,
-        bias,
-        rate,
-        rotary_base,
-        weight_init,
-        bias_init,
-    )
+    groups = heads if kv_heads is None else kv_heads
+    of = _Heads(False, heads, groups, features, masked, causal, bias, rate, rotary_base)
+    return _many_heads(of, weight_init, bias_init)
 
 
 @overload
@@ -308,75 +298,61 @@ def cross_attention(
     >>> layer.apply(params, (x, memory))[0].shape
     (2, 5, 8)
     """
-    return _many_heads(
-        True, heads, features, kv_heads, masked, False, bias, rate, None, weight_init, bias_init
-    )
+    groups = heads if kv_heads is None else kv_heads
+    of = _Heads(True, heads, groups, features, masked, False, bias, rate, None)
+    return _many_heads(of, weight_init, bias_init)
 
 
-def _many_heads(
-    crossed: bool,
-    heads: int,
-    features: int | None,
-    kv_heads: int | None,
-    masked: bool,
-    causal: bool,
-    bias: bool,
-    rate: float,
-    rotary_base: float | None,
-    weight_init: Initializer,
-    bias_init: Initializer,
-) -> Layer[Any, Any]:
-    """Attention to a memory, or of a sequence to itself."""
-    groups, base = heads if kv_heads is None else kv_heads, rotary_base
-    if heads % groups:
-        checks.refuse(f"`kv_heads` must divide {heads} heads, got {groups}")
-    starts = {"weight": weight_init, "bias": bias_init}
-    words = ", ".join(["x", *["memory"] * crossed, *["mask"] * masked])
+class _Heads(NamedTuple):
+    """What the options of a layer of many heads say."""
 
-    def head_size(width: int) -> int:
-        size, rest = divmod(width, heads)
-        if rest or (base is not None and size % 2):
-            even = " of even size" if base is not None else ""
-            checks.refuse(f"`features` must fill {heads} heads{even}, got {width}")
-        return size
+    crossed: bool  # whether keys and values are made of a memory
+    heads: int
+    groups: int  # heads of keys and values
+    features: int | None
+    masked: bool
+    causal: bool
+    bias: bool
+    rate: float
+    base: float | None  # of the rotation
 
-    def shapes(inputs: int, memory: int | None) -> dict[str, dict[str, tuple[Any, ...]]]:
+    def shapes(self, inputs: int, memory: int | None) -> dict[str, dict[str, tuple[Any, ...]]]:
         """The parameters for inputs of these widths."""
-        width = features or inputs
-        rows = groups * head_size(width)
+        width = self.features or inputs
+        size, rest = divmod(width, self.heads)
+        if rest or (self.base is not None and size % 2):
+            even = " of even size" if self.base is not None else ""
+            checks.refuse(f"`features` must fill {self.heads} heads{even}, got {width}")
+        rows = self.groups * size
         weights = {"query": (width, inputs), "key": (rows, memory), "value": (rows, memory)}
         weights["out"] = (width, width)
         return {
-            name: {"weight": shape, "bias": shape[:1]} if bias else {"weight": shape}
+            name: {"weight": shape, "bias": shape[:1]} if self.bias else {"weight": shape}
             for name, shape in weights.items()
         }
 
-    def parts(value: Any, name: str) -> tuple[Any, Any, list[Any]]:
+    def parts(self, value: Any, name: str) -> tuple[Any, Any, list[Any]]:
         """The sequence, what it attends to, and the mask if any; or the shapes of all these."""
+        words = ", ".join(["x", *["memory"] * self.crossed, *["mask"] * self.masked])
         x, *rest = (value,) if words == "x" else checks.together(value, words, name)
-        return x, rest[0] if crossed else x, rest[-1:] if masked else []
+        return x, rest[0] if self.crossed else x, rest[-1:] if self.masked else []
 
-    def fitting(x: Shape, memory: Shape, mask: list[Shape]) -> None:
-        """Refuse shapes that do not belong together."""
-        checks.exact_shape(memory, (x[0], *memory[1:]), "memory")
-        _fitting_masks(mask, (*x[:2], memory[1]))
+    def widths(self, params: Params) -> tuple[int, int]:
+        """The features of the input and of the memory that these parameters are for; it checks them."""
+        checks.children(params, ("query", "key", "value", "out"))
+        query: Shapes = {"weight": (self.features, None)} | ({"bias": (None,)} if self.bias else {})
+        checks.leaves(params.get("query", {}), query, "query")
+        inputs = params["query"]["weight"].shape[1]
+        memory = None if self.crossed else inputs
+        for name in ("query", "key", "value", "out"):
+            checks.leaves(params.get(name, {}), self.shapes(inputs, memory)[name], name)
+            memory = params["key"]["weight"].shape[1] if name == "key" else memory
+        return inputs, params["key"]["weight"].shape[1]
 
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        x, memory, mask = parts(shape, "shape")
-        x = checks.shape(x, "N, T, F")
-        memory = checks.shape(memory, "N, S, F")
-        fitting(x, memory, mask)
-        checks.key(key)
-        params: Params = {}
-        for name, own in shapes(x[2], memory[2]).items():
-            params[name] = {}
-            for leaf, leaf_shape in own.items():
-                params[name][leaf] = starts[leaf](random.fold_in(key, f"{name}/{leaf}"), leaf_shape)
-        return (*x[:2], features or x[2]), params
-
-    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        inputs, memory_width = widths(params)
-        x, memory, mask = parts(x, "x")
+    def checked(self, params: Params, x: Any) -> tuple[Array, Array, list[Array]]:
+        """The parts of an input that fits the parameters."""
+        inputs, memory_width = self.widths(params)
+        x, memory, mask = self.parts(x, "x")
         for name, one, width in (("x", x, inputs), ("memory", memory, memory_width)):
             checks.ranked(one, "N, T, F", name)
             checks.sized(one, 2, width, "features", name)
@@ -384,95 +360,57 @@ def _many_heads(
         for own in params.values():
             checks.same_dtype(x, own["weight"])
         _boolean_masks(mask)
-        fitting(x.shape, memory.shape, [one.shape for one in mask])
+        _fitting(x.shape, memory.shape, [one.shape for one in mask])
+        return x, memory, mask
+
+
+def _many_heads(of: _Heads, weight_init: Initializer, bias_init: Initializer) -> Layer[Any, Any]:
+    """Attention to a memory, or of a sequence to itself."""
+    if of.heads % of.groups:
+        checks.refuse(f"`kv_heads` must divide {of.heads} heads, got {of.groups}")
+    starts = {"weight": weight_init, "bias": bias_init}
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        x, memory, mask = of.parts(shape, "shape")
+        x = checks.shape(x, "N, T, F")
+        memory = checks.shape(memory, "N, S, F")
+        _fitting(x, memory, mask)
+        checks.key(key)
+        params: Params = {}
+        for name, own in of.shapes(x[2], memory[2]).items():
+            params[name] = {}
+            for leaf, leaf_shape in own.items():
+                params[name][leaf] = starts[leaf](random.fold_in(key, f"{name}/{leaf}"), leaf_shape)
+        return (*x[:2], of.features or x[2]), params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        x, memory, mask = of.checked(params, x)
         if mask:
-            memory = np.where(kernels.unclean(memory, kernels.idle(mask[0], not crossed)), 0, memory)
-            x = x if crossed else memory
-        rows = {"query": _rows(x)}
-        rows["value"] = rows["key"] = _rows(memory) if crossed else rows["query"]
-        steps = {"query": x.shape[:2], "key": memory.shape[:2], "value": memory.shape[:2]}
-        projected = [
-            kernels.split_heads(
-                linear.affine(rows[name], params[name]["weight"], params[name].get("bias")),
-                (*steps[name], heads if name == "query" else groups),
-            )
-            for name in ("query", "key", "value")
-        ]
-        turns = None
-        if base is not None:
-            turns = positions.turns(x.shape[1], projected[0].shape[3], base, x.dtype, True)
-            projected[:2] = [positions.rotate(one, *turns, True) for one in projected[:2]]
-        q, k, v = projected
-        kept = _kept(rate, key, (x.shape[0], heads, x.shape[1], memory.shape[1]), x)
-        seen = kernels.visible((x.shape[1], memory.shape[1]), causal, *mask)
-        mixed, p = kernels.attend(q, k, v, seen, 1 / sqrt(q.shape[3]), kept)
-        rows["out"] = kernels.merge_heads(mixed)
-        out = linear.affine(rows["out"], params["out"]["weight"], params["out"].get("bias"))
-        cache = {
-            "rows": rows,
-            "weights": {name: own["weight"] for name, own in params.items()},
-            "heads": (q, k, v),
-            "turns": turns,
-            "p": p,
-            "kept": kept,
-            "mixed": mixed,
-            "mask": mask,
-        }
-        return out.reshape(*x.shape[:2], out.shape[1]), cache
+            idle = kernels.idle(mask[0], not of.crossed)
+            memory = np.where(kernels.unclean(memory, idle), 0, memory)
+            x = x if of.crossed else memory
+        kept = _kept(of.rate, key, (x.shape[0], of.heads, x.shape[1], memory.shape[1]), x)
+        seen = kernels.visible((x.shape[1], memory.shape[1]), of.causal, *mask)
+        source = memory if of.crossed else None
+        out, record = many.attend(x, source, params, (of.heads, of.groups), seen, kept, of.base)
+        return out, {"record": record, "mask": mask}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        rows, weights, (q, k, v) = cache["rows"], cache["weights"], cache["heads"]
-        batch, _, steps, size = q.shape
-        checks.gradient(dout, (batch, steps, heads * size), q.dtype)
-        dparams: Params = {}
+        record, mask = cache["record"], cache["mask"]
+        q, k, _ = record["heads"]
+        checks.gradient(dout, (q.shape[0], q.shape[2], of.heads * q.shape[3]), q.dtype)
+        seen = kernels.visible((q.shape[2], k.shape[2]), of.causal, *mask)
+        dparams, dxs = many.attend_gradients(record, dout, seen, of.bias)
+        dxs += _no_gradient(mask, dxs[0])
+        return dparams, tuple(dxs) if of.crossed or of.masked else dxs[0]
 
-        def pulled(name: str, drows: Array) -> Array:
-            """Back through one projection; its parameters' gradients stay here."""
-            dweight, dbias = linear.affine_gradients(rows[name], weights[name], drows)
-            dparams[name] = {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}
-            return linear.affine_input_gradient(rows[name], weights[name], drows)
-
-        dmixed = kernels.split_heads(pulled("out", _rows(dout)), (batch, steps, heads))
-        mask, scale = cache["mask"], 1 / sqrt(size)
-        seen = kernels.visible((steps, k.shape[2]), causal, *mask)
-        dheads = list(
-            kernels.attend_gradients(
-                q, k, v, cache["p"], cache["mixed"], dmixed, seen, scale, cache["kept"]
-            )
-        )
-        if cache["turns"] is not None:
-            cos, sin = cache["turns"]
-            dheads[:2] = [positions.rotate(one, cos, -sin, True) for one in dheads[:2]]
-        dx, dk, dv = (
-            pulled(name, kernels.merge_heads(dhead))
-            for name, dhead in zip(("query", "key", "value"), dheads, strict=True)
-        )
-        dmemory = dk + dv
-        dx = dx if crossed else dx + dmemory
-        dxs = [dx.reshape(batch, steps, dx.shape[1])]
-        if crossed:
-            dxs.append(dmemory.reshape(batch, k.shape[2], dmemory.shape[1]))
-        dxs += _no_gradient(mask, dx)
-        return {name: dparams[name] for name in weights}, tuple(dxs) if words != "x" else dxs[0]
-
-    def widths(params: Params) -> tuple[int, int]:
-        """The features of the input and of the memory that checked parameters are for."""
-        checks.children(params, ("query", "key", "value", "out"))
-        own = {"weight": (features, None), "bias": (None,)}
-        checks.leaves(params.get("query", {}), own if bias else {"weight": own["weight"]}, "query")
-        inputs = params["query"]["weight"].shape[1]
-        memory = None if crossed else inputs
-        for name in ("query", "key", "value", "out"):
-            checks.leaves(params.get(name, {}), shapes(inputs, memory)[name], name)
-            memory = params["key"]["weight"].shape[1] if name == "key" else memory
-        return inputs, params["key"]["weight"].shape[1]
-
-    return Layer(init, apply, vjp, _stochastic(rate))
+    return Layer(init, apply, vjp, _stochastic(of.rate))
 
 
-def _rows(x: Array) -> Array:
-    """``(N, T, F) -> (N * T, F)``."""
-    return np.ascontiguousarray(x).reshape(x.shape[0] * x.shape[1], x.shape[2])
+def _fitting(x: Shape, memory: Shape, mask: list[Shape]) -> None:
+    """Refuse shapes that do not belong together."""
+    checks.exact_shape(memory, (x[0], *memory[1:]), "memory")
+    _fitting_masks(mask, (*x[:2], memory[1]))
 
 
 def _stochastic(rate: float) -> Spec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from math import sqrt
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -136,9 +136,8 @@ def rnn(
     True
     """
     cell = kernels.RNN_TANH if nonlinearity == "tanh" else kernels.RNN_RELU
-    return _recurrent(
-        cell, hidden, layers, bidirectional, reverse, carry, lengths, bias, weight_init, bias_init
-    )
+    of = _Stack(cell, hidden, layers, bidirectional, reverse, carry, lengths, bias)
+    return _recurrent(of, weight_init, bias_init)
 
 
 @overload
@@ -232,18 +231,8 @@ def lstm(
     >>> out.shape, bool((out[:, -1] == h[:, 1]).all())
     ((2, 5, 8), True)
     """
-    return _recurrent(
-        kernels.LSTM,
-        hidden,
-        layers,
-        bidirectional,
-        reverse,
-        carry,
-        lengths,
-        bias,
-        weight_init,
-        bias_init,
-    )
+    of = _Stack(kernels.LSTM, hidden, layers, bidirectional, reverse, carry, lengths, bias)
+    return _recurrent(of, weight_init, bias_init)
 
 
 @overload
@@ -335,144 +324,152 @@ def gru(
     >>> out.shape, float(np.abs(out[1, 2:]).max())
     ((2, 5, 16), 0.0)
     """
-    return _recurrent(
-        kernels.GRU,
-        hidden,
-        layers,
-        bidirectional,
-        reverse,
-        carry,
-        lengths,
-        bias,
-        weight_init,
-        bias_init,
-    )
+    of = _Stack(kernels.GRU, hidden, layers, bidirectional, reverse, carry, lengths, bias)
+    return _recurrent(of, weight_init, bias_init)
 
 
-def _recurrent(
-    cell: kernels.Cell,
-    hidden: int,
-    layers: int,
-    bidirectional: bool,
-    reverse: bool,
-    carry: bool,
-    lengths: bool,
-    bias: bool,
-    weight_init: Initializer | None,
-    bias_init: Initializer | None,
-) -> Layer[Any, Any]:
-    """A stack of walks in one or two directions, all with one kind of cell."""
-    if bidirectional and reverse:
-        checks.refuse("`reverse` must be False where `bidirectional` is True, got True")
-    both, backward, carried, ragged = bidirectional, reverse, carry, lengths
-    start = uniform(1 / sqrt(hidden))
-    draws = {"weight": weight_init or start, "bias": bias_init or start}
-    words = ", ".join(["x", *["carry"] * carried, *["lengths"] * ragged])
-    levels = [tuple(f"layer{k + 1}" for k in range(layers))] * (layers > 1)
-    levels += [("forward", "backward")] * both
-    walks = list(product(*levels))  # of every layer, in every direction: its path in the tree
-    directions = 1 + both
+class _Stack(NamedTuple):
+    """Walks in one or two directions, some on top of each other, as the options say."""
 
-    def shapes(walk: int, features: Any) -> dict[str, tuple[Any, ...]]:
+    cell: kernels.Cell
+    hidden: int
+    layers: int
+    both: bool
+    backward: bool
+    carried: bool
+    ragged: bool
+    bias: bool
+
+    @property
+    def levels(self) -> list[tuple[str, ...]]:
+        """The names at each level of the tree of parameters."""
+        stacked = [tuple(f"layer{k + 1}" for k in range(self.layers))] * (self.layers > 1)
+        return stacked + [("forward", "backward")] * self.both
+
+    @property
+    def walks(self) -> list[tuple[str, ...]]:
+        """Those of every layer, in every direction: their paths in the tree."""
+        return list(product(*self.levels))
+
+    def shapes(self, walk: int, features: Any) -> dict[str, tuple[Any, ...]]:
         """The parameters of one walk."""
-        rows = cell.gates * hidden
-        columns = features if walk < directions else directions * hidden
-        weights = {"weight_ih": (rows, columns), "weight_hh": (rows, hidden)}
-        return {**weights, "bias_ih": (rows,), "bias_hh": (rows,)} if bias else {**weights}
+        rows = self.cell.gates * self.hidden
+        columns = features if walk <= self.both else (1 + self.both) * self.hidden
+        weights = {"weight_ih": (rows, columns), "weight_hh": (rows, self.hidden)}
+        return {**weights, "bias_ih": (rows,), "bias_hh": (rows,)} if self.bias else {**weights}
 
-    def states(carry: Any) -> tuple[Any, ...]:
+    def states(self, carry: Any) -> tuple[Any, ...]:
         """The parts of a carry, which is one array or a pair of them."""
-        return checks.together(carry, "h, c", "carry") if cell.states > 1 else (carry,)
+        return checks.together(carry, "h, c", "carry") if self.cell.states > 1 else (carry,)
 
-    def parts(value: Any, name: str) -> tuple[Any, tuple[Any, ...], Any]:
+    def parts(self, value: Any, name: str) -> tuple[Any, tuple[Any, ...], Any]:
         """The input, the states that it carries, and the lengths; or the shapes of all these."""
+        words = ", ".join(["x", *["carry"] * self.carried, *["lengths"] * self.ragged])
         x, *rest = (value,) if words == "x" else checks.together(value, words, name)
-        return x, states(rest[0]) if carried else (), rest[-1] if ragged else None
+        return x, self.states(rest[0]) if self.carried else (), rest[-1] if self.ragged else None
 
-    def whole(out: Any, carry: tuple[Any, ...], *rest: Any) -> Any:
+    def whole(self, out: Any, carry: tuple[Any, ...], *rest: Any) -> Any:
         """The other way round: one thing, or a tuple of several."""
-        state = [carry if cell.states > 1 else carry[0]] if carried else []
+        state = [carry if self.cell.states > 1 else carry[0]] if self.carried else []
         return (out, *state, *rest) if state or rest else out
 
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        x, carry, lengths = parts(shape, "shape")
-        batch, steps, features = checks.shape(x, "N, T, F")
-        for state in carry:
-            checked = checks.shape(state, "N, layers, H")
-            checks.exact_shape(checked, (batch, len(walks), hidden), "carry")
-        if ragged:
-            checks.exact_shape(checks.shape(lengths, "N"), (batch,), "lengths")
-        checks.key(key)
-        params: Params = {}
-        for k, path in enumerate(walks):
-            own = {}
-            for name, leaf_shape in shapes(k, features).items():
-                draw = draws[name.partition("_")[0]]
-                own[name] = draw(random.fold_in(key, "/".join((*path, name))), leaf_shape)
-            _enter(params, path, own)
-        return whole((batch, steps, directions * hidden), carry), params
-
-    def leaves(params: Params, walk: int, features: int | None) -> Params:
+    def leaves(self, params: Params, walk: int, features: int | None) -> Params:
         """The parameters of one walk, checked."""
-        for names, part in zip(levels, walks[walk], strict=True):
+        for names, part in zip(self.levels, self.walks[walk], strict=True):
             params = checks.children(params, names).get(part, {})
-        checks.leaves(params, shapes(walk, features), *walks[walk])
+        checks.leaves(params, self.shapes(walk, features), *self.walks[walk])
         return params
 
-    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        owns = [leaves(params, 0, None)]
+    def checked(self, params: Params, value: Any) -> tuple[list[Params], Any, tuple[Any, ...], Any]:
+        """The parameters of each walk, and the parts of an input that fits them."""
+        count = len(self.walks)
+        owns = [self.leaves(params, 0, None)]
         features = owns[0]["weight_ih"].shape[1]
-        owns += [leaves(params, k, features) for k in range(1, len(walks))]
-        x, carry, lengths = parts(x, "x")
+        owns += [self.leaves(params, k, features) for k in range(1, count)]
+        x, carry, lengths = self.parts(value, "x")
         checks.ranked(x, "N, T, F")
         checks.sized(x, 2, features, "features")
         for own in owns:
             checks.same_dtype(x, own["weight_ih"])
         for state in carry:
             checks.ranked(state, "N, layers, H", "carry")
-            checks.exact_shape(state.shape, (x.shape[0], len(walks), hidden), "carry")
+            checks.exact_shape(state.shape, (x.shape[0], count, self.hidden), "carry")
             checks.same_dtype(state, x, "carry", "`x` is")
-        if ragged:
+        if self.ragged:
             checks.labels(checks.array(lengths, "lengths"), x.shape[1] + 1, "lengths")
             checks.exact_shape(lengths.shape, x.shape[:1], "lengths")
-        if not carried:
-            carry = (np.zeros((x.shape[0], len(walks), hidden), x.dtype),) * cell.states
+        return owns, x, carry or self.start(x.shape[0], x.dtype), lengths
+
+    def start(self, batch: int, dtype: np.dtype[Any]) -> tuple[Array, ...]:
+        """States of zeros."""
+        return (np.zeros((batch, len(self.walks), self.hidden), dtype),) * self.cell.states
+
+
+def _recurrent(
+    of: _Stack, weight_init: Initializer | None, bias_init: Initializer | None
+) -> Layer[Any, Any]:
+    """A stack of walks in one or two directions, all with one kind of cell."""
+    if of.both and of.backward:
+        checks.refuse("`reverse` must be False where `bidirectional` is True, got True")
+    start = uniform(1 / sqrt(of.hidden))
+    draws = {"weight": weight_init or start, "bias": bias_init or start}
+    walks, hidden, directions = of.walks, of.hidden, 1 + of.both
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        x, carry, lengths = of.parts(shape, "shape")
+        batch, steps, features = checks.shape(x, "N, T, F")
+        for state in carry:
+            checked = checks.shape(state, "N, layers, H")
+            checks.exact_shape(checked, (batch, len(walks), hidden), "carry")
+        if of.ragged:
+            checks.exact_shape(checks.shape(lengths, "N"), (batch,), "lengths")
+        checks.key(key)
+        params: Params = {}
+        for k, path in enumerate(walks):
+            own = {}
+            for name, leaf_shape in of.shapes(k, features).items():
+                draw = draws[name.partition("_")[0]]
+                own[name] = draw(random.fold_in(key, "/".join((*path, name))), leaf_shape)
+            _enter(params, path, own)
+        return of.whole((batch, steps, directions * hidden), carry), params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        owns, x, carry, lengths = of.checked(params, x)
         last, caches, outs = tuple(map(np.empty_like, carry)), [], []
         for k, own in enumerate(owns):
-            first, reverse = tuple(state[:, k] for state in carry), backward or k % directions == 1
-            out, final, cache = kernels.walk(cell, x, own, first, lengths, reverse)
+            first, reverse = tuple(state[:, k] for state in carry), of.backward or k % directions == 1
+            out, final, cache = kernels.walk(of.cell, x, own, first, lengths, reverse)
             for state, part in zip(last, final, strict=True):
                 state[:, k] = part
             caches.append(cache)
             outs.append(out)
             if len(outs) == directions:
-                x, outs = np.concatenate(outs, 2) if both else out, []
-        return whole(x, last), {"walks": caches, "shape": x.shape}
+                x, outs = np.concatenate(outs, 2) if of.both else out, []
+        return of.whole(x, last), {"walks": caches, "shape": x.shape}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         (batch, _, _), dtype = cache["shape"], cache["walks"][0]["x"].dtype
-        dcarry: tuple[Array, ...] = (np.zeros((batch, len(walks), hidden), dtype),) * cell.states
-        if carried:
+        dcarry = of.start(batch, dtype)
+        if of.carried:
             dout, dcarry = checks.together(dout, "out, carry", "dout")
-            dcarry = states(dcarry)
+            dcarry = of.states(dcarry)
         checks.gradient(dout, cache["shape"], dtype)
         for state in dcarry:
             checks.gradient(state, (batch, len(walks), hidden), dtype)
-        dfirst, downs, dxs = tuple(map(np.empty_like, dcarry)), [], []
+        dfirst, dparams, dxs = tuple(map(np.empty_like, dcarry)), Params(), []
+        for path in walks:  # in their order
+            _enter(dparams, path, {})
         for k in reversed(range(len(walks))):
-            place, reverse = k % directions * hidden, backward or k % directions == 1
+            place, reverse = k % directions * hidden, of.backward or k % directions == 1
             part, last = dout[:, :, place : place + hidden], tuple(state[:, k] for state in dcarry)
-            down, dx, first = kernels.walk_gradients(cell, cache["walks"][k], part, last, reverse)
+            down, dx, first = kernels.walk_gradients(of.cell, cache["walks"][k], part, last, reverse)
             for state, dstate in zip(dfirst, first, strict=True):
                 state[:, k] = dstate
-            downs.append(down if bias else {name: down[name] for name in ("weight_ih", "weight_hh")})
+            _enter(dparams, walks[k], {name: down[name] for name in of.shapes(k, 0)})
             dxs.append(dx)
             if len(dxs) == directions:
-                dout, dxs = dxs[0] + dxs[1] if both else dx, []
-        dparams: Params = {}
-        for path, down in zip(walks, reversed(downs), strict=True):
-            _enter(dparams, path, down)
-        return dparams, whole(dout, dfirst, *[np.zeros(batch, dtype)] * ragged)
+                dout, dxs = dxs[0] + dxs[1] if of.both else dx, []
+        return dparams, of.whole(dout, dfirst, *[np.zeros(batch, dtype)] * of.ragged)
 
     return Layer(init, apply, vjp)
 
