@@ -636,6 +636,22 @@ def test_an_interruption_says_where_the_checkpoint_is_and_how_to_go_on(tmp_path:
         trained(augment=interrupt)
 
 
+def test_an_interruption_before_the_first_step_says_so(tmp_path: Path) -> None:
+    def interrupt(prediction: Any, target: Any) -> float:
+        raise KeyboardInterrupt
+
+    options: dict[str, Any] = {"validation": TRAIN, "metrics": {"m": interrupt}}
+    message = r"^fit: interrupted: it had not begun, and has written nothing$"
+    with pytest.raises(KeyboardInterrupt, match=message):
+        trained(**options, checkpoint=tmp_path / "run.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_needs_several_examples_is_validated_by_several() -> None:
+    net = serial(dense(5), batch_norm(track_running=False), dense(3))
+    assert len(trained(net=net, validation=TRAIN, epochs=1).history["validation_loss"]) == 1
+
+
 SCRIPT = """
 import signal, sys
 from tests.test_checkpointing import trained

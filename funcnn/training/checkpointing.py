@@ -40,23 +40,26 @@ FIRST = 4  # batches that show whether a resumed training sees the same
 class RunFile:
     """Where the checkpoint of a training goes; without a path, nowhere."""
 
-    def __init__(self, path: str | PathLike[str] | None, identity: Mapping[str, Any]) -> None:
-        self.path, self._identity = path, identity
+    def __init__(self, path: str | PathLike[str] | None) -> None:
+        self.path = path
+        self.identity: dict[str, Any] = {}  # of the training, before the first save
         self.step: int | None = None  # at which it was last written
 
     def save(self, run: Run) -> None:
         """Write the file, whole."""
         if self.path is None:
             return
-        meta = remembered(run, self._identity)
+        meta = remembered(run, self.identity)
         checkpoints.save(self.path, {**run.state.tree(), "best": run.best_params}, meta)
         self.step = run.state.step
 
     def advice(self) -> str:
         """How to go on after an interruption."""
-        if self.step is None:
+        if self.path is None:
             return "no checkpoint was written, give one as `checkpoint`"
-        path = os.fspath(self.path or "")
+        if self.step is None:
+            return "it had not begun, and has written nothing"
+        path = os.fspath(self.path)
         return f"{path} holds the training up to step {self.step}, go on with resume={path!r}"
 
 

@@ -229,26 +229,31 @@ def fit(
     check_files(checkpoint, resume, log)
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is an error below
     arithmetic = numerics.mode() if mode is None or mode == "min" or mode == "max" else mode
-    with numerics.use(arithmetic), quiet:
-        start = train_state(net, optimizer, key, first_shape(batches, key), params)
-        run, known = Run(start, start.params), dict[str, Any]()
-        if checkpoint is not None or resume is not None:
-            known = identity(
-                net, loss, optimizer, batches, validation, metrics or {}, params, start.params, key,
-                monitor=monitor, best="largest" if largest else "smallest", numerics=numerics.mode(),
+    file = RunFile(checkpoint)
+    try:
+        with numerics.use(arithmetic), quiet:
+            start = train_state(net, optimizer, key, first_shape(batches, key), params)
+            run = Run(start, start.params)
+            if checkpoint is not None or resume is not None:
+                file.identity = identity(
+                    net, loss, optimizer, batches, validation, metrics or {}, params, start.params,
+                    key, monitor=monitor, best="largest" if largest else "smallest",
+                    numerics=numerics.mode(),
+                )  # fmt: skip
+            if resume is not None:
+                run, file.identity = resumed(resume, run, optimizer, file.identity, batches)
+            if isinstance(batches, Batches):
+                check_last_batch(net, loss, batches, run.state)
+            if validation is not None:
+                predict(net, run.state.params, validation.take(slice(64)).x)
+            training = _Training(
+                net, loss, train_step(net, loss, optimizer, workers=workers), batches, epochs,
+                validation, metrics, monitor, largest, patience, callbacks, file, checkpoint_every,
+                log, workers,
             )  # fmt: skip
-        if resume is not None:
-            run, known = resumed(resume, run, optimizer, known, batches)
-        if isinstance(batches, Batches):
-            check_last_batch(net, loss, batches, run.state)
-        if validation is not None:
-            predict(net, run.state.params, validation.take(slice(1)).x)
-        training = _Training(
-            net, loss, train_step(net, loss, optimizer, workers=workers), batches, epochs, validation,
-            metrics, monitor, largest, patience, callbacks, RunFile(checkpoint, known),
-            checkpoint_every, log, workers,
-        )  # fmt: skip
-        run = _trained(training, run, progress)
+            run = _trained(training, run, progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"fit: interrupted: {file.advice()}") from None
     return _result(run)
 
 
@@ -274,15 +279,12 @@ class _Training(NamedTuple):
 
 def _trained(training: _Training, run: Run, progress: bool | None) -> Run:
     """The run after its last epoch."""
-    try:
-        _write_log(training.log, run.records, anew=True)
-        training.file.save(run)  # a file that cannot be written is better known now
-        with Progress(training.epochs, training.batches.steps, progress) as shown:
-            run = _asked(training, run)
-            while not _has_ended(training, run):
-                run = _asked(training, _after_epoch(training, run, shown))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"fit: interrupted: {training.file.advice()}") from None
+    _write_log(training.log, run.records, anew=True)
+    training.file.save(run)  # a file that cannot be written is better known now
+    with Progress(training.epochs, training.batches.steps, progress) as shown:
+        run = _asked(training, run)
+        while not _has_ended(training, run):
+            run = _asked(training, _after_epoch(training, run, shown))
     return run
 
 
