@@ -240,21 +240,11 @@ def gradient_norms(
     ('dense1/weight', 'dense1/bias', 'dense2/weight', 'dense2/bias')
     """
     grads = trace_backward(net, params, loss, x, y, key=key).grads
-    paths = [path for path in _in_order(params) if not tree.is_statistic(path)]
+    paths = [path for path, _ in tree.items(params) if not tree.is_statistic(path)]
     found, own = dict(tree.leaves(grads)), dict(tree.leaves(params))
     gradient = np.array([tree.norm({"leaf": found[path]}) for path in paths])
     parameter = np.array([tree.norm({"leaf": own[path]}) for path in paths])
     return GradientNorms(tuple(paths), gradient, parameter, tree.norm(grads))
-
-
-def _in_order(params: Params, path: str = "") -> Iterator[str]:
-    """Paths as the network has them, not sorted."""
-    for name, node in params.items():
-        here = f"{path}/{name}" if path else name
-        if isinstance(node, dict):
-            yield from _in_order(node, here)
-        else:
-            yield here
 
 
 class LearningRates(NamedTuple):

@@ -190,6 +190,18 @@ def over_shapes(fn: Callable[[str, Shape], Any], shape: Any, path: str = "x") ->
     return tuple(over_shapes(fn, part, f"{path}/{place}") for place, part in enumerate(shape))
 
 
+def each_shape(shape: Any) -> list[tuple[str, Shape]]:
+    """One shape, or each in a tree of several, with its path."""
+    found: list[tuple[str, Shape]] = []
+    over_shapes(lambda path, one: found.append((path, one)), shape)
+    return found
+
+
+def with_batch(shape: Any, size: int) -> Any:
+    """The shape, or shapes, of a batch of another size."""
+    return over_shapes(lambda _, one: (size, *one[1:]), shape)
+
+
 class Place(NamedTuple):
     """Where a layer is: its path, and how many layers around it have the same params."""
 

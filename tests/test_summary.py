@@ -61,6 +61,7 @@ from funcnn import (
     spatial_dropout,
     spectral_norm,
     split,
+    structure,
     summary,
     tanh,
     tied,
@@ -101,7 +102,7 @@ def _memory(node: Any) -> dict[int, int]:
 def _kept(net: Net, shape: Shape, x: Any = None) -> int:
     """What a training pass really keeps, beyond the params and the input."""
     if x is None:
-        x = _values.over_shapes(lambda path, one: random.normal(KEY, one), shape)
+        x = structure.over_shapes(lambda path, one: random.normal(KEY, one), shape)
     x = _values.mapped(lambda leaf: leaf.astype("f4" if leaf.dtype.kind == "f" else leaf.dtype, "C"), x)
     _, params = net.init(KEY, shape)
     _, cache = net.apply(params, x, key=KEY)
@@ -171,7 +172,7 @@ def test_cache_bytes_are_those_of_the_cache(net: Net, shape: Shape) -> None:
 @pytest.mark.parametrize("batch", [1, 2, 150])
 def test_cache_bytes_are_those_of_the_cache_in_every_case(batch: int) -> None:
     for case in registry.layers():
-        shape, x = _values.with_batch(case.shape, batch), case.x
+        shape, x = structure.with_batch(case.shape, batch), case.x
         if x is not None:
             x = _values.mapped(lambda leaf: np.resize(leaf, (batch, *leaf.shape[1:])), x)
         try:
@@ -309,8 +310,8 @@ def test_every_layer_can_be_summed_up_and_drawn(case: registry.Case) -> None:
 def test_operations_counted_by_hand(net: Net, shape: Shape, flops: int, mode: Any) -> None:
     with mode():
         assert summary(net, shape).flops == flops
-        more = summary(net, _values.with_batch(shape, 640))
-        assert more.flops == 640 * flops // next(_values.each_shape(shape))[1][0]
+        more = summary(net, structure.with_batch(shape, 640))
+        assert more.flops == 640 * flops // structure.each_shape(shape)[0][1][0]
 
 
 def test_lenet_costs_what_is_written_of_it() -> None:

@@ -322,3 +322,26 @@ def test_nothing_is_mutated() -> None:
     tree.unflatten(tree.flatten(params), params)
     tree.select(params, "*")
     assert repr(params) == before
+
+
+@given(trees)
+def test_items_are_the_leaves_in_the_order_in_which_the_tree_has_them(one: Tree) -> None:
+    def depth_first(node: Tree, keys: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
+        if not isinstance(node, (dict, tuple)):
+            return [("/".join(keys), node)]
+        inside = node.items() if isinstance(node, dict) else enumerate(node)
+        return [found for key, part in inside for found in depth_first(part, (*keys, str(key)))]
+
+    found = tree.items(one)
+    assert [(path, id(leaf)) for path, leaf in found] == [
+        (path, id(leaf)) for path, leaf in depth_first(one)
+    ]
+    assert sorted(map(id, dict(found).values())) == sorted(map(id, dict(tree.leaves(one)).values()))
+
+
+def test_items_of_a_tree_deeper_than_pythons_stack() -> None:
+    deep: Tree = 1
+    for _ in range(1_500):
+        deep = {"b": deep, "a": 2}
+    found = tree.items(deep)
+    assert [found[0][1], len(found), found[1][0].count("/"), found[-1][0]] == [1, 1_501, 1_499, "a"]

@@ -11,7 +11,7 @@ import numpy as np
 from funcnn import checks, tree
 from funcnn.checks import Layers, Whatever, declared
 from funcnn.structure import nodes, params_gradient, statistics
-from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape
+from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape
 
 __all__ = ["freeze", "frozen_paths", "remat", "stop_gradient", "tied"]
 
@@ -279,20 +279,15 @@ def tied(layer: L, *, ties: Mapping[str, str]) -> L:
             params = _with(params, place.split("/"), _at(params, source, "params"))
         return params
 
-    def _without(params: Params, path: str = "") -> Params:
+    def _without(params: Params) -> Params:
         """In the same order."""
-        kept = {name: f"{path}{name}" for name in params if f"{path}{name}" not in places}
-        inside = {
-            name: _without(params[name], f"{here}/") if isinstance(params[name], dict) else params[name]
-            for name, here in kept.items()
-        }
-        return {name: part for name, part in inside.items() if not isinstance(part, dict) or part}
+        return tree.select(params, lambda path: not any(_lies_in(path, place) for place in places))
 
     def together(dparams: Params) -> Params:
         """Each shared one's gradient: the sum over its places."""
         for place, source in pairs:
             both = (_at(dparams, source, "dparams"), _at(dparams, place, "dparams"))
-            dparams = _with(dparams, source.split("/"), _sum(*both))
+            dparams = _with(dparams, source.split("/"), tree.add(*both))
         return _without(dparams)
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
@@ -317,10 +312,14 @@ def _pairs(ties: object) -> tuple[tuple[str, str], ...]:
             checks.refuse_type(f"`ties` must be a dict of paths, got {checks.shown(path)}")
     for place in ties:
         for other in (*(one for one in ties if one != place), *ties.values()):
-            if f"{other}/".startswith(f"{place}/") or f"{place}/".startswith(f"{other}/"):
+            if _lies_in(other, place) or _lies_in(place, other):
                 both = f"{tree.place(place)} and {tree.place(other)}"
                 checks.refuse(f"`ties` must not overlap, got {both}")
     return tuple(ties.items())
+
+
+def _lies_in(path: str, place: str) -> bool:
+    return f"{path}/".startswith(f"{place}/")
 
 
 def _has(params: Params, path: str) -> bool:
@@ -350,13 +349,4 @@ def _with(params: Params, path: list[str], new: Any) -> Params:
 
 
 def _shapes(node: Any) -> list[tuple[str, Shape]]:
-    if isinstance(node, dict):
-        return [(path, np.shape(leaf)) for path, leaf in tree.leaves(node)]
-    return [("", np.shape(node))]
-
-
-def _sum(a: Any, b: Any) -> Any:
-    if isinstance(a, dict):
-        return tree.add(a, b)
-    total: Array = a + b
-    return total
+    return [(path, np.shape(leaf)) for path, leaf in tree.leaves(node)]

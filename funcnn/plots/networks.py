@@ -77,15 +77,10 @@ def filters(params: Params | Array) -> Figure:
     return figure
 
 
-def _first_weight(params: Params, inside: bool = False) -> Any:
+def _first_weight(params: Params) -> Any:
     """The first leaf named ``weight``, in the network's order."""
-    for name, node in params.items():
-        found = _first_weight(node, True) if isinstance(node, dict) else node
-        if found is not None and (name == "weight" or isinstance(node, dict)):
-            return found
-    if not inside:
-        checks.refuse("`params` must hold a weight")
-    return None
+    weights = [leaf for path, leaf in tree.items(params) if path.rpartition("/")[2] == "weight"]
+    return weights[0] if weights else checks.refuse("`params` must hold a weight")
 
 
 def _as_pictures(weight: Array) -> Array:
@@ -237,7 +232,7 @@ def gradient_flow(
     ['dense1/weight', 'dense1/bias', 'dense2/weight', 'dense2/bias']
     """
     grads = trace_backward(net, params, loss, x, y, key=key).grads
-    leaves = [(path, leaf) for path, leaf in _in_order(grads) if not tree.is_statistic(path)]
+    leaves = [(path, leaf) for path, leaf in tree.items(grads) if not tree.is_statistic(path)]
     figure = new_figure(7.0, 1.0 + 0.28 * max(len(leaves), 3))
     axes = figure.subplots()
     for place, (_, leaf) in enumerate(leaves):
@@ -260,15 +255,6 @@ def gradient_flow(
     axes.plot([], [], "|", color=ORANGE, markersize=11, markeredgewidth=2.5, label="largest")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
-
-
-def _in_order(grads: Params, path: str = "") -> list[tuple[str, Array]]:
-    """Leaves as the network has them, not sorted."""
-    found: list[tuple[str, Array]] = []
-    for name, node in grads.items():
-        here = f"{path}/{name}" if path else name
-        found += _in_order(node, here) if isinstance(node, dict) else [(here, node)]
-    return found
 
 
 # --- the loss around the parameters -------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import numerics, random, tree
-from funcnn.structure import Place, over_shapes, place_of, watched
+from funcnn.structure import Place, each_shape, over_shapes, place_of, watched, with_batch
 from funcnn.types import Cache, Key, Layer, Params, Shape
 
 _LITTLE = 1 << 26  # bytes: a fraction of a second
@@ -39,14 +39,13 @@ def measure(net: Layer[Any, Any], params: Params, shape: Shape) -> dict[Place, C
     is run as it is, as kernels choose by its size the order of their results in memory.
     """
     params = tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), params)
-    batches: list[int] = []
-    over_shapes(lambda _, one: batches.append(one[0]), shape)
+    batch = each_shape(shape)[0][1][0]
 
     def run(size: int) -> _Pass:
-        return _run_one_of(net, params, over_shapes(lambda _, one: (size, *one[1:]), shape))
+        return _run_one_of(net, params, with_batch(shape, size))
 
     (flops, kept), (more_flops, more_kept) = run(2), run(3)
-    steps = batches[0] - 2
+    steps = batch - 2
     total = {place: some + steps * (more_flops[place] - some) for place, some in flops.items()}
     if kept is None or more_kept is None:
         return {place: Cost(total[place], None, None) for place in flops}
@@ -54,7 +53,7 @@ def measure(net: Layer[Any, Any], params: Params, shape: Shape) -> dict[Place, C
     whole = {place: kept[place] + steps * each[place] for place in flops}
     if sum(whole.values()) <= _LITTLE:
         with suppress(TypeError, ValueError):  # one example may have no statistics
-            whole = run(batches[0])[1] or whole
+            whole = run(batch)[1] or whole
     return {place: Cost(total[place], whole[place], kept[place] - 2 * each[place]) for place in flops}
 
 
@@ -71,8 +70,7 @@ def _run_one_of(net: Layer[Any, Any], params: Params, shape: Shape) -> _Pass:
 
 def _inputs(shape: Shape) -> Iterator[Any]:
     """Inputs of a shape: of floats, or with integers or masks in some places."""
-    places: list[str] = []
-    over_shapes(lambda place, _: places.append(place), shape)
+    places = [place for place, _ in each_shape(shape)]
     for kinds in sorted(product("fi?", repeat=len(places)), key=lambda kinds: -kinds.count("f")):
         kind = dict(zip(places, kinds, strict=True))
         yield over_shapes(lambda place, one: np.full(one, kind[place] == "?", kind[place]), shape)  # noqa: B023

@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnn import checks, tree
 from funcnn.profiling._measure import measure
-from funcnn.structure import Node, Place, every, outline, over_shapes
+from funcnn.structure import Node, Place, each_shape, every, outline
 from funcnn.types import Layer, Shape, Spec
 
 
@@ -251,11 +251,8 @@ def summary(net: Layer[Any, Any], shape: Shape) -> Summary:
 
 
 def _refuse_any_batch(shape: Shape) -> None:
-    def refuse(_: str, one: Shape) -> None:
-        if one[:1] and one[0] < 1:
-            checks.refuse(f"`shape` must have a batch of at least 1, got {shape}")
-
-    over_shapes(refuse, shape)
+    if any(one[:1] and one[0] < 1 for _, one in each_shape(shape)):
+        checks.refuse(f"`shape` must have a batch of at least 1, got {shape}")
 
 
 def _total(parts: list[int | None]) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import random
+from funcnn import random, structure
 from funcnn.structure import statistics
 from funcnn.testing import _values
 from funcnn.testing._laws import (
@@ -324,16 +324,16 @@ def _is_maximum(subject: Subject) -> None:
 @law("-1 stands for any batch")
 def _any_batch(subject: Subject) -> None:
     out_shape, params = subject.started
-    any_shape = _values.with_batch(subject.shape, -1)
+    any_shape = structure.with_batch(subject.shape, -1)
     found_shape, found = subject.layer.init(subject.init_key, any_shape)
-    if found_shape != _values.with_batch(out_shape, -1):
-        breach(f"init of {any_shape}", _values.with_batch(out_shape, -1), found_shape)
+    if found_shape != structure.with_batch(out_shape, -1):
+        breach(f"init of {any_shape}", structure.with_batch(out_shape, -1), found_shape)
     agree("params", params, found)
 
 
 def _of_size(subject: Subject, size: int) -> Iterator[tuple[str, Run]]:
     """Runs on a small batch; one whose batch statistics are undefined may be refused by name."""
-    shape = _values.with_batch(subject.shape, size)
+    shape = structure.with_batch(subject.shape, size)
     out_shape, params = subject.layer.init(subject.init_key, shape)
     agree("params of a smaller batch", subject.started[1], params)
     for mode in subject.modes:
@@ -378,7 +378,7 @@ def _examples(subject: Subject) -> None:
         if coupled or (mode == "training" and subject.has("stochastic")):
             continue
         run, total = subject.run(mode), None
-        for index in range(next(_values.each_shape(subject.shape))[1][0]):
+        for index in range(structure.each_shape(subject.shape)[0][1][0]):
             part = slice(index, index + 1)
             x, dout, out, dx = _values.batch((subject.x, run.dout, run.out, run.dx), part)
             alone = subject.fresh(mode, subject.params, x, dout)
@@ -485,8 +485,8 @@ def _wrong_shape(subject: Subject) -> None:
 
 def _near(shape: Shape) -> Iterator[tuple[str, Shape, Shape]]:
     """Shapes that differ a little, in one size or in the rank: the path, its shape, all shapes."""
-    several = not _values.is_shape(shape)
-    for path, one in _values.each_shape(shape):
+    several = not structure.is_shape(shape)
+    for path, one in structure.each_shape(shape):
         changed = [(*one, 2), (one[0], 1, *one[1:]), *([one[:-1]] if len(one) > 1 else [])]
         for axis in range(0 if several else 1, len(one)):
             sizes = {1, one[axis] - 1, one[axis] + 1} - {0, one[axis]}
@@ -497,7 +497,7 @@ def _near(shape: Shape) -> Iterator[tuple[str, Shape, Shape]]:
 
 def _with_shape(shape: Shape, path: str, near: Shape) -> Shape:
     """All shapes, one of them another."""
-    changed: Shape = _values.over_shapes(lambda here, old: near if here == path else old, shape)
+    changed: Shape = structure.over_shapes(lambda here, old: near if here == path else old, shape)
     return changed
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import random, tree
+from funcnn import random, structure, tree
 from funcnn.checks import refuse, refuse_type, shown
 from funcnn.testing import _values
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Trait, has_trait
@@ -70,14 +70,14 @@ class Subject:
     ) -> None:
         if not isinstance(layer, Layer):
             refuse_type(f"`layer` must be a Layer, got {shown(layer)}", "check_layer")
-        if any(not one or one[0] < 2 for _, one in _values.each_shape(shape)):
+        if any(not one or one[0] < 2 for _, one in structure.each_shape(shape)):
             refuse(f"`shape` must have a batch of at least 2, got {shape}", "check_layer")
         self.layer, self.spec, self.shape = layer, layer.spec, shape
         self.key = random.key(seed) if key is None else key
         self.own_traits = layer.spec.traits | frozenset(traits)
         self.stopped = tuple(stopped)
         if x is None:
-            x = _values.over_shapes(self.draw, shape)
+            x = structure.over_shapes(self.draw, shape)
         if _values.shapes(x) != shape:
             refuse(f"`x` must have shape {shape}, got {_values.shapes(x)}", "check_layer")
         self.x = _values.frozen(_values.cast(_values.copied(x), np.float64))
@@ -111,7 +111,7 @@ class Subject:
         def like(leaf: Array, drawn: Array) -> Array:
             return drawn.astype(leaf.dtype) if _values.is_float(leaf) else np.zeros_like(drawn)
 
-        drawn = _values.over_shapes(self.draw, _values.shapes(out), label)
+        drawn = structure.over_shapes(self.draw, _values.shapes(out), label)
         return _values.frozen(_values.mapped(like, out, drawn))
 
     @cached_property

@@ -1,59 +1,41 @@
-"""Trees as the laws see them: dicts, tuples and lists, with arrays or plain data as leaves."""
+"""Trees as the laws see them: their leaves, other values in them, and other places in memory."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from funcnn.types import Array, Shape
+from funcnn import tree
+from funcnn.types import Array
 
 
-def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """All leaves with their paths; dicts in sorted order."""
-    if isinstance(tree, dict):
-        for name in sorted(tree, key=str):
-            yield from leaves(tree[name], joined(path, name))
-    elif isinstance(tree, (tuple, list)):
-        for index, part in enumerate(tree):
-            yield from leaves(part, joined(path, index))
-    else:
-        yield path, tree
+def leaves(data: Any, path: str = "") -> list[tuple[str, Any]]:
+    """All leaves with their paths; of caches too, in which there may be lists, and other keys."""
+    return tree.leaves({path: _as_tree(data)} if path else _as_tree(data))
 
 
-def joined(path: str, name: object) -> str:
-    """One step further down a path."""
-    return f"{path}/{name}" if path else str(name)
+def _as_tree(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(name): _as_tree(part) for name, part in data.items()}
+    return tuple(map(_as_tree, data)) if isinstance(data, (tuple, list)) else data
 
 
-def mapped(fn: Callable[..., Any], tree: Any, *others: Any) -> Any:
+def mapped(fn: Callable[..., Any], data: Any, *others: Any) -> Any:
     """The same tree, with ``fn(leaf, ...)`` at the leaves."""
-    return mapped_with_path(lambda _, *group: fn(*group), tree, *others)
+    return tree.map(fn, data, *others)
 
 
-def mapped_with_path(fn: Callable[..., Any], tree: Any, *others: Any, path: str = "") -> Any:
-    """The same tree, with ``fn(path, leaf, ...)`` at the leaves."""
-    if isinstance(tree, dict):
-        return {
-            name: mapped_with_path(
-                fn, part, *[other[name] for other in others], path=joined(path, name)
-            )
-            for name, part in tree.items()
-        }
-    if isinstance(tree, (tuple, list)):
-        parts = [
-            mapped_with_path(fn, *group, path=joined(path, index))
-            for index, group in enumerate(zip(tree, *others, strict=True))
-        ]
-        return tree._make(parts) if hasattr(tree, "_make") else type(tree)(parts)
-    return fn(path, tree, *others)
+def mapped_with_path(fn: Callable[..., Any], data: Any, path: str = "") -> Any:
+    """The same tree, with ``fn(path, leaf)`` at the leaves."""
+    return tree.map_with_path(fn, {path: data})[path] if path else tree.map_with_path(fn, data)
 
 
-def replaced(tree: Any, at: str, new: Any, path: str = "") -> Any:
+def replaced(data: Any, at: str, new: Any, path: str = "") -> Any:
     """The same tree, with another leaf at one path."""
-    return mapped_with_path(lambda here, leaf: new if here == at else leaf, tree, path=path)
+    return mapped_with_path(lambda here, leaf: new if here == at else leaf, data, path)
 
 
 def is_float(leaf: object) -> bool:
@@ -61,59 +43,32 @@ def is_float(leaf: object) -> bool:
     return isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"
 
 
-def cast(tree: Any, dtype: Any) -> Any:
+def cast(data: Any, dtype: Any) -> Any:
     """The floating leaves in another dtype; the others as they are."""
-    return mapped(lambda leaf: leaf.astype(dtype) if is_float(leaf) else leaf, tree)
+    return mapped(lambda leaf: leaf.astype(dtype) if is_float(leaf) else leaf, data)
 
 
-def copied(tree: Any) -> Any:
+def copied(data: Any) -> Any:
     """A tree of writable copies."""
-    return mapped(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, tree)
+    return mapped(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, data)
 
 
-def frozen(tree: Any) -> Any:
+def frozen(data: Any) -> Any:
     """The same tree, its arrays made read-only."""
-    for _, leaf in leaves(tree):
+    for _, leaf in leaves(data):
         if isinstance(leaf, np.ndarray):
             leaf.flags.writeable = False
-    return tree
+    return data
 
 
-def batch(tree: Any, part: slice) -> Any:
+def batch(data: Any, part: slice) -> Any:
     """A part of the batch, read-only and in memory of its own."""
-    return frozen(mapped(lambda leaf: leaf[part].copy(), tree))
+    return frozen(mapped(lambda leaf: leaf[part].copy(), data))
 
 
-def shapes(tree: Any) -> Any:
+def shapes(data: Any) -> Any:
     """The tree of the arrays' shapes."""
-    return mapped(np.shape, tree)
-
-
-def is_shape(shape: object) -> bool:
-    """Whether this is one shape, rather than a tuple of shapes for several arrays."""
-    return isinstance(shape, tuple) and all(isinstance(size, (int, np.integer)) for size in shape)
-
-
-def over_shapes(fn: Callable[[str, Shape], Any], shape: Shape, path: str = "x") -> Any:
-    """``fn(path, shape)`` for one shape, or for each of several."""
-    if is_shape(shape):
-        return fn(path, shape)
-    return tuple(over_shapes(fn, part, joined(path, index)) for index, part in enumerate(shape))
-
-
-def each_shape(shape: Shape, path: str = "x") -> Iterator[tuple[str, Shape]]:
-    """Each single shape with its path."""
-    if is_shape(shape):
-        yield path, shape
-    else:
-        for index, part in enumerate(shape):
-            yield from each_shape(part, joined(path, index))
-
-
-def with_batch(shape: Shape, size: int) -> Shape:
-    """The shape, or shapes, of a batch of another size."""
-    resized: Shape = over_shapes(lambda _, one: (size, *one[1:]), shape)
-    return resized
+    return mapped(np.shape, data)
 
 
 def inner(a: Any, b: Any) -> float:

@@ -26,6 +26,7 @@ from funcnn.tree.verbs import (
 )
 from funcnn.tree.walking import (
     is_statistic,
+    items,
     leaves,
     map,
     map_several,
@@ -45,6 +46,7 @@ __all__ = [
     "equal",
     "flatten",
     "is_statistic",
+    "items",
     "leaves",
     "map",
     "map_several",

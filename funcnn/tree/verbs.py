@@ -11,7 +11,17 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn.checks import Number, RefusedValue, array, float_dtype, named, refuse, refuse_type, shown
-from funcnn.tree.walking import leaves, map, map_with_path, paired, place, reduce, walk
+from funcnn.tree.walking import (
+    leaves,
+    map,
+    map_with_path,
+    ordered,
+    paired,
+    path,
+    place,
+    reduce,
+    walk,
+)
 from funcnn.types import Array, Params
 
 __all__ = [
@@ -294,18 +304,12 @@ def select(tree: Any, pattern: str | Callable[[str], bool]) -> Params:
     fits = pattern if callable(pattern) else lambda path: fnmatchcase(path, pattern)
 
     kept: Params = {}
-    fitting = {here for here, _ in leaves(tree) if fits(here)}
-    ahead: list[tuple[tuple[str, ...], Any]] = [((), tree)]
-    while ahead:
-        keys, node = ahead.pop()
-        if isinstance(node, (dict, tuple)):
-            inside = node.items() if isinstance(node, dict) else enumerate(node)
-            ahead += reversed([((*keys, str(key)), part) for key, part in inside])
-        elif "/".join(keys) in fitting:
+    for keys, leaf in ordered(tree):
+        if fits(path(*keys)):
             into = kept
-            for key in keys[:-1]:
-                into = into.setdefault(key, {})
-            into[keys[-1]] = node
+            for key in keys[1:-1]:
+                into = into.setdefault(str(key), {})
+            into[str(keys[-1])] = leaf
     return kept
 
 
@@ -334,11 +338,11 @@ def replace(tree: T, changes: Mapping[str, Any]) -> T:
     >>> tree.replace({"conv1": {"weight": 1, "bias": 2}}, {"conv1/bias": 0})
     {'conv1': {'weight': 1, 'bias': 0}}
     """
-    new, known = dict(leaves(dict(changes))), {path for path, _ in leaves(tree)}
-    for path in new:
-        if path not in known:
-            refuse(f"`changes` must name leaves of the tree, got {place(path)}", "tree")
-    return map_with_path(lambda path, leaf: new.get(path, leaf), tree)
+    new, known = dict(leaves(dict(changes))), dict(leaves(tree))
+    for name in new:
+        if name not in known:
+            refuse(f"`changes` must name leaves of the tree, got {place(name)}", "tree")
+    return map_with_path(new.get, tree)
 
 
 def flatten(tree: Any) -> Array:

@@ -12,6 +12,7 @@ from funcnn.checks import refuse, refuse_type, shown
 
 __all__ = [
     "is_statistic",
+    "items",
     "leaves",
     "map",
     "map_several",
@@ -319,6 +320,38 @@ def leaves(tree: Any) -> list[tuple[str, Any]]:
     [('dense1/bias', 2), ('dense1/weight', 1)]
     """
     return [(path(*keys), leaf) for keys, leaf in paired(tree)]
+
+
+def ordered(tree: Any) -> list[tuple[_Keys, Any]]:
+    """The keys to each leaf, and the leaf, in the tree's own order."""
+    places: dict[_Keys, tuple[int, ...]] = {(): ()}
+    found = []
+    for keys, names, (inside,), _ in walk([], tree):
+        for place, name in enumerate(inside):
+            places[(*keys, name)] = (*places[keys], place)
+        found += [(places[(*keys, name)], (*keys, name), inside[name]) for name in names]
+    return [(keys, leaf) for _, keys, leaf in sorted(found, key=itemgetter(0))]
+
+
+def items(tree: Any) -> list[tuple[str, Any]]:
+    """Every leaf with its path, in the tree's own order: that of a network's layers.
+
+    Parameters
+    ----------
+    tree : tree
+        A tree.
+
+    Returns
+    -------
+    list of (str, leaf)
+
+    Examples
+    --------
+    >>> from funcnn import tree
+    >>> tree.items({"dense1": {"weight": 1, "bias": 2}})
+    [('dense1/weight', 1), ('dense1/bias', 2)]
+    """
+    return [(path(*keys), leaf) for keys, leaf in ordered(tree)]
 
 
 def reduce(fn: Callable[[T, Any], T], tree: Any, initial: T) -> T:
