@@ -23,6 +23,7 @@ from funcnn import (
     random,
     relu,
     relu6,
+    rnn,
     soft_shrink,
     spatial_dropout,
     threshold,
@@ -78,6 +79,17 @@ def test_losers_get_nothing(far: float) -> None:
     for layer, won in winners:
         assert np.array_equal(_slopes(layer, x, far)[1] != 0, np.isin(x, won))
     assert not _slopes(lp_pool(2), np.zeros_like(x), far)[1].any()
+
+
+@pytest.mark.parametrize("far", FAR)
+def test_a_dead_unit_of_a_recurrent_layer_passes_nothing(far: float) -> None:
+    layer, x = rnn(2, nonlinearity="relu", bias=False), np.ones((1, 1, 3), np.float32)
+    params = layer.init(random.key(0), x.shape)[1]
+    params["weight_ih"] = np.array([[-1.0] * 3, [1.0] * 3], np.float32)
+    out, cache = layer.apply(params, x)
+    dparams, _ = layer.vjp(cache, np.array([[[far, 1.0]]], np.float32))
+    assert out.tolist() == [[[0.0, 3.0]]]
+    assert dparams["weight_ih"].tolist() == [[0.0] * 3, [1.0] * 3]
 
 
 @pytest.mark.parametrize("build", [dropout, spatial_dropout, drop_path])

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import numerics
+from funcnn._kernels.elementwise import chosen
 from funcnn.types import Array, Cache
 
 Carry = tuple[Array, ...]  # (N, H) each; the first is the hidden state
@@ -57,7 +58,7 @@ def _tanh_gradient(
 def _relu_gradient(
     gates: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
 ) -> tuple[Array, Array, Carry]:
-    dz = dcarry[0] * (gates > 0)
+    dz = chosen(dcarry[0], gates > 0, np.empty_like(gates))
     return dz, dz, (np.zeros_like(dz[0]),)
 
 
