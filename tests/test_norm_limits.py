@@ -143,6 +143,7 @@ def test_local_responses_of_every_magnitude(options: Any, dtype: Any, mode: nume
 
 
 def test_a_response_to_what_is_huge() -> None:
-    x = np.full((1, 1), 1e20, np.float32)
+    x = np.array([[1e20], [1e37], [-3e38]], np.float32)
     out, _ = local_response_norm(5).apply({}, x)
-    np.testing.assert_allclose(out, [[3.343702e-07]], rtol=1e-5)
+    wanted = [[1e20 * 2e35**-0.75], [1e37 * 2e69**-0.75], [-3e38 * 1.8e72**-0.75]]
+    np.testing.assert_allclose(out, np.array(wanted), rtol=1e-5)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-import numpy as np
-
 from funcnn import checks, numerics
 from funcnn._kernels import normalization as kernels
 from funcnn._kernels.channels import channel_axis
+from funcnn._kernels.elementwise import finite
 from funcnn.checks import Integer, Number, declared
 from funcnn.types import Cache, Key, Params, Preserving, Shape
 
@@ -69,6 +68,7 @@ def local_response_norm(
     array([[0.333, 0.143, 0.333]])
     """
     before, after, weight = size // 2, (size - 1) // 2, alpha / size
+    falls = beta > 0  # then d^(-2 beta) may vanish where `y` does not: one d belongs to `x`
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         return checks.any_shape(shape, 2), {}
@@ -77,11 +77,12 @@ def local_response_norm(
         checks.leaves(params, {})
         axis = channel_axis(checks.any_ranked(x, 2).ndim)
         d = kernels.window_roots(x, sqrt(weight), sqrt(k), before, after, axis)
-        factor = np.minimum(numerics.power(d, -2 * beta), np.finfo(x.dtype).max)
-        return x * factor, {"x": x, "d": d, "factor": factor}
+        gain = finite(numerics.power(d, falls - 2 * beta))
+        return (x / d if falls else x) * gain, {"x": x, "d": d, "gain": gain}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        x, d, factor = cache["x"], cache["d"], cache["factor"]
+        x, d, gain = cache["x"], cache["d"], cache["gain"]
+        factor = finite(gain / d) if falls else gain
         checks.gradient(dout, x.shape, x.dtype)
         axis, root = channel_axis(x.ndim), sqrt(weight)
         slope = dout * (x / d * x.dtype.type(2 * beta * root)) * factor
