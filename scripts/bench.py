@@ -37,16 +37,22 @@ ROOT = Path(__file__).resolve().parent.parent
 def table(title: str, rows: list[Row], unit: float = 1e3, word: str = "ms") -> None:
     """Rows as Markdown: ratios below 1 mean that funcnn is faster, or smaller."""
     peers = [peer for peer in PEERS if any(peer in row["ratios"] for row in rows)]
-    print(f"\n| {title} | funcnn, {word} | " + " | ".join(
-        f"{PEERS[peer]}, {word} | funcnn / {PEERS[peer]}" for peer in peers) + " |")
-    print("|---" * (2 + 2 * len(peers)) + "|")
+    both = any("compiled" in row for row in rows)  # NumPy's kernels alone, and those compiled
+    heads = [title, f"funcnn, {word}", *[f"compiled, {word}"] * both]
+    for peer in peers:
+        heads += [f"{PEERS[peer]}, {word}", f"funcnn / {PEERS[peer]}"]
+        heads += [f"compiled / {PEERS[peer]}"] * both
+    print(f"\n| {' | '.join(heads)} |")
+    print("|---" * len(heads) + "|")
     for row in rows:
         cells = [row["name"], f"{row['funcnn'] * unit:.3g}"]
+        cells += [f"{row.get('compiled', math.nan) * unit:.3g}"] * both
         for peer in peers:
             found = row["ratios"].get(peer)
-            cells += ["-", "-"] if found is None else [
+            cells += ["-"] * (2 + both) if found is None else [
                 f"{found['seconds'] * unit:.3g}",
                 f"**{found['median']:.2f}** ({found['least']:.2f}-{found['most']:.2f})",
+                *[f"**{found.get('compiled', math.nan):.2f}**"] * both,
             ]  # fmt: skip
         print("| " + " | ".join(cells) + " |", flush=True)
 

@@ -7,6 +7,7 @@ found by itself; a new layer without a case, or an option that no case sets, fai
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib import import_module
@@ -104,15 +105,15 @@ def subject(case: Case) -> Subject:
     return _subject(case.id, numerics.kernels())
 
 
-COMPILED = ("conv",)
-"""What the kinds of layers that run compiled kernels have in their names."""
+COMPILED = re.compile(r".*conv.*|(adaptive_)?max_pool(1d|3d)?")
+"""The kinds of layers that run compiled kernels."""
 
 
 def compiled_layers() -> tuple[Case, ...]:
     """The cases with such a layer inside."""
 
     def runs(case: Case) -> bool:
-        return any(word in spec.kind for word in COMPILED for spec in specs(case.layer.spec))
+        return any(COMPILED.fullmatch(spec.kind) for spec in specs(case.layer.spec))
 
     return tuple(filter(runs, layers()))
 

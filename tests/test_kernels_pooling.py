@@ -39,6 +39,8 @@ CASES = [
 ]
 NAMES = ("batch", "spatial", "kernel", "stride", "padding", "dilation")
 
+ON_EVERY_SET_OF_KERNELS = True
+
 
 def _seen(win: Window, spatial: Shape, place: Shape) -> list[Shape]:
     """The elements that a window sees, first to last."""

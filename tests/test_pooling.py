@@ -28,6 +28,8 @@ mpmath: Any = pytest.importorskip("mpmath")
 
 _IMAGE: Any = random.normal(random.key(0), (2, 3, 6, 7), dtype=np.float64)
 
+ON_EVERY_SET_OF_KERNELS = True
+
 
 def test_every_output_is_the_largest_of_its_window() -> None:
     out, _ = max_pool(3, stride=2).apply({}, _IMAGE)

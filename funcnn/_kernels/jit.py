@@ -32,6 +32,8 @@ Out: TypeAlias = Array
 Table: TypeAlias = Array
 """A flat array of int64 that is read."""
 Bytes: TypeAlias = Array
+"""A flat array of uint8 that is read."""
+OutBytes: TypeAlias = Array
 """A flat array of uint8 that is written to, too."""
 
 # Sums may be reordered, and products added without a rounding between; infinity and NaN stay.
@@ -105,7 +107,8 @@ def _signature(function: Callable[..., Any], dtype: np.dtype[Any]) -> Any:
         "In": types.Array(number, 1, "C", readonly=True),
         "Out": types.Array(number, 1, "C"),
         "Table": types.Array(types.int64, 1, "C", readonly=True),
-        "Bytes": types.Array(types.uint8, 1, "C"),
+        "Bytes": types.Array(types.uint8, 1, "C", readonly=True),
+        "OutBytes": types.Array(types.uint8, 1, "C"),
         "int": types.int64,
         "float": number,
     }

@@ -47,11 +47,15 @@ class _Vectors:
         self.builder.store(value, place, align=self.bytes)
 
     def all(self, array: Any, index: Any) -> Any:
-        """One number in every place."""
-        number = self.builder.load(self.builder.gep(array, [index]))
-        empty, first = ir.Constant(self.type, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-        single = self.builder.insert_element(empty, number, first)
-        places = ir.Constant(ir.VectorType(ir.IntType(32), self.count), [0] * self.count)
+        """One number of an array in every place."""
+        return self.spread(self.builder.load(self.builder.gep(array, [index])))
+
+    def spread(self, number: Any) -> Any:
+        """A number in every place."""
+        index = ir.IntType(32)
+        empty = ir.Constant(ir.VectorType(number.type, self.count), ir.Undefined)
+        single = self.builder.insert_element(empty, number, ir.Constant(index, 0))
+        places = ir.Constant(ir.VectorType(index, self.count), [0] * self.count)
         return self.builder.shuffle_vector(single, empty, places)
 
     def add_product(self, place: Any, a: Any, b: Any, flags: tuple[str, ...]) -> None:
@@ -155,6 +159,50 @@ def products_of_runs(
                 place = builder.gep(outs, [builder.add(builder.mul(line, taps), t)])
                 value = vectors.sum(builder.load(total))
                 builder.store(builder.fadd(builder.load(place), value), place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def largest_of_runs(
+    context: Any, x: Any, at: Any, out: Any, winners: Any,
+    first: Any, last: Any, base: Any, place: Any, size: Any,
+) -> Any:  # fmt: skip
+    """``out[place + q] = max_t x[base + at[t] + q]``, and which `t` it was: for all `q` of a tile.
+
+    For ``first <= t < last``. The first of equals wins, and a NaN over everything; a zero comes out
+    as 0.0, and a NaN as `numpy.nan`.
+    """
+    if not _literals(size):
+        return None
+    signature = types.void(x, at, out, winners, first, last, base, place, size)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors = _Vectors(context, builder, x.dtype, size.literal_value)
+        xs, ats, outs, taps = _pointers(context, builder, signature.args[:4], args[:4])
+        first, last, base, place = args[4:8]
+        seen, one = builder.gep(xs, [base]), ir.Constant(_INDEX, 1)
+        byte = ir.IntType(8)
+        counts = ir.VectorType(byte, vectors.count)
+        best = vectors.variable(vectors.at(seen, builder.load(builder.gep(ats, [first]))))
+        tap = cgutils.alloca_once(builder, counts)
+        builder.store(vectors.spread(builder.trunc(first, byte)), tap)
+        start = builder.add(first, one)
+        with cgutils.for_range_slice(builder, start, last, one, intp=_INDEX) as (t, _):
+            new, old = vectors.at(seen, builder.load(builder.gep(ats, [t]))), builder.load(best)
+            wins = builder.or_(
+                builder.fcmp_ordered(">", new, old), builder.fcmp_unordered("uno", new, new)
+            )
+            builder.store(builder.select(wins, new, old), best)
+            here = vectors.spread(builder.trunc(t, byte))
+            builder.store(builder.select(wins, here, builder.load(tap)), tap)
+        found = builder.fadd(builder.load(best), vectors.zero())
+        nan = ir.Constant(vectors.type, [float("nan")] * vectors.count)
+        found = builder.select(builder.fcmp_unordered("uno", found, found), nan, found)
+        vectors.put(found, outs, place)
+        target = builder.bitcast(builder.gep(taps, [place]), counts.as_pointer())
+        builder.store(builder.load(tap), target, align=1)
         return context.get_dummy_value()
 
     return signature, generate

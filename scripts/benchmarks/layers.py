@@ -13,9 +13,11 @@ def layer_rows(rounds: int, seconds: float, only: str) -> list[Row]:
     """A row for each layer whose name has `only` in it; PyTorch's best thread count and format."""
     if missing := unmeasured():
         raise LookupError(f"no case measures {', '.join(missing)}")
-    about = probe("torch")
-    variants = about["variants"] if about else []
-    workers = [Worker("funcnn", "fast"), *(Worker("torch", variant) for variant in variants)]
+    workers = [
+        Worker(framework, variant)
+        for framework in ("funcnn", "torch")
+        for variant in (probe(framework) or {"variants": []})["variants"]
+    ]
     rows: list[Row] = []
     try:
         for entry in catalogue.LAYERS:

@@ -15,11 +15,14 @@ from funcnn.machine.memory import keep_freed_memory
 
 
 def variants() -> list[str]:
-    return ["fast"]
+    """NumPy's kernels alone, and the compiled ones where Numba is installed."""
+    with numerics.compiled("auto"):
+        return ["fast", "compiled"] if numerics.compiling() else ["fast"]
 
 
 def version() -> str:
-    return funcnn.__version__
+    with numerics.compiled("auto"):
+        return f"{funcnn.__version__}, kernels {numerics.kernels()}"
 
 
 def network(case: Case) -> funcnn.Layer[Any, Any]:
@@ -34,6 +37,11 @@ def network(case: Case) -> funcnn.Layer[Any, Any]:
 
 
 def build(case: Case, variant: str) -> Callable[[], object]:
+    """The work of a case: in portable mode, on one thread, with compiled kernels, or none of these."""
+    return numerics.compiled("require" if variant == "compiled" else "off")(_built(case, variant))
+
+
+def _built(case: Case, variant: str) -> Callable[[], object]:
     if case.work == "layer":
         return layer(catalogue.find(case.name))
     net = network(case)

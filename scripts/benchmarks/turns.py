@@ -119,9 +119,11 @@ def measure(
 
 
 def compare(name: str, times: dict[str, list[float]], most: float | None = None) -> Row:
-    """A row: our time, and the ratio to each peer's fastest variant."""
-    ours = times["funcnn: fast"]
+    """A row: our time, and the ratio to each peer's fastest variant; compiled, too, if measured."""
+    ours, compiled = times["funcnn: fast"], times.get("funcnn: compiled")
     row: Row = {"name": name, "most": most, "funcnn": statistics.median(ours), "ratios": {}}
+    if compiled is not None:
+        row["compiled"] = statistics.median(compiled)
     for framework in PEERS:
         variants = {key: t for key, t in times.items() if key.split(":")[0] == framework}
         if framework == "funcnn" or not variants:
@@ -135,6 +137,9 @@ def compare(name: str, times: dict[str, list[float]], most: float | None = None)
             "seconds": statistics.median(variants[best]),
             "variant": best.split(": ", 1)[1],
         }
+        if compiled is not None:
+            ratios = [a / b for a, b in zip(compiled, variants[best], strict=True)]
+            row["ratios"][framework]["compiled"] = statistics.median(ratios)
     return row
 
 

@@ -36,6 +36,8 @@ F: Any = torch.nn.functional
 KERNELS: tuple[Any, ...] = (1, 2, 3, (3, 2), (2, 4), 5)
 SHAPES: tuple[Any, ...] = ((2, 3, 7, 9), (3, 1, 8, 6), (1, 2, 5, 5))
 
+ON_EVERY_SET_OF_KERNELS = True
+
 
 def _over_time(pool: Any, x: Any, *args: Any, **options: Any) -> Any:
     return pool(x.transpose(1, 2), *args, **options).transpose(1, 2)

@@ -15,20 +15,26 @@ import numpy as np
 from funcnn._kernels.elementwise import chosen
 from funcnn._kernels.images import frame, inside
 from funcnn._kernels.runs import short_runs
-from funcnn._kernels.windows import Window, output_size, reads, steps
+from funcnn._kernels.twins import compiled_in
+from funcnn._kernels.windows import Window, output_size, reads, steps, taps
 from funcnn.machine.memory import scratch
 from funcnn.types import Array
 
+_compiled = compiled_in("funcnn._kernels.pooling.compiled")
 _CHUNK = 1 << 18  # numbers of an image at a time: measured in November 2026, see `convolution.plans`
 
 Winners = tuple[Array, ...]
-"""For each spatial axis, the last one first: which tap along it won, as ``(C, ..., N)`` integers."""
+"""For each spatial axis, the last one first: which tap along it won, as ``(C, ..., N)`` integers.
+
+Or, as compiled kernels leave it: a single array, of the taps of all axes in order.
+"""
 
 
 Taps = tuple[tuple[slice, ...], ...]
 """For each tap along an axis, the elements that it meets."""
 
 
+@_compiled
 @short_runs
 def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
     """The largest element of each window, and where it was.
@@ -137,6 +143,7 @@ def _compared(x: Array, window: Window, route: _Route, nan: bool = False) -> tup
     return out, tuple(winners)
 
 
+@_compiled
 @short_runs
 def max_pool_gradient(
     dout: Array, winners: Winners | None, x_shape: tuple[int, ...], window: Window
@@ -146,6 +153,8 @@ def max_pool_gradient(
     Winning rows come first, then their columns.
     """
     rank = len(window.kernel)
+    if winners is not None and len(winners) < rank:
+        return _spread_taps(dout, winners[0], x_shape, window)
     route = _route(x_shape, window)
     share = np.ascontiguousarray(dout.transpose(route.batch_last))
     dx = np.empty((*x_shape[1:], x_shape[0]), dout.dtype)
@@ -164,6 +173,16 @@ def max_pool_gradient(
         if route.padded:
             dx[some] = part[inside(x_shape[2:], window)]
     return dx.transpose(route.batch_first)
+
+
+def _spread_taps(dout: Array, winners: Array, x_shape: tuple[int, ...], window: Window) -> Array:
+    """As `max_pool_gradient`, for winners counted over all axes."""
+    share = np.ascontiguousarray(np.moveaxis(dout, 0, -1))
+    sizes = [n + sum(pad) for n, pad in zip(x_shape[2:], window.padding, strict=True)]
+    dx = np.zeros((x_shape[1], *sizes, x_shape[0]), dout.dtype)
+    for tap, where in enumerate(taps(window, dout.shape[2:])):
+        dx[where] += chosen(share, winners == tap, np.empty_like(share))
+    return np.moveaxis(dx[inside(x_shape[2:], window)], -1, 0)
 
 
 def _spread(
