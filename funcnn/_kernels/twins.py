@@ -13,7 +13,7 @@ from functools import cache, wraps
 from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
-from funcnn.numerics import compiling
+from funcnn.numerics.sets import chosen, compiling
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,7 +29,7 @@ def compiled_in(module: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def choosing(kernel: Callable[P, R]) -> Callable[P, R]:
         @wraps(kernel)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            if compiling():
+            if chosen() != "off" and compiling():
                 found: R = twin(kernel.__name__)(*args, **kwargs)
                 if found is not NotImplemented:
                     return found

@@ -43,6 +43,8 @@ _initial = _word("FUNCNN_COMPILED", os.environ.get("FUNCNN_COMPILED", "auto"))
 if _initial == "require" and find_spec("numba") is None:
     _require(numba_fault())
 _current: ContextVar[Use] = ContextVar("funcnn.numerics.compiled", default=_initial)
+chosen = _current.get
+"""What was chosen in this thread at this place."""
 
 
 def compiling() -> bool:
@@ -135,6 +137,6 @@ def kernels() -> str:
         return f"compiled by Numba {version('numba')}"
     if mode() == "portable":
         return "NumPy's (portable mode has no others)"
-    if _current.get() == "off":
+    if chosen() == "off":
         return "NumPy's (compiled ones are off)"
     return f"NumPy's (compiled ones need {numba_fault()})"
