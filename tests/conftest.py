@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "funcnn"
-INTEROP = PACKAGE / "interop"
+from tests.extras import PACKAGE, missing
+
 REFERENCE = Path(__file__).resolve().parent / "reference"
 ORACLES = ("torch", "optax", "jax", "sklearn")
 NO_THREAD = "can't start new thread"
@@ -59,14 +59,6 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [f"left out: {what}" for what in left_out]
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave out what nothing can import where a library is missing: the header says which."""
-    needs = "torch" if REFERENCE in collection_path.parents else None
-    if collection_path.parent == INTEROP and collection_path.stem in ORACLES:
-        needs = collection_path.stem
-    return True if needs is not None and find_spec(needs) is None else None
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A module that says ``ON_EVERY_SET_OF_KERNELS = True`` runs on NumPy's, and on those compiled."""
     if getattr(metafunc.module, "ON_EVERY_SET_OF_KERNELS", False) and find_spec("numba") is not None:
@@ -91,6 +83,13 @@ def _refuse(self: threading.Thread) -> None:
 
 class Skipping:
     """A plugin of its own: hooks of this file alone do not see the examples in the library."""
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Leave out what nothing can import where a library is missing: the header says which."""
+        if REFERENCE in collection_path.parents:
+            return True if find_spec("torch") is None else None
+        own = PACKAGE in collection_path.parents and collection_path.suffix == ".py"
+        return True if own and missing(collection_path) else None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Any:

@@ -12,12 +12,20 @@ from typing import Any
 import pytest
 
 import funcnn
+from tests.extras import missing_of
+
+
+def _modules() -> Iterator[str]:
+    """All that can be imported here: the header of the test run says which extras are missing."""
+    yield "funcnn"
+    for info in pkgutil.walk_packages(funcnn.__path__, "funcnn."):
+        if not missing_of(info.name):
+            yield info.name
 
 
 def _public() -> Iterator[Any]:
     """What the modules define themselves and list in `__all__`, plus the package's own names."""
-    names = ["funcnn", *(info.name for info in pkgutil.walk_packages(funcnn.__path__, "funcnn."))]
-    for name in names:
+    for name in _modules():
         module = import_module(name)
         for public in getattr(module, "__all__", ()):
             value = getattr(module, public, None)  # what is missing fails below
@@ -62,9 +70,8 @@ def test_public_names_have_a_numpydoc_docstring(value: Any) -> None:
 
 
 def test_every_name_in_all_exists() -> None:
-    for info in pkgutil.walk_packages(funcnn.__path__, "funcnn."):
-        module = import_module(info.name)
+    for module in map(import_module, _modules()):
         public = list(getattr(module, "__all__", ()))
         assert len(public) == len(set(public))
         for name in public:
-            assert hasattr(module, name), f"{info.name}.__all__ lists {name}"
+            assert hasattr(module, name), f"{module.__name__}.__all__ lists {name}"

@@ -1,0 +1,44 @@
+"""Modules of the library that a missing extra makes impossible to import."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent / "funcnn"
+
+
+@cache
+def missing(path: Path) -> str | None:
+    """The library that is not installed and that a file imports at once, itself or through another."""
+    for name in _imported(path):
+        top = name.partition(".")[0]
+        own = PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py")
+        if top == PACKAGE.name and own.is_file():
+            if lacking := missing(own):
+                return lacking
+        elif top not in sys.stdlib_module_names and find_spec(top) is None:
+            return top
+    return None
+
+
+def missing_of(module: str) -> str | None:
+    """The same of a module by its name; a package imports nothing at once."""
+    path = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+    return missing(path) if path.is_file() else None
+
+
+def _imported(path: Path) -> Iterator[str]:
+    waiting: list[ast.stmt] = list(ast.parse(path.read_text()).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Try):
+            waiting += node.body
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
