@@ -380,6 +380,17 @@ class _Stack(NamedTuple):
         checks.leaves(params, self.shapes(walk, features), *self.walks[walk])
         return params
 
+    def checked_shape(self, shape: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+        """The shapes of the input and of the states that it carries, if all fit together."""
+        x, carry, lengths = self.parts(shape, "shape")
+        batch, steps, features = checks.shape(x, "N, T, F")
+        for state in carry:
+            checked = checks.shape(state, "N, layers, H")
+            checks.exact_shape(checked, (batch, len(self.walks), self.hidden), "carry")
+        if self.ragged:
+            checks.exact_shape(checks.shape(lengths, "N"), (batch,), "lengths")
+        return (batch, steps, features), carry
+
     def checked(self, params: Params, value: Any) -> tuple[list[Params], Any, tuple[Any, ...], Any]:
         """The parameters of each walk, and the parts of an input that fits them."""
         count = len(self.walks)
@@ -416,13 +427,7 @@ def _recurrent(
     walks, hidden, directions = of.walks, of.hidden, 1 + of.both
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        x, carry, lengths = of.parts(shape, "shape")
-        batch, steps, features = checks.shape(x, "N, T, F")
-        for state in carry:
-            checked = checks.shape(state, "N, layers, H")
-            checks.exact_shape(checked, (batch, len(walks), hidden), "carry")
-        if of.ragged:
-            checks.exact_shape(checks.shape(lengths, "N"), (batch,), "lengths")
+        (batch, steps, features), carry = of.checked_shape(shape)
         checks.key(key)
         params: Params = {}
         for k, path in enumerate(walks):
