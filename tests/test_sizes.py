@@ -16,11 +16,8 @@ ROOT = Path(funcnn.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py*") if path.suffix in (".py", ".pyi"))
 LINES, CODE = 500, 60
 
-# Each with the reason why cutting it would tell less.
-LONGER: dict[str, str] = {
-    "fit": "half of it are its 25 options, each on a line of its own, and the calls that take them",
-    "softmax_cross_entropy": "its targets, labels or probabilities, share the options they close over",
-}
+LONGER = {"fit": "its 25 options stand on lines of their own, and again in the calls that take them"}
+
 NO_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
     tokenize.ENDMARKER,
@@ -54,9 +51,9 @@ def test_no_file_and_no_function_is_long(path: Path) -> None:
     assert {name: size for name, size in _functions(source) if size > CODE and name not in LONGER} == {}
 
 
-def test_what_is_longer_is_there() -> None:
-    found = {name for path in FILES for name, size in _functions(path.read_text()) if size > CODE}
-    assert found == set(LONGER)
+def test_what_may_be_longer_is() -> None:
+    sizes = dict(pair for path in FILES for pair in _functions(path.read_text()))
+    assert all(sizes[name] > CODE for name in LONGER)
 
 
 def test_code_is_counted_without_words() -> None:

@@ -70,6 +70,20 @@ def _some(total: float, reduction: str) -> float:
     return total
 
 
+def _plain(logits: Array, labels: Array) -> tuple[Array, Cache]:
+    """Cross-entropies of labels that all count alike, with as few passes over the logits as can be."""
+    checks.labels(labels, logits.shape[-1])
+    shaped(labels, logits.shape[:-1])
+    shifted = logits - np.maximum.reduce(logits, -1, keepdims=True)
+    p = numerics.exp(shifted)
+    totals = numerics.sum(p, -1, keepdims=True)
+    p /= totals
+    at = _entries(labels, logits.shape[-1])
+    values = numerics.log(totals.reshape(labels.shape))
+    values -= shifted.reshape(-1)[at].reshape(labels.shape)
+    return values, {"p": p, "at": at}
+
+
 def _entries(labels: Array, classes: int) -> Array:
     """Where each label's entry lies among all entries."""
     at: Array = np.arange(0, labels.size * classes, classes)
@@ -152,26 +166,14 @@ def softmax_cross_entropy(
         logits = batch(prediction, 2)
         known = checks.array(target, "target")
         if plain and known.dtype.kind != "f":
-            return of_labels(logits, known)
+            values, cache = _plain(logits, known)
+            return reduced(values, reduction), cache
         q = of_probabilities(logits, known) if known.dtype.kind == "f" else of_weights(logits, known)
         total = _some(count(known), reduction)
         log_p = log_softmax(np.where(q.any(-1, keepdims=True), logits, 0))
         values = numerics.sum(counted(q, -log_p), -1)
         part = share(total, reduction, logits.dtype)
         return reduced(values, reduction, total), {"log_p": log_p, "q": q, "share": part}
-
-    def of_labels(logits: Array, labels: Array) -> tuple[Any, Cache]:
-        """The usual case, with as few passes over the logits as can be."""
-        checks.labels(labels, logits.shape[-1])
-        shaped(labels, logits.shape[:-1])
-        shifted = logits - np.maximum.reduce(logits, -1, keepdims=True)
-        p = numerics.exp(shifted)
-        totals = numerics.sum(p, -1, keepdims=True)
-        p /= totals
-        at = _entries(labels, logits.shape[-1])
-        values = numerics.log(totals.reshape(labels.shape))
-        values -= shifted.reshape(-1)[at].reshape(labels.shape)
-        return reduced(values, reduction), {"p": p, "at": at}
 
     def of_probabilities(logits: Array, known: Array) -> Array:
         """The weighted target, from probabilities."""
