@@ -6,15 +6,17 @@ float64, so that no training run waits for it: on an image of a machine, or befo
 
 from __future__ import annotations
 
-import pkgutil
 import time
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 
 from funcnn import numerics
 
 __all__ = ["compile_kernels"]
+
+ROOT = Path(__file__).parent
 
 
 def compile_kernels() -> str:
@@ -30,13 +32,10 @@ def compile_kernels() -> str:
     ValueError
         Without Numba, which the extra ``fast`` installs.
     """
-    from funcnn import _kernels
-
     began = time.perf_counter()
     with numerics.compiled("require"):
-        for module in pkgutil.walk_packages(_kernels.__path__, "funcnn._kernels."):
-            if module.name.endswith(".compiled"):
-                import_module(module.name)
+        for path in sorted(ROOT.rglob("compiled.py")):
+            import_module(".".join(("funcnn", *path.relative_to(ROOT).with_suffix("").parts)))
         from funcnn._kernels import jit
 
         for kernel in jit.every:

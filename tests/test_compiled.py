@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import funcnn
-from funcnn import checkpoints, conv, dense, fit, numerics, optimizers, random, relu, serial
+from funcnn import checkpoints, conv, dense, fit, numerics, optimizers, random, relu, serial, tree
 from funcnn._kernels import convolution
 from funcnn._kernels.pooling import separable
 from funcnn._kernels.windows import output_size, window
@@ -338,3 +338,31 @@ def test_max_pool_as_numpy_computes_it(batch: int, at: tuple[Any, ...], dtype: A
     with numerics.compiled("off"):
         other = separable.max_pool_gradient(dout, winners, x.shape, win)
     np.testing.assert_allclose(other, dx, 0, 1e-5)
+
+
+# --- updates ----------------------------------------------------------------------------------------
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1.0, 1e-20, 1e18, np.nan, np.inf])
+def test_adam_as_numpy_computes_it(size: float, dtype: Any) -> None:
+    def tree_of(label: str) -> Any:
+        return {"w": random.normal(random.fold_in(random.key(0), label), (80, 71), dtype=dtype)}
+
+    params, grads, optimizer = tree_of("params"), tree_of("grads"), optimizers.adam(0.1)
+    grads["w"][3, 4] *= size
+    found = {}
+    for word in ("off", "require"):
+        with numerics.compiled(word), np.errstate(all="ignore"):
+            state = optimizer.init(params)
+            for _ in range(3):
+                updates, state = optimizer.update(grads, state, params)
+            found[word] = [updates, state]
+    for (path, one), (_, other) in zip(*(_leaves(found[word]) for word in found), strict=True):
+        tolerance = 1e-5 if dtype == np.float32 else 1e-13
+        np.testing.assert_allclose(one, other, tolerance, tolerance, err_msg=path)
+
+
+def _leaves(found: list[Any]) -> list[tuple[str, Any]]:
+    return [leaf for i, one in enumerate(found) for leaf in tree.leaves({str(i): one})]

@@ -14,7 +14,7 @@ from funcnn.optimizers.agreement import counted, counter, hold, real
 from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
 from funcnn.optimizers.core import Optimizer, Rate, State
 from funcnn.optimizers.descent import scale_by_learning_rate
-from funcnn.optimizers.moments import moments, over_root, squares
+from funcnn.optimizers.moments import adam as step, moments, over_root, squares
 from funcnn.optimizers.parts import (
     FRACTION,
     NOT_NEGATIVE,
@@ -81,8 +81,7 @@ def scale_by_adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-
         factor, shift = corrections(beta1, beta2, epsilon, steps)
 
         def leaf(path: str, gradient: Array, param: Array, mean: Array, square: Array) -> Leaves:
-            mean, seen, scratch = moments(gradient, mean, square, beta1, beta2, epsilon)
-            return over_root(mean, seen, shift, factor, scratch), mean, seen.code
+            return step(gradient, mean, square, beta1, beta2, epsilon, factor, shift)
 
         return leaf
 

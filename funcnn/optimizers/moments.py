@@ -18,11 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import numerics
+from funcnn._kernels.twins import compiled_in
 from funcnn.types import Array
 
-# Squares beyond `_LOW` and `_HIGH` are coded, and an epsilon below `SMALL` makes the low ones count. In
+# Squares beyond `_LOW` and `HIGH` are coded, and an epsilon below `SMALL` makes the low ones count. In
 # float32, roots from 2**-154 to 2**130 have codes. One code for both dtypes: a state can be cast.
-_LOW, _HIGH, SMALL = 2.0**-64, 2.0**84, 1e-11
+_LOW, HIGH, SMALL = 2.0**-64, 2.0**84, 1e-11
+_compiled = compiled_in("funcnn.optimizers.compiled")
 _FEW = 1 << 12  # numbers whose `argmax` takes less time than their maximum: by 2 of 3 microseconds
 
 
@@ -43,14 +45,14 @@ class Squares(NamedTuple):
         """The root of the mean square, in float64."""
         code = self.code.astype(np.float64)
         root = np.sqrt(code)
-        root = np.where(code > _HIGH, sqrt(_HIGH) * (code / _HIGH) ** 2, root)
+        root = np.where(code > HIGH, sqrt(HIGH) * (code / HIGH) ** 2, root)
         return np.where(code < _LOW, sqrt(_LOW) * (code / _LOW) ** 2, root) if self.small else root
 
 
 def squares(code: Array, epsilon: float = 1.0) -> Squares:
     """What a state keeps, to be read."""
     small = epsilon < SMALL
-    return Squares(code, not small and largest(code) < _HIGH, small)
+    return Squares(code, not small and largest(code) < HIGH, small)
 
 
 def largest(x: Array) -> float:
@@ -83,7 +85,7 @@ def grown(
             sums = code + scratch
         if more:
             sums += more
-        if largest(sums) < (_HIGH * keep if keep else _HIGH):
+        if largest(sums) < (HIGH * keep if keep else HIGH):
             return Squares(sums, True, False)
     root = sqrt(keep) * Squares(code, False, small).root()
     root = hypotenuse(root, sqrt(take) * np.abs(new.astype(np.float64)))
@@ -93,7 +95,7 @@ def grown(
 
 def coded(root: Array, dtype: np.dtype[Any], small: bool = False) -> Squares:
     """Squares as they are kept, of roots in float64."""
-    code = np.where(root > sqrt(_HIGH), _HIGH * np.sqrt(root / sqrt(_HIGH)), root * root)
+    code = np.where(root > sqrt(HIGH), HIGH * np.sqrt(root / sqrt(HIGH)), root * root)
     if small:
         code = np.where(root < sqrt(_LOW), _LOW * np.sqrt(root / sqrt(_LOW)), code)
     return Squares(code.astype(dtype), False, small)
@@ -137,6 +139,16 @@ def over_root(
     if factor != 1:
         out *= by
     return out
+
+
+@_compiled
+def adam(
+    gradient: Array, mean: Array, code: Array, beta1: float, beta2: float, epsilon: float,
+    factor: float, shift: float,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Adam's update, the new mean, and the new mean square as it is kept."""
+    mean, seen, scratch = moments(gradient, mean, code, beta1, beta2, epsilon)
+    return over_root(mean, seen, shift, factor, scratch), mean, seen.code
 
 
 def quotient(x: Array, divisor: Array | float, factor: float | Array = 1.0) -> Array:
