@@ -238,7 +238,7 @@ def test_a_masked_nan_of_an_attention() -> None:
     assert dv.tolist() == [[[0.5], [0.5], [0.0]]]
 
 
-@pytest.mark.parametrize("filler", FILLERS)
+@pytest.mark.parametrize("filler", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_query_that_sees_one_key_has_its_value_and_no_slope(filler: float, masked: bool) -> None:
     q = np.array([[[filler, 1.0], [1.0, filler]]], np.float32)

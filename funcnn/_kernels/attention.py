@@ -108,11 +108,10 @@ def attend_gradients(
         dp -= numerics.sum(out[part] * dout[part], -1, keepdims=True)
         dp *= p[part]
         dp *= dp.dtype.type(scale)
-        _hide(dp, hidden, dp)
         lonely = _lonely(hidden, dp)
         if lonely is not None:
-            np.copyto(dp, 0, where=lonely)
             hidden = lonely if hidden is None else hidden | lonely
+        _hide(dp, hidden, dp)
         dscores, blind = _grouped(dp, groups), _alike(hidden, dp, groups)
         dq[part] = _product(dscores, k[part], blind).reshape(dq[part].shape)
         queries, dscores = _grouped(q[part], groups), dscores.swapaxes(2, 3)
