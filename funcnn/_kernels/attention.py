@@ -108,9 +108,6 @@ def attend_gradients(
         dp -= numerics.sum(out[part] * dout[part], -1, keepdims=True)
         dp *= p[part]
         dp *= dp.dtype.type(scale)
-        lonely = _lonely(hidden, dp)
-        if lonely is not None:
-            hidden = lonely if hidden is None else hidden | lonely
         _hide(dp, hidden, dp)
         dscores, blind = _grouped(dp, groups), _alike(hidden, dp, groups)
         dq[part] = _product(dscores, k[part], blind).reshape(dq[part].shape)
@@ -128,7 +125,7 @@ def _blind(seen: Array | None, kept: Array | None, part: slice) -> tuple[Array |
 
 
 def _lonely(hidden: Array | None, scores: Array) -> Array | None:
-    """Queries that see one key: it has all the weight, whatever its score, which has no slope."""
+    """Queries that see one key: it has all the weight, whatever its score."""
     keys = scores.shape[-1]
     if hidden is None:
         return np.ones(1, np.bool_) if keys == 1 else None
