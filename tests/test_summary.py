@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from typing import Any
 from xml.etree import ElementTree
 
@@ -367,6 +368,17 @@ print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     seconds, kilobytes = map(float, done.stdout.split())
     assert seconds < 2
     assert kilobytes < 8_000
+
+
+def test_costs_take_no_more_memory_than_inference() -> None:
+    one = 4 << 19  # bytes that pass from layer to layer
+    net = repeat(tanh(), times=60)
+    summary(net, (2, 2)).rows  # noqa: B018 - what is made once
+    tracemalloc.start()
+    table = summary(net, (2, 1 << 18))
+    assert table.cache_bytes == 59 * one  # the first keeps the input
+    assert tracemalloc.get_traced_memory()[1] < 8 * one
+    tracemalloc.stop()
 
 
 def test_it_reads_as_a_table() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import numerics, random, tree
-from funcnn.structure import Place, each_shape, over_shapes, place_of, watched, with_batch
-from funcnn.types import Cache, Key, Layer, Params, Shape
+from funcnn.structure import Place, each_shape, over_shapes, place_of, statistics, watched, with_batch
+from funcnn.types import Array, Cache, Key, Layer, Params, Shape
 
 _LITTLE = 1 << 26  # bytes: a fraction of a second
 
@@ -29,7 +30,12 @@ class Cost(NamedTuple):
     fixed: int | None
 
 
-_Pass = tuple[dict[Place, int], dict[Place, int] | None]  # operations, and bytes kept
+class _Pass(NamedTuple):
+    """What one pass has shown, by the places of layers."""
+
+    flops: Counter[Place]
+    kept: Counter[Place]
+    knows_all: bool
 
 
 def measure(net: Layer[Any, Any], params: Params, shape: Shape) -> dict[Place, Cost]:
@@ -44,17 +50,21 @@ def measure(net: Layer[Any, Any], params: Params, shape: Shape) -> dict[Place, C
     def run(size: int) -> _Pass:
         return _run_one_of(net, params, with_batch(shape, size))
 
-    (flops, kept), (more_flops, more_kept) = run(2), run(3)
-    steps = batch - 2
-    total = {place: some + steps * (more_flops[place] - some) for place, some in flops.items()}
-    if kept is None or more_kept is None:
-        return {place: Cost(total[place], None, None) for place in flops}
-    each = {place: more_kept[place] - kept[place] for place in flops}
-    whole = {place: kept[place] + steps * each[place] for place in flops}
-    if sum(whole.values()) <= _LITTLE:
+    two, three = run(2), run(3)
+    known = two.knows_all and three.knows_all
+
+    def at(some: int, more: int, size: int) -> int:
+        return some + (size - 2) * (more - some)
+
+    kept = {place: at(two.kept[place], three.kept[place], batch) for place in two.flops}
+    if sum(kept.values()) <= _LITTLE:
         with suppress(TypeError, ValueError):  # one example may have no statistics
-            whole = run(batch)[1] or whole
-    return {place: Cost(total[place], whole[place], kept[place] - 2 * each[place]) for place in flops}
+            kept = run(batch).kept
+    costs = {}
+    for place, some in two.flops.items():
+        flops, fixed = at(some, three.flops[place], batch), at(two.kept[place], three.kept[place], 0)
+        costs[place] = Cost(flops, *(kept[place], fixed) if known else (None, None))
+    return costs
 
 
 def _run_one_of(net: Layer[Any, Any], params: Params, shape: Shape) -> _Pass:
@@ -76,9 +86,62 @@ def _inputs(shape: Shape) -> Iterator[Any]:
         yield over_shapes(lambda place, one: np.full(one, kind[place] == "?", kind[place]), shape)  # noqa: B023
 
 
+class _Piece(NamedTuple):
+    """A piece of memory, which may be gone."""
+
+    number: int
+    bytes: int
+
+
+class _Kept(NamedTuple):
+    """What stands for a layer's cache while the rest of the network runs."""
+
+    pieces: tuple[_Piece, ...]
+    statistics: Params
+
+
+class _Ledger:
+    """All memory that a pass has met, and the layer that was the first to keep each piece."""
+
+    def __init__(self) -> None:
+        self._met: list[tuple[weakref.ref[Array], _Piece]] = []
+        self._last: dict[int, int] = {}  # by the address of an array, which another may have later
+        self.first: dict[_Piece, Place] = {}
+        self.knows_all = True
+
+    def pieces(self, data: Any) -> tuple[_Piece, ...]:
+        """The memory behind all arrays, wherever in some data: pickling finds them."""
+        found: list[_Piece] = []
+
+        class Finder(pickle.Pickler):
+            def persistent_id(finder, part: Any) -> str | None:
+                if isinstance(part, _Kept):
+                    found.extend(part.pieces)
+                elif isinstance(part, np.ndarray):
+                    found.append(self._piece(part))
+                else:
+                    return None
+                return ""
+
+        try:
+            Finder(BytesIO()).dump(data)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            self.knows_all = False
+        return tuple(dict.fromkeys(found))
+
+    def _piece(self, array: Array) -> _Piece:
+        while isinstance(array.base, np.ndarray):
+            array = array.base
+        number = self._last.get(id(array))
+        if number is None or self._met[number][0]() is not array:
+            number = self._last[id(array)] = len(self._met)
+            self._met.append((weakref.ref(array), _Piece(number, array.nbytes)))
+        return self._met[number][1]
+
+
 def _run(net: Layer[Any, Any], params: Params, x: Any) -> _Pass:
-    flops: Counter[Place] = Counter()
-    caches: list[tuple[Place, Cache]] = []
+    """A pass in which each layer's cache is gone once it is looked at."""
+    ledger, flops = _Ledger(), Counter[Place]()
     inside = [0]  # operations of the layers inside each layer that is running
 
     def see(place: Place, layer: Layer[Any, Any], made: Layer[Any, Any]) -> Layer[Any, Any]:
@@ -89,42 +152,20 @@ def _run(net: Layer[Any, Any], params: Params, x: Any) -> _Pass:
             spent = counter.operations - before
             flops[place] += spent - inside.pop()
             inside[-1] += spent
-            caches.append((place, cache))
-            return out, cache
+            pieces = ledger.pieces(cache)
+            for piece in pieces:
+                ledger.first.setdefault(piece, place)
+            return out, cache if layer.children else _Kept(pieces, statistics(made, cache))
 
-        return made._replace(apply=apply, spec=layer.spec)
+        if layer.children:
+            return made._replace(apply=apply, spec=layer.spec)
+        return made._replace(apply=apply, spec=layer.spec, statistics=lambda kept: kept.statistics)
 
     with numerics.counting() as counter, np.errstate(all="ignore"):
+        given = ledger.pieces((params, x))
         _, cache = watched(net, see, place_of(net)).apply(params, x, key=random.key(0))
-    try:
-        return flops, _kept(caches, cache, (params, x))
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return flops, None
-
-
-def _kept(caches: list[tuple[Place, Cache]], cache: Cache, given: Any) -> dict[Place, int]:
-    """Bytes of all memory behind a network's cache, each with the first layer that keeps it."""
-    left = _memory(cache)
-    for key in _memory(given):
-        left.pop(key, None)
     kept: Counter[Place] = Counter()
-    for place, own in caches:
-        kept[place] += sum(left.pop(key, 0) for key in _memory(own))
-    return kept
-
-
-def _memory(data: Any) -> dict[int, int]:
-    """Bytes of each piece of memory behind arrays, wherever in some data: pickling finds them."""
-    found: dict[int, int] = {}
-
-    class Finder(pickle.Pickler):
-        def persistent_id(self, part: Any) -> str | None:
-            if not isinstance(part, np.ndarray):
-                return None
-            while isinstance(part.base, np.ndarray):
-                part = part.base
-            found[id(part)] = part.nbytes
-            return ""
-
-    Finder(BytesIO()).dump(data)
-    return found
+    for piece in ledger.pieces(cache):
+        if piece not in given:
+            kept[ledger.first[piece]] += piece.bytes
+    return _Pass(flops, kept, ledger.knows_all)

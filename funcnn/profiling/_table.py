@@ -228,8 +228,8 @@ def summary(net: Layer[Any, Any], shape: Shape) -> Summary:
     -----
     Shapes and parameters are told at once, for networks of any size. Costs are measured when they
     are first asked for: by a training pass in float32, in the mode in force, on two and on three
-    examples, whose parameters are zeros. It takes the memory that such a pass keeps, but not the time
-    of its products: they are counted, and not done.
+    examples, whose parameters are zeros. Products are counted, and not done; a layer's cache is gone
+    once it is looked at. So it takes the time of all but the products, and the memory of inference.
 
     FLOPs are those of products in a forward pass, convolutions among them: a multiplication and the
     addition that follows it are two.
