@@ -3,9 +3,11 @@
 from funcnn import (
     checkpoints as checkpoints,
     combinators as combinators,
+    compile as compile,
     data as data,
     diagnose as diagnose,
     initializers as initializers,
+    interop as interop,
     layers as layers,
     looking as looking,
     losses as losses,

@@ -36,7 +36,6 @@ def unclean(x: Array, idle: Array) -> Array:
     return gone
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def attend(
     q: Array, k: Array, v: Array, seen: Array | None, scale: float, kept: Array | None = None
 ) -> tuple[Array, Array]:
@@ -77,7 +76,6 @@ def attend(
     return out, p
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def attend_gradients(
     q: Array,
     k: Array,

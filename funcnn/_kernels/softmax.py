@@ -47,8 +47,7 @@ def log_softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Array:
 def _shifted(x: Array, axis: int) -> Array:
     """Less the maximum."""
     top = _largest(x, axis)
-    with np.errstate(over="ignore", invalid="ignore"):
-        out: Array = x - top
+    out: Array = x - top
     if np.isposinf(top).any():
         np.copyto(out, 0, where=np.isposinf(x))
     return out

@@ -23,7 +23,6 @@ from funcnn.initializers.core import (
     BIAS_INIT as BIAS_INIT,
     INITIALIZER as INITIALIZER,
     Initializer,
-    initializer as initializer,
 )
 from funcnn.initializers.distributions import constant, normal, ones, truncated_normal, uniform, zeros
 from funcnn.initializers.fans import (

@@ -108,15 +108,6 @@ BIAS_INIT = checks.When(INITIALIZER, "bias", True)
 """What it declares of `bias_init`."""
 
 
-def initializer(who: str, name: str, value: object) -> Initializer:
-    """An initializer, and not the function that makes one."""
-    try:
-        found: Initializer = INITIALIZER.check(name, value)
-    except checks.Refusal as refusal:
-        raise refusal.by(who)
-    return found
-
-
 def within(value: float, name: str, dtype: np.dtype[Any], times: int = 1) -> Any:
     """A number that the dtype can hold, and so many times as much."""
     limit = float(np.finfo(dtype).max) / times

@@ -6,30 +6,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from funcnn.numerics.tiles import stacked_matmul, sum, summed_matmul
+from funcnn.numerics.tiles import (
+    stacked_matmul as stacked_matmul,
+    sum as sum,
+    summed_matmul as summed_matmul,
+)
 from funcnn.types import Array
-
-__all__ = [
-    "cos",
-    "erf",
-    "erfc",
-    "exp",
-    "expm1",
-    "log",
-    "log1p",
-    "matmul",
-    "power",
-    "prepare",
-    "rsqrt",
-    "sigmoid",
-    "sin",
-    "stacked_matmul",
-    "sum",
-    "summed_matmul",
-    "tanh",
-    "tanh_slope",
-    "word",
-]
 
 word: Literal["fast", "portable"] = "fast"
 

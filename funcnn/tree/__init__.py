@@ -9,56 +9,6 @@ dict was filled.
 
 from __future__ import annotations
 
-from funcnn.tree.verbs import (
-    add,
-    allclose,
-    cast,
-    count,
-    dot,
-    equal,
-    flatten,
-    norm,
-    replace,
-    scale,
-    select,
-    unflatten,
-    zeros_like,
-)
-from funcnn.tree.walking import (
-    is_statistic,
-    items,
-    leaves,
-    map,
-    map_several,
-    map_with_path,
-    path,
-    place,
-    reduce,
-    walk,
-)
+from funcnn._lazy import lazily
 
-__all__ = [
-    "add",
-    "allclose",
-    "cast",
-    "count",
-    "dot",
-    "equal",
-    "flatten",
-    "is_statistic",
-    "items",
-    "leaves",
-    "map",
-    "map_several",
-    "map_with_path",
-    "norm",
-    "path",
-    "place",
-    "reduce",
-    "replace",
-    "scale",
-    "select",
-    "unflatten",
-    "walk",
-    "zeros_like",
-]
+__all__, __getattr__, __dir__ = lazily(__name__)

@@ -1,0 +1,4 @@
+"""The public names of `funcnn.tree`, and where each has its home."""
+
+from funcnn.tree.verbs import *
+from funcnn.tree.walking import *
