@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import product
@@ -30,10 +29,21 @@ def _crossed(cases: tuple[Any, ...], laws: tuple[Law, ...]) -> list[Any]:
     ]
 
 
+# Where a query sees a single key, its slope is 0. What comes out is 0 up to the rounding of that key's
+# value and `dout`, as the portable bits on record have it. Others add to it what is not 0.
+_ALONE = (
+    "attention(causal=True)",
+    "attention(masked=True",
+    "cross_attention(2, masked=True, weight_init",
+    "multi_head_attention(2, masked=True) ((3, 4, 6)",
+    "multi_head_attention(2, masked=True, causal=True)",
+    "residual_with_context(cross_attention(",
+)
+
+
 def _leaks(case: Case) -> tuple[Any, ...]:
-    """A query that sees a single key has a slope of 0 up to rounding: the bits on record have it."""
-    found = re.search("causal=True|masked=True", case.id)
-    return (pytest.mark.xfail(reason="a slope of 0 up to rounding"),) if found else ()
+    reason = "the slope of a query that sees a single key is 0 up to rounding"
+    return (pytest.mark.xfail(reason=reason, strict=False),) if case.id.startswith(_ALONE) else ()
 
 
 def _each(cases: tuple[Any, ...]) -> list[Any]:

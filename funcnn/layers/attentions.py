@@ -86,8 +86,9 @@ def attention(*, masked: bool = False, causal: bool = False, rate: float = 0.0) 
     Forward: ``p = softmax(q kᵀ / sqrt(D))`` over the keys that are seen, ``y = p v``; a query that
     sees nothing gets zeros, one that sees a single key its value, whatever the score. Pullback:
     ``dv = pᵀ dy``, ``dp = dy vᵀ``, ``ds = p (dp - sum(p dp)) / sqrt(D)``, ``dq = ds k``,
-    ``dk = dsᵀ q``. Scores must not overflow, as those of queries and keys of 1e20 do in float32: a
-    row of infinite ones is NaN, as in PyTorch.
+    ``dk = dsᵀ q``; where a query sees a single key, ``ds`` is 0 up to the rounding of ``dp``. Scores
+    must not overflow, as those of queries and keys of 1e20 do in float32: a row of infinite ones is
+    NaN, as in PyTorch.
 
     References
     ----------
