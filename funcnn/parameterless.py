@@ -196,7 +196,8 @@ def held(*options: float) -> bool:
     return all(size == 0 or 2.0**-126 <= size < 2.0**128 for size in map(abs, options))
 
 
-_BLOCK = 1 << 15  # numbers; from 2**14 to 2**16 it is all the same (AVX-512, 1 MiB of cache a core)
+# Measured in November 2026 with AVX-512 and 1 MiB of cache a core: from 2**14 to 2**16, all the same.
+_BLOCK = 1 << 15  # numbers
 
 
 def _in_blocks(function: Function) -> Function:
