@@ -135,6 +135,15 @@ def collected(children: Iterable[Child]) -> Callable[[Cache], Params]:
     return collect if some else no_statistics
 
 
+def within(layer: Layer[Any, Any]) -> Callable[[Cache], Params]:
+    """The statistics of a combinator with the params of a layer, whose cache it has as ``"layer"``."""
+
+    def carry(cache: Cache) -> Params:
+        return statistics(layer, checks.kept(cache, "layer"))
+
+    return carry if _may_have_statistics(layer) else no_statistics
+
+
 def _may_have_statistics(layer: Layer[Any, Any]) -> bool:
     spec = layer.spec
     return bool(layer.statistics is not no_statistics or spec.children or "statistics" in spec.traits)

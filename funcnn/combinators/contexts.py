@@ -9,7 +9,7 @@ import numpy as np
 from funcnn import checks, tree
 from funcnn._kernels import attention
 from funcnn.checks import Choice, Layers, declared
-from funcnn.structure import params_gradient, statistics
+from funcnn.structure import params_gradient, within
 from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, X, Y
 
 __all__ = ["clean_padding", "drop_context", "keep_context", "residual_with_context"]
@@ -89,10 +89,7 @@ def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
         first = checks.together(dout, words, "dout")[0]
         return params_gradient(layer, cache["layer"], first)
 
-    def carry(cache: Cache) -> Params:
-        return statistics(layer, cache["layer"])
-
-    return Layer(init, apply, vjp, params_vjp=params_vjp, statistics=carry)
+    return Layer(init, apply, vjp, params_vjp=params_vjp, statistics=within(layer))
 
 
 @declared(layer=Layers())
@@ -155,10 +152,7 @@ def residual_with_context(layer: Layer[tuple[X, *C], X]) -> Layer[tuple[X, *C], 
     def params_vjp(cache: Cache, dout: Any) -> Params:
         return params_gradient(layer, cache["layer"], _several(dout, "dout")[0])
 
-    def carry(cache: Cache) -> Params:
-        return statistics(layer, cache["layer"])
-
-    return Layer(init, apply, vjp, params_vjp=params_vjp, statistics=carry)
+    return Layer(init, apply, vjp, params_vjp=params_vjp, statistics=within(layer))
 
 
 @overload

@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnn import checks, tree
 from funcnn.checks import Layers, Whatever, declared
-from funcnn.structure import nodes, params_gradient, statistics
+from funcnn.structure import nodes, params_gradient, statistics, within
 from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape
 
 __all__ = ["freeze", "frozen_paths", "remat", "stop_gradient", "tied"]
@@ -168,10 +168,7 @@ def freeze(layer: L) -> L:
     def params_vjp(cache: Cache, dout: Any) -> Params:
         return tree.zeros_like(cache["params"])
 
-    def carry(cache: Cache) -> Params:
-        return statistics(layer, cache["layer"])
-
-    return type(layer)(layer.init, apply, vjp, params_vjp=params_vjp, statistics=carry)
+    return type(layer)(layer.init, apply, vjp, params_vjp=params_vjp, statistics=within(layer))
 
 
 @checks.named

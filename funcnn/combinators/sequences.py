@@ -15,8 +15,8 @@ from funcnn.structure import (
     init_child,
     params_gradient,
     params_vjp_child,
-    statistics,
     vjp_in_turn,
+    within,
 )
 from funcnn.types import Array, Cache, Key, Layer, Params, Sequence, Shape, Spec, Vector
 
@@ -87,10 +87,7 @@ def time_distributed(layer: Layer[Vector, Vector]) -> Layer[Sequence, Sequence]:
     def params_vjp(cache: Cache, dout: Sequence) -> Params:
         return params_gradient(layer, *inner(cache, dout))
 
-    def carry(cache: Cache) -> Params:
-        return statistics(layer, cache["layer"])
-
-    return Layer(init, apply, vjp, params_vjp=params_vjp, statistics=carry)
+    return Layer(init, apply, vjp, params_vjp=params_vjp, statistics=within(layer))
 
 
 @declared(layer=Layers(), merge=Choice("concatenate", "sum", "mean", "product"))
