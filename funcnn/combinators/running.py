@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -13,18 +13,14 @@ from funcnn.types import Cache, Layer, Params
 __all__ = ["statistics"]
 
 
-@overload
-def statistics(net: Layer[Any, Any], cache: Cache, /) -> Params: ...
-@overload
-def statistics(cache: Cache, /) -> Params: ...
-def statistics(*given: Any) -> Params:
+def statistics(net: Layer[Any, Any] | Cache, cache: Cache = None) -> Params:
     """New values of the running statistics that a training pass has left in its cache.
 
     Parameters
     ----------
     net : Layer
         The network. (Version 0.1 took the cache alone; this still works, and warns.)
-    cache : Cache
+    cache : Cache, optional
         Of ``net.apply(params, x, key=key)``.
 
     Returns
@@ -48,12 +44,11 @@ def statistics(*given: Any) -> Params:
     >>> list(statistics(net, cache)["batch_norm1"])
     ['running_mean', 'running_var']
     """
-    if len(given) == 2:
-        return structure.statistics(*given)
-    (cache,) = given
+    if isinstance(net, Layer):
+        return structure.statistics(net, cache)
     text = "statistics(cache) is of version 0.1: write net.statistics(cache)"
     warnings.warn(text, DeprecationWarning, stacklevel=2)
-    return _of_cache(cache)
+    return _of_cache(net)
 
 
 def _of_cache(cache: Cache) -> Params:
