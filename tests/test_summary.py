@@ -81,6 +81,7 @@ from funcnn.models import (
     transformer_lm,
     vgg_small,
 )
+from funcnn.numerics.sets import chosen
 from funcnn.testing import _values
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, has_trait
 from tests import registry
@@ -336,6 +337,7 @@ def test_counting_gives_what_computing_gives_but_for_the_numbers(case: registry.
 def test_nobody_counts_outside() -> None:
     with numerics.portable(), numerics.counting() as counter:
         assert numerics.mode() == "portable"
+        assert chosen() == "off"  # of compiled kernels
         assert numerics.matmul(np.ones(3), np.ones((2, 3, 4))).tolist() == [[0.0] * 4] * 2
         assert numerics.matmul(np.ones((2, 3)), np.ones(3)).tolist() == [0.0, 0.0]
         summed = numerics.summed_matmul(np.ones((3, 1, 2)), np.ones((3, 2, 1)), np.float32)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from funcnn.numerics import modes
+from funcnn.numerics import modes, sets
 from funcnn.types import Array
 
 
@@ -101,7 +101,8 @@ def counting() -> Iterator[Counter]:
     Notes
     -----
     A multiplication and the addition that follows it are two operations. A convolution counts as the
-    product of its filters and columns, whichever way it is computed.
+    product of its filters and columns, whichever way it is computed. Compiled kernels, which cannot be
+    counted, do not run inside the block; NumPy's take their place.
 
     Examples
     --------
@@ -117,7 +118,8 @@ def counting() -> Iterator[Counter]:
     own: Any = Counter(modes.arithmetic())
     mode, here = modes._current.set(own), _counter.set(own)
     try:
-        yield own
+        with sets.compiled("off"):
+            yield own
     finally:
         _counter.reset(here)
         modes._current.reset(mode)
