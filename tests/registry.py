@@ -105,7 +105,7 @@ def subject(case: Case) -> Subject:
     return _subject(case.id, numerics.kernels())
 
 
-COMPILED = re.compile(r".*(conv|pool).*")
+COMPILED = re.compile(r".*(conv|pool|norm).*")
 """The kinds of layers that run compiled kernels."""
 
 

@@ -17,7 +17,7 @@ import pytest
 
 import funcnn
 from funcnn import checkpoints, conv, dense, fit, numerics, optimizers, random, relu, serial, tree
-from funcnn._kernels import convolution
+from funcnn._kernels import convolution, normalization
 from funcnn._kernels.pooling import separable
 from funcnn._kernels.windows import output_size, window
 from funcnn.machine.threads import in_team
@@ -338,6 +338,50 @@ def test_max_pool_as_numpy_computes_it(batch: int, at: tuple[Any, ...], dtype: A
     with numerics.compiled("off"):
         other = separable.max_pool_gradient(dout, winners, x.shape, win)
     np.testing.assert_allclose(other, dx, 0, 1e-5)
+
+
+# --- normalization ----------------------------------------------------------------------------------
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("order", "axes", "scale"),
+    [
+        ((0, 1, 2), (2,), (1, 1, 5)),
+        ((0, 1, 2), (2,), (1, 1, 1)),
+        ((0, 1, 2), (2,), (1, 7, 1)),
+        ((0, 1, 2), (1, 2), (1, 7, 5)),
+        ((0, 1, 2), (1, 2), (1, 1, 5)),
+        ((0, 1, 2), (1, 2), (9, 1, 1)),
+        ((1, 2, 0), (0, 2), (1, 7, 1)),
+        ((1, 2, 0), (0, 2), (1, 1, 5)),
+        ((0, 1, 2), (0, 1), (1, 1, 5)),
+    ],
+    ids=str,
+)
+def test_normalization_as_numpy_computes_it(order: Any, axes: Any, scale: Any, dtype: Any) -> None:
+    shape, key = (9, 7, 5), random.key(0)
+    inside = tuple(shape[k] for k in order)
+
+    def drawn(label: str) -> Array:
+        laid = random.normal(random.fold_in(key, label), inside, dtype=dtype)
+        return laid.transpose(np.argsort(order))
+
+    x, dout = drawn("x") * 3 + 2, drawn("dout")
+    factor, bias = random.normal(random.key(1), (2, *scale), dtype=dtype)
+    found = {}
+    for word in ("off", "require"):
+        with numerics.compiled(word):
+            offset, rstd, *others, shrink = normalization.centre(x, axes, 1e-5)
+            out = normalization.scaled(offset, rstd, factor, bias)
+            slopes = normalization.centre_gradients(dout, offset, rstd, factor, shrink, axes)
+        assert shrink is None
+        found[word] = [offset, rstd, *others, out, *slopes]
+    tolerance = 2e-5 if dtype == np.float32 else 1e-13
+    for one, other in zip(found["off"], found["require"], strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        np.testing.assert_allclose(other, one, tolerance, tolerance * float(np.abs(one).max()))
 
 
 # --- updates ----------------------------------------------------------------------------------------

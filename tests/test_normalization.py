@@ -22,6 +22,8 @@ from funcnn import (
 )
 from funcnn.types import Array, Layer
 
+ON_EVERY_SET_OF_KERNELS = True
+
 
 def test_running_statistics_approach_those_of_the_data() -> None:
     net: Layer[Array, Array] = serial(batch_norm())

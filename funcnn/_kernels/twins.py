@@ -2,8 +2,8 @@
 
 A family's `compiled` module holds functions with the names and signatures of its NumPy kernels. It is
 imported, and Numba with it, when a kernel first runs compiled. A twin that is not made for what it is
-given returns `NotImplemented`, and the NumPy kernel computes it: which of them does depends on shapes
-and options alone.
+given returns `NotImplemented`, and the NumPy kernel computes it. Which of them does depends on shapes
+and options alone, never on values: else one example of a batch would change the bits of another.
 """
 
 from __future__ import annotations

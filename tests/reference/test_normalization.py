@@ -23,6 +23,8 @@ F: Any = torch.nn.functional
 
 SHAPES = ((6, 3), (3, 3, 4, 5), (2, 3, 2, 3, 4), (4, 5, 3))
 
+ON_EVERY_SET_OF_KERNELS = True
+
 
 def _channels_second(x: Any) -> Any:
     """PyTorch's sequences are ``(N, F, T)``."""

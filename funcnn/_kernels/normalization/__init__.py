@@ -11,8 +11,10 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels.broadcasting import stretched
+from funcnn._kernels.twins import compiled_in
 from funcnn.types import Array
 
+_compiled = compiled_in("funcnn._kernels.normalization.compiled")
 _FLAT = 2.0**-10  # a deviation below so much of the mean is dominated by the mean's rounding
 
 
@@ -32,9 +34,7 @@ class Centred(NamedTuple):
 
 def centre(x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = True) -> Centred:
     """``x - mean`` and ``1 / sqrt(variance + epsilon)``; if not `centred`, the mean counts as 0."""
-    mean = numerics.mean(x, axes, keepdims=True) if centred else np.zeros((1,) * x.ndim, x.dtype)
-    offset = x - stretched(mean, x) if centred else x
-    variance = numerics.mean(offset * offset, axes, keepdims=True)
+    offset, mean, variance = deviations(x, axes, centred)
     large, least = ~(variance < np.inf), _least(x)
     small = variance < (least if epsilon < least else 0)
     flat = large | small | (np.sqrt(variance) < _FLAT * np.abs(mean))
@@ -58,11 +58,19 @@ def centre(x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = True
         again -= rest
         mean = np.where(flat, x[first] + rest / shrink, mean)
     np.copyto(offset, again, where=flat)
-    variance = numerics.mean(offset * offset, axes, keepdims=True)
+    variance = np.where(flat, numerics.mean(offset * offset, axes, keepdims=True), variance)
     total = variance + (epsilon * shrink.astype(np.float64) * shrink).astype(x.dtype)
     rstd = np.where(total == 0, x.dtype.type(0), numerics.rsqrt(total))
     rescaled = (large | small).any()
     return Centred(offset, rstd, mean, variance / shrink / shrink, shrink if rescaled else None)
+
+
+@_compiled
+def deviations(x: Array, axes: tuple[int, ...], centred: bool) -> tuple[Array, Array, Array]:
+    """``x - mean``, the mean, and the mean of the squares; axes kept."""
+    mean = numerics.mean(x, axes, keepdims=True) if centred else np.zeros((1,) * x.ndim, x.dtype)
+    offset = x - stretched(mean, x) if centred else x
+    return offset, mean, numerics.mean(offset * offset, axes, keepdims=True)
 
 
 def inverse_root(variance: Array, epsilon: float) -> Array:
@@ -78,6 +86,7 @@ def _least(x: Array) -> float:
     return float(np.sqrt(np.finfo(x.dtype).tiny))
 
 
+@_compiled
 def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) -> Array:
     """``scale * offset * rstd + bias``, in one pass less where scale and rstd are both small."""
     if scale is None:
@@ -115,6 +124,7 @@ def scale_gradients(dout: Array, values: Array, scale: Array) -> tuple[Array, Ar
     return _sums(dout * values, others), _sums(dout, others)
 
 
+@_compiled
 def centre_gradients(
     dout: Array,
     offset: Array,
