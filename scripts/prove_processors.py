@@ -94,12 +94,13 @@ def fetch(cache: Path, debian: str, suite: str, packages: tuple[str, ...]) -> tu
         f'Dir::State "{home}/state";\nDir::State::status "{home}/status";\nDir::Cache "{home}/cache";\n'
         f'APT::Architecture "{debian}";\nAPT::Architectures {{ "{debian}"; }};\n'
         'APT::Install-Recommends "false";\nAcquire::Languages "none";\nAcquire::http::Timeout "30";\n'
+        'APT::Update::Error-Mode "any";\n'
     )
     ours = {**os.environ, "APT_CONFIG": str(home / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "-y", "--download-only", *packages]):
         done = _run(["apt-get", "-qq", *command], 5, env=ours)
         if done.returncode:
-            raise Missing(f"apt-get {command[0]}: {(done.stderr.strip() or 'failed').splitlines()[-1]}")
+            raise Missing(f"apt-get {command[0]}: {(done.stderr.strip() or 'failed').splitlines()[0]}")
     archives = sorted((home / "cache" / "archives").glob("*.deb"))
     root.mkdir(exist_ok=True)
     for archive in archives:
