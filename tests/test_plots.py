@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import re
 import sys
 from collections.abc import Callable
@@ -338,3 +339,9 @@ def test_a_missing_matplotlib_is_named(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"^matplotlib is needed: pip install matplotlib$"):
         call()
+
+
+def test_a_figure_shows_itself_in_a_notebook() -> None:
+    figure: Any = plots.curves({"epoch": np.arange(1, 3), "loss": np.array([2.0, 1.0])})
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert pickle.loads(pickle.dumps(figure))._repr_png_().startswith(b"\x89PNG")

@@ -17,6 +17,7 @@ from funcnn.numerics import _fast
 from funcnn.types import Array
 
 Mode: TypeAlias = Literal["fast", "portable"]
+"""The two arithmetics."""
 Axes: TypeAlias = int | tuple[int, ...] | None
 
 

@@ -14,6 +14,7 @@ from funcnn import checks
 from funcnn.numerics.modes import arithmetic, mode
 
 Use: TypeAlias = Literal["auto", "require", "off"]
+"""Whether compiled kernels run: where they can be had, always, or never."""
 
 _OLDEST = (0, 61)  # the first Numba for NumPy 2.1 and Python 3.13
 _HOW = 'pip install "funcnn[fast]"'

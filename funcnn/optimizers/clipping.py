@@ -101,7 +101,7 @@ def add_decayed_weights(rate: float, mask: Mask = None) -> Optimizer:
 
 @optimizer(limit=POSITIVE)
 def clip(limit: float) -> Optimizer:
-    """Clip every element to ``-limit .. limit``.
+    """Clip every element to lie between ``-limit`` and ``limit``.
 
     Parameters
     ----------

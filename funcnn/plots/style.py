@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +18,7 @@ GREY = "#666666"
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that arranges its own parts.
+    """An empty figure, in inches, that arranges its own parts, and shows itself in a notebook.
 
     Parameters
     ----------
@@ -41,4 +43,13 @@ def new_figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError("matplotlib is needed: pip install matplotlib") from None
-    return Figure((width, height), dpi=120, layout="constrained")
+    figure = Figure((width, height), dpi=120, layout="constrained")
+    vars(figure)["_repr_png_"] = partial(_png, figure)
+    return figure
+
+
+def _png(figure: Any) -> bytes:
+    """The picture that a notebook shows at the end of a cell."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

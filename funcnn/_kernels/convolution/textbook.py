@@ -34,7 +34,7 @@ def im2col(
 
     Parameters
     ----------
-    x : array, shape (N, C, *spatial)
+    x : array, shape ``(N, C, *spatial)``
         Images; one, two or three spatial axes.
     kernel_size, stride, dilation : int or tuple of int
         The window; an int stands for every axis.
@@ -43,7 +43,7 @@ def im2col(
 
     Returns
     -------
-    array, shape (C * kh * kw, oh * ow * N)
+    array, shape ``(C * kh * kw, oh * ow * N)``
         Row ``(c * kh + i) * kw + j`` is tap ``(i, j)`` of channel ``c``; column
         ``(p * ow + q) * N + n`` is the window at ``(p, q)`` of example ``n``: examples are
         neighbours.
@@ -89,7 +89,7 @@ def col2im(
 
     Parameters
     ----------
-    columns : array, shape (C * kh * kw, oh * ow * N)
+    columns : array, shape ``(C * kh * kw, oh * ow * N)``
         In the order of `im2col`.
     shape : tuple of int
         ``(N, C, *spatial)`` of the images.
@@ -98,7 +98,7 @@ def col2im(
 
     Returns
     -------
-    array, shape (N, C, *spatial)
+    array, shape ``(N, C, *spatial)``
 
     See Also
     --------
