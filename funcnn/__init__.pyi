@@ -2,10 +2,12 @@
 
 from funcnn import (
     checkpoints as checkpoints,
+    checks as checks,
     combinators as combinators,
     compile as compile,
     data as data,
     diagnose as diagnose,
+    files as files,
     initializers as initializers,
     interop as interop,
     layers as layers,
@@ -18,16 +20,19 @@ from funcnn import (
     numerics as numerics,
     optimizers as optimizers,
     outline as outline,
+    parameterless as parameterless,
     plots as plots,
     profiling as profiling,
     random as random,
     reparametrization as reparametrization,
     schedules as schedules,
     sequences as sequences,
+    structure as structure,
     testing as testing,
     tracing as tracing,
     training as training,
     tree as tree,
+    types as types,
 )
 from funcnn._kernels.convolution.textbook import col2im as col2im, im2col as im2col
 from funcnn.combinators.chain import *

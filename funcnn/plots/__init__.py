@@ -15,28 +15,6 @@ Examples
 
 from __future__ import annotations
 
-from funcnn.plots.networks import (
-    Landscape,
-    activations,
-    filters,
-    gradient_flow,
-    landscape,
-    loss_landscape,
-)
-from funcnn.plots.report import html_report
-from funcnn.plots.runs import confusion, curves, training_report
-from funcnn.plots.style import new_figure
+from funcnn._lazy import lazily
 
-__all__ = [
-    "Landscape",
-    "activations",
-    "confusion",
-    "curves",
-    "filters",
-    "gradient_flow",
-    "html_report",
-    "landscape",
-    "loss_landscape",
-    "new_figure",
-    "training_report",
-]
+__all__, __getattr__, __dir__ = lazily(__name__)

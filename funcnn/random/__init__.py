@@ -30,20 +30,6 @@ J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw (2011). Parallel random numbe
 
 from __future__ import annotations
 
-from funcnn.random.continuous import normal, truncated_normal, uniform
-from funcnn.random.discrete import bernoulli, choice, permutation, randint
-from funcnn.random.keys import NO_DRAW, fold_in, key, split
+from funcnn._lazy import lazily
 
-__all__ = [
-    "NO_DRAW",
-    "bernoulli",
-    "choice",
-    "fold_in",
-    "key",
-    "normal",
-    "permutation",
-    "randint",
-    "split",
-    "truncated_normal",
-    "uniform",
-]
+__all__, __getattr__, __dir__ = lazily(__name__)

@@ -14,6 +14,8 @@ from funcnn.types import Array, Key
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+__all__ = ["normal", "truncated_normal", "uniform"]
+
 
 @checks.named
 def uniform(

@@ -16,6 +16,8 @@ from funcnn.types import Array, Key
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+__all__ = ["bernoulli", "choice", "permutation", "randint"]
+
 
 @checks.named
 def bernoulli(key: Key, probability: float, shape: tuple[int, ...] = ()) -> Array:

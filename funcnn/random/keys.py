@@ -10,6 +10,8 @@ import numpy as np
 from funcnn import checks
 from funcnn.types import Key
 
+__all__ = ["NO_DRAW", "fold_in", "key", "split"]
+
 NO_DRAW = Key(-1, -1)
 """The key that draws nothing: to learn the shapes of parameters without allocating them.
 

@@ -15,31 +15,6 @@ warmup(cosine(0.1, 100), 10)
 
 from __future__ import annotations
 
-from funcnn.schedules.core import Schedule
-from funcnn.schedules.curves import (
-    constant,
-    cosine,
-    cosine_restarts,
-    exponential,
-    inverse_sqrt,
-    linear,
-    one_cycle,
-    polynomial,
-    step_decay,
-)
-from funcnn.schedules.joined import join, warmup
+from funcnn._lazy import lazily
 
-__all__ = [
-    "Schedule",
-    "constant",
-    "cosine",
-    "cosine_restarts",
-    "exponential",
-    "inverse_sqrt",
-    "join",
-    "linear",
-    "one_cycle",
-    "polynomial",
-    "step_decay",
-    "warmup",
-]
+__all__, __getattr__, __dir__ = lazily(__name__)

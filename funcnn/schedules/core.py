@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from funcnn import checks
 
+__all__ = ["Schedule"]
+
 
 class Schedule(NamedTuple):
     """A number for every step: call it with the 0-based step.

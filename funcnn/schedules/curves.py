@@ -10,6 +10,18 @@ from funcnn import numerics
 from funcnn.checks import Choice, Integer, Number, declared
 from funcnn.schedules.core import Schedule
 
+__all__ = [
+    "constant",
+    "cosine",
+    "cosine_restarts",
+    "exponential",
+    "inverse_sqrt",
+    "linear",
+    "one_cycle",
+    "polynomial",
+    "step_decay",
+]
+
 
 def _power(base: float, exponent: float) -> float:
     """``base ** exponent`` with the same bits wherever `numerics` promises them."""

@@ -9,6 +9,8 @@ from funcnn import checks
 from funcnn.schedules.core import Schedule
 from funcnn.schedules.curves import constant, linear
 
+__all__ = ["join", "warmup"]
+
 
 @checks.named
 def join(schedules: tuple[Any, ...] | list[Any], boundaries: tuple[int, ...] | list[int]) -> Schedule:

@@ -15,6 +15,8 @@ import numpy as np
 
 from funcnn.checks import Integer, named, refuse, refuse_type, shown
 
+__all__ = ["assert_reproducible", "digest"]
+
 
 def _described(tree: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, bytes]]:
     """Each leaf's path with all that makes it what it is; empty containers count as leaves."""

@@ -16,6 +16,8 @@ from funcnn.checks import Refusal
 from funcnn.testing import _values
 from funcnn.types import Spec
 
+__all__ = ["Law"]
+
 T = TypeVar("T")
 _Kinds: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 _LONGEST = 300  # characters of a refusal

@@ -26,6 +26,8 @@ from funcnn.testing._locality import locality
 from funcnn.testing._subject import Run, Subject
 from funcnn.types import Key, Layer, Shape, Trait, rebuild
 
+__all__ = ["LAWS", "check_layer"]
+
 _ROUNDING = 1e-9  # of float64, in sums that may be taken in another order
 
 

@@ -16,6 +16,8 @@ from funcnn.testing import _values
 from funcnn.testing._laws import Law, agree, at_once, breach, is_refusal, law, refuses
 from funcnn.types import Array, Cache, Loss, has_trait, rebuild
 
+__all__ = ["LOSS_LAWS", "LossSubject", "check_loss"]
+
 _STEP = 1e-6
 _DIRECTIONS = 3
 _ROUNDING = 1e-9

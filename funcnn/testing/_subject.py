@@ -13,6 +13,8 @@ from funcnn.checks import refuse, refuse_type, shown
 from funcnn.testing import _values
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Trait, has_trait
 
+__all__ = ["Subject"]
+
 
 class Run(NamedTuple):
     """A layer's forward and backward pass."""
