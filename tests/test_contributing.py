@@ -6,10 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from funcnn import numerics
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
@@ -73,6 +76,19 @@ def test_a_recipe_touches_two_files_and_one_case() -> None:
         assert touched[:3] == FILES[kind]
         assert not any(file.startswith("funcnn/") for file in touched[1:])
         assert touched[3:] == ORACLES.get(kind, [])
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_recipe_uses_what_its_file_has(kind: str) -> None:
+    """The quick part of what the copy proves: its names are there."""
+    step = _steps(SECTIONS[kind])[0]
+    module = import_module(step.file.removesuffix(".py").replace("/", "."))
+    scope = {**vars(module), "numerics": numerics}
+    exec(step.lines, scope)
+    (name,) = set(ADDED.split("|")) & scope.keys()
+    made = scope[name](*[0.1] * (kind == "optimizer"))
+    assert made.spec.kind == name
+    assert name not in vars(module)
 
 
 @pytest.fixture(scope="module")
