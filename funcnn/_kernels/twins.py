@@ -13,7 +13,7 @@ from functools import cache, wraps
 from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
-from funcnn.numerics.sets import chosen, compiling
+from funcnn.numerics.sets import chosen, compiling, numba_fault
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,7 +29,9 @@ def compiled_in(module: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def choosing(kernel: Callable[P, R]) -> Callable[P, R]:
         @wraps(kernel)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            if chosen() != "off" and compiling():
+            # Where there is no Numba, this enters no other frame.
+            tried = chosen()
+            if tried != "off" and (numba_fault() is None or tried == "require") and compiling():
                 found: R = twin(kernel.__name__)(*args, **kwargs)
                 if found is not NotImplemented:
                     return found
