@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from funcnn import checks, random
 from funcnn._kernels.convolution import depthwise
 from funcnn._kernels.windows import expanded
@@ -65,7 +63,10 @@ def depthwise_conv(
 
     Notes
     -----
-    The same as ``conv(C * multiplier, kernel_size, groups=C)``, without knowing ``C`` beforehand.
+    Forward: filter ``j`` of channel ``c`` gives ``y_cj[p] = b_cj + sum_k K_cj[k] x_c[p stride + k
+    dilation]``, the same as ``conv(C * multiplier, kernel_size, groups=C)`` without knowing ``C``
+    beforehand. Pullback: ``dK_cj[k] = sum_np dy_cj[p] x_c[p stride + k dilation]``, ``db = sum(dy)``,
+    and ``dx_c[p stride + k dilation]`` gathers ``sum_j K_cj[k] dy_cj[p]``.
 
     References
     ----------
@@ -142,13 +143,12 @@ def separable_conv(
     >>> layer.init(random.key(0), (32, 16, 14, 14))[0]
     (32, 32, 14, 14)
     """
-    options: dict[str, Any] = {
-        "multiplier": multiplier,
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-    }
-    spatial = checks.bare(depthwise_conv(kernel_size, bias=False, weight_init=weight_init, **options))
+    spatial = checks.bare(
+        depthwise_conv(
+            kernel_size, multiplier=multiplier, stride=stride, padding=padding, dilation=dilation,
+            bias=False, weight_init=weight_init,
+        )
+    )  # fmt: skip
     mix = checks.bare(conv(out_channels, 1, bias=bias, weight_init=weight_init, bias_init=bias_init))
     deep_shapes: checks.Shapes = {"weight": (None, 1, *expanded(kernel_size, 2))}
     point_shapes: checks.Shapes = {"weight": (out_channels, None, 1, 1)}
@@ -179,11 +179,11 @@ def separable_conv(
 def _depthwise(
     axes: int, multiplier: int, kernel: Ints, stride: Ints, padding: Ints | str, dilation: Ints
 ) -> Rule:
-    """As many filters for each channel."""
+    """The rule of a convolution with as many groups as channels, and `multiplier` filters for each."""
     size = expanded(kernel, axes)
     return Rule(
-        lambda ins: (ins * multiplier, 1, *size),
-        lambda weight: (weight[0] // multiplier, weight[0], weight[0] // multiplier),
-        placing(size, stride, padding, dilation),
-        depthwise,
+        filters=lambda ins: (ins * multiplier, 1, *size),
+        channels=lambda weight: (weight[0] // multiplier, weight[0], weight[0] // multiplier),
+        place=placing(size, stride, padding, dilation),
+        kernels=depthwise,
     )

@@ -221,8 +221,8 @@ def _plain(
     divides(groups, outs)
     size = expanded(kernel, axes)
     return Rule(
-        lambda ins: (outs, ins // groups, *size),
-        lambda weight: (weight[1] * groups, outs, groups),
-        placing(size, stride, padding, dilation),
-        convolution,
+        filters=lambda ins: (outs, ins // groups, *size),
+        channels=lambda weight: (weight[1] * groups, outs, groups),
+        place=placing(size, stride, padding, dilation),
+        kernels=convolution,
     )

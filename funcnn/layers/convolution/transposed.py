@@ -176,8 +176,8 @@ def _transposed(
         return at, places
 
     return Rule(
-        lambda ins: (ins, outs // groups, *size),
-        lambda weight: (weight[0], outs, groups),
-        place,
-        transposed,
+        filters=lambda ins: (ins, outs // groups, *size),
+        channels=lambda weight: (weight[0], outs, groups),
+        place=place,
+        kernels=transposed,
     )

@@ -53,7 +53,8 @@ def local_response_norm(
     ``(N, T, F)``. Forward: ``y = x d^-beta`` with ``d = k + alpha / size S(x^2)``, where ``S`` sums
     over the neighbours; dividing by `size` follows PyTorch, not the paper. Pullback:
     ``dx = dy d^-beta - 2 alpha beta / size x S'(dy x d^(-beta - 1))`` with ``S'`` the sum over those
-    whose neighbour one is.
+    whose neighbour one is. What is computed and kept is ``r = sqrt(d)``, a length, which does not
+    overflow where the squares of large elements would.
 
     References
     ----------
@@ -68,7 +69,7 @@ def local_response_norm(
     array([[0.333, 0.143, 0.333]])
     """
     before, after, weight = size // 2, (size - 1) // 2, alpha / size
-    falls = beta > 0  # then d^(-2 beta) may vanish where `y` does not: one d belongs to `x`
+    falls = beta > 0  # then r^(-2 beta) may vanish where `y` does not: one r belongs to `x`
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         return checks.any_shape(shape, 2), {}
@@ -76,16 +77,16 @@ def local_response_norm(
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         checks.leaves(params, {})
         axis = channel_axis(checks.any_ranked(x, 2).ndim)
-        d = kernels.window_roots(x, sqrt(weight), sqrt(k), before, after, axis)
-        gain = finite(numerics.power(d, falls - 2 * beta))
-        return (x / d if falls else x) * gain, {"x": x, "d": d, "gain": gain}
+        r = kernels.window_roots(x, sqrt(weight), sqrt(k), before, after, axis)
+        gain = finite(numerics.power(r, falls - 2 * beta))
+        return (x / r if falls else x) * gain, {"x": x, "r": r, "gain": gain}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        x, d, gain = cache["x"], cache["d"], cache["gain"]
-        factor = finite(gain / d) if falls else gain
+        x, r, gain = cache["x"], cache["r"], cache["gain"]
         checks.gradient(dout, x.shape, x.dtype)
+        factor = finite(gain / r) if falls else gain
         axis, root = channel_axis(x.ndim), sqrt(weight)
-        slope = dout * (x / d * x.dtype.type(2 * beta * root)) * factor
-        return {}, dout * factor - kernels.window_shares(slope, x, d, root, before, after, axis)
+        slope = dout * (x / r * x.dtype.type(2 * beta * root)) * factor
+        return {}, dout * factor - kernels.window_shares(slope, x, r, root, before, after, axis)
 
     return Preserving(init, apply, vjp)

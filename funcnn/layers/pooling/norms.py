@@ -157,6 +157,8 @@ def lp_pool3d(
 def _lp_pool(
     axes: str, kernel: Ints, power: float, stride: Ints | None, ceil_mode: bool
 ) -> Layer[Any, Any]:
+    """The pooling of a norm: the way back needs what went in, and what `kernels.norm` records."""
+
     def forward(x: Array, at: Window) -> tuple[Array, dict[str, Any]]:
         out, record = kernels.norm(x, at, power)
         return out, {"x": x, "record": record}

@@ -299,6 +299,7 @@ BinGradient = Callable[[Array, Any, tuple[int, ...]], Array]
 
 
 def _mean_of_bins(x: Array, places: tuple[int, ...]) -> tuple[Array, None]:
+    """As `bins.maximum`, which records where the largest are: a mean has nothing to record."""
     return bins.average(x, places), None
 
 
