@@ -383,6 +383,16 @@ def test_costs_take_no_more_memory_than_inference() -> None:
     tracemalloc.stop()
 
 
+def test_what_remat_keeps_is_its_own() -> None:
+    net = serial(dense(32), remat(serial(dense(64), batch_norm(), relu())), relu())
+    rows = [(row.kind, row.cache_bytes) for row in summary(net, (64, 32)).rows]
+    statistics = 2 * 64 * 4
+    assert rows == [
+        ("dense", 0), ("remat", 64 * 32 * 4 + statistics), ("dense", 0), ("batch_norm", 0), ("relu", 0),
+        ("relu", 64 * 64 * 4),
+    ]  # fmt: skip
+
+
 def test_it_reads_as_a_table() -> None:
     net = serial(named("stem", conv(4, 3)), relu(), flatten(), dense(10))
     assert str(summary(net, (32, 1, 8, 8))) == (

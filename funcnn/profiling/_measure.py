@@ -94,31 +94,35 @@ class _Piece(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """What stands for a layer's cache while the rest of the network runs."""
+    """What a layer keeps: it stands for its cache while the rest of the network runs."""
 
-    pieces: tuple[_Piece, ...]
-    statistics: Params
+    place: Place
+    pieces: dict[_Piece, None]
+    statistics: Params | None  # None of a combinator, whose cache stays
 
 
 class _Ledger:
-    """All memory that a pass has met, and the layer that was the first to keep each piece."""
+    """All memory that a pass has met."""
 
     def __init__(self) -> None:
         self._met: list[tuple[weakref.ref[Array], _Piece]] = []
         self._last: dict[int, int] = {}  # by the address of an array, which another may have later
-        self.first: dict[_Piece, Place] = {}
         self.knows_all = True
 
-    def pieces(self, data: Any) -> tuple[_Piece, ...]:
-        """The memory behind all arrays, wherever in some data: pickling finds them."""
-        found: list[_Piece] = []
+    def look(self, data: Any) -> tuple[dict[_Piece, None], list[_Kept]]:
+        """The memory behind all arrays, wherever in some data, and what stands for caches.
+
+        Pickling finds them.
+        """
+        pieces: dict[_Piece, None] = {}
+        layers: list[_Kept] = []
 
         class Finder(pickle.Pickler):
             def persistent_id(finder, part: Any) -> str | None:
                 if isinstance(part, _Kept):
-                    found.extend(part.pieces)
+                    layers.append(part)
                 elif isinstance(part, np.ndarray):
-                    found.append(self._piece(part))
+                    pieces[self._piece(part)] = None
                 else:
                     return None
                 return ""
@@ -127,7 +131,7 @@ class _Ledger:
             Finder(BytesIO()).dump(data)
         except (pickle.PicklingError, AttributeError, TypeError):
             self.knows_all = False
-        return tuple(dict.fromkeys(found))
+        return pieces, layers
 
     def _piece(self, array: Array) -> _Piece:
         while isinstance(array.base, np.ndarray):
@@ -142,6 +146,7 @@ class _Ledger:
 def _run(net: Layer[Any, Any], params: Params, x: Any) -> _Pass:
     """A pass in which each layer's cache is gone once it is looked at."""
     ledger, flops = _Ledger(), Counter[Place]()
+    own: list[_Kept] = []  # of layers in the order in which they end, combinators after what is inside
     inside = [0]  # operations of the layers inside each layer that is running
 
     def see(place: Place, layer: Layer[Any, Any], made: Layer[Any, Any]) -> Layer[Any, Any]:
@@ -152,20 +157,27 @@ def _run(net: Layer[Any, Any], params: Params, x: Any) -> _Pass:
             spent = counter.operations - before
             flops[place] += spent - inside.pop()
             inside[-1] += spent
-            pieces = ledger.pieces(cache)
-            for piece in pieces:
-                ledger.first.setdefault(piece, place)
-            return out, cache if layer.children else _Kept(pieces, statistics(made, cache))
+            new = None if layer.children else statistics(made, cache)
+            own.append(_Kept(place, ledger.look(cache)[0], new))
+            return out, cache if layer.children else own[-1]
 
         if layer.children:
             return made._replace(apply=apply, spec=layer.spec)
         return made._replace(apply=apply, spec=layer.spec, statistics=lambda kept: kept.statistics)
 
     with numerics.counting() as counter, np.errstate(all="ignore"):
-        given = ledger.pieces((params, x))
+        given, _ = ledger.look((params, x))
         _, cache = watched(net, see, place_of(net)).apply(params, x, key=random.key(0))
+    left, alive = ledger.look(cache)
+    for one in alive:
+        left |= one.pieces
+    for piece in given:
+        left.pop(piece, None)
     kept: Counter[Place] = Counter()
-    for piece in ledger.pieces(cache):
-        if piece not in given:
-            kept[ledger.first[piece]] += piece.bytes
+    kept_too = set(map(id, alive))  # and not thrown away, as within `remat`
+    for one in own:
+        if one.statistics is None or id(one) in kept_too:
+            for piece in one.pieces.keys() & left.keys():
+                kept[one.place] += piece.bytes
+                del left[piece]
     return _Pass(flops, kept, ledger.knows_all)
