@@ -35,6 +35,11 @@ layer = conv(4, 3)
 _, params = layer.init(random.key(0), (4, 3, 8, 8))
 layer.apply(params, np.ones((4, 3, 8, 8), np.float32))
 """
+POOL = """
+import numpy as np
+from funcnn import max_pool
+max_pool(2).apply({}, np.ones((4, 3, 8, 8), np.float32))
+"""
 
 
 def _run(code: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -82,6 +87,14 @@ def test_a_process_without_numba(word: str) -> None:
         assert done.stdout.startswith("NumPy's (compiled ones ")
 
 
+def test_nothing_is_compiled_ahead_without_numba() -> None:
+    code = "import runpy, sys; sys.modules['numba'] = None; runpy.run_module('{}', run_name='__main__')"
+    done = _run(code.format("funcnn.compile"))
+    assert done.returncode == 1
+    line = 'numerics: compiled kernels need Numba, which is not installed: pip install "funcnn[fast]"'
+    assert done.stderr == f"{line}\n"
+
+
 @needs_numba
 def test_import_leaves_numba_alone_and_kernels_bring_it() -> None:
     code = (
@@ -125,7 +138,7 @@ def test_it_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_a_first_run_says_so_and_leaves_code_for_the_next(tmp_path: Path) -> None:
     variables = {"FUNCNN_COMPILED": "require", "XDG_CACHE_HOME": str(tmp_path), "NUMBA_CACHE_DIR": ""}
     several = [
-        subprocess.Popen([sys.executable, "-W", "error", "-c", CONVOLVE], env=environment(**variables),
+        subprocess.Popen([sys.executable, "-W", "error", "-c", POOL], env=environment(**variables),
                          stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]  # fmt: skip
@@ -135,7 +148,7 @@ def test_a_first_run_says_so_and_leaves_code_for_the_next(tmp_path: Path) -> Non
         assert process.returncode == 0
     jit = import_module("funcnn._kernels.jit")
     assert list((tmp_path / "funcnn" / jit.processor()).rglob("*.nbi"))
-    again = _run(CONVOLVE, **variables)
+    again = _run(POOL, **variables)
     assert (again.returncode, again.stderr) == (0, "")
 
 
@@ -143,7 +156,7 @@ def test_a_first_run_says_so_and_leaves_code_for_the_next(tmp_path: Path) -> Non
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.name == "nt", reason="it asks for a file system")
 def test_where_nothing_can_be_kept(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = _run(CONVOLVE, FUNCNN_COMPILED="require", NUMBA_CACHE_DIR=str(tmp_path / "file"))
+    done = _run(POOL, FUNCNN_COMPILED="require", NUMBA_CACHE_DIR=str(tmp_path / "file"))
     assert done.returncode == 0, done.stderr
     line = "compiling kernels, for this process alone: NUMBA_CACHE_DIR names a folder to keep them in"
     assert done.stderr == f"funcnn: {line}\n"
@@ -155,7 +168,7 @@ def test_all_are_compiled_ahead(tmp_path: Path) -> None:
     variables = {"NUMBA_CACHE_DIR": str(tmp_path)}
     done = _run("from funcnn.compile import compile_kernels; print(compile_kernels())", **variables)
     assert f" kernels for {import_module('funcnn._kernels.jit').processor()}, in " in done.stdout
-    assert _run(CONVOLVE, FUNCNN_COMPILED="require", **variables).stderr == ""
+    assert _run(POOL, FUNCNN_COMPILED="require", **variables).stderr == ""
 
 
 # --- which layers -----------------------------------------------------------------------------------
