@@ -383,6 +383,24 @@ def test_costs_take_no_more_memory_than_inference() -> None:
     tracemalloc.stop()
 
 
+def test_the_kind_of_each_input_is_found() -> None:
+    def takes(*kinds: str) -> Net:
+        def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+            if [leaf.dtype.kind for leaf in x] != list(kinds):
+                raise TypeError(f"takes: `x` must be of {kinds}")
+            return x[0], {"x": x[0] + 1}
+
+        def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+            return shape[0], {}
+
+        return Layer(init, apply, lambda cache, dout: ({}, dout), Spec(takes, kinds))
+
+    for kinds in ("f", "i", "b", "fib", "bbb", "ffffib"):
+        assert summary(takes(*kinds), ((4, 3),) * len(kinds)).cache_bytes is not None
+    with pytest.raises(TypeError, match="takes: `x` must be of"):
+        summary(takes(*"c" * 20), ((4, 3),) * 20).rows  # noqa: B018 - soon, too
+
+
 def test_what_remat_keeps_is_its_own() -> None:
     net = serial(dense(32), remat(serial(dense(64), batch_norm(), relu())), relu())
     rows = [(row.kind, row.cache_bytes) for row in summary(net, (64, 32)).rows]

@@ -7,8 +7,9 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
-from itertools import product
+from itertools import combinations, islice, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from funcnn.structure import Place, each_shape, over_shapes, place_of, statistic
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape
 
 _LITTLE = 1 << 26  # bytes: a fraction of a second
+_TRIES = 1_000  # kinds of input: those of six arrays
 
 
 class Cost(NamedTuple):
@@ -70,7 +72,7 @@ def measure(net: Layer[Any, Any], params: Params, shape: Shape) -> dict[Place, C
 def _run_one_of(net: Layer[Any, Any], params: Params, shape: Shape) -> _Pass:
     """A pass on whichever kind of input of this shape the network takes."""
     refusals: list[Exception] = []
-    for x in _inputs(shape):
+    for x in islice(_inputs(shape), _TRIES):
         try:
             return _run(net, params, x)
         except (TypeError, ValueError) as refusal:
@@ -79,11 +81,17 @@ def _run_one_of(net: Layer[Any, Any], params: Params, shape: Shape) -> _Pass:
 
 
 def _inputs(shape: Shape) -> Iterator[Any]:
-    """Inputs of a shape: of floats, or with integers or masks in some places."""
+    """Inputs of a shape: of floats, or with integers or masks in some places, fewest first."""
     places = [place for place, _ in each_shape(shape)]
-    for kinds in sorted(product("fi?", repeat=len(places)), key=lambda kinds: -kinds.count("f")):
-        kind = dict(zip(places, kinds, strict=True))
-        yield over_shapes(lambda place, one: np.full(one, kind[place] == "?", kind[place]), shape)  # noqa: B023
+    for count in range(len(places) + 1):
+        for some in combinations(places, count):
+            for kinds in product("i?", repeat=count):
+                yield over_shapes(partial(_input, dict(zip(some, kinds, strict=True))), shape)
+
+
+def _input(kinds: dict[str, str], place: str, shape: Shape) -> Array:
+    kind = kinds.get(place, "f")
+    return np.full(shape, kind == "?", kind)  # zeros, or a mask in which everything counts
 
 
 class _Piece(NamedTuple):
