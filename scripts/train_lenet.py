@@ -116,7 +116,7 @@ def main() -> None:
         epochs=epochs,
         batch_size=options.batch_size,
         validation=None if by_chance else test,
-        metrics={"accuracy": metrics.accuracy},
+        metrics=None if by_chance else {"accuracy": metrics.accuracy},
         params=checkpoints.load(options.params)[0].get("params", {}) if options.params else None,
         augment=None if by_chance else data.random_shift(2),
         checkpoint=options.save,

@@ -1294,7 +1294,7 @@ def test_a_full_disk_is_named_by_every_writer_and_the_old_file_stays(tmp_path: P
     ]
 
 
-WRITER = """
+SEVERAL_TIMES = """
 import sys
 import numpy as np
 from funcnn import checkpoints
@@ -1305,7 +1305,7 @@ for _ in range(40):
 
 def test_processes_that_write_one_file_leave_that_of_one_of_them(tmp_path: Path) -> None:
     file = written(tmp_path, {"w": np.zeros(1000)})
-    command = [sys.executable, "-c", WRITER, str(file)]
+    command = [sys.executable, "-c", SEVERAL_TIMES, str(file)]
     writers = [subprocess.Popen([*command, str(i)]) for i in (1, 2)]
     while any(writer.poll() is None for writer in writers):
         found = checkpoints.load(file)[0]["w"]

@@ -54,12 +54,14 @@ def walk(
     params: Params,
     *,
     shapes: Mapping[str, Callable[[Array], Shape]] | None = None,
+    lift: bool = True,
     **memory: Params,
 ) -> tuple[Params, ...]:
     """The updates and the new memory, from ``fn(path, gradient, param, *memory)`` at each leaf.
 
     Statistics have the update 0 and keep their memory. All trees must match, and all leaves of one
     place have one shape and one dtype; `shapes` says which parts of the memory have which others.
+    Unless `lift` is false, a function sees a number as a vector of one.
     """
     named, others, whole = {"grads": grads}, {}, [dict[str, Any]()]
     for name, part in memory.items():
@@ -83,7 +85,9 @@ def walk(
                 if name.startswith("running_"):
                     results = (np.zeros_like(param), *parts[1:])
                 else:
-                    results = (fn if shape or others else lifted(fn))(path, parts[0], param, *parts[1:])
+                    results = (fn if shape or others or not lift else lifted(fn))(
+                        path, parts[0], param, *parts[1:]
+                    )
                 for out, result in zip(into, results, strict=True):
                     out[name] = result if shape else np.asarray(result)
     except Refusal as refusal:
@@ -116,7 +120,7 @@ def stateless(fn: Callable[..., Any]) -> Optimizer:
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
         hold(state)
-        return walk(leaf, grads, params)[0], state
+        return walk(leaf, grads, params, lift=False)[0], state
 
     return Optimizer(init, update)
 
