@@ -27,9 +27,9 @@ def missing(path: Path) -> str | None:
 
 
 def missing_of(module: str) -> str | None:
-    """The same of a module by its name; a package imports nothing at once."""
-    path = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
-    return missing(path) if path.is_file() else None
+    """The same of a module, or of a package, by its name."""
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return missing(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
 
 
 def _imported(path: Path) -> Iterator[str]:

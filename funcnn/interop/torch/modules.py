@@ -1,0 +1,305 @@
+"""The table of layers: the class of PyTorch that each kind is, of its options and its leaves.
+
+PyTorch's sequences are ``(N, F, T)``, ours ``(N, T, F)``: hooks turn them on the way in and out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from funcnn import checks
+from funcnn.interop.torch.functions import Leaves, Options, Own
+
+# --- inputs on their way in and out ---------------------------------------------------------------
+
+
+def _channels_second(module: Any, args: tuple[Any, ...]) -> Any:
+    return (args[0].transpose(1, 2),) if args[0].ndim == 3 else None
+
+
+def _channels_last(module: Any, args: tuple[Any, ...], out: Any) -> Any:
+    return out.transpose(1, 2) if out.ndim == 3 else None
+
+
+def _turned(module: Any) -> Any:
+    """The same module for sequences ``(N, T, F)``."""
+    module.register_forward_pre_hook(_channels_second)
+    module.register_forward_hook(_channels_last)
+    return module
+
+
+def _unpacked(module: Any, args: tuple[Any, ...]) -> Any:
+    return args[0]
+
+
+def _places(module: Any, args: tuple[Any, ...]) -> Any:
+    return (args[0].long(),)
+
+
+def _no_padding(module: Any, args: tuple[Any, ...], out: Any) -> Any:
+    return torch.where((args[0] == module.padding_idx)[..., None], 0, out)
+
+
+def _pad_same(module: Any, args: tuple[Any, ...]) -> Any:
+    """As much as makes ``ceil(size / stride)`` places, the odd element at the end."""
+    sides: list[int] = []
+    sizes = args[0].shape[2:]
+    for n, k, s, d in zip(sizes, module.kernel_size, module.stride, module.dilation, strict=True):
+        total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+        sides = [total // 2, total - total // 2, *sides]
+    return (F.pad(args[0], sides),)
+
+
+def _pad_past(module: Any, args: tuple[Any, ...]) -> Any:
+    return (F.pad(args[0], (module.dilation[0] * (module.kernel_size[0] - 1), 0)),)
+
+
+# --- layers with a class --------------------------------------------------------------------------
+
+
+class BatchNorm(nn.BatchNorm2d):  # type: ignore[misc]
+    """Batch normalisation of any number of axes."""
+
+    def _check_input_dim(self, x: Any) -> None: ...
+
+
+def _conv(o: Options, p: Leaves, weight: str = "weight", **over: Any) -> Any:
+    outs, group_ins, *kernel = p[weight].shape
+    o = SimpleNamespace(**{"groups": 1, **vars(o), **over})
+    fixed = 0 if isinstance(o.padding, str) else o.padding
+    module = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 1](
+        group_ins * o.groups, outs, kernel, o.stride, fixed, o.dilation, o.groups, o.bias
+    )
+    if len(kernel) == 1:
+        _turned(module)
+    if o.padding in ("same", "causal"):
+        module.register_forward_pre_hook(_pad_same if o.padding == "same" else _pad_past)
+    return module
+
+
+def _depthwise(o: Options, p: Leaves) -> Any:
+    return _conv(o, p, groups=len(p["weight"]) // o.multiplier)
+
+
+def _separable(o: Options, p: Leaves) -> Any:
+    deep, (outs, ins) = p["depthwise.weight"], p["pointwise.weight"].shape[:2]
+    module = nn.Sequential()
+    groups = len(deep) // o.multiplier
+    module.add_module("depthwise", _conv(o, p, "depthwise.weight", groups=groups, bias=False))
+    module.add_module("pointwise", nn.Conv2d(ins, outs, 1, bias=o.bias))
+    return module
+
+
+def _conv_transpose(o: Options, p: Leaves) -> Any:
+    ins, group_outs, *kernel = p["weight"].shape
+    module = (nn.ConvTranspose1d, nn.ConvTranspose2d)[len(kernel) - 1](
+        ins, group_outs * o.groups, kernel, o.stride, o.padding, o.output_padding, o.groups, o.bias,
+        o.dilation,
+    )  # fmt: skip
+    return _turned(module) if len(kernel) == 1 else module
+
+
+def _bilinear(o: Options, p: Leaves) -> Any:
+    outs, first, second = p["weight"].shape
+    module = nn.Bilinear(first, second, outs, o.bias)
+    module.register_forward_pre_hook(_unpacked)
+    return module
+
+
+def _embedding(o: Options, p: Leaves) -> Any:
+    module = nn.Embedding(*p["weight"].shape, o.padding_index)
+    module.register_forward_pre_hook(_places)
+    if o.padding_index is not None:
+        module.register_forward_hook(_no_padding)
+    return module
+
+
+def _batch_norm(o: Options, p: Leaves) -> Any:
+    features = next((len(leaf) for leaf in p.values()), 1)
+    return _turned(BatchNorm(features, o.epsilon, o.momentum, o.affine, o.track_running))
+
+
+def _group_norm(o: Options, p: Leaves) -> Any:
+    channels = len(p["weight"]) if o.affine else o.groups  # without weights any number will do
+    return _turned(nn.GroupNorm(o.groups, channels, o.epsilon, o.affine))
+
+
+def _upsample(o: Options, p: Leaves) -> Any:
+    align = o.align_corners if o.mode == "bilinear" else None
+    scale = o.scale if isinstance(o.scale, tuple) else (o.scale, o.scale)
+    return nn.Upsample(scale_factor=tuple(map(float, scale)), mode=o.mode, align_corners=align)
+
+
+class _Walks(nn.Module):  # type: ignore[misc]
+    """What our recurrent layers take beside the sequence: a carry, lengths, the other direction."""
+
+    options: Options
+
+    def forward(self, x: Any) -> Any:
+        """Run over a sequence, or over the tuple that the options ask for."""
+        o = self.options
+        x, *rest = x if isinstance(x, tuple) else (x,)
+        lengths = rest.pop().long() if o.lengths else None
+        first = _each(lambda state: state.transpose(0, 1).contiguous(), rest[0]) if rest else None
+        steps = torch.arange(x.shape[1], device=x.device)[None].expand(x.shape[:2])
+        ends = (
+            torch.full((len(x), 1), x.shape[1], device=x.device)
+            if lengths is None
+            else lengths[:, None]
+        )
+        counted = (steps < ends)[..., None]
+        back = torch.where(counted[..., 0], ends - 1 - steps, steps)[..., None]
+        if o.reverse:
+            x = x.take_along_dim(back, 1)
+        if lengths is None:
+            out, last = super().forward(x, first)
+        else:  # PyTorch takes no empty sequence: one step of it runs, and is forgotten
+            packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), True, enforce_sorted=False)
+            out, last = super().forward(packed, first)
+            out = pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0]
+            out = torch.where(counted, out, 0)
+            if first is not None:
+                last = _each(lambda a, b: torch.where(ends[None] > 0, a, b), last, first)
+        if o.reverse:
+            out = out.take_along_dim(back, 1)
+        return (out, _each(lambda state: state.transpose(0, 1), last)) if o.carry else out
+
+
+class LSTM(_Walks, nn.LSTM):  # type: ignore[misc]
+    """`funcnn.lstm`."""
+
+
+class GRU(_Walks, nn.GRU):  # type: ignore[misc]
+    """`funcnn.gru`."""
+
+
+class RNN(_Walks, nn.RNN):  # type: ignore[misc]
+    """`funcnn.rnn`."""
+
+
+def _recurrent(cls: Any) -> Any:
+    def make(o: Options, p: Leaves) -> Any:
+        extra = {"nonlinearity": o.nonlinearity} if cls is RNN else {}
+        module = cls(
+            p["weight_ih_l0"].shape[1], o.hidden, num_layers=o.layers, bias=o.bias,
+            batch_first=True, bidirectional=o.bidirectional, **extra,
+        )  # fmt: skip
+        module.options = o
+        return module
+
+    return make
+
+
+def _each(fn: Callable[..., Any], *states: Any) -> Any:
+    """A function of a carry, which is one array or a pair of them."""
+    if isinstance(states[0], tuple):
+        return tuple(fn(*parts) for parts in zip(*states, strict=True))
+    return fn(*states)
+
+
+def _many_heads(kind: str) -> Any:
+    def make(o: Options, p: Leaves) -> Any:
+        module = Own(kind, o)
+        for name in ("query", "key", "value", "out"):
+            outs, ins = p[f"{name}.weight"].shape
+            module.add_module(name, nn.Linear(ins, outs, o.bias))
+        return module
+
+    return make
+
+
+def _turned_own(kind: str) -> Any:
+    return lambda o, p: _turned(Own(kind, o, p))
+
+
+def _pool(cls: Any) -> Any:
+    """Their options have our names."""
+    return lambda o, p: cls(**vars(o))
+
+
+def _turned_pool(cls: Any) -> Any:
+    return lambda o, p: _turned(cls(**vars(o)))
+
+
+def _max_pool(cls: Any) -> Any:
+    def make(o: Options, p: Leaves) -> Any:
+        pads, kernels = np.broadcast_arrays(o.padding, o.kernel_size)
+        if (2 * pads > kernels).any():
+            got = f"{checks.shown(o.padding)} and {checks.shown(o.kernel_size)}"
+            checks.refuse(f"`padding` must be at most half of `kernel_size` in PyTorch, got {got}")
+        return cls(**vars(o))
+
+    return make
+
+
+_TURNED = ("pad", "crop", "lp_pool1d", "instance_norm", "local_response_norm", "spatial_dropout")
+
+MODULES: dict[str, Callable[[Options, Leaves], Any]] = {
+    "identity": lambda o, p: nn.Identity(),
+    "relu": lambda o, p: nn.ReLU(),
+    "relu6": lambda o, p: nn.ReLU6(),
+    "hard_tanh": lambda o, p: nn.Hardtanh(o.minimum, o.maximum),
+    "threshold": lambda o, p: nn.Threshold(o.threshold, o.value),
+    "leaky_relu": lambda o, p: nn.LeakyReLU(o.negative_slope),
+    "prelu": lambda o, p: _turned(nn.PReLU(len(p["weight"]))),
+    "elu": lambda o, p: nn.ELU(o.alpha),
+    "celu": lambda o, p: nn.CELU(o.alpha),
+    "selu": lambda o, p: nn.SELU(),
+    "gelu": lambda o, p: nn.GELU(o.approximate),
+    "silu": lambda o, p: nn.SiLU(),
+    "mish": lambda o, p: nn.Mish(),
+    "softplus": lambda o, p: nn.Softplus(o.beta, 600.0),  # beyond it theirs is the identity
+    "sigmoid": lambda o, p: nn.Sigmoid(),
+    "log_sigmoid": lambda o, p: nn.LogSigmoid(),
+    "hard_swish": lambda o, p: nn.Hardswish(),
+    "tanh": lambda o, p: nn.Tanh(),
+    "softsign": lambda o, p: nn.Softsign(),
+    "soft_shrink": lambda o, p: nn.Softshrink(o.threshold),
+    "hard_shrink": lambda o, p: nn.Hardshrink(o.threshold),
+    "tanh_shrink": lambda o, p: nn.Tanhshrink(),
+    "softmax": lambda o, p: nn.Softmax(o.axis),
+    "log_softmax": lambda o, p: nn.LogSoftmax(o.axis),
+    "softmin": lambda o, p: nn.Softmin(o.axis),
+    "glu": lambda o, p: nn.GLU(o.axis),
+    "dense": lambda o, p: nn.Linear(p["weight"].shape[1], o.out_features, o.bias),
+    "bilinear": _bilinear,
+    "embedding": _embedding,
+    **dict.fromkeys(("conv", "conv1d", "conv3d"), _conv),
+    **dict.fromkeys(("conv_transpose", "conv_transpose1d"), _conv_transpose),
+    "depthwise_conv": _depthwise,
+    "separable_conv": _separable,
+    "max_pool": _max_pool(nn.MaxPool2d),
+    "max_pool1d": lambda o, p: _turned(_max_pool(nn.MaxPool1d)(o, p)),
+    "max_pool3d": _max_pool(nn.MaxPool3d),
+    "avg_pool": _pool(nn.AvgPool2d),
+    "avg_pool1d": _turned_pool(nn.AvgPool1d),
+    "avg_pool3d": _pool(nn.AvgPool3d),
+    "adaptive_avg_pool": _pool(nn.AdaptiveAvgPool2d),
+    "adaptive_avg_pool1d": _turned_pool(nn.AdaptiveAvgPool1d),
+    "adaptive_avg_pool3d": _pool(nn.AdaptiveAvgPool3d),
+    "adaptive_max_pool": _pool(nn.AdaptiveMaxPool2d),
+    "adaptive_max_pool1d": _turned_pool(nn.AdaptiveMaxPool1d),
+    "adaptive_max_pool3d": _pool(nn.AdaptiveMaxPool3d),
+    "batch_norm": _batch_norm,
+    "group_norm": _group_norm,
+    "dropout": lambda o, p: nn.Dropout(o.rate),
+    "flatten": lambda o, p: nn.Flatten(),
+    "upsample": _upsample,
+    "pixel_shuffle": lambda o, p: nn.PixelShuffle(o.factor),
+    "pixel_unshuffle": lambda o, p: nn.PixelUnshuffle(o.factor),
+    "lstm": _recurrent(LSTM),
+    "gru": _recurrent(GRU),
+    "rnn": _recurrent(RNN),
+    "multi_head_attention": _many_heads("multi_head_attention"),
+    "cross_attention": _many_heads("cross_attention"),
+    **{kind: _turned_own(kind) for kind in _TURNED},
+}
+"""What each kind of layer is, of its options and its leaves; a kind that is missing here is `Own`."""
