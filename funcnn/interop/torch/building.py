@@ -61,9 +61,10 @@ class Spectral(nn.Module):  # type: ignore[misc]
         if self.training:
             with torch.no_grad():
                 for _ in range(o.iterations):
-                    u = F.normalize(matrix @ F.normalize(u @ matrix, dim=0, eps=o.epsilon), dim=0)
+                    v = F.normalize(torch.mv(matrix.T, u), dim=0, eps=o.epsilon)
+                    u = F.normalize(torch.mv(matrix, v), dim=0, eps=o.epsilon)
             u, self.running_u = self.running_u, u
-        return weight / (u @ matrix).norm().clamp(min=o.epsilon)
+        return weight / torch.mv(matrix.T, u).norm().clamp(min=o.epsilon)
 
 
 def _weight_norm(owner: Any, o: Options) -> dict[str, str]:
