@@ -12,6 +12,7 @@ from funcnn import (
     batch_norm,
     checkpoints,
     conv,
+    cross_attention,
     data,
     dense,
     embedding,
@@ -35,7 +36,9 @@ from funcnn import (
     tied,
     time_distributed,
     tree,
+    weight_norm,
 )
+from funcnn.models import transformer_decoder_block, transformer_encoder_block
 from funcnn.training import train_state, train_step
 from funcnn.types import Layer, Params, Shape, Spec, has_trait
 from tests import registry
@@ -199,11 +202,34 @@ def test_what_pytorch_does_not_have_is_refused_with_its_path() -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [{}, {"weight": np.ones((3, 2))}, {"weight": np.ones((2, 2)), "bias": np.ones(3)}, {"bias": {}}],
-)
+    [
+        {}, {"weight": np.ones((3, 2))}, {"weight": np.ones((2, 2)), "bias": np.ones(3)}, {"bias": {}},
+        {"weight": np.ones((3, 2)), "bias": np.ones(3), "more": np.ones(1)},
+    ],
+)  # fmt: skip
 def test_params_of_another_network_are_refused(params: Params) -> None:
     with pytest.raises(ValueError, match=r"dense1: `params` must be those of dense\(3\), got"):
         to_module(serial(dense(3)), {"dense1": params})
+
+
+def test_params_that_are_no_tree_of_arrays_are_refused() -> None:
+    net: Layer[Any, Any] = serial(dense(1), weight_norm(dense(1)))
+    for params, text in (
+        (
+            {"dense1": {"weight": [[1.0]], "bias": [1.0]}},
+            "dense1: `weight` must be a NumPy array, got list",
+        ),
+        ({"dense1": 3}, "dense1: `params` must be a dict, got int"),
+        ({"dense2": {}}, "to_module: `params` must belong to this network: it has no child 'dense2'"),
+        (3, "to_module: `params` must be a dict, got int"),
+        (
+            {"dense1": {"weight": np.ones((1, 1)), "bias": np.ones(1)}},
+            "weight_norm1: `params` must be those",
+        ),
+    ):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            to_module(net, params)  # type: ignore[arg-type]
+        assert str(caught.value).startswith(text)
 
 
 def test_nothing_is_shared_and_no_number_is_drawn() -> None:
@@ -503,6 +529,59 @@ def test_a_model_goes_on_training_and_comes_back() -> None:
     )
 
 
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_blocks_of_transformers(norm: str) -> None:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"dropout": 0.0, "batch_first": True, "norm_first": norm == "pre"}
+    encoder = learned(nn.TransformerEncoderLayer(8, 2, 6, activation="gelu", **options))
+    x = random.normal(random.key(0), (2, 3, 8), dtype=np.float64)
+    net: Layer[Any, Any] = transformer_encoder_block(8, 2, 6, norm=norm, activation="gelu")
+    same_function(net, x.shape, encoder, x, True)
+
+    decoder = learned(nn.TransformerDecoderLayer(8, 2, 6, **options))
+    memory = random.normal(random.key(1), (2, 4, 8), dtype=np.float64)
+    net = transformer_decoder_block(8, 2, 6, memory=True, norm=norm)
+    params = load_state_dict(net, decoder.state_dict(), (x.shape, memory.shape))
+    future = torch.ones(3, 3, dtype=torch.bool).triu(1)
+    wanted = decoder(torch.tensor(x), torch.tensor(memory), tgt_mask=future)
+    assert difference(net.apply(params, (x, memory))[0][0], wanted) < 1e-12
+
+
+def test_attention_to_a_memory_of_another_width() -> None:
+    torch.manual_seed(0)
+    theirs = nn.MultiheadAttention(4, 2, kdim=3, vdim=3, batch_first=True).double()
+    net: Layer[Any, Any] = cross_attention(2)
+    x = tuple(random.normal(random.key(k), (2, 3, 4 - k), dtype=np.float64) for k in (0, 1))
+    params = load_state_dict(net, theirs.state_dict(), tuple(part.shape for part in x))
+    q, memory = map(torch.tensor, x)
+    assert difference(net.apply(params, x)[0], theirs(q, memory, memory)[0]) < 1e-12
+
+
+@pytest.mark.parametrize("names", ["old", "new"])
+def test_weight_norm_of_theirs(names: str) -> None:
+    torch.manual_seed(0)
+    theirs = torch.nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 3, 2).double())
+    state, net = dict(theirs.state_dict()), weight_norm(conv(3, 2))
+    x = random.normal(random.key(0), (2, 2, 4, 4), dtype=np.float64)
+    wanted = theirs(torch.tensor(x))
+    if names == "old":
+        state["weight_g"] = state.pop("parametrizations.weight.original0")
+        state["weight_v"] = state.pop("parametrizations.weight.original1")
+    state = {f"stem.{name}": leaf for name, leaf in state.items()}
+    assert difference(net.apply(load_state_dict(net, state, x.shape), x)[0], wanted) < 1e-12
+
+
+def test_a_head_that_is_called_value_is_no_value_of_an_attention() -> None:
+    net: Layer[Any, Any] = serial(dense(4), named("value", dense(1)))
+    params = drawn(net, (1, 3))
+    state = {
+        f"{place}.{name}": torch.tensor(params[path][name])
+        for place, path in (("key", "dense1"), ("critic", "value"))
+        for name in ("weight", "bias")
+    }
+    assert tree.equal(load_state_dict(net, state, (1, 3)), params)
+
+
 # --- what does not fit ----------------------------------------------------------------------------
 
 NET: Layer[Any, Any] = serial(conv(2, 3), batch_norm(), relu(), flatten(), dense(5), dense(4))
@@ -557,7 +636,9 @@ ONE = "2.weight"
         (changed(ONE, torch.full((5, 18), torch.nan)), "must be finite, got nan in '2.weight'"),
         (changed(ONE, torch.full((5, 18), -torch.inf)), "must be finite, got -inf in '2.weight'"),
         (changed(ONE, torch.ones(5, 18, device="meta")), "got a meta tensor in '2.weight'"),
-        (changed(ONE, torch.eye(5, 18).to_sparse()), "dense tensors with numbers, got one of"),
+        (changed(ONE, torch.eye(5, 18).to_sparse()), "got a Tensor of torch.sparse_coo"),
+        (changed(ONE, nn.UninitializedParameter()), "got a UninitializedParameter of torch.strided"),
+        (changed(ONE, np.ma.masked_array(np.ones((5, 18)))), "got a MaskedArray in '2.weight'"),
         (changed(ONE, [[1.0]]), "must have tensors or arrays, got [[1.0]] in '2.weight'"),
         (changed(ONE, np.ones((5, 18), object)), "float32 or float64, got object in '2.weight'"),
         ({1: torch.ones(1)}, "must have names that are str, got 1"),
@@ -565,10 +646,20 @@ ONE = "2.weight"
         ([("a", 1)], "must be a mapping or a path, got [('a', 1)]"),
         (nn.Linear(1, 1), "got a module: write module.state_dict()"),
     ],
-    ids=range(23),
+    ids=range(25),
 )  # fmt: skip
 def test_what_does_not_fit_is_listed(state: Any, text: str) -> None:
     refused(NET, state, SHAPE, text)
+
+
+def test_names_of_ours_tell_what_is_missing() -> None:
+    """Though what is left would fit elsewhere."""
+    net: Layer[Any, Any] = serial(dense(3), dense(3), dense(3))
+    state = state_dict(net, drawn(net, (1, 3)))
+    del state["dense2.bias"]
+    refused(net, state, (1, 3), "fit the network: missing dense2/bias (3,)")
+    state["dense3.weight"] = state["dense3.weight"][:2]
+    refused(net, state, (1, 3), "dense3/weight must have shape (3, 3), got (2, 3)")
 
 
 @pytest.mark.parametrize("tracked", [None, torch.tensor(7)])
@@ -646,6 +737,22 @@ def test_the_order_of_a_file_is_that_of_its_names(tmp_path: Path) -> None:
     params, path = drawn(net, (1, 2)), tmp_path / "net.safetensors"
     checkpoints.save_safetensors(path, {"h": {str(k): part for k, part in enumerate(params.values())}})
     assert tree.equal(load_state_dict(net, path, (1, 2)), params)
+
+
+def test_resnet18_of_a_file(tmp_path: Path) -> None:
+    """Whose entries are sorted by their names: those of a normalisation come before its convolution."""
+    torch.manual_seed(0)
+    module, path = learned(ResNet18(8, 10)), tmp_path / "net.safetensors"
+    nested: Params = {}
+    for name, leaf in module.state_dict().items():
+        *places, own = name.split(".")
+        node = nested
+        for place in places:
+            node = node.setdefault(place, {})
+        node[own] = leaf.numpy()[()] if leaf.ndim else np.asarray(leaf)
+    checkpoints.save_safetensors(path, nested)
+    net, shape = resnet18(8, 10), (1, 3, 32, 32)
+    assert match(net, path, shape) == match(net, module.state_dict(), shape)
 
 
 def broken_files(tmp_path: Path, count: int) -> None:

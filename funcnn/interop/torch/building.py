@@ -105,8 +105,9 @@ def _child(layer: Layer[Any, Any], params: Params, name: str = "") -> Built:
 
 
 def _made(layer: Layer[Any, Any], params: Params) -> Built:
-    kind, o = layer.spec.kind, _options(layer.spec)
-    inside = structure.children(layer)
+    kind, inside = layer.spec.kind, structure.children(layer)
+    if not isinstance(params, dict):
+        checks.refuse_type(f"`params` must be a dict, got {type(params).__name__}")
     if kind in ("named", "remat"):
         return _made(inside[0][1], params)
     if kind == "freeze":
@@ -114,15 +115,18 @@ def _made(layer: Layer[Any, Any], params: Params) -> Built:
         built.module.requires_grad_(False)
         return built
     if kind == "tied":
-        return _tied(inside[0][1], params, o.ties)
+        return _tied(inside[0][1], params, _options(layer.spec).ties)
     if kind in ("weight_norm", "spectral_norm"):
-        return _reparametrized(kind, inside[0][1], params, o)
+        return _reparametrized(layer, inside[0][1], params)
     if kind not in ("serial", "repeat"):
         _known(layer, kind)
+    o = _options(layer.spec)
     if not inside:
         return _leaf(layer, params, kind, o)
     holder: Any = nn.Sequential() if kind in ("serial", "repeat") else Own(kind, o)
     paths: dict[str, str] = {}
+    if inside[0][0]:
+        checks.children(params, tuple(name for name, _ in inside))
     for name, child in inside:
         built = _child(child, params.get(name, {}) if name else params, name)
         place = f"{name or 'layer'}_" if hasattr(holder, name or "layer") else name or "layer"
@@ -146,7 +150,7 @@ def _known(layer: Layer[Any, Any], kind: str) -> None:
 
 
 def _leaf(layer: Layer[Any, Any], params: Params, kind: str, o: Options) -> Built:
-    leaves = flat(params)
+    leaves = {path: checks.array(leaf, path) for path, leaf in flat(params).items()}
     paths = {_name(kind, path): path for path in leaves}
     named = {name: leaves[path] for name, path in paths.items()}
     module: Any = None
@@ -193,9 +197,12 @@ def _tied(layer: Layer[Any, Any], params: Params, ties: dict[str, str]) -> Built
     return Built(module, {name: first(path) for name, path in paths.items()})
 
 
-def _reparametrized(kind: str, layer: Layer[Any, Any], params: Params, o: Options) -> Built:
-    leaf, pieces = _PIECES[kind]
-    inner = _made(layer, {**params, "weight": params["weight"][leaf]})
+def _reparametrized(around: Layer[Any, Any], layer: Layer[Any, Any], params: Params) -> Built:
+    (leaf, pieces), o = _PIECES[around.spec.kind], _options(around.spec)
+    weight = params.get("weight")
+    if not isinstance(weight, dict) or leaf not in weight:
+        checks.refuse(f"`params` must be those of {checks.shown(around)}, got {checks.shown(params)}")
+    inner = _made(layer, {**params, "weight": weight[leaf]})
     owner, prefix = _owner(inner)
     new = pieces(owner, o)
     kept = {name: path for name, path in inner.paths.items() if path != "weight"}

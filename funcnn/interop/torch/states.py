@@ -146,7 +146,13 @@ def load_state_dict(
     (2, 3)
     """
     like, found, table = _loaded(net, state, shape, names)
-    return tree.map_with_path(lambda path, leaf: found[table[path]].reshape(leaf.shape).copy(), like)
+    ours = isinstance(state, (str, os.PathLike))  # what was read from a file is nobody else's
+
+    def leaf(path: str, shaped: Array) -> Array:
+        values = found[table[path]].reshape(shaped.shape)
+        return values if ours else np.array(values, order="C")
+
+    return tree.map_with_path(leaf, like)
 
 
 @checks.named
@@ -224,37 +230,44 @@ def _file(path: str) -> Any:
         checks.refuse(f"{checks.shown(path)} must be a file of weights, got {why}")
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def _natural(name: str) -> list[tuple[str, int, str]]:
     """``h/2`` comes before ``h/10``."""
-    return [(int(digits or 0), text) for text, digits in re.findall(r"(\D*)(\d*)", name)]
+    return [(text, len(digits), digits) for text, digits in re.findall(r"(\D*)(\d*)", name)]
 
 
 def _array(name: str, value: Any) -> Array:
     where = f"in {checks.shown(name)}"
     if isinstance(value, torch.Tensor):
-        if value.layout is not torch.strided or value.is_quantized or value.is_meta:
-            kind = "a meta tensor" if value.is_meta else f"one of {value.layout}, {value.dtype}"
-            checks.refuse_type(f"`state` must have dense tensors with numbers, got {kind} {where}")
+        kind = str(value.dtype).removeprefix("torch.")
         if value.dtype not in (torch.float32, torch.float64):
-            kind = str(value.dtype).removeprefix("torch.")
-            text = f"got {kind} {where}: write .float()"
-            checks.refuse_type(f"`state` must be float32 or float64, {text}")
-        value = value.detach().cpu().resolve_neg().numpy()
-    if not isinstance(value, np.ndarray):
-        text = f"got {checks.shown(value)} {where}"
-        checks.refuse_type(f"`state` must have tensors or arrays, {text}")
+            checks.refuse_type(
+                f"`state` must be float32 or float64, got {kind} {where}: write .float()"
+            )
+        try:
+            value = value.detach().cpu().resolve_neg().numpy()
+        except (RuntimeError, TypeError, ValueError):  # it is sparse, say, or has no numbers
+            kind = "a meta tensor" if value.is_meta else f"a {type(value).__name__} of {value.layout}"
+            checks.refuse_type(f"`state` must have dense tensors with numbers, got {kind} {where}")
+    if type(value) not in (np.ndarray, np.memmap):  # the mask of an array, say, would be lost
+        got = f"a {type(value).__name__}" if isinstance(value, np.ndarray) else checks.shown(value)
+        checks.refuse_type(f"`state` must have tensors or arrays, got {got} {where}")
     if value.dtype not in (np.float32, np.float64):
         checks.refuse_type(f"`state` must be float32 or float64, got {value.dtype} {where}")
     if not np.isfinite(value).all():
         checks.refuse(f"`state` must be finite, got {value[~np.isfinite(value)][0]} {where}")
-    return value.astype(value.dtype.newbyteorder("="), copy=False)
+    native: Array = value.astype(value.dtype.newbyteorder("="), copy=False)
+    return native
 
 
 # --- what goes where ------------------------------------------------------------------------------
 
 _HEADS = ("query", "key", "value")
-_FUSED = re.compile(r"(.*?)\.?(?:in_proj_|(?:c_attn|qkv|in_proj|qkv_proj)\.)(weight|bias)(?:\[(\d)\])?")
-_WORD = re.compile(r"(?:to_|w)?(q|k|v|query|key|value)(?:_?proj|_lin|_linear)?")
+_FUSED = re.compile(
+    r"(.*?)\.?(?:in_proj_|(?:c_attn|qkv|Wqkv|in_proj|qkv_proj)\.)(weight|bias)(?:\[(\d)\])?"
+)
+_APART = re.compile(r"(.*?)\.?([qkv])_proj_(weight)")
+_WORD = re.compile(r"(?:to_|w)?(q|k|v|query|key|value)(?:_?proj|_lin|_linear)?", re.IGNORECASE)
+_NORMED = {"weight_g": "original0", "weight_v": "original1"}  # the older names
 
 
 class _Group(NamedTuple):
@@ -344,17 +357,29 @@ def _placed(name: str) -> tuple[str, str, str]:
     if (fused := _FUSED.fullmatch(name)) and fused[3]:
         head = _HEADS[int(fused[3])]
         return f"{fused[1]}.{head}", head, fused[2]
+    if apart := _APART.fullmatch(name):
+        head = _HEADS["qkv".index(apart[2])]
+        return f"{apart[1]}.{head}", head, apart[3]
     place, _, own = name.rpartition(".")
+    if own in _NORMED:
+        return f"{place}.parametrizations.weight", "", _NORMED[own]
     word = _WORD.fullmatch(place.rpartition(".")[2])
-    return place, next(head for head in _HEADS if head[0] == word[1][0]) if word else "", own
+    return place, _HEADS["qkv".index(word[1][0].lower())] if word else "", own
 
 
 def _grouped(names: Iterable[str]) -> list[_Group]:
+    """The entries of each module; heads are of a place that has all three."""
     found: dict[str, _Group] = {}
     for name in names:
         place, head, own = _placed(name)
         found.setdefault(place, _Group(place, head, {})).names[own] = name
-    return list(found.values())
+    heads: dict[str, set[str]] = {}
+    for place, group in found.items():
+        heads.setdefault(place.rpartition(".")[0], set()).add(group.head)
+    return [
+        group if heads[place.rpartition(".")[0]] >= set(_HEADS) else group._replace(head="")
+        for place, group in found.items()
+    ]
 
 
 def _paired(
@@ -381,6 +406,9 @@ def _paired(
             if alone:
                 missing.append(group._replace(names=alone))
     if missing or left:
+        if 2 * len(wanted.keys() & rest.keys()) > len(wanted):  # the names tell what is meant
+            missing = _grouped(n for n in wanted if n not in twins and rest.get(n) != wanted[n])
+            left = _grouped(name for name in rest if rest[name] != wanted.get(name))
         checks.refuse(_differences(missing, left, wanted, rest, paths))
     return pairs
 
@@ -442,7 +470,8 @@ def _likeness(ours: _Group, theirs: _Group, wanted: dict[str, Shape], rest: dict
     """How many entries have the shape that they should have, or a form of it."""
     both = ours.names.keys() & theirs.names.keys()
     pairs = [(wanted[ours.names[own]], rest[theirs.names[own]]) for own in both]
-    return sum(one == got or bool(_form(got, {one})) for one, got in pairs)
+    alike = sum(one == got or bool(_form(got, {one})) for one, got in pairs)
+    return alike + len(wanted) * (ours.place == theirs.place)
 
 
 def _other(path: str, wanted: Shape, name: str, got: Shape) -> str:
