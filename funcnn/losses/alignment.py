@@ -81,7 +81,7 @@ def _posterior(log_p: Array, spoken: _Spoken, blank: int) -> tuple[Array, Array,
     skips = np.zeros(states.shape, bool)
     skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
     inside = (position <= ends[:, None])[None] & (np.arange(total)[:, None] < steps)[:, :, None]
-    enough(~inside | (scores > -_ENDLESS) | (scores == _NEVER), log_p)
+    enough((~inside | (scores > -_ENDLESS) | (scores == _NEVER)).transpose(1, 0, 2), log_p)
     ahead = _paths(scores, skips, inside)
     # The backward paths are the forward paths of states and times in reverse, from each end.
     turn = (ends[:, None] - position) % states.shape[1]

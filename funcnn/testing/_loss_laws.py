@@ -272,6 +272,40 @@ def _bits(tree: Any) -> list[bytes]:
     return [np.asarray(leaf).tobytes() for _, leaf in _values.leaves(tree)]
 
 
+@law("an example changes no bit of another's")
+def _locality(subject: LossSubject) -> None:
+    # Whatever one prediction holds: only a loss that couples its batch may look at others.
+    if has_trait(subject.spec, "couples_batch"):
+        return
+    for dtype in (np.float32, np.float64):
+        given = _values.frozen(_values.cast((subject.prediction, subject.target), dtype))
+        old = dict(_others(*_outcome(subject, given)))
+        for path, leaf in _values.leaves(given[0], "prediction"):
+            for number in _ANY_SIZE if _values.is_float(leaf) else ():
+                moved = leaf.copy()
+                moved[:1] = number
+                prediction = _values.replaced(given[0], path, moved, "prediction")
+                try:
+                    with np.errstate(all="ignore"):
+                        found = _outcome(subject, _values.frozen((prediction, given[1])))
+                except (ValueError, TypeError):
+                    continue  # not in the domain of this loss
+                for at, part in _others(*found):
+                    if part.tobytes() != old[at].tobytes():
+                        breach(f"{at} of others ({np.dtype(dtype)}) beside {number}", old[at], part)
+
+
+_ANY_SIZE = (np.nan, np.inf, -np.inf, 1e20, -3e38, 1e-38)
+
+
+def _others(value: Any, gradient: Any) -> Iterator[tuple[str, Array]]:
+    """What belongs to all examples but the first."""
+    if np.ndim(value):
+        yield "value", value[1:]
+    for path, leaf in _values.leaves(gradient, "dprediction"):
+        yield path, leaf[1:]
+
+
 @law("an empty batch is refused, or finite")
 def _empty(subject: LossSubject) -> None:
     # A mean over nothing is undefined; a loss may say so, but must not answer NaN.
@@ -380,6 +414,7 @@ LOSS_LAWS: tuple[Law, ...] = (
     _wrong_shape,
     _wrong_dtype,
     _threads,
+    _locality,
 )
 """The laws that every loss keeps, in the order in which `check_loss` checks them."""
 
