@@ -41,11 +41,13 @@ myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
+nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_merge_streams = True
 nb_mime_priority_overrides = [("html", "text/html", 0)]
 
 autosummary_generate = False
+autodoc_mock_imports = ["torch"]  # hundreds of megabytes, and not one name of it is needed here
 autodoc_typehints = "none"  # the docstring's own words say it
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
@@ -73,6 +75,7 @@ ROOMS = {
     "testing": "Laws and digests",
     "types": "Types",
     "interop.sklearn": "scikit-learn",
+    "interop.torch": "PyTorch",
     "doctor": "What this machine is",
     "compile": "Compiling ahead",
 }
@@ -177,7 +180,10 @@ def formula(display: str, page: Any, node: Any) -> None:
 
 def setup(app: Any) -> None:
     """Make the pages of the reference before Sphinx looks for sources."""
-    write_reference()
+    from sphinx.ext.autodoc.mock import mock
+
+    with mock(autodoc_mock_imports):
+        write_reference()
     app.add_html_math_renderer(
         "mathml", (partial(formula, "inline"), None), (partial(formula, "block"), None)
     )

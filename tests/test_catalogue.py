@@ -1,4 +1,4 @@
-"""The README's catalogue is complete, and says nothing of what does not exist."""
+"""The catalogue is complete, and says nothing of what does not exist."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from funcnn import (
     schedules,
 )
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+PAGE = (Path(__file__).parent.parent / "docs/catalogue.md").read_text("utf-8")
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
-    for line in README.partition("## The catalogue\n")[2].partition("\n## ")[0].splitlines()
+    for line in PAGE.splitlines()
     if line.startswith("|") and not line.startswith(("|---", "| funcnn", "| **"))
 ]
 FAMILIES = [

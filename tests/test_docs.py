@@ -15,6 +15,7 @@ import pytest
 from mypy import api
 
 import funcnn
+from tests.test_rooms import FLOORS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -132,3 +133,18 @@ def test_the_programs_of_all_pages_pass_the_type_checker(tmp_path: Path) -> None
     config = str(ROOT / "pyproject.toml")
     out, problems, status = api.run(["--strict", "--config-file", config, *map(str, files)])
     assert status == 0, out + problems
+
+
+def test_the_page_of_the_rooms_has_the_floors() -> None:
+    """And what each room is for, in its own words."""
+    page = (DOCS / "explanation/rooms.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", page, re.M)
+    assert {int(floor): set(re.findall(r"`(\w+)`", rooms)) for floor, rooms in rows} == dict(
+        enumerate(FLOORS)
+    )
+    for room, words in re.findall(r"^`(\w+)`\n: (.*)$", page, re.M):
+        assert words in str(importlib.import_module(f"funcnn.{room}").__doc__), room
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150

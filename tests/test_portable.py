@@ -48,7 +48,7 @@ from tests.slips import Slip, Watched, caught, watched
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "scripts"
-README = (ROOT / "README.md").read_text()
+PAPER = (ROOT / "docs/how-to/paper.md").read_text("utf-8")
 GOLDEN = json.loads((ROOT / "tests" / "golden_portable.json").read_text())
 
 
@@ -397,8 +397,8 @@ def test_environments_are_those_of_this_processor() -> None:
     assert len(set(effects)) == len(effects)
 
 
-def test_the_test_in_the_readme(tmp_path: Path) -> None:
-    (program,) = re.findall(r"^```py\n(# test_paper\.py.*?)^```", README, re.M | re.S)
+def test_the_test_of_a_paper(tmp_path: Path) -> None:
+    (program,) = re.findall(r"^```py\n(# test_paper\.py.*?)^```", PAPER, re.M | re.S)
     (tmp_path / "test_paper.py").write_text(program)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_paper.py"],
