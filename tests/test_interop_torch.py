@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,18 @@ import numpy as np
 import pytest
 
 from funcnn import (
+    attention,
     batch_norm,
     checkpoints,
     conv,
     cross_attention,
     data,
     dense,
+    drop_path,
+    dropout,
     embedding,
     flatten,
+    gaussian_noise,
     gelu,
     global_avg_pool,
     gru,
@@ -26,13 +31,17 @@ from funcnn import (
     max_pool,
     multi_head_attention,
     named,
+    prelu,
     random,
     relu,
     repeat,
+    reshape,
     residual,
     serial,
     sgd,
     softmax_cross_entropy,
+    spatial_dropout,
+    tanh,
     tied,
     time_distributed,
     tree,
@@ -51,6 +60,7 @@ from torch.nn import functional as F
 
 from funcnn.interop.torch import load_state_dict, match, state_dict, to_module
 from funcnn.interop.torch.building import build
+from funcnn.interop.torch.modules import MODULES
 
 torch.set_num_threads(1)
 
@@ -108,7 +118,7 @@ def largest_error(layer: Layer[Any, Any], params: Params, x: Any, training: bool
 
     errors = [difference(*pair) for pair in zip(parts(out), parts(wanted), strict=True)]
     errors += [
-        difference(mine, theirs.grad)
+        difference(np.where(theirs.detach().isfinite(), mine, 0), theirs.grad)  # NaN in padding
         for mine, theirs in zip(parts(dx), parts(given), strict=True)
         if theirs.requires_grad
     ]
@@ -174,6 +184,23 @@ def test_every_state_comes_back() -> None:
     for case in registry.layers():
         if case.id not in REFUSED:
             comes_back(case.layer, case.shape)
+
+
+def test_a_wrong_table_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = serial(dense(3), tanh()), np.ones((2, 4))
+    params = drawn(net, x.shape)
+    assert largest_error(net, params, x) < 1e-9
+    monkeypatch.setitem(MODULES, "tanh", lambda o, p: nn.Sigmoid())
+    assert largest_error(net, params, x) > 1e-3
+    monkeypatch.setitem(MODULES, "tanh", lambda o, p: Straight())
+    assert largest_error(net, params, x) > 1e-3
+
+
+class Straight(nn.Module):  # type: ignore[misc]
+    """The right value, and another slope."""
+
+    def forward(self, x: Any) -> Any:
+        return x + (x.tanh() - x).detach()
 
 
 def comes_back(net: Layer[Any, Any], shape: Shape) -> None:
@@ -251,6 +278,52 @@ def test_nothing_is_shared_and_no_number_is_drawn() -> None:
         leaf.zero_()
     assert tree.equal(loaded, kept)
     assert all(leaf.flags.writeable and leaf.flags.c_contiguous for _, leaf in tree.leaves(loaded))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (dropout(0.25), (300, 40)),
+        (spatial_dropout(0.25), (60, 50, 2, 2)),
+        (spatial_dropout(0.25), (60, 3, 50)),
+        (drop_path(0.25), (3000, 2)),
+        (gaussian_noise(0.5), (300, 40)),
+        (attention(rate=0.25), ((1, 40, 2), (1, 300, 2), (1, 300, 1))),
+    ],
+    ids=repr,
+)
+def test_what_is_random_in_training_has_the_same_law(layer: Layer[Any, Any], shape: Any) -> None:
+    """On ones: which axes are drawn together, and how the values spread."""
+    torch.manual_seed(0)
+    x = tuple(map(np.ones, shape)) if isinstance(shape[0], tuple) else np.ones(shape)
+    mine = layer.apply({}, x, key=random.key(0))[0]
+    theirs = to_module(layer, {}).train()(mapped(tensor, x)).detach().numpy()
+    assert not np.array_equal(mine, theirs)
+    np.testing.assert_allclose(mine.mean(), theirs.mean(), rtol=0.1)
+    np.testing.assert_allclose(mine.std(), theirs.std(), rtol=0.1)
+    for axis in range(mine.ndim):
+        apart = [np.ptp(one, axis).max(initial=0) > 0 for one in (mine, theirs)]
+        assert apart[0] == apart[1]
+
+
+def test_padding_may_hold_anything() -> None:
+    net: Layer[Any, Any] = transformer_encoder_block(4, 2, 3, masked=True)
+    mask = np.array([[True, True, False], [True, False, False]])
+    x = random.normal(random.key(0), (2, 3, 4), dtype=np.float64)
+    x[~mask] = np.nan
+    assert largest_error(net, drawn(net, (x.shape, mask.shape)), (x, mask)) < 1e-12
+
+
+def test_modules_can_be_copied_and_kept(tmp_path: Path) -> None:
+    net: Layer[Any, Any] = serial(
+        conv(2, 3, padding="same", stride=2), prelu(), flatten(), dense(4), reshape(2, 2),
+        lstm(2, reverse=True),
+    )  # fmt: skip
+    module = to_module(net, drawn(net, (2, 1, 6, 6)))
+    x = torch.ones(2, 1, 6, 6, dtype=torch.float64)
+    torch.save(module, tmp_path / "whole.pt")
+    for other in (copy.deepcopy(module), torch.load(tmp_path / "whole.pt", weights_only=False)):
+        assert torch.equal(other(x), module(x))
 
 
 # --- architectures --------------------------------------------------------------------------------
@@ -688,6 +761,7 @@ def test_a_map_of_names() -> None:
         names={"dense3/bias": "a.bias"},
     )
     refused(net, state, shape, "must have names of the state, got 'c'", names={"dense1/bias": "c"})
+    refused(net, state, shape, "must have names of the state, got []", names={"dense1/bias": []})
     refused(
         net,
         state,

@@ -24,9 +24,9 @@ class Own(nn.Module):  # type: ignore[misc]  # PyTorch's types are not read
         for name, leaf in (leaves or {}).items():
             self.register_parameter(name, nn.Parameter(torch.empty(leaf.shape)))
 
-    def forward(self, *x: Any) -> Any:
+    def forward(self, x: Any) -> Any:
         """The output for one input, or for a tuple of several."""
-        return FUNCTIONS[self.kind](self, *x, self.options)
+        return FUNCTIONS[self.kind](self, x, self.options)
 
     def extra_repr(self) -> str:
         """What it prints as."""
@@ -39,7 +39,9 @@ class Own(nn.Module):  # type: ignore[misc]  # PyTorch's types are not read
 
 
 def _seen(q: Any, k: Any, causal: bool, mask: list[Any]) -> Any:
-    """Which keys each query sees, with an axis for the heads."""
+    """Which keys each query sees, with an axis for the heads; None for all."""
+    if not causal and not mask:
+        return None
     seen = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device)
     seen = seen.tril() if causal else seen
     for one in mask:
@@ -54,9 +56,19 @@ def _attention(m: Any, x: Any, o: Options) -> Any:
     return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], seen, drop)[:, 0]
 
 
+def _cleaned(x: Any, idle: Any) -> Any:
+    """Without what could spoil a product in steps that do not count."""
+    return torch.where(idle[..., None] & ~(x.abs() < torch.finfo(x.dtype).max ** 0.5), 0, x)
+
+
 def _heads(m: Any, x: Any, o: Options) -> Any:
     x, *rest = x if isinstance(x, tuple) else (x,)
-    memory = x if m.kind == "multi_head_attention" else rest.pop(0)
+    itself = m.kind == "multi_head_attention"
+    memory = x if itself else rest.pop(0)
+    for mask in rest:
+        idle = ~mask if mask.ndim == 2 else ~mask.any(1) & (~mask.any(2) if itself else True)
+        memory = _cleaned(memory, idle)
+    x = memory if itself else x
     width = len(m.query.weight) // o.heads
     q, k, v = (
         project(one).unflatten(2, (-1, width)).transpose(1, 2)
@@ -141,9 +153,7 @@ def _spatial_dropout(m: Any, x: Any, o: Options) -> Any:
 
 
 def _clean(m: Any, x: Any, o: Options) -> Any:
-    """Here what is huge stays, which is no more than rounding."""
-    values, mask = x
-    return torch.where(mask[..., None] | values.isfinite(), values, 0), mask
+    return _cleaned(x[0], ~x[1]), x[1]
 
 
 def _merged(how: str, axis: int, parts: Any) -> Any:

@@ -332,7 +332,7 @@ def _given(
     for path, name in names.items():
         if path not in first:
             checks.refuse(f"`names` must have paths of leaves, got {checks.shown(path)}")
-        if name not in state:
+        if not isinstance(name, str) or name not in state:
             checks.refuse(f"`names` must have names of the state, got {checks.shown(name)}")
         if shapes[first[path]] != state[name].shape:
             checks.refuse(_other(path, shapes[first[path]], name, state[name].shape))
