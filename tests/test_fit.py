@@ -644,7 +644,42 @@ class Broken(io.StringIO):
         raise OSError
 
 
-@pytest.mark.parametrize("make", [lambda: None, Stream, closed, Broken, lambda: object()])
+def odd(**attributes: Any) -> Any:
+    """What makes a stream with such attributes: values, or errors that its methods raise."""
+
+    def raising(error: Exception) -> Any:
+        def method(*args: Any) -> Any:
+            raise error
+
+        return method
+
+    def make() -> io.StringIO:
+        members = {
+            name: raising(value) if isinstance(value, Exception) else value
+            for name, value in attributes.items()
+        }
+        return type("Odd", (io.StringIO,), members)()  # type: ignore[no-any-return]
+
+    return make
+
+
+_ERRORS = (ValueError("closed"), OSError(28, "full"), TypeError("bytes"), RuntimeError("detached"))
+_ODD_STREAMS = [
+    *(odd(isatty=answer) for answer in (None, 1, "yes", lambda self, more: True, lambda self: None)),
+    *(odd(isatty=error) for error in _ERRORS),
+    *(odd(**{name: value}) for name in ("write", "flush") for value in (None, *_ERRORS)),
+    *(
+        odd(isatty=lambda self: True, **{name: value})
+        for name in ("write", "flush")
+        for value in (None, *_ERRORS)
+    ),
+    *(odd(isatty=lambda self: True, encoding=name) for name in (None, 3, "no such")),
+]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: None, Stream, closed, Broken, lambda: object(), lambda: 3, *_ODD_STREAMS]
+)
 @pytest.mark.parametrize("progress", [None, False, True])
 def test_no_stream_ends_a_training(
     monkeypatch: pytest.MonkeyPatch, make: Any, progress: bool | None

@@ -50,10 +50,13 @@ class Progress:
     def step(self, loss: float) -> None:
         """One step is done; `loss` is the epoch's mean so far."""
         if self._make_bar is not None:
-            if self._bar is None:
-                self._bar = self._make_bar(total=self._steps, leave=False, unit="step", file=sys.stdout)
-            self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-            self._bar.update()
+            with _whatever_the_stream():
+                if self._bar is None:
+                    self._bar = self._make_bar(
+                        total=self._steps, leave=False, unit="step", file=sys.stdout
+                    )
+                self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+                self._bar.update()
 
     def epoch(self, record: dict[str, float], seconds: float) -> None:
         """An epoch is done, which took so long."""
@@ -70,9 +73,10 @@ class Progress:
             _say(f"epoch {record['epoch']:>3}/{self._epochs}  {'  '.join(parts)}")
 
     def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            with _whatever_the_stream():
+                bar.close()
 
 
 def _clock(seconds: float) -> str:
@@ -83,17 +87,22 @@ def _clock(seconds: float) -> str:
 
 
 def _say(line: str) -> None:
-    """Print a line; a stream that is missing, closed or broken ends no training."""
-    with suppress(AttributeError, OSError, ValueError):
+    with _whatever_the_stream():
         print(line, flush=True)
 
 
+def _whatever_the_stream() -> suppress:
+    """A stream may be missing, closed, broken or no stream at all: it ends no training."""
+    return suppress(Exception)
+
+
 def _is_terminal(stream: Any) -> bool:
-    """Whether somebody looks on; a stream may be None, closed, or not know."""
-    try:
+    """Whether somebody looks on, and sees what is written."""
+    with _whatever_the_stream():
+        stream.write("")
+        stream.flush()
         return bool(stream.isatty())
-    except (AttributeError, ValueError, OSError):
-        return False
+    return False
 
 
 def _tqdm() -> Any:
