@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn.machine import trial
+from funcnn.machine.threads import UNSTARTED
 
 __all__ = ["Health", "doctor", "show_config"]
 
@@ -147,7 +148,7 @@ def _threads() -> str:
     try:
         thread.start()
         thread.join()
-    except RuntimeError:
+    except UNSTARTED:
         return "none can be started: training uses one"
     return f"{count} processor{'s' * (count != 1)}"
 

@@ -93,15 +93,20 @@ def test_rounding_matters_to_portable_mode_alone(monkeypatch: pytest.MonkeyPatch
     assert health.promises["fast"].startswith("the same bits again")
 
 
-def test_where_blas_is_unknown_and_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, BlockingIOError, MemoryError])
+def test_where_blas_is_unknown_and_no_thread_can_be_started(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+        raise error
 
     monkeypatch.setattr(threadpoolctl, "threadpool_info", list)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     health = funcnn.doctor()
     assert health.machine["BLAS"] == "not known to threadpoolctl"
     assert health.machine["threads"].startswith("none can be started")
+    funcnn.show_config()
+    assert "none can be started" in capsys.readouterr().out
 
 
 def test_the_module_does_not_hide_the_function() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -76,11 +77,20 @@ def _trained(workers: int | None) -> Any:
     return step(net.init(random.key(0), x.shape)[1], x, y)
 
 
+_NO_MORE = [
+    RuntimeError("can't start new thread"),
+    BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    MemoryError(),
+]
+
+
 @pytest.mark.threads
 @pytest.mark.usefixtures("no_helpers")
+@pytest.mark.parametrize("error", _NO_MORE, ids=repr)
 @pytest.mark.parametrize("possible", [0, 1, 3])
 def test_where_threads_cannot_be_started_there_are_fewer(
-    possible: int, monkeypatch: pytest.MonkeyPatch
+    possible: int, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("funcnn.training.gradients._SMALL", 50)
     expected = _trained(1)
@@ -88,12 +98,12 @@ def test_where_threads_cannot_be_started_there_are_fewer(
 
     def refuse(thread: threading.Thread) -> None:
         if len(threads._helpers) > possible:
-            raise RuntimeError("can't start new thread")
+            raise error
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    for _ in range(3):
-        value, grads = _trained(8)
+    for workers in (8, 16, 8, None, 4, 2, 1):
+        value, grads = _trained(workers)
         assert value == expected[0]
         np.testing.assert_array_equal(grads["dense1"]["weight"], expected[1]["dense1"]["weight"])
         assert len(threads._helpers) == possible
@@ -101,9 +111,10 @@ def test_where_threads_cannot_be_started_there_are_fewer(
 
 
 @pytest.mark.threads
+@pytest.mark.parametrize("error", _NO_MORE, ids=repr)
 @pytest.mark.parametrize("possible", [0, 1, 2])
 def test_laws_hold_where_threads_cannot_be_started(
-    possible: int, monkeypatch: pytest.MonkeyPatch
+    possible: int, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a thread that has begun alone does not wait for ever for the other one."""
     start, started = threading.Thread.start, 0
@@ -111,7 +122,7 @@ def test_laws_hold_where_threads_cannot_be_started(
     def refuse(thread: threading.Thread) -> None:
         nonlocal started
         if started >= possible:
-            raise RuntimeError("can't start new thread")
+            raise error
         started += 1
         start(thread)
 

@@ -20,6 +20,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+UNSTARTED = (RuntimeError, OSError, MemoryError)
+"""What `Thread.start` raises where there can be no more threads, or none at all, as in a browser."""
+
 _team: ContextVar[int | None] = ContextVar("team", default=1)
 
 
@@ -109,7 +112,7 @@ def _grow(count: int) -> None:
             _helpers.append(thread)
             try:
                 thread.start()
-            except RuntimeError:  # no more threads, or none at all, as in a browser
+            except UNSTARTED:
                 _helpers.pop()
                 return
 

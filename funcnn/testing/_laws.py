@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 import numpy as np
 
 from funcnn.checks import Refusal
+from funcnn.machine.threads import UNSTARTED
 from funcnn.testing import _values
 from funcnn.types import Spec
 
@@ -177,7 +178,7 @@ def at_once(tasks: Sequence[Callable[[], T]]) -> list[T]:
     with ThreadPoolExecutor(len(tasks)) as pool:
         try:
             jobs = [pool.submit(copy_context().run, begun, task) for task in tasks]
-        except RuntimeError:  # as in a browser, where nobody could disturb
+        except UNSTARTED:  # nobody could disturb
             start.abort()
             return []
         return [job.result() for job in jobs]
