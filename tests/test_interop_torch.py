@@ -161,8 +161,8 @@ def agrees(case: registry.Case) -> float:
 def one_of_each_kind() -> list[registry.Case]:
     found: dict[str, registry.Case] = {}
     for case in registry.layers():
-        kinds = {spec.kind for spec in registry.specs(case.layer.spec)}
-        if kinds - found.keys() or case.id in REFUSED:
+        kinds = dict.fromkeys(spec.kind for spec in registry.specs(case.layer.spec))  # in one order
+        if kinds.keys() - found.keys() or case.id in REFUSED:
             found |= dict.fromkeys(kinds, case) | {case.id: case}
     return list({case.id: case for case in found.values()}.values())
 
