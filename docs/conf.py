@@ -35,6 +35,8 @@ default_role = "py:obj"
 html_theme = "furo"
 html_title = "funcnn"
 html_show_sourcelink = False
+html_static_path = ["style.css"]
+html_css_files = ["style.css"]
 html_math_renderer = "mathml"  # browsers draw it themselves: pages need no network
 
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
