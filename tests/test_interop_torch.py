@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -179,13 +180,6 @@ def test_every_case_agrees() -> None:
     assert set(REFUSED) < set(errors)
 
 
-@pytest.mark.slow
-def test_every_state_comes_back() -> None:
-    for case in registry.layers():
-        if case.id not in REFUSED:
-            comes_back(case.layer, case.shape)
-
-
 def test_a_wrong_table_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = serial(dense(3), tanh()), np.ones((2, 4))
     params = drawn(net, x.shape)
@@ -210,10 +204,58 @@ def comes_back(net: Layer[Any, Any], shape: Shape) -> None:
     assert [path for path, _ in tree.items(params)] == [path for path, _ in tree.items(again)]
 
 
-def test_every_kind_of_state_comes_back() -> None:
+def nameless(state: dict[str, Any]) -> dict[str, Any]:
+    """The same with names of modules that tell nothing but what is a query, a key, a value."""
+    found: dict[str, Any] = {}
+    numbers: dict[str, int] = {}
+    for name, leaf in state.items():
+        place, _, own = name.rpartition(".")
+        place, inside, deeper = place.partition("parametrizations")
+        parent, _, last = place.rstrip(".").rpartition(".")
+        head = last in ("query", "key", "value")
+        number = numbers.setdefault(parent + "/" if head else place, len(numbers))
+        words = [f"m{number}", *[last] * head, *[inside + deeper] * bool(inside), own]
+        found[".".join(words)] = leaf
+    return found
+
+
+def mutants(state: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """States that lack something, or have something more, of another shape, or no number."""
+    name = max((name for name in state if "num_batches" not in name), key=len)
+    leaf, rest = state[name], {other: part for other, part in state.items() if other != name}
+    yield "missing", rest
+    yield "renamed", {**rest, f"{name}x": leaf}
+    yield "beyond", {**state, "more.weight": leaf}
+    yield "shape", {**state, name: leaf[None]}
+    yield "rows", {**state, name: torch.cat([leaf, leaf])}
+    yield "nan", {**state, name: leaf * torch.nan}
+    yield "half", {**state, name: leaf.half()}
+
+
+def goes_by_structure(case: registry.Case) -> None:
+    """A state comes back whatever its modules are called, and a broken one does not."""
+    if case.id in REFUSED:
+        return
+    comes_back(case.layer, case.shape)
+    params = drawn(case.layer, case.shape)
+    for state in (state_dict(case.layer, params), nameless(state_dict(case.layer, params))):
+        assert tree.equal(load_state_dict(case.layer, state, case.shape), params)
+        for kind, broken in mutants(state) if state else ():
+            if (
+                kind != "missing" or case.layer.spec.kind != "tied"
+            ):  # a tied leaf may have one name alone
+                refused(case.layer, broken, case.shape, " must ")
+
+
+@pytest.mark.slow
+def test_every_state_goes_by_its_structure() -> None:
+    for case in registry.layers():
+        goes_by_structure(case)
+
+
+def test_a_state_of_each_kind_goes_by_its_structure() -> None:
     for case in one_of_each_kind():
-        if case.id not in REFUSED:
-            comes_back(case.layer, case.shape)
+        goes_by_structure(case)
 
 
 def test_what_pytorch_does_not_have_is_refused_with_its_path() -> None:

@@ -480,15 +480,8 @@ def _other(path: str, wanted: Shape, name: str, got: Shape) -> str:
 
 def _form(got: Shape, wanted: set[Shape]) -> str:
     """In words, how a shape is one of those that are wanted."""
-    for shape, word in ((got, ""), (got[::-1], "transposed")):
-        if word and shape in wanted:
-            return " (transposed)"
-        for one in wanted:
-            if (
-                len(one) == len(shape)
-                and one
-                and one[1:] == shape[1:]
-                and shape[0] in (3 * one[0], 4 * one[0])
-            ):
-                return f" ({' and '.join(filter(None, [word, 'fused']))})"
-    return ""
+    turned = got[::-1]
+    if turned != got and turned in wanted:
+        return " (transposed)"
+    fused = {(count * one[0], *one[1:]) for one in wanted if one for count in (3, 4)}
+    return " (fused)" if got in fused else " (transposed and fused)" if turned in fused else ""
