@@ -1,7 +1,8 @@
 """Softmax and its logarithm along one axis, right for all numbers, and infinity.
 
 Minus infinity counts for nothing, and plus infinity for everything; nothing but minus infinity along
-an axis gives NaN.
+an axis gives NaN. The slopes along an axis sum to 0, and where one element is all but sure, its own is
+found so: as a difference of numbers near 1 it would have no digits.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ import numpy as np
 from funcnn import numerics
 from funcnn.types import Array
 
+# An element is all but sure that leaves less to the others: one that leaves more has lost seven bits at
+# most. It is the largest power of 2 with which the portable trainings on record keep their bits.
+SURE = 2.0**-7
+
 
 def softmax(x: Array, axis: int = -1) -> Array:
     """``exp(x) / sum(exp(x))``; an empty axis is the caller's to refuse."""
-    out: Array = numerics.exp(_shifted(x, axis))
+    out: Array = numerics.exp(shifted(x, _largest(x, axis)))
     out /= numerics.sum(out, axis, keepdims=True)
     return out
 
 
 def log_softmax(x: Array, axis: int = -1) -> Array:
     """``x - log(sum(exp(x)))``: the largest term is 1, and ``log1p`` adds it to the others."""
-    out = _shifted(x, axis)
+    out = shifted(x, _largest(x, axis))
     others = np.asarray(numerics.exp(out))
     np.put_along_axis(others, np.argmax(x, axis, keepdims=True), 0, axis)
     out -= numerics.log1p(numerics.sum(others, axis, keepdims=True))
@@ -34,21 +39,29 @@ def softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Array:
     total = numerics.sum(dx, axis, keepdims=True)
     np.subtract(dout, total, out=dx)
     dx *= out
-    return dx
+    return balanced(dx, out, axis)
 
 
 def log_softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Array:
     """``dx = dy - softmax(x) * sum(dy)``."""
-    dx: Array = numerics.exp(out)
-    dx *= numerics.sum(dout, axis, keepdims=True)
-    return np.subtract(dout, dx, out=dx)
+    p = numerics.exp(out)
+    dx: Array = p * numerics.sum(dout, axis, keepdims=True)
+    return balanced(np.subtract(dout, dx, out=dx), p, axis)
 
 
-def _shifted(x: Array, axis: int) -> Array:
-    """Less the maximum."""
-    top = _largest(x, axis)
+def balanced(slopes: Array, p: Array, axis: int = -1) -> Array:
+    """The same slopes, but of an element that is all but sure minus the sum of the others'."""
+    sure = p > 1 - SURE
+    if sure.any():
+        np.copyto(slopes, 0, where=sure)
+        np.copyto(slopes, 0 - numerics.sum(slopes, axis, keepdims=True), where=sure)
+    return slopes
+
+
+def shifted(x: Array, top: Array) -> Array:
+    """Less the maximum; infinity less itself is 0."""
     out: Array = x - top
-    if np.isposinf(top).any():
+    if (top == np.inf).any():
         np.copyto(out, 0, where=np.isposinf(x))
     return out
 

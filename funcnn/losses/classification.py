@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn._kernels.softmax import log_softmax
+from funcnn._kernels.softmax import SURE, balanced, log_softmax, shifted
 from funcnn.checks import Integer, Number, Optional, shown
 from funcnn.losses.core import (
     REDUCTION,
@@ -74,14 +74,22 @@ def _plain(logits: Array, labels: Array) -> tuple[Array, Cache]:
     """Cross-entropies of labels that all count alike, with as few passes over the logits as can be."""
     checks.labels(labels, logits.shape[-1])
     shaped(labels, logits.shape[:-1])
-    shifted = logits - np.maximum.reduce(logits, -1, keepdims=True)
-    p = numerics.exp(shifted)
+    z = shifted(logits, np.maximum.reduce(logits, -1, keepdims=True))
+    p = numerics.exp(z)
     totals = numerics.sum(p, -1, keepdims=True)
     p /= totals
     at = _entries(labels, logits.shape[-1])
     values = numerics.log(totals.reshape(labels.shape))
-    values -= shifted.reshape(-1)[at].reshape(labels.shape)
-    return values, {"p": p, "at": at}
+    values -= z.reshape(-1)[at].reshape(labels.shape)
+    cache = {"p": p, "at": at}
+    right = values < SURE
+    if right.any():  # what the others sum to is what log(totals) has lost
+        others = p[right]
+        np.put_along_axis(others, labels[right][:, None], 0, -1)
+        wrong = numerics.sum(others, -1)
+        values[right] = 0 - numerics.log1p(-wrong)
+        cache.update(right=at[right.reshape(-1)], wrong=wrong)
+    return values, cache
 
 
 def _entries(labels: Array, classes: int) -> Array:
@@ -133,11 +141,12 @@ def softmax_cross_entropy(
 
     Notes
     -----
-    Forward: ``-sum(target * log_softmax(z))``, stable for logits of any finite size; a logit of
-    -inf is a probability of 0, and one of inf gives NaN, as infinities do not compare. Gradient:
-    ``softmax(z) - onehot(y)``, divided by the number of examples for the mean; in general
-    ``sum(q) * softmax(z) - q`` with ``q = weight * smoothed target``. As
-    `torch.nn.CrossEntropyLoss`, but with the classes on the last axis.
+    Forward: ``-sum(target * log_softmax(z))``, stable for logits of any size, with all its
+    digits where the answer is all but right. A logit of -inf is a probability of 0; one of inf shares
+    1 with its equals, where PyTorch gives NaN. Gradient: ``softmax(z) - onehot(y)``, divided by the
+    number of examples for the mean; in general ``sum(q) * softmax(z) - q`` with
+    ``q = weight * smoothed target``. As `torch.nn.CrossEntropyLoss`, but with the classes on the
+    last axis.
 
     References
     ----------
@@ -201,12 +210,15 @@ def softmax_cross_entropy(
         if "p" in cache:
             p, at = cache["p"], cache["at"]
             part = share(at.size, reduction, p.dtype)
-            dz: Array = p * part
-            flat = dz.reshape(-1)
+            flat = (p * part).reshape(-1)
             flat[at] -= part
-            return flat.reshape(p.shape)
+            if "right" in cache:
+                flat[cache["right"]] = 0 - cache["wrong"] * part
+            dz: Array = flat.reshape(p.shape)
+            return dz
         log_p, q = cache["log_p"], cache["q"]
-        dz = numerics.exp(log_p) * numerics.sum(q, -1, keepdims=True) - q
+        p = numerics.exp(log_p)
+        dz = balanced(p * numerics.sum(q, -1, keepdims=True) - q, p)
         dz *= cache["share"]
         return dz
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn._kernels.softmax import log_softmax
+from funcnn._kernels.softmax import balanced, log_softmax
 from funcnn.checks import Flag, Number
 from funcnn.losses.core import REDUCTION, fitted, one_of, over, reduced, several, shaped, share
 from funcnn.losses.rounding import enough, loss
@@ -281,7 +281,8 @@ def contrastive(*, temperature: float = 0.5, reduction: str = "mean") -> Loss:
 
     def vjp(cache: Cache) -> Array:
         z, length = cache["z"], cache["length"]
-        ds = numerics.exp(cache["log_p"]) - cache["q"]
+        p = numerics.exp(cache["log_p"])
+        ds = balanced(p - cache["q"], p)
         ds *= share(len(z), reduction, z.dtype)
         dz = numerics.matmul(ds + ds.T, z) / fitted(temperature, z.dtype)
         dprediction: Array = (dz - z * _dots(dz, z)) / length
