@@ -242,3 +242,43 @@ def test_examples() -> None:
         assert float(value) == pytest.approx(right, rel=3e-7)
         assert loss.vjp(cache)[0].tolist() == pytest.approx([-right, right], rel=3e-7, abs=0)
         assert loss.vjp(cache).sum() == 0
+
+
+# --- counts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", _DTYPES)
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+def test_poisson_rates_that_all_but_agree(mode: Any, dtype: Any) -> None:
+    near = [sign * 10.0**-k for k in range(21) for sign in (1, -1)]
+    counts = [0, 1e-9, 0.3, 0.5, 0.75, 1 - 1e-6, 1, 1 + 1e-6, 1.5, 2, 3, 1e6]
+    z, t = (axis.ravel().astype(dtype) for axis in np.meshgrid([*near, 0, -30, 10], counts))
+    loss = losses.poisson_nll(reduction="none")
+    with numerics.use(mode):
+        slopes = loss.vjp(loss.apply(z, t)[1])
+    exact = [mp.exp(mpf(float(x))) - mpf(float(y)) for x, y in zip(z, t, strict=True)]
+    # What a rounding of the logarithm changes, and of the result.
+    size = [
+        abs(mpf(float(x))) * mp.exp(mpf(float(x))) + abs(wanted)
+        for x, wanted in zip(z, exact, strict=True)
+    ]
+    _agree(slopes, exact, size, 0, mode)
+    slope = loss.vjp(loss.apply(np.full(1, 1e-9, dtype), np.ones(1, dtype))[1])
+    assert slope[0] == pytest.approx(1e-9, rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize("dtype", _DTYPES)
+@pytest.mark.parametrize("epsilon", [0.0, 1e-8, 1e-3])
+def test_poisson_rates_without_logarithm(epsilon: float, dtype: Any) -> None:
+    rates = [1e-20, 1e-9, 0.1, 0.7, 1.0, 3.0, 49.0, 1e6]
+    p, t = (axis.ravel().astype(dtype) for axis in np.meshgrid(rates, [0, *rates]))
+    p = np.concatenate([p, np.nextafter(p, dtype(np.inf))])
+    t = np.concatenate([t, t])
+    loss = losses.poisson_nll(log_input=False, epsilon=epsilon, reduction="none")
+    slopes = loss.vjp(loss.apply(p, t)[1])
+    more = mpf(float(dtype(epsilon)))
+    exact = []
+    for x, y in zip(map(float, p), map(float, t), strict=True):
+        exact.append((mpf(x) - mpf(y) + more) / (mpf(x) + more))
+    size = [abs(wanted) + more / (mpf(float(x)) + more) for x, wanted in zip(p, exact, strict=True)]
+    _agree(slopes, exact, size, 0, "slope")
