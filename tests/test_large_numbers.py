@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import funcnn
+from funcnn import numerics
 from funcnn.testing import _values
 from tests import registry
 from tests.registry import Case
@@ -42,3 +44,75 @@ def test_what_is_finite_is_right(case: Case) -> None:
         finite = np.isfinite(found)
         scale = max(1.0, float(np.abs(expected).max()))
         np.testing.assert_allclose(found[finite], expected[finite], rtol=1e-4, atol=1e-5 * scale)
+
+
+_MEANS: list[tuple[Any, Any]] = [
+    *(
+        (funcnn.avg_pool(3, stride=s, padding=1, ceil_mode=c, count_include_pad=p), (2, 3, 6, 7))
+        for s in (1, 2)
+        for c in (False, True)
+        for p in (False, True)
+    ),
+    (funcnn.avg_pool(2), (1, 1, 4, 4)),
+    (funcnn.avg_pool((1, 7)), (1, 2, 2, 14)),
+    (funcnn.avg_pool1d(5, stride=2), (2, 11, 3)),
+    (funcnn.avg_pool1d(2, ceil_mode=True, padding=1), (2, 6, 3)),
+    (funcnn.avg_pool3d(2, ceil_mode=True), (2, 3, 5, 4, 3)),
+    (funcnn.global_avg_pool(), (2, 3, 7, 7)),
+    *((funcnn.adaptive_avg_pool(n), (2, 3, 5, 7)) for n in (1, 2, 3, 5, 8)),
+    (funcnn.adaptive_avg_pool(2), (2, 3, 30, 30)),
+    (funcnn.adaptive_avg_pool1d(9), (2, 3, 2)),
+    (funcnn.adaptive_avg_pool3d(2), (2, 3, 3, 4, 5)),
+    *((funcnn.parallel(*[funcnn.identity()] * n, merge="mean"), (3, 4)) for n in (2, 3, 7)),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape"), _MEANS, ids=repr)
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_means_of_the_largest_numbers(layer: Any, shape: Any, mode: Any, dtype: Any) -> None:
+    """They lie between the numbers, and their slopes add up; what is infinite or NaN stays where it is."""
+    rng, top = np.random.default_rng(0), dtype(np.finfo(dtype).max)
+    unit = dtype(2.0) ** -12
+    for fraction in (1, 0.9, rng.random(shape), rng.choice([-1, 1], shape) * rng.random(shape)):
+        x = np.broadcast_to(np.asarray(fraction, dtype) * top, shape).copy()
+        with numerics.use(mode):
+            out, cache = layer.apply({}, x)
+            small, _ = layer.apply({}, x * unit)
+            dout = np.resize(x, out.shape)
+            dx = layer.vjp(cache, dout)[1]
+            dsmall = layer.vjp(cache, dout * unit)[1]
+        tolerance = 64 * float(np.finfo(dtype).eps)
+        np.testing.assert_allclose(
+            out * unit, small, rtol=tolerance, atol=float(top * unit) * tolerance
+        )
+        fits = np.abs(dsmall) <= top * unit * (1 - tolerance)
+        assert np.isfinite(dx[fits]).all()
+        np.testing.assert_allclose(
+            dx[fits] * unit, dsmall[fits], rtol=tolerance, atol=float(top * unit) * tolerance
+        )
+        for wrong in (np.nan, np.inf, -np.inf):  # what does not see it keeps its bits
+            spoilt = x.copy()
+            spoilt[(0,) * x.ndim] = wrong
+            with numerics.use(mode):
+                found, _ = layer.apply({}, spoilt)
+            changed = found != out
+            assert np.array_equal(found[changed], np.full(changed.sum(), wrong), equal_nan=True)
+
+
+def test_merged_means_of_the_largest_numbers() -> None:
+    pair = (np.full((1, 2), 3e38, np.float32),) * 2
+    assert (funcnn.merge("mean").apply({}, pair)[0] == pair[0]).all()
+
+
+def test_a_mean_without_a_second_look_is_caught() -> None:
+    right = funcnn.avg_pool(2)
+
+    def apply(params: Any, x: Any, *, key: Any = None) -> Any:
+        with np.errstate(over="ignore"):
+            out = x.reshape(1, 1, 2, 2, 2, 2).sum((3, 5)) / x.dtype.type(4)
+        return out, right.apply({}, x)[1]
+
+    hasty = right._replace(apply=apply)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        test_means_of_the_largest_numbers(hasty, (1, 1, 4, 4), "fast", np.float32)

@@ -7,6 +7,7 @@ on NaN.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import methodcaller
 from typing import Any
 
@@ -52,6 +53,22 @@ def passed(dout: Array, slope: Array) -> Any:
     dx = np.multiply(dout, slope, out=slope)
     np.copyto(dx, 0, where=dead)
     return dx
+
+
+def without_overflow(out: Array, smaller: Callable[[float], Array], terms: int) -> Array:
+    """A linear function's values; where sums of so many terms overflowed on the way, computed again.
+
+    ``smaller(2^-k)`` gives them for arguments that are so much smaller. Only what is not finite is
+    replaced, in place: each element by itself.
+    """
+    good = np.isfinite(out)
+    if not good.all():
+        shrink, info = 0.5 ** terms.bit_length(), np.finfo(out.dtype)
+        again, top = smaller(shrink), float(info.max) * shrink
+        edge = np.abs(again) <= top * (1 + terms * float(info.eps))  # rounding may pass the largest
+        again = np.where(edge, again.clip(-top, top), again) / out.dtype.type(shrink)
+        np.copyto(out, again, where=~good)
+    return out
 
 
 def gated(x: Array, gate: Array) -> Any:

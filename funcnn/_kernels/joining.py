@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnn._kernels.elementwise import without_overflow
 from funcnn.types import Array
 
 WAYS = ("sum", "mean", "product", "concatenate")
@@ -17,10 +18,17 @@ def join(how: str, axis: int, arrays: list[Array]) -> tuple[Array, Any]:
         return np.concatenate(arrays, axis), tuple(array.shape[axis] for array in arrays)
     if how == "product":
         return products(arrays)[-1], tuple(arrays)
-    sum_ = total(arrays)
-    if how == "mean":
-        sum_ = sum_ / sum_.dtype.type(len(arrays))
-    return sum_, len(arrays)
+    if how == "sum":
+        return total(arrays), len(arrays)
+    mean = _mean(arrays)
+    return without_overflow(mean, lambda s: _mean([s * each for each in arrays]), len(arrays)), len(
+        arrays
+    )
+
+
+def _mean(arrays: list[Array]) -> Array:
+    sum_: Array = total(arrays)
+    return np.asarray(sum_ / sum_.dtype.type(len(arrays)))
 
 
 def parts(how: str, axis: int, kept: Any, dout: Array) -> list[Array]:

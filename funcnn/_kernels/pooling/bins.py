@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.elementwise import chosen
+from funcnn._kernels.elementwise import chosen, without_overflow
 from funcnn._kernels.pooling import separable as pooling
 from funcnn._kernels.runs import short_runs
 from funcnn._kernels.windows import Window, window
@@ -25,6 +25,11 @@ _FEW = 8  # slices
 
 def average(x: Array, places: tuple[int, ...]) -> Array:
     """The mean of each bin: ``(N, C, *spatial) -> (N, C, *places)``."""
+    terms = math.prod(x.shape[2:])
+    return without_overflow(_average(x, places), lambda shrink: _average(shrink * x, places), terms)
+
+
+def _average(x: Array, places: tuple[int, ...]) -> Array:
     at = _window(x.shape[2:], places)
     if at is not None:
         return pooling.average_pool(x, at)
@@ -52,9 +57,15 @@ def _mean(part: Array, axis: int) -> Array:
     return total
 
 
-@short_runs
 def average_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
     """Each output's gradient, shared equally by its bin."""
+    terms = math.prod(dout.shape[2:])
+    dx = _average_gradient(dout, x_shape)
+    return without_overflow(dx, lambda shrink: _average_gradient(shrink * dout, x_shape), terms)
+
+
+@short_runs
+def _average_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
     places = dout.shape[2:]
     at = _window(x_shape[2:], places)
     if at is not None:

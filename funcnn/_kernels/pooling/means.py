@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
+from funcnn._kernels.elementwise import without_overflow
 from funcnn._kernels.pooling.separable import average_pool, average_pool_gradient
 from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
@@ -11,9 +14,13 @@ from funcnn.types import Array
 
 def mean(x: Array, window: Window, count_include_pad: bool = True) -> Array:
     """`average_pool`, where what overhangs the padding does not count."""
-    out = average_pool(x, window, count_include_pad)
     more = excess(x.shape, window, x.dtype) if count_include_pad else None
-    return out if more is None else out * more
+
+    def means(x: Array) -> Array:
+        out = average_pool(x, window, count_include_pad)
+        return out if more is None else out * more
+
+    return without_overflow(means(x), lambda shrink: means(shrink * x), prod(window.kernel))
 
 
 def mean_gradient(
@@ -21,8 +28,12 @@ def mean_gradient(
 ) -> Array:
     """Each output's gradient, shared equally by what counts in its window."""
     more = excess(x_shape, window, dout.dtype) if count_include_pad else None
-    slope = dout if more is None else dout * more
-    return average_pool_gradient(slope, x_shape, window, count_include_pad)
+
+    def shares(dout: Array) -> Array:
+        slope = dout if more is None else dout * more
+        return average_pool_gradient(slope, x_shape, window, count_include_pad)
+
+    return without_overflow(shares(dout), lambda shrink: shares(shrink * dout), prod(window.kernel))
 
 
 def excess(x_shape: tuple[int, ...], window: Window, dtype: np.dtype[np.floating]) -> Array | None:
