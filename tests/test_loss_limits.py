@@ -544,3 +544,31 @@ def test_every_loss_has_a_formula() -> None:
     known = {*ELEMENTWISE, *(name.partition(" ")[0] for name in VECTORS)}
     assert known == {case.loss.spec.kind for case in registry.losses()}
     assert mpmath.libmp.BACKEND  # so that mpmath is really what ran
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("build", "option", "exact"),
+    [
+        (losses.huber, "delta", lambda d, bend: bend * (d - bend / 2)),
+        (losses.smooth_l1, "beta", lambda d, bend: d - bend / 2),
+    ],
+)
+def test_a_distance_beyond_the_largest_number(build: Any, option: str, exact: Any, sign: int) -> None:
+    """The loss of it may be no more than that number."""
+    top = float(np.finfo(np.float64).max)
+    seen = 0
+    for bend, size in itertools.product((1e-300, 1e-3, 0.49, 1.0, 0.9 * top, top), (0.51, 0.6, 1.0)):
+        p = np.array([[sign * size * top, 1.0]])
+        value, cache = (loss := build(reduction="none", **{option: bend})).apply(p, -p)
+        right = exact(2 * mpf(size * top), mpf(bend))
+        if right < top * 0.999:
+            np.testing.assert_allclose(value[0, 0], float(right), rtol=1e-15)
+            seen += 1
+        elif right > top:
+            assert value[0, 0] == np.inf
+        assert value[0, 1] == loss.apply(np.array([[1.0]]), np.array([[-1.0]]))[0]
+        assert np.isfinite(loss.vjp(cache)).all()
+    assert seen >= 2
+    value, _ = losses.huber(delta=0.001).apply(np.array([[-top]]), np.array([[top]]))
+    np.testing.assert_allclose(value, 3.5953862697246315e305, rtol=1e-15)

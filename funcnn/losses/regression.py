@@ -18,9 +18,22 @@ __all__ = ["huber", "l1", "log_cosh", "mean_squared_error", "smooth_l1"]
 _LOG_2 = 0.6931471805599453  # written out: the C library's logarithm could differ
 
 
-def _of_distance(reduction: str, value: Callable[[Array], Any], slope: Callable[[Array], Any]) -> Loss:
-    """A loss of the distance ``d = p - t``."""
-    return elementwise(reduction, lambda p, t: value(p - t), lambda p, t: slope(p - t))
+def _of_distance(
+    reduction: str,
+    value: Callable[[Array], Any],
+    slope: Callable[[Array], Any],
+    half: Callable[[Array], Any] | None = None,
+) -> Loss:
+    """A loss of the distance ``d = p - t``; beyond the largest number, twice ``half(|d| / 2)``."""
+
+    def values(p: Array, t: Array) -> Any:
+        d = p - t
+        out = value(d)
+        if half is not None and (beyond := np.isinf(d)).any():
+            np.copyto(out, 2 * half(np.abs(0.5 * p - 0.5 * t)), where=beyond)
+        return out
+
+    return elementwise(reduction, values, lambda p, t: slope(p - t))
 
 
 def _bent(d: Array, bend: float) -> Array:
@@ -144,7 +157,11 @@ def huber(*, delta: float = 1.0, reduction: str = "mean") -> Loss:
         near = _bent(d, fitted(delta, d.dtype))
         return near * (d - 0.5 * near)
 
-    return _of_distance(reduction, value, lambda d: _bent(d, fitted(delta, d.dtype)))
+    def half(h: Array) -> Any:
+        bend = fitted(delta, h.dtype)
+        return bend * (h - 0.25 * bend)
+
+    return _of_distance(reduction, value, lambda d: _bent(d, fitted(delta, d.dtype)), half)
 
 
 @loss(beta=Number(above=0), reduction=REDUCTION)
@@ -193,7 +210,10 @@ def smooth_l1(*, beta: float = 1.0, reduction: str = "mean") -> Loss:
         near = _bent(d, bend)
         return near / bend * (d - 0.5 * near)
 
-    return _of_distance(reduction, value, lambda d: _bent(d / fitted(beta, d.dtype), 1))
+    def half(h: Array) -> Any:
+        return h - 0.25 * fitted(beta, h.dtype)
+
+    return _of_distance(reduction, value, lambda d: _bent(d / fitted(beta, d.dtype), 1), half)
 
 
 @loss(reduction=REDUCTION)
