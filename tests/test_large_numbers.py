@@ -71,7 +71,7 @@ _MEANS: list[tuple[Any, Any]] = [
 @pytest.mark.parametrize("mode", ["fast", "portable"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_means_of_the_largest_numbers(layer: Any, shape: Any, mode: Any, dtype: Any) -> None:
-    """They lie between the numbers, and their slopes add up; what is infinite or NaN stays where it is."""
+    """They lie between the numbers, and their slopes add up; what sees no infinity has none."""
     rng, top = np.random.default_rng(0), dtype(np.finfo(dtype).max)
     unit = dtype(2.0) ** -12
     for fraction in (1, 0.9, rng.random(shape), rng.choice([-1, 1], shape) * rng.random(shape)):
