@@ -184,7 +184,8 @@ def _numbers(dtype: Any) -> Array:
     """All magnitudes, closer together where most functions bend, and both signs."""
     info = np.finfo(dtype)
     powers = np.exp2(np.linspace(np.log2(float(info.tiny)), info.maxexp - 0.01, 70))
-    kinks = [0.1, 0.25, 0.3, 0.5, 1, 1.5, 3, 6, 17, 20, 30, 88, 100, 700, 740]
+    kinks = [88.5, 100.7, 103.9, 104, 106, 109, 150, 191, 709, 744, 746, 748, 752, 1400]
+    kinks += [0.1, 0.25, 0.3, 0.5, 1, 1.5, 3, 6, 17, 20, 30, 88, 100, 700, 740]
     special = [0, info.smallest_subnormal, info.tiny / 3, info.tiny, info.max, np.inf]
     sizes = np.concatenate([powers, np.linspace(0, 13, 53), np.linspace(13, 110, 25), kinks, special])
     return np.asarray(np.concatenate([sizes, -sizes]), dtype)
@@ -207,14 +208,24 @@ def _is_right(found: float, exact: list[Number], slack: Number, dtype: Any) -> b
     return bool(low - unit <= found <= high + unit)
 
 
+_ENDS = (88, 100.7, 104, 143, 150, 400, 709, 746, 1000)  # about where exponentials vanish
+
+
 def _check(layer: Layer[Any, Any], rule: Rule, options: tuple[Any, ...], dtype: Any) -> None:
     """A layer gives the values and the slopes of a rule, at all numbers, in both modes."""
-    x, info = _numbers(dtype)[None], np.finfo(dtype)
+    info = np.finfo(dtype)
+    # where the exponential of `beta x` or ``x / alpha`` vanishes
+    kind, factor = layer.spec.kind, options[0] if options else 1
+    factor = {"softplus": 1 / factor, "celu": factor}[kind] if kind in ("softplus", "celu") else 1.0
+    ends = np.array(_ENDS) * factor
+    inside = ends[(info.tiny < abs(ends)) & (abs(ends) < info.max)].astype(dtype)
+    x = np.concatenate([_numbers(dtype), inside, -inside])[None]
     params = _params(layer, x.shape, dtype)
     exact = tuple(option if isinstance(option, str) else mpf(option) for option in options)
     intervals = [_interval(rule, argument, exact, float(info.eps)) for argument in x[0].tolist()]
-    size = max([250, *(abs(option) for option in exact if not isinstance(option, str))])
-    slack = _UNITS * mpf(float(info.smallest_subnormal)) * size
+    slack = _UNITS * mpf(float(info.smallest_subnormal))
+    if exact == ("none",):  # a product with the error of `erfc`, which grows with the square
+        slack *= 250
     for mode in ("fast", "portable"):
         with numerics.use(mode):
             out, cache = layer.apply(params, x)

@@ -76,6 +76,15 @@ def gated(x: Array, gate: Array) -> Any:
     return x.clip(np.finfo(x.dtype).min, np.inf) * gate
 
 
+def with_tail(out: Array, exponent: Array, factor: Array | float) -> Array:
+    """``out``, and ``factor exp(exponent)`` where that exponential alone is below normal numbers."""
+    far = exponent < np.finfo(out.dtype).minexp * 0.6931471805599453  # log(2)
+    if far.any():
+        root = numerics.exp(0.5 * exponent)
+        np.copyto(out, factor * root * root, where=far)
+    return out
+
+
 def sigmoid_slope(x: Array) -> Any:
     """``s (1 - s)`` without a difference: ``e / (1 + e)^2`` with ``e = exp(-|x|)``."""
     e = np.asarray(numerics.exp(-np.abs(x)))
@@ -87,9 +96,9 @@ def sigmoid_slope(x: Array) -> Any:
 
 def silu(x: Array) -> Any:
     """``x sigmoid(x)``."""
-    return gated(x, numerics.sigmoid(x))
+    return with_tail(gated(x, numerics.sigmoid(x)), x, finite(x))
 
 
 def silu_slope(x: Array) -> Any:
     """``s + x s (1 - s)``."""
-    return numerics.sigmoid(x) + finite(x) * sigmoid_slope(x)
+    return with_tail(numerics.sigmoid(x) + finite(x) * sigmoid_slope(x), x, 1 + finite(x))

@@ -7,13 +7,22 @@ overflows. A new one is an entry here, and a case and its exact function in the 
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels import elementwise as kernels
-from funcnn._kernels.elementwise import choose, finite, gated, negative, positive, sigmoid_slope
+from funcnn._kernels.elementwise import (
+    choose,
+    finite,
+    gated,
+    negative,
+    positive,
+    sigmoid_slope,
+    with_tail,
+)
 from funcnn.checks import Choice, Number, declared
 from funcnn.parameterless import elementwise
 from funcnn.types import Array, Preserving
@@ -210,8 +219,15 @@ def softplus(beta: float = 1.0) -> Preserving:
     >>> softplus().apply({}, np.array([-1.0, 2.0]))[0].round(4)
     array([0.3133, 2.1269])
     """
+
+    inverse = min(1 / beta, sys.float_info.max)
+
+    def value(x: Array) -> Any:
+        u = -np.abs(beta * x)
+        return positive(x) + with_tail(np.asarray(numerics.softplus(u) / beta), u, inverse)
+
     return elementwise(
-        lambda x: positive(x) + numerics.softplus(-np.abs(beta * x)) / beta,
+        value,
         lambda x: numerics.sigmoid(beta * x),
         beta,
     )
@@ -255,7 +271,7 @@ def elu(alpha: float = 1.0) -> Preserving:
     """
     return elementwise(
         lambda x: positive(x) + alpha * numerics.expm1(negative(x)),
-        lambda x: choose(x > 0, 1, alpha * numerics.exp(negative(x)), x.dtype),
+        lambda x: with_tail(choose(x > 0, 1, alpha * numerics.exp(negative(x)), x.dtype), x, alpha),
         alpha,
         dead=not alpha,
     )
@@ -336,7 +352,7 @@ def selu() -> Preserving:
     scale, low = 1.0507009873554804934193349852946, 1.7580993408473768599402175208123  # l, l a
     return elementwise(
         lambda x: scale * positive(x) + low * numerics.expm1(negative(x)),
-        lambda x: choose(x > 0, scale, low * numerics.exp(negative(x)), x.dtype),
+        lambda x: with_tail(choose(x > 0, scale, low * numerics.exp(negative(x)), x.dtype), x, low),
     )
 
 
@@ -393,10 +409,14 @@ def gelu(approximate: str = "none") -> Preserving:
     def slope_of_tanh(x: Array) -> Any:
         u, near = twice_u(x), x.clip(-100, 100)  # beyond, the slope of the gate is 0
         du = 2 * a + (6 * a * b) * (near * near)
-        return numerics.sigmoid(u) + near * du * sigmoid_slope(u)
+        return with_tail(numerics.sigmoid(u) + near * du * sigmoid_slope(u), u, 1 + near * du)
+
+    def value_of_tanh(x: Array) -> Any:
+        u = twice_u(x)
+        return with_tail(gated(x, numerics.sigmoid(u)), u, finite(x))
 
     if approximate == "tanh":
-        return elementwise(lambda x: gated(x, numerics.sigmoid(twice_u(x))), slope_of_tanh)
+        return elementwise(value_of_tanh, slope_of_tanh)
     return elementwise(
         lambda x: gated(x, probability(x)), lambda x: probability(x) + finite(x) * density(x)
     )
@@ -457,7 +477,11 @@ def mish() -> Preserving:
     """
 
     def slope(x: Array) -> Any:
-        u = numerics.softplus(x)
-        return numerics.tanh(u) + finite(x) * numerics.tanh_slope(u) * numerics.sigmoid(x)
+        u, near = numerics.softplus(x), finite(x)
+        d = numerics.tanh(u) + near * numerics.tanh_slope(u) * numerics.sigmoid(x)
+        return with_tail(d, x, 1 + near)
 
-    return elementwise(lambda x: gated(x, numerics.tanh(numerics.softplus(x))), slope)
+    def value(x: Array) -> Any:
+        return with_tail(gated(x, numerics.tanh(numerics.softplus(x))), x, finite(x))
+
+    return elementwise(value, slope)
