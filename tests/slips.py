@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import inspect
 import math
 import sys
 import threading
@@ -195,7 +196,21 @@ def caught() -> Iterator[None]:
     replaced += [(module, {"array": _array}) for module in checking]
     replaced.append((_trees, {"_plain": _leaf}))
     with ExitStack() as stack:
+        stack.callback(_forget)  # what was made in here is watched
         for owner, attributes in replaced:
             stack.enter_context(mock.patch.multiple(owner, **attributes))
         stack.enter_context(numerics.portable())
         yield
+
+
+def _forget() -> None:
+    """Empty the caches of the library that hold arrays."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "funcnn":
+            for function in list(vars(module).values()):
+                if isinstance(function, functools._lru_cache_wrapper) and _gives_arrays(function):
+                    function.cache_clear()
+
+
+def _gives_arrays(function: Any) -> bool:
+    return "Array" in str(inspect.signature(function).return_annotation)
