@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from itertools import product
 from typing import Any
@@ -46,7 +46,7 @@ def _leaks(case: Case) -> tuple[Any, ...]:
     return (pytest.mark.xfail(reason=reason, strict=False),) if case.id.startswith(_ALONE) else ()
 
 
-def _each(cases: tuple[Any, ...]) -> list[Any]:
+def _each(cases: Sequence[Any]) -> list[Any]:
     return [pytest.param(case, id=case.id) for case in cases]
 
 
@@ -55,11 +55,27 @@ def test_law_holds(case: Case, law: Law) -> None:
     law(registry.subject(case))
 
 
-@pytest.mark.skipif(find_spec("numba") is None, reason="Numba is not installed")
-@pytest.mark.parametrize(("case", "law"), _crossed(registry.compiled_layers(), LAWS))
-def test_law_holds_compiled(case: Case, law: Law) -> None:
+def _compiled(case: Case, law: Law) -> None:
     with numerics.compiled("require"):
         law(registry.subject(case))
+
+
+COMPILED = registry.compiled_layers()
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="Numba is not installed")
+@pytest.mark.parametrize(("case", "law"), _crossed(COMPILED[::4], LAWS))
+def test_law_holds_compiled(case: Case, law: Law) -> None:
+    _compiled(case, law)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("numba") is None, reason="Numba is not installed")
+@pytest.mark.parametrize("case", _each([case for i, case in enumerate(COMPILED) if i % 4]))
+def test_laws_hold_compiled(case: Case) -> None:
+    for law in LAWS:
+        if not (law is locality and _leaks(case)):
+            _compiled(case, law)
 
 
 @pytest.mark.parametrize(("case", "law"), _crossed(registry.losses(), LOSS_LAWS))

@@ -8,6 +8,7 @@ on NaN.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ldexp
 from operator import methodcaller
 from typing import Any
 
@@ -63,7 +64,7 @@ def without_overflow(out: Array, smaller: Callable[[float], Array], terms: int) 
     """
     good = np.isfinite(out)
     if not good.all():
-        shrink, info = 0.5 ** terms.bit_length(), np.finfo(out.dtype)
+        shrink, info = ldexp(1.0, -terms.bit_length()), np.finfo(out.dtype)
         again, top = smaller(shrink), float(info.max) * shrink
         edge = np.abs(again) <= top * (1 + terms * float(info.eps))  # rounding may pass the largest
         again = np.where(edge, again.clip(-top, top), again) / out.dtype.type(shrink)
