@@ -900,3 +900,15 @@ def test_a_chain_of_nothing_changes_nothing_and_checks_as_all_do() -> None:
             chain().update(other, {}, params)
     with pytest.raises(ValueError, match=r"^chain: `state` must hold nothing, got x"):
         chain().update(grads, {"x": 1}, params)
+
+
+@pytest.mark.parametrize("make", [optimizers.adam, optimizers.rmsprop, optimizers.adadelta])
+def test_a_mean_square_below_zero_is_refused(make: Any) -> None:
+    params, optimizer = {"w": np.ones(3, np.float32)}, make(0.1)
+    state = optimizer.update({"w": np.ones(3, np.float32)}, optimizer.init(params), params)[1]
+    check_state(optimizer, state, params)
+    squares = [path for path, _ in tree.leaves(state) if "square" in path]
+    assert squares
+    forged = tree.map_with_path(lambda path, leaf: -leaf - 5 if path in squares else leaf, state)
+    with pytest.raises(ValueError, match="`state` must give finite updates"):
+        check_state(optimizer, forged, params)

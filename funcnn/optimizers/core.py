@@ -110,8 +110,8 @@ def check_state(optimizer: Optimizer, state: State, params: Params) -> None:
     Raises
     ------
     ValueError, TypeError
-        For another structure, other shapes or dtypes, counters that are negative, and what else the
-        optimizer's own ``update`` refuses.
+        For another structure, other shapes or dtypes, counters or mean squares that are negative,
+        and what else the optimizer's own ``update`` refuses.
 
     Examples
     --------
@@ -137,7 +137,19 @@ def check_state(optimizer: Optimizer, state: State, params: Params) -> None:
         if refusal.who == "tree":
             checks.refuse(f"`state` must be that of {checks.shown(optimizer)}: {refusal.text}")
         raise
-    optimizer.update(tree.zeros_like(params), state, params)
+    with np.errstate(all="ignore"):
+        updates, _ = optimizer.update(tree.zeros_like(params), state, params)
+    for path, update in tree.leaves(updates):
+        lost = update[~np.isfinite(update)]
+        if lost.size and _all_finite(state) and _all_finite(params):
+            checks.refuse(
+                f"`state` must give finite updates, got {lost.flat[0]} at {tree.place(path)}, "
+                "as of a mean square below 0"
+            )
+
+
+def _all_finite(whole: Params) -> bool:
+    return all(np.isfinite(leaf).all() for _, leaf in tree.leaves(whole))
 
 
 @checks.named
