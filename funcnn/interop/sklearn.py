@@ -110,7 +110,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             train,
             key=self._state.key,
             epochs=self.epochs,
-            batch_size=min(200, len(train)) if self.batch_size is None else self.batch_size,
+            batch_size=self._size(len(train)),
             validation=validation,
             patience=self.patience if self.early_stopping else None,
             params=self._state.params,
@@ -126,13 +126,16 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         if not hasattr(self, "_state"):
             self._begin(self._outputs(target), x.dtype)
         loss, target = self._weighted(target, weight)
-        size = min(200, len(x)) if self.batch_size is None else self.batch_size
-        batches, now = Batches(Dataset(x, target), size), self._state
+        batches, now = Batches(Dataset(x, target), self._size(len(x))), self._state
         step = state.train_step(self.net_, loss, self._optimizer, workers=self.workers)
         for i in range(batches.steps):
             now, _ = step(now, batches.batch(now.key, now.epoch, i))
         self._state = now._replace(epoch=now.epoch + 1, batch=0)
         self.params_ = now.params
+
+    def _size(self, count: int) -> int:
+        """Examples in a batch."""
+        return min(200, count) if self.batch_size is None else self.batch_size
 
     def _checked(self, X: Any, y: Any, weight: Any, *, begin: bool, **options: Any) -> tuple[Any, ...]:
         """Examples in one floating dtype, what they are to give, and their weights."""

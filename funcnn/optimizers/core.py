@@ -141,15 +141,11 @@ def check_state(optimizer: Optimizer, state: State, params: Params) -> None:
         updates, _ = optimizer.update(tree.zeros_like(params), state, params)
     for path, update in tree.leaves(updates):
         lost = update[~np.isfinite(update)]
-        if lost.size and _all_finite(state) and _all_finite(params):
+        if lost.size and tree.is_finite(state) and tree.is_finite(params):
             checks.refuse(
                 f"`state` must give finite updates, got {lost.flat[0]} at {tree.place(path)}, "
                 "as of a mean square below 0"
             )
-
-
-def _all_finite(whole: Params) -> bool:
-    return all(np.isfinite(leaf).all() for _, leaf in tree.leaves(whole))
 
 
 @checks.named
@@ -227,6 +223,6 @@ def sgd_update(params: Params, grads: Params, lr: float) -> Params:
         return moved
 
     stepped = both(step, params, grads, "grads")
-    if rate > 1e38 and not all(np.isfinite(leaf).all() for _, leaf in tree.leaves(stepped)):
+    if rate > 1e38 and not tree.is_finite(stepped):
         checks.refuse_beyond({"lr": rate}, np.float32)
     return stepped

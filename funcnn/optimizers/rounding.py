@@ -53,7 +53,7 @@ def rounded(made: Optimizer, given: Mapping[str, Any]) -> Optimizer:
         wide = [_widened(function, params) for function in more]
         updates, new = made.update(_wide(grads), _wide(state), _wide(params), *wide)
         updates = tree.map(lambda param, change: change.astype(param.dtype), params, updates)
-        if asked and _finite(grads) and _finite(params) and not _finite(updates):
+        if asked and tree.is_finite((grads, params)) and not tree.is_finite(updates):
             checks.refuse_beyond(asked, _NARROW)
         return updates, tree.map(_kept, state, new)
 
@@ -100,10 +100,6 @@ def _rate(state: State) -> dict[str, Any]:
 
 def _wide(whole: Params) -> Params:
     return tree.cast(whole, np.float64)
-
-
-def _finite(whole: Params) -> bool:
-    return all(np.isfinite(leaf).all() for _, leaf in tree.leaves(whole))
 
 
 def _kept(old: Array, new: Array) -> Array:

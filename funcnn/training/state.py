@@ -6,8 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from funcnn import checks, random, tree
 from funcnn.data import Dataset
 from funcnn.data.batches import checked
@@ -158,7 +156,7 @@ def train_step(
         value, grads, new = gradients(state.params, batch.x, batch.y, key)
         updates, memory = optimizer.update(grads, state.optimizer, state.params)
         params = apply_updates(state.params, updates)
-        if keeps_statistics and _is_finite(new):  # one NaN would stay in them for good
+        if keeps_statistics and tree.is_finite(new):  # one NaN would stay in them for good
             params = tree.replace(params, new)
         after = state._replace(
             params=params, optimizer=memory, step=state.step + 1, batch=state.batch + 1
@@ -166,7 +164,3 @@ def train_step(
         return after, {"loss": float(value)}
 
     return step
-
-
-def _is_finite(statistics: Params) -> bool:
-    return all(np.isfinite(leaf).all() for _, leaf in tree.leaves(statistics))

@@ -32,6 +32,7 @@ __all__ = [
     "dot",
     "equal",
     "flatten",
+    "is_finite",
     "norm",
     "replace",
     "scale",
@@ -130,6 +131,28 @@ def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
         return np.shape(x) == np.shape(y) and bool(np.allclose(x, y, rtol, atol))
 
     return _all(near, a, b)
+
+
+def is_finite(tree: Any) -> bool:
+    """Whether all numbers in all leaves are finite.
+
+    Parameters
+    ----------
+    tree : tree
+        A tree of arrays.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import tree
+    >>> tree.is_finite({"a": np.ones(2), "b": (np.array(np.nan),)})
+    False
+    """
+    return all(np.isfinite(leaf).all() for _, leaf in leaves(tree))
 
 
 def zeros_like(tree: T) -> T:
