@@ -43,7 +43,7 @@ def settings() -> dict[str, Setting]:
     found.update((name, Setting(variables)) for name, variables in environments().items())
     if hasattr(os, "sched_setaffinity"):
         found["1 processor"] = Setting(one_processor=True)
-    found["without PyTorch, optax and JAX"] = Setting(options=("--without-oracles",))
+    found["without the neighbours"] = Setting(options=("--without-oracles",))
     found["without Numba"] = Setting(options=("--without-compiled",))
     found["no thread can be started"] = Setting(options=("--without-threads", "-n", "0"))
     return found

@@ -18,7 +18,10 @@ import pytest
 from tests.extras import PACKAGE, missing
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
-ORACLES = ("torch", "optax", "jax", "sklearn")
+ORACLES = (
+    "torch", "optax", "jax", "sklearn", "pandas", "polars", "onnx", "onnxruntime",
+    "mpi4py", "mlflow", "wandb", "tensorboard",
+)  # fmt: skip
 NO_THREAD = "can't start new thread"
 NEEDED = re.compile(r"(\w+) is needed: pip install ")
 

@@ -21,7 +21,7 @@ def prover() -> Iterator[Any]:
 
 def test_settings_take_effect(prover: Any) -> None:
     found = prover.settings()
-    oracles = found["without PyTorch, optax and JAX"]
+    oracles = found["without the neighbours"]
     one = found.get("1 processor", prover.Setting())
     both = oracles._replace(variables={"PLANTED": "1"}, one_processor=one.one_processor)
     passed, shown, _ = prover.run(both, [str(TESTS / "seen_by_switches.py")])
