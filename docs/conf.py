@@ -65,6 +65,7 @@ ROOMS = {
     "schedules": "Schedules",
     "initializers": "Initializers",
     "training": "Training",
+    "distributed": "Several processes",
     "data": "Data",
     "metrics": "Metrics",
     "models": "Models",

@@ -7,6 +7,7 @@ from funcnn import (
     compile as compile,
     data as data,
     diagnose as diagnose,
+    distributed as distributed,
     files as files,
     initializers as initializers,
     interop as interop,

@@ -23,7 +23,7 @@ FLOORS = (
     {"_kernels", "initializers", "schedules"},
     {"parameterless"},
     {"structure", "_wiring", "layers", "losses", "optimizers", "data", "metrics"},
-    {"combinators", "tracing", "checkpoints"},
+    {"combinators", "distributed", "tracing", "checkpoints"},
     {"training", "testing", "profiling", "plots", "diagnose", "doctor"} | {"model_files", "compile"},
     {"models"},
     {"interop"},

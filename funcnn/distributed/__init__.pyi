@@ -1,0 +1,3 @@
+"""The public names of `funcnn.distributed`, and where each has its home."""
+
+from funcnn.distributed.engines import *
