@@ -39,6 +39,7 @@ from funcnn._kernels.convolution.textbook import col2im as col2im, im2col as im2
 from funcnn.combinators.chain import *
 from funcnn.combinators.contexts import *
 from funcnn.combinators.freezing import *
+from funcnn.combinators.graphs import *
 from funcnn.combinators.joining import *
 from funcnn.combinators.reparametrization import *
 from funcnn.combinators.sequences import *

@@ -24,6 +24,7 @@ from funcnn import (
     flatten,
     freeze,
     frozen_paths,
+    graph,
     gru,
     hard_tanh,
     identity,
@@ -114,6 +115,7 @@ def test_errors_have_the_path() -> None:
         ),
         (serial(parallel(dense(2))), "parallel1/dense1: `x` must have 4 features, got shape (2, 5)"),
         (serial(branch(dense(2))), "branch1/dense1: `x` must have 4 features, got shape (2, 5)"),
+        (serial(graph(dense(2))), "graph1/dense1: `x` must have 4 features, got shape (2, 5)"),
         (
             dense_connect(named("a", dense(2))),
             "a: `x` must have 4 features, got shape (2, 5)",
@@ -153,6 +155,42 @@ _NO_LAYER = "there must be at least one layer"
         (lambda: _parallel(), ValueError, f"parallel: {_NO_LAYER}"),
         (lambda: _branch(), ValueError, f"branch: {_NO_LAYER}"),
         (lambda: dense_connect(), ValueError, f"dense_connect: {_NO_LAYER}"),
+        (lambda: graph(), ValueError, f"graph: {_NO_LAYER}"),
+        (
+            lambda: graph(named("x", relu())),
+            ValueError,
+            "graph: no layer must be named 'x': that is the input",
+        ),
+        (
+            lambda: graph(relu(), wires=["x"]),  # type: ignore[arg-type]
+            TypeError,
+            "graph: `wires` must be a mapping of names, got ['x']",
+        ),
+        (
+            lambda: graph(relu(), wires={"relu1": ("x", 1)}),  # type: ignore[dict-item]
+            TypeError,
+            "graph: what relu1 takes must be a name or a tuple of names, got ('x', 1)",
+        ),
+        (
+            lambda: graph(relu(), wires={"relu2": "x"}),
+            ValueError,
+            "graph: `wires` must name layers of ('relu1',), got 'relu2'",
+        ),
+        (
+            lambda: graph(relu(), tanh(), wires={"relu1": "tanh1"}),
+            ValueError,
+            "graph: what relu1 takes must be 'x' or come from a layer before it, got 'tanh1'",
+        ),
+        (
+            lambda: graph(relu(), output="relu2/0"),
+            ValueError,
+            "graph: `output` must be 'x' or come from a layer before it, got 'relu2/0'",
+        ),
+        (
+            lambda: graph(dense(2), dense(2), wires={"dense2": "x"}),
+            ValueError,
+            "graph: every layer must lead to an output, got 'dense1' that does not",
+        ),
         (
             lambda: serial(named("a", relu()), named("a", dense(2))),
             ValueError,
@@ -203,7 +241,7 @@ def test_bad_options_are_refused(
 
 
 _TAKING_LAYERS: list[Callable[[Any], Any]] = [
-    serial, residual, parallel, branch, dense_connect, remat, freeze,
+    serial, residual, parallel, branch, dense_connect, graph, remat, freeze,
     lambda layer: named("a", layer),
     lambda layer: repeat(layer, times=2),
     lambda layer: share(layer, times=2),
@@ -339,6 +377,73 @@ def test_a_maximum_before_a_rectifier_gives_the_same_bits(activation: Net, pool:
 
 
 # --- what the names say ---------------------------------------------------------------------------
+
+
+def test_a_graph_in_a_row_is_the_chain() -> None:
+    layers = (dense(4), relu(), dense(3))
+    chain, wired, x = serial(*layers), graph(*layers), _x(2, 5)
+    _, params = wired.init(KEY, x.shape)
+    assert tree.equal(params, chain.init(KEY, x.shape)[1])
+    out, cache = wired.apply(params, x)
+    expected, kept = chain.apply(params, x)
+    np.testing.assert_array_equal(out, expected)
+    assert tree.equal(wired.vjp(cache, out), chain.vjp(kept, out))
+    assert wired.params_vjp is not None
+    assert tree.equal(wired.params_vjp(cache, out), chain.vjp(kept, out)[0])
+
+
+def test_a_graph_adds_up_the_gradients_of_all_who_take_a_value() -> None:
+    net: Net = graph(dense(4), relu(), merge(), wires={"merge1": ("x", "relu1", "dense1")})
+    x, dout = _x(3, 4), _x(3, 4)
+    _, params = net.init(KEY, x.shape)
+    out, cache = net.apply(params, x)
+    y = x @ params["dense1"]["weight"].T
+    np.testing.assert_allclose(out, x + y + np.maximum(y, 0), rtol=1e-5, atol=1e-6)
+    dparams, dx = net.vjp(cache, dout)
+    dy = dout * (1 + (y > 0))
+    np.testing.assert_allclose(dx, dout + dy @ params["dense1"]["weight"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(dparams["dense1"]["weight"], dy.T @ x, rtol=1e-5, atol=1e-6)
+
+
+def test_a_graph_pulls_back_no_further_than_parameters_lie() -> None:
+    seen: list[str] = []
+
+    def noted(name: str, layer: Net) -> Net:
+        def vjp(cache: Any, dout: Any) -> Any:
+            seen.append(name)
+            return layer.vjp(cache, dout)
+
+        return named(name, layer._replace(vjp=vjp, params_vjp=None))
+
+    first: Net = relu()
+    net = graph(noted("first", first), noted("side", first), noted("last", dense(2)),
+                wires={"side": "x", "last": "first"}, output=("last", "side"))  # fmt: skip
+    x = _x(2, 3)
+    _, params = net.init(KEY, x.shape)
+    out, cache = net.apply(params, x)
+    assert net.params_vjp is not None
+    only = net.params_vjp(cache, out)
+    assert seen == ["last"]
+    assert tree.equal(only, net.vjp(cache, out)[0])
+    assert seen == ["last", "last", "side", "first"]
+
+
+def test_a_graph_takes_and_gives_trees() -> None:
+    net: Net = graph(dense(3), dense(3), merge(), wires={
+        "dense1": "x/image", "dense2": "x/more/1", "merge1": ("dense1", "dense2"),
+    }, output=("merge1", "x/more"))  # fmt: skip
+    x = {"image": _x(2, 4), "more": (np.array([1, 2]), _x(2, 5)), "idle": _x(2, 2)}
+    shapes: Any = {"image": (2, 4), "more": ((2,), (2, 5)), "idle": (2, 2)}
+    (first, more), params = net.init(KEY, shapes)
+    assert (first, more) == ((2, 3), ((2,), (2, 5)))
+    out, cache = net.apply(params, x)
+    assert out[1] is x["more"]
+    _, dx = net.vjp(cache, (out[0], (np.zeros(2, np.float32), x["more"][1])))
+    assert (dx["idle"] == 0).all()
+    second = params["dense2"]["weight"]
+    np.testing.assert_allclose(dx["more"][1], x["more"][1] + out[0] @ second, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"^graph: `x` must have the part 'x/more/1', got \('0',\)$"):
+        net.apply(params, {**x, "more": (x["image"],)})
 
 
 def test_parallel_by_product_is_exact_at_zeros() -> None:
@@ -575,6 +680,7 @@ _AROUND: dict[str, Callable[[Any], Layer[Any, Any]]] = {
     "branch": lambda layer: branch(layer, layer),
     "each": lambda layer: each(layer, layer),
     "dense_connect": dense_connect,
+    "graph": graph,
     "remat": remat,
     "freeze": freeze,
     "time_distributed": time_distributed,

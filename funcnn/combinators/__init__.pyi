@@ -3,6 +3,7 @@
 from funcnn.combinators.chain import *
 from funcnn.combinators.contexts import *
 from funcnn.combinators.freezing import *
+from funcnn.combinators.graphs import *
 from funcnn.combinators.joining import *
 from funcnn.combinators.reparametrization import *
 from funcnn.combinators.running import *

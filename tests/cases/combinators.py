@@ -16,6 +16,7 @@ from funcnn import (
     embedding,
     flatten,
     freeze,
+    graph,
     identity,
     max_pool,
     merge,
@@ -215,4 +216,35 @@ _NESTED = [
     ),
 ]
 
-LAYERS = [*_BESIDE, *_BEHIND, *_STEERED, *_NESTED]
+_WIRED = [
+    Case(
+        graph(
+            conv(2, 3, padding=1),
+            serial(batch_norm(), relu(), dropout(0.5)),
+            conv(2, 1),
+            merge("sum"),
+            relu(),
+            wires={"conv2": "x", "merge1": ("serial1", "conv2", "conv1")},
+        ),
+        (3, 2, 3, 3),
+        refused=((_zeros(3, 1, 3, 3), "conv1: `x` must have 2 channels, got shape (3, 1, 3, 3)"),),
+    ),
+    Case(
+        graph(
+            split((1, 2, 3)),
+            dense(3),
+            merge("product"),
+            named("last", dense(2, bias=False)),
+            wires={"split1": "x/0", "dense1": "split1/1", "merge1": ("dense1", "split1/2", "x/1")},
+            output=("last", "dense1"),
+        ),
+        ((4, 6), (4, 3)),
+        refused=(
+            ((_zeros(4, 6),), "graph: `x` must have the part 'x/1', got ('0',)"),
+            (_zeros(4, 6), "graph: `x` must be a tuple or a dict, got ndarray"),
+        ),
+        note="parts that nobody takes",
+    ),
+]
+
+LAYERS = [*_BESIDE, *_BEHIND, *_STEERED, *_NESTED, *_WIRED]
