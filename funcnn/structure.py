@@ -21,20 +21,29 @@ from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, has_trait, no_s
 Child = tuple[str, Layer[Any, Any]]
 
 
-def name_children(layers: tuple[Any, ...]) -> list[Child]:
-    """Layers with their names: kind and ordinal, or what `named` says; see `named_after`."""
+def usual_names(layers: Iterable[Layer[Any, Any]]) -> list[str]:
+    """The names of layers beside each other: kind and ordinal, or what `named` says."""
     seen: Counter[str] = Counter()
-    children: list[Child] = []
-    taken: set[str] = set()
+    names: list[str] = []
     for layer in layers:
         spec = named_after(layer.spec)
         seen[spec.kind] += 1
-        name = spec.name or f"{spec.kind}{seen[spec.kind]}"
-        if name in taken:
+        names.append(spec.name or f"{spec.kind}{seen[spec.kind]}")
+    return names
+
+
+def name_children(layers: tuple[Any, ...]) -> list[Child]:
+    """Layers with their `usual_names`, each of which must be another."""
+    names = usual_names(layers)
+    for name, times in Counter(names).items():
+        if times > 1:
             checks.refuse(f"children must have different names, got {checks.shown(name)} twice")
-        taken.add(name)
-        children.append((name, checks.bare(layer)))
-    return children
+    return list(zip(names, layers, strict=True))
+
+
+def bare(children: Iterable[Child]) -> tuple[Child, ...]:
+    """The same children, whose refusals name nobody: who runs them names them."""
+    return tuple((name, checks.bare(layer)) for name, layer in children)
 
 
 def named_after(spec: Spec) -> Spec:

@@ -11,14 +11,18 @@ F     features of one example or time step
 K     taps of a kernel, ``C * kh * kw``
 ===== ==========================================
 
-There is no behaviour in this module beyond printing a network and pickling it by its `Spec`.
+There is no behaviour in this module beyond printing a network, pickling it by its `Spec`, and
+looking up the layers inside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import operator
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, SupportsIndex, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -156,6 +160,9 @@ class Spec(NamedTuple):
         return Spec, (self.build, self.args, dict(self.options), self.children, self.traits)
 
 
+_UNDECLARED = Spec()
+
+
 def _plain(value: Any) -> Any:
     """Numbers as they are written in code, where NumPy's own were given."""
     if isinstance(value, np.generic):
@@ -210,6 +217,7 @@ def rebuild(spec: Spec) -> Any:
     return spec.build(*spec.args, *map(rebuild, spec.children), **spec.options)
 
 
+L = TypeVar("L", bound="Layer[Any, Any]")
 T = TypeVar("T")
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -267,8 +275,13 @@ def no_statistics(cache: Cache, /) -> Params:
     return {}
 
 
-class Layer(NamedTuple, Generic[X, Y]):
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Layer(Generic[X, Y]):
     """A layer, or a whole network: pure functions, and the data that says what it is.
+
+    A network holds the layers that it combines: ``net["conv1"]``, ``net["encoder/conv1"]``,
+    ``net[0]``, ``len(net)`` and iteration give them, and ``net[0:3]`` is a part of a chain, whose
+    layers keep their names: ``tree.select(params, net[0:3])`` are its params.
 
     Parameters
     ----------
@@ -302,23 +315,71 @@ class Layer(NamedTuple, Generic[X, Y]):
     >>> out_shape, params = layer.init(random.key(0), (32, 84))
     >>> out_shape, params["weight"].shape
     ((32, 10), (10, 84))
+    >>> from funcnn import relu, serial, tree
+    >>> net = serial(dense(8), relu(), dense(2))
+    >>> len(net), net[0], net["dense2"], net[:2]
+    (3, dense(8), dense(2), serial(dense(8), relu()))
+    >>> _, params = net.init(random.key(0), (32, 4))
+    >>> list(tree.select(params, net[:2]))
+    ['dense1']
     """
 
     init: Init
     apply: Apply[X, Y]
     vjp: Vjp[X, Y]
-    spec: Spec = Spec()
+    spec: Spec = _UNDECLARED
     params_vjp: ParamsVjp[Y] | None = None
     # Layers, too: a type checker infers less from a type inside itself
     children: tuple[tuple[str, Any], ...] = ()
     remake: Callable[[Any], Any] | None = None
     statistics: Callable[[Cache], Params] = no_statistics
 
+    def _replace(self: L, **changes: Any) -> L:
+        """The same layer with other parts."""
+        return replace(self, **changes)
+
     def __repr__(self) -> str:
         return repr(self.spec)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (self.spec,)
+
+    def _inside(self) -> dict[str, Any]:
+        """The layers inside, by name; what has a name by `funcnn.named` is one with its layer."""
+        inside = dict(self.children)
+        found: dict[str, Any] = inside[""]._inside() if self.spec.kind == "named" else inside
+        return found
+
+    def __bool__(self) -> bool:
+        return True  # a layer with none inside, too
+
+    def __len__(self) -> int:
+        return len(self._inside())
+
+    def __iter__(self) -> Iterator[Layer[Any, Any]]:
+        return iter(self._inside().values())
+
+    def __getitem__(self, index: SupportsIndex | str | slice) -> Layer[Any, Any]:
+        kind, found, shown = self.spec.kind, self._inside(), reprlib.repr(index)
+        if isinstance(index, str):
+            name, _, further = index.partition("/")
+            if name not in found:
+                raise KeyError(f"{kind}: {shown} must name one of {reprlib.repr(list(found))}")
+            inner: Layer[Any, Any] = found[name]
+            return inner[further] if further else inner
+        if isinstance(index, slice):
+            if kind == "named":
+                inner = self.children[0][1]
+                return inner[index]
+            if kind not in ("serial", "repeat") or self.remake is None:
+                raise TypeError(f"{kind}: only a chain, made by `serial` or `repeat`, has slices")
+            part: Layer[Any, Any] = self.remake(self.children[index])
+            return part
+        if not isinstance(index, SupportsIndex):
+            raise TypeError(f"{kind}: {shown} must be a place, a name or a slice")
+        if not -len(found) <= operator.index(index) < len(found):
+            raise IndexError(f"{kind}: {shown} must be the place of one of {len(found)} layers")
+        return list(self)[index]
 
     # Never called: what a layer does at each place of a chain, for type checkers (`funcnn._wiring`).
     # fmt: off

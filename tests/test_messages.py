@@ -359,7 +359,7 @@ WRONG: list[tuple[Wrong, str]] = [
         lambda: tree.cast(PARAMS, np.float16),
         "cast: `dtype` must be float32 or float64, got <class 'numpy.float16'>",
     ),
-    (lambda: tree.select(PARAMS, 3), "select: `pattern` must be a str or a function, got 3"),  # type: ignore[arg-type]
+    (lambda: tree.select(PARAMS, 3), "select: `pattern` must be a str, a function or a network, got 3"),  # type: ignore[arg-type]
     (
         lambda: tree.unflatten([1.0], {"w": np.ones(1)}),  # type: ignore[arg-type]
         "unflatten: `vector` must be a NumPy array, got list",

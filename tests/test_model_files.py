@@ -100,10 +100,10 @@ def test_what_could_not_be_built_again_is_refused(tmp_path: Path) -> None:
     def inner(units: int) -> Layer[Any, Any]:
         return dense(units)._replace(spec=Spec(inner, (units,)))
 
-    plain = "must have options that are plain data"
+    plain, layer = "must have options that are plain data", dense(3)
     for net, message in (
         (inner(3), "must be made by functions at the top of a module, got .*<locals>.inner"),
-        (Layer(*dense(3)[:3]), "must be made by functions at the top of a module"),
+        (Layer(layer.init, layer.apply, layer.vjp), "must be made by functions at the top of a module"),
         (dense(3)._replace(spec=Spec(own, (np.ones(3),))), plain),
         (dense(3)._replace(spec=Spec(own, (), {"f": print})), plain),
         (

@@ -63,13 +63,13 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
             made = _holding(made, _beyond(found, constraints))
             guarded = {
                 field: _guarded(part, who)
-                for field, part in zip(made._fields, made, strict=True)
+                for field, part in _parts(made)
                 if isinstance(part, FunctionType)
                 and not (field == "remake" or part is no_statistics or hasattr(part, _BARE))
             }
             if isinstance(made, Layer) and not made.children:
                 inside = [layer for layer in found.values() if isinstance(layer, Layer)]
-                made = made._replace(children=tuple(("", bare(layer)) for layer in inside))
+                made = made._replace(children=tuple(("", layer) for layer in inside))
             return made._replace(spec=spec, **guarded)
 
         setattr(construct, _DECLARATIONS, constraints)
@@ -180,13 +180,13 @@ def _guarded(function: Callable[P, R], who: str) -> Callable[P, R]:
 def bare(layer: R) -> R:
     """A layer whose refusals name nobody, for a combinator that names its children itself."""
     whole: Any = layer
-    return whole._replace(  # type: ignore[no-any-return]
-        **{
-            field: getattr(part, _BARE)
-            for field, part in zip(whole._fields, whole, strict=True)
-            if hasattr(part, _BARE)
-        }
-    )
+    plain = {field: getattr(part, _BARE) for field, part in _parts(whole) if hasattr(part, _BARE)}
+    return whole._replace(**plain)  # type: ignore[no-any-return]
+
+
+def _parts(made: Any) -> list[tuple[str, Any]]:
+    """The functions and data of a layer, loss or optimizer, by their names."""
+    return [(field, getattr(made, field)) for field in made.__match_args__]
 
 
 @cache

@@ -9,16 +9,18 @@ from typing import Any, TypeVar, cast, overload
 from funcnn import checks, random, tree
 from funcnn._kernels.joining import total
 from funcnn._wiring import At1, Serial
-from funcnn.checks import Integer, Layers, Optional, Whatever, bare, declared
+from funcnn.checks import Integer, Layers, Optional, Whatever, declared
 from funcnn.structure import (
     Child,
     apply_in_turn,
+    bare,
     collected,
     init_child,
     maximum_first,
     name_children,
     params_vjp_child,
     statistics,
+    usual_names,
     vjp_in_turn,
 )
 from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape, Spec, X
@@ -62,12 +64,12 @@ def _serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
     >>> out_shape, list(params)
     ((32, 2), ['dense1', 'dense2'])
     """
-    made = _series(tuple(name_children(layers)))
-    return Preserving(*made) if all(isinstance(layer, Preserving) for layer in layers) else made
+    return _series(tuple(name_children(layers)))
 
 
 _serial.__name__ = _serial.__qualname__ = "serial"
-serial = cast(Serial, declared(layers=Layers())(_serial))
+_declared_serial = declared(layers=Layers())(_serial)
+serial = cast(Serial, _declared_serial)
 
 
 @declared(name=Whatever(), layer=Layers())
@@ -103,7 +105,7 @@ def named(name: str, layer: L) -> L:
     if not name.isidentifier() or name.startswith("_"):
         got = checks.shown(name)
         checks.refuse(f"`name` must be an identifier such as 'encoder', got {got}")
-    layer = bare(layer)
+    layer = checks.bare(layer)
 
     def under_name(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
@@ -119,8 +121,12 @@ def named(name: str, layer: L) -> L:
     return type(layer)(init, apply, vjp, params_vjp=params_vjp, statistics=partial(statistics, layer))
 
 
+@overload
+def residual(*layers: Preserving, shortcut: Preserving | None = None) -> Preserving: ...
+@overload
+def residual(*layers: At1[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X, X]: ...
 @declared(layers=Layers(), shortcut=Optional(Layers()))
-def residual(*layers: At1[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X, X]:
+def residual(*layers: At1[Any, Any], shortcut: Layer[Any, Any] | None = None) -> Layer[Any, Any]:
     """Add the input to what some layers make of it, ``y = x + f(x)``.
 
     Parameters
@@ -167,7 +173,7 @@ def residual(*layers: At1[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X
 
 def _residual(inside: tuple[Child, ...]) -> Layer[Any, Any]:
     """Children one behind the other, and perhaps one of the name ``shortcut`` beside them."""
-    children = list(inside)
+    children = list(bare(inside))
     past = children.pop() if children and children[-1][0] == "shortcut" else None
     body = _series(tuple(children), ("shortcut",) if past else ())
 
@@ -247,7 +253,7 @@ def repeat(layer: Layer[Any, Any], *, times: int) -> Layer[Any, Any]:
     [('block1', (8, 4)), ('block2', (8, 8))]
     """
     base = layer.spec.name or layer.spec.kind
-    return _series(tuple((f"{base}{i}", bare(layer)) for i in range(1, times + 1)))
+    return _series(tuple((f"{base}{i}", layer) for i in range(1, times + 1)))
 
 
 @overload
@@ -325,13 +331,14 @@ def _series(children: tuple[Child, ...], others: tuple[str, ...] = ()) -> Layer[
         checks.refuse("there must be at least one layer")
     inside = tuple(name for name, _ in children)  # the order of params and gradients
     names = (*inside, *others)
-    order = maximum_first(children)
+    silent = bare(children)
+    order = maximum_first(silent)
     backwards = order[::-1]
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         checks.key(key)
         params: Params = {}
-        for child in children:
+        for child in silent:
             shape = init_child(child, key, shape, params)
         return shape, params
 
@@ -355,8 +362,16 @@ def _series(children: tuple[Child, ...], others: tuple[str, ...] = ()) -> Layer[
                 break
         return {name: dparams[name] for name in inside if name in dparams}
 
-    carry = collected(children)
-    return Layer(init, apply, vjp, Spec(), params_vjp, children, _series, carry)
+    kind = Preserving if all(isinstance(layer, Preserving) for _, layer in children) else Layer
+    return kind(init, apply, vjp, Spec(), params_vjp, children, _again, collected(children))
+
+
+def _again(children: tuple[Child, ...]) -> Layer[Any, Any]:
+    """A chain of children that keep their names, though others may stand around them."""
+    pairs = zip(usual_names(layer for _, layer in children), children, strict=True)
+    return _declared_serial(
+        *(layer if name == usual else named(name, layer) for usual, (name, layer) in pairs)
+    )
 
 
 def _shape(x: Any) -> Shape:

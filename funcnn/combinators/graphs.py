@@ -13,6 +13,7 @@ from funcnn.checks import Layers, Whatever, declared, shown
 from funcnn.structure import (
     Child,
     apply_in_turn,
+    bare,
     collected,
     init_child,
     is_shape,
@@ -97,19 +98,19 @@ def graph(
 
 
 def _wired(children: tuple[Child, ...], takes: Mapping[str, Wire], gives: Wire) -> Layer[Any, Any]:
-    names = tuple(name for name, _ in children)
+    names, silent = tuple(name for name, _ in children), bare(children)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         checks.key(key)
         values, params = {"x": shape}, Params()
-        for child in children:
+        for child in silent:
             values[child[0]] = init_child(child, key, _taken(values, takes[child[0]]), params)
         return _taken(values, gives), params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         checks.children(params, names)
         values, cache = {"x": x}, dict[str, Cache]()
-        for child in children:
+        for child in silent:
             taken = _taken(values, takes[child[0]])
             values[child[0]] = apply_in_turn((child,), params, taken, key, cache)
         out = _taken(values, gives)
@@ -123,7 +124,7 @@ def _wired(children: tuple[Child, ...], takes: Mapping[str, Wire], gives: Wire) 
         for name in names:
             if name in cache["_with_params"] or sources & {_head(w) for w in _each(takes[name])}:
                 sources.add(name)
-        for child in reversed(children):
+        for child in reversed(silent):
             name = child[0]
             if name not in sources:
                 continue

@@ -13,13 +13,14 @@ from funcnn.checks import Choice, Integer, Layers, When, declared
 from funcnn.structure import (
     Child,
     apply_in_turn,
+    bare,
     collected,
     init_child,
     name_children,
     params_vjp_child,
     vjp_in_turn,
 )
-from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, X, Y
+from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape, Spec, X, Y
 
 __all__ = ["branch", "dense_connect", "each", "merge", "parallel"]
 
@@ -244,8 +245,12 @@ def merge(how: str = "sum", *, axis: int = 1) -> Layer[Any, Any]:
     return _fan_in(how, axis, "`x`")
 
 
+@overload
+def dense_connect(*layers: Preserving, axis: int = 1) -> Preserving: ...
+@overload
+def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]: ...
 @declared(layers=Layers(), axis=Integer())
-def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]:
+def dense_connect(*layers: At1[Any, Any], axis: int = 1) -> Layer[Any, Any]:
     """Give each layer the input and all that the layers before it have made, side by side.
 
     Parameters
@@ -288,7 +293,7 @@ def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]:
 def _dense_connected(children: tuple[Child, ...], axis: int) -> Layer[Any, Any]:
     if not children:
         checks.refuse("there must be at least one layer")
-    names = tuple(name for name, _ in children)
+    names, silent = tuple(name for name, _ in children), bare(children)
 
     def longer(before: Shape, new: Shape) -> Shape:
         return _joined_shape("concatenate", axis, (before, new), "what a layer takes and gives")
@@ -296,7 +301,7 @@ def _dense_connected(children: tuple[Child, ...], axis: int) -> Layer[Any, Any]:
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         checks.key(key)
         params: Params = {}
-        for child in children:
+        for child in silent:
             new = init_child(child, key, checks.any_shape(shape), params)
             shape = longer(shape, checks.any_shape(new))
         return shape, params
@@ -306,7 +311,7 @@ def _dense_connected(children: tuple[Child, ...], axis: int) -> Layer[Any, Any]:
         checks.floating(x)
         cache: dict[str, Any] = {}
         sizes = []
-        for child in children:
+        for child in silent:
             out = checks.floating(apply_in_turn((child,), params, x, key, cache))
             longer(x.shape, out.shape)
             sizes.append(x.shape[axis])
@@ -316,7 +321,7 @@ def _dense_connected(children: tuple[Child, ...], axis: int) -> Layer[Any, Any]:
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         checks.gradient(dout, cache["_shape"], cache["_dtype"])
         dparams: Params = {}
-        for child, size in zip(reversed(children), reversed(cache["_sizes"]), strict=True):
+        for child, size in zip(reversed(silent), reversed(cache["_sizes"]), strict=True):
             before, new = np.split(dout, [size], axis)
             dout = before + vjp_in_turn((child,), cache, new, dparams)
         return {name: dparams[name] for name in names if name in dparams}, dout
@@ -348,7 +353,7 @@ def _beside(children: tuple[Child, ...]) -> Layer[Any, Any]:
     """From a tuple of inputs to a tuple of outputs, one of each for a child."""
     if not children:
         checks.refuse("there must be at least one layer")
-    names = tuple(name for name, _ in children)
+    names, silent = tuple(name for name, _ in children), bare(children)
 
     def one_each(values: Any, name: str) -> Any:
         """Pairs of a child and its part."""
@@ -356,7 +361,7 @@ def _beside(children: tuple[Child, ...]) -> Layer[Any, Any]:
             checks.refuse_type(f"`{name}` must be a tuple, got {type(values).__name__}")
         if len(values) != len(children):
             checks.refuse(f"`{name}` must be a tuple of {len(children)}, got one of {len(values)}")
-        return zip(children, values, strict=True)
+        return zip(silent, values, strict=True)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         checks.key(key)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks
-from funcnn.checks import Choice, Layers, bare, declared
+from funcnn.checks import Choice, Layers, declared
 from funcnn.structure import (
     Child,
     apply_in_turn,
+    bare,
     collected,
     init_child,
     params_gradient,
@@ -131,11 +132,11 @@ def bidirectional(
     >>> out_shape, list(params)
     ((2, 5, 8), ['forward', 'backward'])
     """
-    layer = bare(layer)
     return _both_ways((("forward", layer), ("backward", layer)), merge)
 
 
 def _both_ways(children: tuple[Child, ...], merge: str) -> Layer[Any, Any]:
+    silent = bare(children)
 
     def merged(shape: Shape, out_shape: Shape) -> Shape:
         if len(out_shape) != 3 or out_shape[:2] != shape[:2]:
@@ -145,15 +146,15 @@ def _both_ways(children: tuple[Child, ...], merge: str) -> Layer[Any, Any]:
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         checked = checks.shape(shape, "N, T, F")
         params: Params = {}
-        shapes = [init_child(child, checks.key(key), checked, params) for child in children]
+        shapes = [init_child(child, checks.key(key), checked, params) for child in silent]
         return merged(checked, shapes[0]), params
 
     def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
         checks.children(params, ("forward", "backward"))
         checks.ranked(x, "N, T, F")
         cache: Cache = {}
-        a = apply_in_turn(children[:1], params, x, key, cache)
-        b = apply_in_turn(children[1:], params, x[:, ::-1], key, cache)
+        a = apply_in_turn(silent[:1], params, x, key, cache)
+        b = apply_in_turn(silent[1:], params, x[:, ::-1], key, cache)
         b = b[:, ::-1]
         cache["_out"] = (merged(x.shape, a.shape), a.dtype)
         if merge == "concatenate":
@@ -179,13 +180,13 @@ def _both_ways(children: tuple[Child, ...], merge: str) -> Layer[Any, Any]:
         dparams: Params = {}
         da, db = (
             vjp_in_turn((child,), cache, part, dparams)
-            for child, part in zip(children, parts(cache, dout), strict=True)
+            for child, part in zip(silent, parts(cache, dout), strict=True)
         )
         return dparams, da + db[:, ::-1]
 
     def params_vjp(cache: Cache, dout: Sequence) -> Params:
         dparams: Params = {}
-        for child, part in zip(children, parts(cache, dout), strict=True):
+        for child, part in zip(silent, parts(cache, dout), strict=True):
             params_vjp_child(child, cache, part, dparams)
         return dparams
 

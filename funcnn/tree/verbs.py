@@ -22,7 +22,7 @@ from funcnn.tree.walking import (
     reduce,
     walk,
 )
-from funcnn.types import Array, Params
+from funcnn.types import Array, Layer, Params
 
 __all__ = [
     "add",
@@ -300,15 +300,16 @@ def norm(tree: Any) -> float:
     return sqrt(dot(tree, tree))
 
 
-def select(tree: Any, pattern: str | Callable[[str], bool]) -> Params:
+def select(tree: Any, pattern: str | Callable[[str], bool] | Layer[Any, Any]) -> Params:
     """The part of a tree whose leaves' paths fit a pattern.
 
     Parameters
     ----------
     tree : tree
         A tree.
-    pattern : str or callable
-        A shell pattern (``"conv*/weight"``; ``*`` also crosses ``/``) or ``path -> bool``.
+    pattern : str, callable or Layer
+        A shell pattern (``"conv*/weight"``; ``*`` also crosses ``/``), ``path -> bool``, or a part of
+        a network, such as ``net[0:3]``, for the params of the layers inside it.
 
     Returns
     -------
@@ -322,8 +323,12 @@ def select(tree: Any, pattern: str | Callable[[str], bool]) -> Params:
     >>> tree.select({"conv1": {"weight": 1, "bias": 2}, "dense1": {"bias": 3}}, "*/bias")
     {'conv1': {'bias': 2}, 'dense1': {'bias': 3}}
     """
+    if isinstance(pattern, Layer) and pattern.children:
+        inside = {name for name, _ in pattern.children}
+        return select(tree, lambda path: path.partition("/")[0] in inside)
     if not callable(pattern) and not isinstance(pattern, str):
-        refuse_type(f"`pattern` must be a str or a function, got {shown(pattern)}", "select")
+        kinds = "a str, a function or a network"
+        refuse_type(f"`pattern` must be {kinds}, got {shown(pattern)}", "select")
     fits = pattern if callable(pattern) else lambda path: fnmatchcase(path, pattern)
 
     kept: Params = {}

@@ -129,6 +129,11 @@ assert_type(serial(flatten(), dense(10), relu(), dense(3)), Layer[Any, Vector])
 activation = relu()
 assert_type(serial(dense(3), activation, activation, dense(3)), Layer[Vector, Vector])
 
+# What is inside a network is a layer.
+assert_type(lenet["conv1"], Layer[Any, Any])
+assert_type(lenet[0:3], Layer[Any, Any])
+assert_type(next(iter(lenet)), Layer[Any, Any])
+
 # A flatten in front takes anything.
 mlp: Layer[Image, Vector] = serial(flatten(), dense(10), relu(), dense(3))
 assert_type(serial(conv(6, 5), mlp), Layer[Image, Vector])
@@ -140,6 +145,8 @@ assert_type(serial(branch(conv(2, 1), conv(2, 1)), merge()), Layer[Image, Any])
 assert_type(residual(conv(2, 1), relu(), shortcut=conv(2, 1)), Layer[Image, Image])
 assert_type(dense_connect(conv(2, 1), serial(relu(), conv(2, 1))), Layer[Image, Image])
 assert_type(repeat(serial(relu(), conv(2, 1)), times=3), Layer[Image, Image])
+assert_type(serial(conv(2, 1), residual(relu()), conv(2, 1)), Layer[Image, Image])
+assert_type(serial(conv(2, 1), dense_connect(relu()), flatten()), Layer[Image, Vector])
 assert_type(share(dense(3), times=3), Layer[Vector, Vector])
 assert_type(serial(dense(2), remat(relu()), freeze(dense(2))), Layer[Vector, Vector])
 assert_type(remat(freeze(serial(conv(2, 1), flatten()))), Layer[Image, Vector])
