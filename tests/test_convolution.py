@@ -211,7 +211,8 @@ MESSAGES: list[tuple[Any, str]] = [
     ),
     (
         lambda: conv_transpose(4, 3, stride=2, output_padding=2),
-        "conv_transpose: `output_padding` must be below the stride (2, 2), got (2, 2)",
+        "conv_transpose: `output_padding` must be below the stride (2, 2) or the dilation (1, 1), "
+        "got (2, 2)",
     ),
     (
         lambda: conv_transpose1d(3, 3, groups=2),

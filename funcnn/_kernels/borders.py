@@ -32,6 +32,18 @@ def pad_gradient(dout: Array, spatial: tuple[int, ...], widths: Widths, mode: st
     return slope[inner(spatial, widths)]
 
 
+def repeatable(spatial: tuple[int, ...], widths: Widths, mode: str) -> bool:
+    """Whether images of these sizes hold what such a border repeats of them.
+
+    Examples
+    --------
+    >>> repeatable((3,), ((3, 0),), "circular"), repeatable((3,), ((3, 0),), "reflect")
+    (True, False)
+    """
+    spare = {"reflect": 1, "circular": 0}.get(mode, -max(map(max, widths)))
+    return all(n >= max(pair) + spare for n, pair in zip(spatial, widths, strict=True))
+
+
 def crop(x: Array, widths: Widths) -> Array:
     """A view of ``(N, C, *spatial)`` without `low` and `high` elements on the sides."""
     spatial = grown(x.shape[2:], tuple((-low, -high) for low, high in widths))

@@ -12,7 +12,7 @@ import numpy as np
 from funcnn.types import Array
 
 Sizes = int | tuple[int, ...]
-Padding = int | tuple[int, ...] | tuple[tuple[int, int], ...]
+Padding = int | tuple[int | tuple[int, int], ...]
 
 
 class Window(NamedTuple):
@@ -39,9 +39,9 @@ def expanded(sizes: Sizes, axes: int) -> tuple[int, ...]:
 
 
 def window(
-    kernel: tuple[int, ...], stride: Sizes = 1, padding: Padding = 0, dilation: Sizes = 1
+    kernel: tuple[int, ...], stride: Sizes = 1, padding: Padding | str = 0, dilation: Sizes = 1
 ) -> Window:
-    """A window; an int stands for all axes, and an int of padding for both of its sides.
+    """A window; an int stands for all axes, an int of padding for both of its sides, a word for 0.
 
     Examples
     --------
@@ -49,6 +49,7 @@ def window(
     Window(kernel=(3, 3), stride=(2, 2), padding=((1, 1), (1, 1)), dilation=(1, 1))
     """
     rank = len(kernel)
+    padding = 0 if isinstance(padding, str) else padding
     pads = (padding,) * rank if isinstance(padding, int) else padding
     return Window(
         tuple(kernel),
@@ -126,6 +127,16 @@ def same_padding(
         total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
         pads.append((total // 2, total - total // 2))
     return tuple(pads)
+
+
+def on_image(fixed: Window, padding: Padding | str, spatial: tuple[int, ...]) -> Window:
+    """A window of any padding but that which the words "same" and "causal" stand for, on an image."""
+    if padding == "same":
+        pads = same_padding(fixed.kernel, fixed.stride, fixed.dilation, spatial)
+        return fixed._replace(padding=pads)
+    if padding == "causal":
+        return fixed._replace(padding=causal_padding(fixed.kernel, fixed.dilation))
+    return fixed
 
 
 def overhanging(window: Window, spatial: tuple[int, ...]) -> Window:

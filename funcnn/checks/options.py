@@ -85,6 +85,23 @@ class Sizes(NamedTuple):
         return Integers(self.axes, self.minimum).wrong()
 
 
+class Sides(NamedTuple):
+    """As `Sizes`, where a ``(low, high)`` pair may stand for each axis."""
+
+    axes: int
+
+    def check(self, name: str, value: Any, /) -> Any:
+        if not isinstance(value, tuple) or not any(isinstance(part, tuple) for part in value):
+            return Sizes(self.axes).check(name, value)
+        if len(value) != self.axes:
+            refuse(f"`{name}` must have {self.axes} entries, got {shown(value)}")
+        return tuple(Sizes(2).check(name, part) for part in value)
+
+    def wrong(self) -> tuple[object, ...]:
+        pairs = (((1, 2),) * (self.axes + 1), ((1, 2, 3),) * self.axes, ((1, -1),) * self.axes)
+        return (*Sizes(self.axes).wrong(), *pairs)
+
+
 class Several(NamedTuple):
     """What another constraint says, or a tuple of some such values."""
 

@@ -57,14 +57,11 @@ def pad(widths: Widths, *, mode: str = "constant", value: float = 0.0) -> Preser
     >>> pad(((2, 1),), mode="reflect").apply({}, np.array([[[1.0], [2.0], [3.0]]]))[0].ravel()
     array([3., 2., 1., 2., 3., 2.])
     """
-    spare = {"reflect": 1, "circular": 0}
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
         pairs = _pairs(widths, shape)
         batch, channels, *spatial = channels_second_shape(shape)
-        if mode in spare and any(
-            n < max(pair) + spare[mode] for n, pair in zip(spatial, pairs, strict=True)
-        ):
+        if not borders.repeatable(tuple(spatial), pairs, mode):
             checks.refuse(f"`x` must not be smaller than its border {pairs}, got shape {shape}")
         return channels_second_shape((batch, channels, *borders.grown(tuple(spatial), pairs)))
 

@@ -13,6 +13,7 @@ from funcnn import (
     conv3d,
     conv_transpose,
     conv_transpose1d,
+    conv_transpose3d,
     depthwise_conv,
     initializers,
     separable_conv,
@@ -56,6 +57,7 @@ _TIME = [
     Case(conv1d(4, 2, groups=2, bias=False), (3, 3, 4)),
     Case(conv1d(3, 2, groups=3, padding=1), (2, 3, 3), note="depthwise"),
     Case(conv1d(2, 2, **_OTHER), (2, 3, 2)),
+    Case(conv1d(2, 3, padding=((2, 1),), padding_mode="circular"), (2, 3, 2)),
     Case(
         conv_transpose1d(2, 3),
         (2, 4, 3),
@@ -88,6 +90,21 @@ _VOLUMES = [
     Case(conv3d(2, (1, 2, 3), stride=(1, 2, 1), padding=(0, 1, 1)), (2, 1, 3, 3, 4)),
     Case(conv3d(2, 2, dilation=(2, 1, 1), groups=2, padding="same", bias=False), (2, 2, 3, 3, 3)),
     Case(conv3d(2, 2, **_OTHER), (2, 2, 2, 2, 2)),
+    Case(conv3d(1, 2, padding=((0, 1), 0, 1), padding_mode="reflect"), (2, 1, 2, 3, 2)),
+    Case(
+        conv_transpose3d(4, (2, 1, 2), stride=(1, 2, 1), padding=(0, 0, 1), groups=2, **_OTHER),
+        (2, 2, 2, 3, 2),
+    ),
+    Case(
+        conv_transpose3d(2, 2, dilation=(1, 3, 1), output_padding=(0, 2, 0), bias=False),
+        (2, 2, 2, 2, 2),
+        refused=(
+            (
+                _zeros(2, 3, 2, 2, 2),
+                "conv_transpose3d: `x` must have 2 channels, got shape (2, 3, 2, 2, 2)",
+            ),
+        ),
+    ),
 ]
 
 _TRANSPOSED = [
@@ -123,6 +140,7 @@ _TRANSPOSED = [
     Case(conv_transpose(2, 2, dilation=(1, 2), bias=False), (2, 2, 3, 3)),
     Case(conv_transpose(2, 1, stride=3), (2, 2, 2, 2), note="gaps"),
     Case(conv_transpose(2, 2, **_OTHER), (2, 2, 2, 2)),
+    Case(conv_transpose(2, 2, dilation=(3, 1), padding=(1, 0), output_padding=(2, 0)), (2, 2, 3, 2)),
 ]
 
 _DEPTHWISE = [
@@ -139,6 +157,7 @@ _DEPTHWISE = [
     Case(depthwise_conv((3, 2), stride=2, padding=(1, 0)), (2, 2, 4, 5)),
     Case(depthwise_conv(3, dilation=2, padding="same", bias=False), (2, 2, 4, 5)),
     Case(depthwise_conv(2, **_OTHER), (2, 2, 2, 2)),
+    Case(depthwise_conv(2, padding=((1, 0), (0, 2)), padding_mode="replicate"), (2, 2, 2, 3)),
     Case(
         separable_conv(3, 2),
         (2, 2, 3, 4),
@@ -152,8 +171,26 @@ _DEPTHWISE = [
     Case(separable_conv(2, 3, multiplier=2, stride=2, padding="same", bias=False), (2, 2, 4, 5)),
     Case(separable_conv(2, 2, dilation=2, padding=1), (2, 1, 3, 3)),
     Case(separable_conv(2, 2, **_OTHER), (2, 2, 2, 2)),
+    Case(separable_conv(2, 2, padding=1, padding_mode="reflect"), (2, 1, 2, 3)),
 ]
 
-_GROUPED = [Case(conv(4, 2, groups=2, padding="same", dilation=2), (2, 4, 3, 3))]
+_GROUPED = [
+    Case(conv(4, 2, groups=2, padding="same", dilation=2), (2, 4, 3, 3)),
+    Case(
+        conv(2, 3, padding="same", stride=2, padding_mode="circular"),
+        (2, 2, 4, 3),
+    ),
+    Case(
+        conv(2, 3, padding=1, padding_mode="reflect"),
+        (2, 2, 2, 3),
+        refused=(
+            (
+                _zeros(2, 2, 1, 3),
+                "conv: `x` must not be smaller than its border ((1, 1), (1, 1)), "
+                "got shape (2, 2, 1, 3)",
+            ),
+        ),
+    ),
+]
 
 LAYERS = [*_TIME, *_VOLUMES, *_TRANSPOSED, *_DEPTHWISE, *_GROUPED]

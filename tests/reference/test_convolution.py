@@ -13,6 +13,7 @@ from funcnn import (
     conv3d,
     conv_transpose,
     conv_transpose1d,
+    conv_transpose3d,
     depthwise_conv,
     separable_conv,
 )
@@ -58,6 +59,53 @@ def test_conv_same(kernel: Any, dilation: Any) -> None:
     for shape in IMAGES:
         layer = conv(3, kernel, padding="same", dilation=dilation)
         agrees(layer, shape, lambda *leaves: F.conv2d(*leaves, padding="same", dilation=dilation))
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("padding", [1, (2, 0), ((1, 0), (0, 2)), ((0, 3), 1)])
+def test_borders(padding: Any, mode: str) -> None:
+    """What PyTorch does inside its modules, and by `pad` where the sides differ."""
+    (top, bottom), (left, right) = (
+        (side, side) if isinstance(side, int) else side
+        for side in (padding if isinstance(padding, tuple) else (padding, padding))
+    )
+    their = "constant" if mode == "zeros" else mode
+
+    def reference(x: Any, *leaves: Any, **options: Any) -> Any:
+        return F.conv2d(F.pad(x, (left, right, top, bottom), their), *leaves, **options)
+
+    given: dict[str, Any] = {"padding": padding, "padding_mode": mode}
+    for kernel, stride in product(KERNELS[2:5], (1, 2)):
+        layer = conv(4, kernel, stride=stride, groups=2, **given)
+        agrees(layer, IMAGES[0], lambda *leaves, s=stride: reference(*leaves, stride=s, groups=2))
+        deep = depthwise_conv(kernel, stride=stride, **given)
+        agrees(deep, IMAGES[0], lambda *leaves, s=stride: reference(*leaves, stride=s, groups=4))
+
+    def over_volumes(x: Any, *leaves: Any) -> Any:
+        return F.conv3d(F.pad(x, (left, right, top, bottom, 1, 1), their), *leaves)
+
+    sides = ((1, 1), (top, bottom), (left, right))
+    agrees(conv3d(2, 2, padding=sides, padding_mode=mode), (1, 2, 3, 4, 4), over_volumes)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_borders_are_those_of_pytorchs_modules(mode: Any) -> None:
+    for padding in ("same", (2, 1)):
+        theirs = torch.nn.Conv2d(4, 3, 3, padding=padding, padding_mode=mode, dtype=torch.float64)
+
+        def reference(x: Any, *leaves: Any, module: Any = theirs) -> Any:
+            names = dict(zip(("weight", "bias"), leaves, strict=True))
+            return torch.func.functional_call(module, names, (x,))
+
+        agrees(conv(3, 3, padding=padding, padding_mode=mode), IMAGES[0], reference)
+
+
+def test_causal_borders() -> None:
+    def reference(x: Any, *leaves: Any) -> Any:
+        line = F.pad(x.transpose(1, 2), (4, 0), "replicate")
+        return F.conv1d(line, *leaves, dilation=2).transpose(1, 2)
+
+    agrees(conv1d(2, 3, padding="causal", dilation=2, padding_mode="replicate"), (2, 5, 3), reference)
 
 
 def test_conv_without_bias() -> None:
@@ -136,6 +184,32 @@ def test_conv_transpose1d(stride: int, padding: int, extra: int, dilation: int, 
         agrees(
             layer, (2, length, 4), lambda *leaves: _over_time(F.conv_transpose1d, *leaves, **options)
         )
+
+
+@pytest.mark.parametrize("stride", [1, (1, 2, 3)])
+@pytest.mark.parametrize("extra", [0, (0, 1, 1)])
+@pytest.mark.parametrize("dilation", [1, (1, 2, 3)])
+def test_conv_transpose3d(dilation: Any, extra: Any, stride: Any) -> None:
+    if extra and stride == dilation == 1:
+        pytest.skip("one of both must leave room")
+    kinds: tuple[Any, ...] = ((1, 0, 1), (2, (0, 1, 0), 2), ((1, 3, 2), (0, 2, 1), 1))
+    for kernel, padding, groups in kinds:
+        options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+        options |= {"groups": groups, "output_padding": extra}
+        layer = conv_transpose3d(4, kernel, **options)
+        agrees(layer, (2, 2, 3, 4, 3), lambda *leaves, o=options: F.conv_transpose3d(*leaves, **o))
+
+
+@pytest.mark.parametrize(("stride", "dilation", "extra"), [(1, 3, 2), (2, 4, 3), (1, 2, 1), (3, 2, 2)])
+@pytest.mark.parametrize("padding", [0, 1, 3])
+def test_output_padding_below_the_dilation(
+    padding: int, stride: int, dilation: int, extra: int
+) -> None:
+    options: Any = {"stride": stride, "padding": padding, "dilation": dilation}
+    options["output_padding"] = extra
+    layer, line = conv_transpose(2, 3, **options), conv_transpose1d(2, 3, **options)
+    agrees(layer, (2, 3, 5, 6), lambda *leaves: F.conv_transpose2d(*leaves, **options))
+    agrees(line, (2, 6, 3), lambda *leaves: _over_time(F.conv_transpose1d, *leaves, **options))
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -6,6 +6,7 @@ PyTorch's sequences are ``(N, F, T)``, ours ``(N, T, F)``: hooks turn them on th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from funcnn import checks
+from funcnn._kernels.windows import on_image, window
 from funcnn.interop.torch.functions import Leaves, Options, Own
 
 # --- inputs on their way in and out ---------------------------------------------------------------
@@ -48,18 +50,12 @@ def _no_padding(module: Any, args: tuple[Any, ...], out: Any) -> Any:
     return torch.where((args[0] == module.padding_idx)[..., None], 0, out)
 
 
-def _pad_same(module: Any, args: tuple[Any, ...]) -> Any:
-    """As much as makes ``ceil(size / stride)`` places, the odd element at the end."""
-    sides: list[int] = []
-    sizes = args[0].shape[2:]
-    for n, k, s, d in zip(sizes, module.kernel_size, module.stride, module.dilation, strict=True):
-        total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
-        sides = [total // 2, total - total // 2, *sides]
-    return (F.pad(args[0], sides),)
-
-
-def _pad_past(module: Any, args: tuple[Any, ...]) -> Any:
-    return (F.pad(args[0], (module.dilation[0] * (module.kernel_size[0] - 1), 0)),)
+def _padded(o: Options, module: Any, args: tuple[Any, ...]) -> Any:
+    """The input with the border that a convolution's options say."""
+    at = window(module.kernel_size, o.stride, o.padding, o.dilation)
+    pads = on_image(at, o.padding, tuple(args[0].shape[2:])).padding
+    sides = [side for pair in reversed(pads) for side in pair]
+    return (F.pad(args[0], sides, "constant" if o.padding_mode == "zeros" else o.padding_mode),)
 
 
 # --- layers with a class --------------------------------------------------------------------------
@@ -74,14 +70,15 @@ class BatchNorm(nn.BatchNorm2d):  # type: ignore[misc]
 def _conv(o: Options, p: Leaves, weight: str = "weight", **over: Any) -> Any:
     outs, group_ins, *kernel = p[weight].shape
     o = SimpleNamespace(**{"groups": 1, **vars(o), **over})
-    fixed = 0 if isinstance(o.padding, str) else o.padding
+    plain = np.asarray(o.padding).dtype.kind == "i" and np.ndim(o.padding) < 2
     module = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 1](
-        group_ins * o.groups, outs, kernel, o.stride, fixed, o.dilation, o.groups, o.bias
-    )
+        group_ins * o.groups, outs, kernel, o.stride, o.padding if plain else 0, o.dilation, o.groups,
+        o.bias, o.padding_mode if plain else "zeros",
+    )  # fmt: skip
     if len(kernel) == 1:
         _turned(module)
-    if o.padding in ("same", "causal"):
-        module.register_forward_pre_hook(_pad_same if o.padding == "same" else _pad_past)
+    if not plain:
+        module.register_forward_pre_hook(partial(_padded, o))
     return module
 
 
@@ -100,7 +97,7 @@ def _separable(o: Options, p: Leaves) -> Any:
 
 def _conv_transpose(o: Options, p: Leaves) -> Any:
     ins, group_outs, *kernel = p["weight"].shape
-    module = (nn.ConvTranspose1d, nn.ConvTranspose2d)[len(kernel) - 1](
+    module = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[len(kernel) - 1](
         ins, group_outs * o.groups, kernel, o.stride, o.padding, o.output_padding, o.groups, o.bias,
         o.dilation,
     )  # fmt: skip
@@ -273,7 +270,7 @@ MODULES: dict[str, Callable[[Options, Leaves], Any]] = {
     "bilinear": _bilinear,
     "embedding": _embedding,
     **dict.fromkeys(("conv", "conv1d", "conv3d"), _conv),
-    **dict.fromkeys(("conv_transpose", "conv_transpose1d"), _conv_transpose),
+    **dict.fromkeys(("conv_transpose", "conv_transpose1d", "conv_transpose3d"), _conv_transpose),
     "depthwise_conv": _depthwise,
     "separable_conv": _separable,
     "max_pool": _max_pool(nn.MaxPool2d),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from funcnn import checks, random
 from funcnn._kernels.convolution import depthwise
-from funcnn._kernels.windows import expanded
+from funcnn._kernels.windows import Padding, expanded
 from funcnn.checks import Integer, declared
 from funcnn.initializers import Initializer, he_normal, zeros
 from funcnn.layers.convolution.plain import conv
@@ -13,7 +13,7 @@ from funcnn.layers.convolution.skeleton import (
     Rule,
     convolution_of,
     options,
-    padding_of,
+    padded,
     placing,
 )
 from funcnn.types import Cache, Image, Key, Layer, Params, Shape
@@ -27,13 +27,14 @@ _HE = he_normal()
 _ZEROS = zeros()
 
 
-@declared(multiplier=Integer(1), padding=padding_of(2), **options(2))
+@declared(multiplier=Integer(1), **padded(2), **options(2))
 def depthwise_conv(
     kernel_size: int | tuple[int, int],
     *,
     multiplier: int = 1,
     stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] | str = 0,
+    padding: Padding | str = 0,
+    padding_mode: str = "zeros",
     dilation: int | tuple[int, int] = 1,
     bias: bool = True,
     weight_init: Initializer = _HE,
@@ -47,7 +48,7 @@ def depthwise_conv(
         Height and width of the filters.
     multiplier : int, default 1
         Filters for each channel; those of one channel come out as neighbours.
-    stride, padding, dilation, bias, weight_init, bias_init
+    stride, padding, padding_mode, dilation, bias, weight_init, bias_init
         As in `conv`.
 
     Returns
@@ -80,18 +81,21 @@ def depthwise_conv(
     >>> out_shape, params["weight"].shape
     ((32, 32, 14, 14), (32, 1, 3, 3))
     """
-    rule = _depthwise(2, multiplier, kernel_size, stride, padding, dilation)
+    rule = _depthwise(2, multiplier, kernel_size, stride, padding, dilation)._replace(
+        border=padding_mode
+    )
     return convolution_of("N, C, H, W", rule, bias, weight_init, bias_init)
 
 
-@declared(out_channels=Integer(1), multiplier=Integer(1), padding=padding_of(2), **options(2))
+@declared(out_channels=Integer(1), multiplier=Integer(1), **padded(2), **options(2))
 def separable_conv(
     out_channels: int,
     kernel_size: int | tuple[int, int],
     *,
     multiplier: int = 1,
     stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] | str = 0,
+    padding: Padding | str = 0,
+    padding_mode: str = "zeros",
     dilation: int | tuple[int, int] = 1,
     bias: bool = True,
     weight_init: Initializer = _HE,
@@ -107,7 +111,7 @@ def separable_conv(
         Height and width of the depthwise filters.
     multiplier : int, default 1
         Depthwise filters for each channel.
-    stride, padding, dilation
+    stride, padding, padding_mode, dilation
         Of the depthwise convolution, as in `conv`.
     bias : bool, default True
         Whether to add a bias to each channel at the end.
@@ -145,8 +149,8 @@ def separable_conv(
     """
     spatial = checks.bare(
         depthwise_conv(
-            kernel_size, multiplier=multiplier, stride=stride, padding=padding, dilation=dilation,
-            bias=False, weight_init=weight_init,
+            kernel_size, multiplier=multiplier, stride=stride, padding=padding,
+            padding_mode=padding_mode, dilation=dilation, bias=False, weight_init=weight_init,
         )
     )  # fmt: skip
     mix = checks.bare(conv(out_channels, 1, bias=bias, weight_init=weight_init, bias_init=bias_init))
@@ -177,7 +181,7 @@ def separable_conv(
 
 
 def _depthwise(
-    axes: int, multiplier: int, kernel: Ints, stride: Ints, padding: Ints | str, dilation: Ints
+    axes: int, multiplier: int, kernel: Ints, stride: Ints, padding: Padding | str, dilation: Ints
 ) -> Rule:
     """The rule of a convolution with as many groups as channels, and `multiplier` filters for each."""
     size = expanded(kernel, axes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from funcnn._kernels import convolution
-from funcnn._kernels.windows import expanded
+from funcnn._kernels.windows import Padding, expanded
 from funcnn.checks import Integer, declared
 from funcnn.initializers import Initializer, he_normal, zeros
 from funcnn.layers.convolution.skeleton import (
@@ -12,7 +12,7 @@ from funcnn.layers.convolution.skeleton import (
     convolution_of,
     divides,
     options,
-    padding_of,
+    padded,
     placing,
 )
 from funcnn.types import Image, Layer, Sequence, Volume
@@ -27,13 +27,14 @@ _HE = he_normal()
 _ZEROS = zeros()
 
 
-@declared(out_channels=Integer(1), padding=padding_of(2), **options(2, "groups"))
+@declared(out_channels=Integer(1), **padded(2), **options(2, "groups"))
 def conv(
     out_channels: int,
     kernel_size: int | tuple[int, int],
     *,
     stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] | str = 0,
+    padding: Padding | str = 0,
+    padding_mode: str = "zeros",
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
     bias: bool = True,
@@ -50,9 +51,11 @@ def conv(
         Height and width of the filters.
     stride : int or (int, int), default 1
         Step of the window.
-    padding : int, (int, int), "same" or "valid", default 0
+    padding : int, one int or (low, high) pair for each axis, "same" or "valid", default 0
         Zeros on both sides of each axis. ``"same"`` pads so that ``H' = ceil(H / stride)``, with the
         odd zero at the high end, as TensorFlow and JAX do; ``"valid"`` is 0.
+    padding_mode : "zeros", "reflect", "replicate" or "circular", default "zeros"
+        What stands there instead of zeros, as in `pad`.
     dilation : int or (int, int), default 1
         Distance between the taps of a filter.
     groups : int, default 1
@@ -93,17 +96,20 @@ def conv(
     >>> out_shape, params["weight"].shape, params["bias"].shape
     ((32, 6, 24, 24), (6, 3, 5, 5), (6,))
     """
-    rule = _plain(2, out_channels, kernel_size, stride, padding, dilation, groups)
+    rule = _plain(2, out_channels, kernel_size, stride, padding, dilation, groups)._replace(
+        border=padding_mode
+    )
     return convolution_of("N, C, H, W", rule, bias, weight_init, bias_init)
 
 
-@declared(out_features=Integer(1), padding=padding_of(1), **options(1, "groups"))
+@declared(out_features=Integer(1), **padded(1), **options(1, "groups"))
 def conv1d(
     out_features: int,
     kernel_size: int,
     *,
     stride: int = 1,
-    padding: int | str = 0,
+    padding: Padding | str = 0,
+    padding_mode: str = "zeros",
     dilation: int = 1,
     groups: int = 1,
     bias: bool = True,
@@ -120,10 +126,12 @@ def conv1d(
         Time steps that a filter sees.
     stride : int, default 1
         Step of the window.
-    padding : int, "same", "causal" or "valid", default 0
+    padding : int, ((low, high),), "same", "causal" or "valid", default 0
         Zeros before the first and after the last time step. ``"causal"`` puts all of them before,
         ``dilation (kernel_size - 1)``, so that no output sees a later input; ``"same"`` makes
         ``T' = ceil(T / stride)`` with the odd zero at the end; ``"valid"`` is 0.
+    padding_mode : "zeros", "reflect", "replicate" or "circular", default "zeros"
+        What stands there instead of zeros, as in `pad`.
     dilation : int, default 1
         Distance between the taps of a filter.
     groups : int, default 1
@@ -160,17 +168,20 @@ def conv1d(
     >>> out_shape, params["weight"].shape
     ((32, 100, 16), (16, 8, 3))
     """
-    rule = _plain(1, out_features, kernel_size, stride, padding, dilation, groups)
+    rule = _plain(1, out_features, kernel_size, stride, padding, dilation, groups)._replace(
+        border=padding_mode
+    )
     return convolution_of("N, T, F", rule, bias, weight_init, bias_init)
 
 
-@declared(out_channels=Integer(1), padding=padding_of(3), **options(3, "groups"))
+@declared(out_channels=Integer(1), **padded(3), **options(3, "groups"))
 def conv3d(
     out_channels: int,
     kernel_size: int | tuple[int, int, int],
     *,
     stride: int | tuple[int, int, int] = 1,
-    padding: int | tuple[int, int, int] | str = 0,
+    padding: Padding | str = 0,
+    padding_mode: str = "zeros",
     dilation: int | tuple[int, int, int] = 1,
     groups: int = 1,
     bias: bool = True,
@@ -185,7 +196,7 @@ def conv3d(
         Channels that come out; a multiple of `groups`.
     kernel_size : int or (int, int, int)
         Depth, height and width of the filters.
-    stride, padding, dilation, groups, bias, weight_init, bias_init
+    stride, padding, padding_mode, dilation, groups, bias, weight_init, bias_init
         As in `conv`, with three axes.
 
     Returns
@@ -210,12 +221,20 @@ def conv3d(
     >>> out_shape, params["weight"].shape
     ((4, 8, 8, 16, 16), (8, 2, 3, 3, 3))
     """
-    rule = _plain(3, out_channels, kernel_size, stride, padding, dilation, groups)
+    rule = _plain(3, out_channels, kernel_size, stride, padding, dilation, groups)._replace(
+        border=padding_mode
+    )
     return convolution_of("N, C, D, H, W", rule, bias, weight_init, bias_init)
 
 
 def _plain(
-    axes: int, outs: int, kernel: Ints, stride: Ints, padding: Ints | str, dilation: Ints, groups: int
+    axes: int,
+    outs: int,
+    kernel: Ints,
+    stride: Ints,
+    padding: Padding | str,
+    dilation: Ints,
+    groups: int,
 ) -> Rule:
     """Filters that see all channels of their group."""
     divides(groups, outs)

@@ -7,25 +7,31 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from funcnn import checks, random
+from funcnn._kernels import borders
 from funcnn._kernels.axes import channels_second_shape, turning
 from funcnn._kernels.convolution import arranged, bias_gradient
 from funcnn._kernels.windows import (
+    Padding,
     Window,
-    causal_padding,
+    on_image,
     output_size,
-    same_padding,
     window,
 )
-from funcnn.checks import Choice, Constraint, Either, Flag, Integer, Shapes, Sizes
+from funcnn.checks import Beside, Choice, Constraint, Either, Flag, Integer, Shapes, Sides, Sizes
 from funcnn.initializers import BIAS_INIT, INITIALIZER, Initializer
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape
 
 Ints = int | tuple[int, ...]
 
 
-def padding_of(axes: int) -> Constraint:
+def padded(axes: int) -> dict[str, Constraint]:
+    """What those convolutions declare that see beyond the input."""
     words = ("same", "valid", "causal") if axes == 1 else ("same", "valid")
-    return Either(Choice(*words), Sizes(axes))
+    modes = Choice("zeros", "reflect", "replicate", "circular")
+    return {
+        "padding": Either(Choice(*words), Sides(axes)),
+        "padding_mode": Beside(modes, "padding"),
+    }
 
 
 def options(axes: int, *groups: str) -> dict[str, Constraint]:
@@ -62,22 +68,18 @@ class Rule(NamedTuple):
     channels: Callable[[tuple[int, ...]], tuple[int, int, int]]  # in, out and groups, of a weight's
     place: Callable[[tuple[int, ...]], tuple[Window, tuple[int, ...]]]  # and the places it takes
     kernels: Kernels
+    border: str = "zeros"  # what stands around the image
 
 
 def placing(
-    kernel: tuple[int, ...], stride: Ints, padding: Ints | str, dilation: Ints
+    kernel: tuple[int, ...], stride: Ints, padding: Padding | str, dilation: Ints
 ) -> Callable[[tuple[int, ...]], tuple[Window, tuple[int, ...]]]:
     """Where the window stands on an input."""
-    fixed = window(kernel, stride, 0 if isinstance(padding, str) else padding, dilation)
-    if padding == "causal":
-        fixed = fixed._replace(padding=causal_padding(kernel, fixed.dilation))
+    fixed = window(kernel, stride, padding, dilation)
     spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, fixed.dilation, strict=True))
 
     def place(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
-        at = fixed
-        if padding == "same":
-            pads = same_padding(kernel, fixed.stride, fixed.dilation, shape[2:])
-            at = fixed._replace(padding=pads)
+        at = on_image(fixed, padding, shape[2:])
         places = output_size(at, shape[2:])
         if min(places) < 1:
             got = channels_second_shape(shape)
@@ -98,6 +100,23 @@ class _Placed(NamedTuple):
     at: Window
     groups: int
     out_shape: tuple[int, ...]
+    border: borders.Widths  # what the image repeats of itself before the filters see it
+
+
+def _grouped(image: tuple[int, ...], groups: int, word: str) -> None:
+    if image[1] % groups:
+        got = channels_second_shape(image)
+        checks.refuse(f"`x` must have a multiple of {groups} {word}, got shape {got}")
+
+
+def _repeated(at: Window, mode: str, image: tuple[int, ...]) -> tuple[Window, borders.Widths]:
+    """The window, and the border that it has left to copies of the image."""
+    if mode == "zeros" or not any(map(any, at.padding)):
+        return at, ()
+    if not borders.repeatable(image[2:], at.padding, mode):
+        got = channels_second_shape(image)
+        checks.refuse(f"`x` must not be smaller than its border {at.padding}, got shape {got}")
+    return at._replace(padding=((0, 0),) * len(at.kernel)), at.padding
 
 
 def convolution_of(
@@ -123,20 +142,16 @@ def convolution_of(
         ins, outs, groups = rule.channels(weight)
         if image[1] != ins:
             checks.refuse(f"`x` must have {ins} {word}, got shape {channels_second_shape(image)}")
-        grouped(image, groups)
+        _grouped(image, groups, word)
         at, places = rule.place(image)
-        return _Placed(at, groups, channels_second_shape((image[0], outs, *places)))
-
-    def grouped(image: tuple[int, ...], groups: int) -> None:
-        if image[1] % groups:
-            got = channels_second_shape(image)
-            checks.refuse(f"`x` must have a multiple of {groups} {word}, got shape {got}")
+        at, border = _repeated(at, rule.border, image)
+        return _Placed(at, groups, channels_second_shape((image[0], outs, *places)), border)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         image = channels_second_shape(checks.shape(shape, axes))
         filters = rule.filters(image[1])
         _, outs, groups = rule.channels(filters)
-        grouped(image, groups)
+        _grouped(image, groups, word)
         out_shape = placed(image, filters).out_shape
         weight_key, bias_key = random.split(checks.key(key))
         params = {"weight": weight_init(weight_key, filters)}
@@ -146,23 +161,28 @@ def convolution_of(
         weight = params.get("weight") if isinstance(params, dict) else None
         image = channels_second(checks.inputs(params, shapes(getattr(weight, "shape", ())), x, axes))
         assert weight is not None
-        at, groups, _ = placed(image.shape, weight.shape)
+        at, groups, _, border = placed(image.shape, weight.shape)
         image = arranged(image)  # as both directions read it
-        out = kernels.convolve(image, weight, params.get("bias"), at, groups)
+        seen = borders.pad(image, border, rule.border, 0.0) if border else image
+        out = kernels.convolve(seen, weight, params.get("bias"), at, groups)
         return channels_second(out), {"x": image, "weight": weight}
 
     def params_vjp(cache: Cache, dout: Array) -> Params:
         x, weight = cache["x"], cache["weight"]
-        at, groups, out_shape = placed(x.shape, weight.shape)
+        at, groups, out_shape, border = placed(x.shape, weight.shape)
         checks.gradient(dout, out_shape, x.dtype)
         slope = channels_second(dout)
-        dparams = {"weight": kernels.weight_gradient(x, slope, weight.shape, at, groups)}
+        seen = borders.pad(x, border, rule.border, 0.0) if border else x
+        dparams = {"weight": kernels.weight_gradient(seen, slope, weight.shape, at, groups)}
         return dparams | ({"bias": bias_gradient(slope)} if bias else {})
 
     def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
         dparams, x, weight = params_vjp(cache, dout), cache["x"], cache["weight"]
-        at, groups, _ = placed(x.shape, weight.shape)
-        dx = kernels.input_gradient(channels_second(dout), weight, x.shape, at, groups)
+        at, groups, _, border = placed(x.shape, weight.shape)
+        shape = (*x.shape[:2], *borders.grown(x.shape[2:], border)) if border else x.shape
+        dx = kernels.input_gradient(channels_second(dout), weight, shape, at, groups)
+        if border:
+            dx = borders.pad_gradient(dx, x.shape[2:], border, rule.border)
         return dparams, channels_second(dx)
 
     return Layer(init, apply, vjp, params_vjp=params_vjp)

@@ -15,11 +15,12 @@ from funcnn.layers.convolution.skeleton import (
     divides,
     options,
 )
-from funcnn.types import Image, Layer, Sequence
+from funcnn.types import Image, Layer, Sequence, Volume
 
 __all__ = [
     "conv_transpose",
     "conv_transpose1d",
+    "conv_transpose3d",
 ]
 
 _HE = he_normal()
@@ -54,7 +55,7 @@ def conv_transpose(
         Rows and columns that are cut off at both sides of the output: the padding of the
         convolution that this one undoes in shape.
     output_padding : int or (int, int), default 0
-        How much less to cut off at the high side; below the stride.
+        How much less to cut off at the high side; below the stride or the dilation.
     dilation : int or (int, int), default 1
         Distance between the taps of a filter.
     groups : int, default 1
@@ -80,7 +81,7 @@ def conv_transpose(
     ``H' = (H - 1) stride + dilation (kh - 1) + 1 - 2 padding + output_padding``. This is the
     adjoint of `conv` with the same weight: forward is its ``col2im(Kᵀ x)``, plus ``b``. Pullback:
     ``dx`` is the convolution of ``dy`` with the weight, ``dK = X dYᵀ`` for the columns ``dY`` of
-    ``dy``, ``db = sum(dy)``. (PyTorch takes an `output_padding` that is below the dilation, too.)
+    ``dy``, ``db = sum(dy)``.
 
     References
     ----------
@@ -150,6 +151,57 @@ def conv_transpose1d(
     return convolution_of("N, T, F", rule, bias, weight_init, bias_init)
 
 
+@declared(out_channels=Integer(1), padding=Sizes(3), output_padding=Sizes(3), **options(3, "groups"))
+def conv_transpose3d(
+    out_channels: int,
+    kernel_size: int | tuple[int, int, int],
+    *,
+    stride: int | tuple[int, int, int] = 1,
+    padding: int | tuple[int, int, int] = 0,
+    output_padding: int | tuple[int, int, int] = 0,
+    dilation: int | tuple[int, int, int] = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_init: Initializer = _HE,
+    bias_init: Initializer = _ZEROS,
+) -> Layer[Volume, Volume]:
+    """Transposed convolution of volumes, ``(N, C, D, H, W) -> (N, out_channels, D', H', W')``.
+
+    Parameters
+    ----------
+    out_channels : int
+        Channels that come out; a multiple of `groups`.
+    kernel_size : int or (int, int, int)
+        Depth, height and width of the filters.
+    stride, padding, output_padding, dilation, groups, bias, weight_init, bias_init
+        As in `conv_transpose`, with three axes.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight": (C, out_channels / groups, kd, kh, kw), "bias": (out_channels,)}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a batch of volumes with the channels and dtype of the weight, or
+        of which the padding would leave nothing.
+
+    Notes
+    -----
+    Shapes, formula and pullback are those of `conv_transpose`, over three axes.
+
+    Examples
+    --------
+    >>> from funcnn import conv_transpose3d, random
+    >>> out_shape, params = conv_transpose3d(4, 2, stride=2).init(random.key(0), (2, 8, 3, 5, 5))
+    >>> out_shape, params["weight"].shape
+    ((2, 4, 6, 10, 10), (8, 4, 2, 2, 2))
+    """
+    rule = _transposed(3, out_channels, kernel_size, stride, padding, output_padding, dilation, groups)
+    return convolution_of("N, C, D, H, W", rule, bias, weight_init, bias_init)
+
+
 def _transposed(
     axes: int,
     outs: int,
@@ -162,11 +214,13 @@ def _transposed(
 ) -> Rule:
     """Filters that write what those of a convolution see."""
     divides(groups, outs)
-    size, steps, pads, extra = (expanded(n, axes) for n in (kernel, stride, padding, output_padding))
-    if any(more >= step for more, step in zip(extra, steps, strict=True)):
-        checks.refuse(f"`output_padding` must be below the stride {steps}, got {extra}")
+    size, pads, extra = (expanded(n, axes) for n in (kernel, padding, output_padding))
     sides = tuple((pad, pad - more) for pad, more in zip(pads, extra, strict=True))
-    at = window(size, steps, sides, dilation)
+    at = window(size, stride, sides, dilation)
+    most = tuple(map(max, at.stride, at.dilation))
+    if any(more >= limit for more, limit in zip(extra, most, strict=True)):
+        between = f"the stride {at.stride} or the dilation {at.dilation}"
+        checks.refuse(f"`output_padding` must be below {between}, got {extra}")
 
     def place(shape: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:
         places = transposed.reach(at, shape[2:])
