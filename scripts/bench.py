@@ -1,6 +1,7 @@
 """Measure funcnn side by side with PyTorch, JAX and MyGrad on this machine.
 
     scripts/bench.py                          # networks and processes, the README's table
+    scripts/bench.py networks --only LSTM     # some
     scripts/bench.py operations scaling       # single layers; cost against batch, width, depth
     scripts/bench.py layers                   # every layer against PyTorch
     scripts/bench.py portable                 # what portable arithmetic costs
@@ -211,7 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure funcnn side by side with its peers.")
     parts = ["networks", "processes", "operations", "scaling", "layers", "portable", "profile"]
     parser.add_argument("parts", nargs="*", help=f"what to measure: {', '.join(parts)}")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.2, help="of a block of calls")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -272,7 +273,7 @@ def portable_table(rounds: int, seconds: float) -> list[Row]:
     print("\n| portable | fast, ms | portable, ms | portable / fast |\n|---|---|---|---|")
     try:
         for case in cases.NETWORKS:
-            if case.work == "step":
+            if case.work in {"step", "model"}:
                 times = measure(case, pair, rounds, seconds, "processor")
                 fast, slow = times["funcnn: fast"], times["funcnn: portable"]
                 ratios = [s / f for s, f in zip(slow, fast, strict=True)]
@@ -295,7 +296,7 @@ def profile_table(seconds: float, only: str) -> list[Row]:
     print("|---" * (3 + len(PARTS)) + "|")
     rows: list[Row] = []
     for case in cases.NETWORKS:
-        if case.work == "step" and only in case.name:
+        if case.work in {"step", "model"} and only in case.name:
             rows.append(profile_row(case, seconds))
             shares = " | ".join(f"{rows[-1][part]:.0%}" for part in PARTS)
             print(f"| {case.name} | {rows[-1]['seconds'] * 1e3:.3g} | {shares} | "

@@ -7,14 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.models import MODELS
+
 
 class Case(NamedTuple):
     """One piece of work.
 
     ``layers`` are tuples such as ``("conv", out_channels, kernel, padding)``, ``("relu",)``,
     ``("max_pool", kernel)``, ``("avg_pool", kernel)``, ``("flatten",)``, ``("dense", features)``;
-    ``work`` is ``"step"`` (forward, backward, update), ``"gradients"`` (without a loss) or
-    ``"inference"``.
+    ``work`` is ``"step"`` (forward, backward, update), ``"gradients"`` (without a loss),
+    ``"inference"``, or ``"layer"`` and ``"model"`` of what `catalogue` and `models` name.
     """
 
     name: str
@@ -54,6 +56,7 @@ NETWORKS = (
     Case("3x3 stack, 32x32, batch 32, step", "step", (32, 32, 32, 32),
          stack((32, 32, 64, 64)), most=1.2),
     Case("MLP 784-512-512-10, batch 128, step", "step", (128, 784), MLP, most=1.0),
+    *(Case(model.name, "model", (), (), most=1.5) for model in MODELS),
 )  # fmt: skip
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 import funcnn
-from benchmarks import catalogue
+from benchmarks import catalogue, models
 from benchmarks.cases import Case, arrays
-from funcnn import models, numerics
+from funcnn import numerics, optimizers, random, tree
 from funcnn.machine.memory import keep_freed_memory
 
 
@@ -38,12 +38,16 @@ def network(case: Case) -> funcnn.Layer[Any, Any]:
 
 def build(case: Case, variant: str) -> Callable[[], object]:
     """The work of a case: in portable mode, on one thread, with compiled kernels, or none of these."""
-    return numerics.compiled("require" if variant == "compiled" else "off")(_built(case, variant))
+    use = numerics.compiled("require" if variant.startswith("compiled") else "off")
+    return use(_built(case, variant))
 
 
 def _built(case: Case, variant: str) -> Callable[[], object]:
     if case.work == "layer":
         return layer(catalogue.find(case.name))
+    workers = 1 if "one thread" in variant else None
+    if case.work == "model":
+        return model(models.find(case.name), workers, "portable" if variant == "portable" else "fast")
     net = network(case)
     x, labels = arrays(case)
     _, params = net.init(funcnn.random.key(0), case.shape)
@@ -57,7 +61,6 @@ def _built(case: Case, variant: str) -> Callable[[], object]:
             return net.vjp(cache, out)
 
         return both_ways
-    workers = 1 if variant == "one thread" else None
     gradients = funcnn.value_and_grad(net, funcnn.softmax_cross_entropy(), workers=workers)
     held = [params]
 
@@ -74,7 +77,7 @@ def layer(entry: catalogue.Entry) -> Callable[[], object]:
     """Forward and backward of one layer, in training, as `value_and_grad` would run it."""
     keep_freed_memory()
     kind = entry.ours.partition("(")[0]
-    home = funcnn if hasattr(funcnn, kind) else models
+    home = funcnn if hasattr(funcnn, kind) else funcnn.models
     net: funcnn.Layer[Any, Any] = eval(entry.ours, {kind: getattr(home, kind)})
     _, params = net.init(funcnn.random.key(0), entry.shape)
     x = natural(catalogue.inputs(entry), entry.sequence)
@@ -87,6 +90,34 @@ def layer(entry: catalogue.Entry) -> Callable[[], object]:
         return net.vjp(cache, tuple(dout) if isinstance(dout, list) else dout)
 
     return both_ways
+
+
+def model(entry: models.Model, workers: int | None, mode: Any) -> Callable[[], object]:
+    """A training step of a network, with Adam."""
+    net: funcnn.Layer[Any, Any] = eval(entry.ours, _Names())
+    x, target = models.data(entry)
+    _, params = net.init(random.key(0), entry.shape)
+    loss = funcnn.softmax_cross_entropy() if entry.classes else funcnn.mean_squared_error()
+    gradients = funcnn.value_and_grad(net, loss, statistics=True, workers=workers)
+    optimizer, key = optimizers.adam(1e-3), random.key(1)
+    held = [params, optimizer.init(params)]
+
+    def step() -> object:
+        params, state = held
+        with numerics.use(mode):
+            value, grads, statistics = gradients(params, x, target, key)
+            updates, held[1] = optimizer.update(grads, state, params)
+        held[0] = tree.replace(optimizers.apply_updates(params, updates), statistics)
+        return value
+
+    return step
+
+
+class _Names(dict[str, Any]):
+    """Everything public, by its name."""
+
+    def __missing__(self, name: str) -> Any:
+        return getattr(funcnn if hasattr(funcnn, name) else funcnn.models, name)
 
 
 def natural(x: Any, batch_last: bool) -> Any:

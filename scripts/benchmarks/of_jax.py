@@ -21,6 +21,8 @@ def version() -> str:
 
 
 def build(case: Case, variant: str) -> Callable[[], object]:
+    if case.work == "model":
+        raise NotImplementedError("written for funcnn and PyTorch alone")
     layers: list[Any] = []
     for kind, *options in case.layers:
         if kind == "conv":

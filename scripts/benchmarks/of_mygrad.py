@@ -23,6 +23,8 @@ def version() -> str:
 
 
 def build(case: Case, variant: str) -> Callable[[], object]:
+    if case.work == "model":
+        raise NotImplementedError("written for funcnn and PyTorch alone")
     if any(kind == "avg_pool" for kind, *_ in case.layers):
         raise NotImplementedError("MyGrad has no average pooling")
     draw = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import catalogue, torch_layers
+from benchmarks import catalogue, models, torch_layers
 from benchmarks.cases import Case, arrays
 
 
@@ -48,6 +48,8 @@ def build(case: Case, variant: str) -> Callable[[], object]:
     torch.set_num_threads(int(threads.split()[0]))
     if case.work == "layer":
         return layer(catalogue.find(case.name), form == "channels_last")
+    if case.work == "model":
+        return model(models.find(case.name), form == "channels_last")
     net = network(case)
     images, targets = arrays(case)
     x, labels = torch.from_numpy(images), torch.from_numpy(targets)
@@ -111,6 +113,31 @@ def layer(entry: catalogue.Entry, channels_last: bool) -> Callable[[], object]:
         return xs
 
     return both_ways
+
+
+def model(entry: models.Model, channels_last: bool) -> Callable[[], object]:
+    """A training step of a network."""
+    net = eval(entry.theirs, vars(torch_layers))
+    x, target = map(torch.from_numpy, models.data(entry))
+    if channels_last:
+        if x.ndim < 4:
+            raise NotImplementedError("images alone have memory formats")
+        net = net.to(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+
+    def step() -> object:
+        optimizer.zero_grad(set_to_none=True)
+        out = net(x)
+        if entry.classes:
+            loss = torch.nn.functional.cross_entropy(out.flatten(0, -2), target.flatten())
+        else:
+            loss = torch.nn.functional.mse_loss(out, target)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
 
 
 def several(out: Any) -> list[Any]:

@@ -160,3 +160,34 @@ class Decoder(Module):  # type: ignore[misc]
 
     def forward(self, x: Any, memory: Any) -> Any:
         return self.block(x, memory, _causal(x.shape[1]), tgt_is_causal=True)
+
+
+def separable(inputs: int, outputs: int) -> list[Any]:
+    first = nn.Conv2d(inputs, inputs, 3, 1, 1, groups=inputs, bias=False)
+    return [first, nn.Conv2d(inputs, outputs, 1)]
+
+
+class Block(Module):  # type: ignore[misc]
+    """Two convolutions around which the input goes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *normalized(inputs, outputs, stride), nn.ReLU(), *normalized(outputs, outputs, 1)
+        )
+        self.past = nn.Sequential(*normalized(inputs, outputs, stride, 1) if stride > 1 else [])
+
+    def forward(self, x: Any) -> Any:
+        return F.relu(self.past(x) + self.body(x))
+
+
+def normalized(inputs: int, outputs: int, stride: int, kernel: int = 3) -> list[Any]:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return [conv, nn.BatchNorm2d(outputs)]
+
+
+def resnet8() -> Any:
+    return nn.Sequential(
+        *normalized(3, 16, 1), nn.ReLU(), Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10),
+    )  # fmt: skip
