@@ -47,8 +47,9 @@ def bare(children: Iterable[Child]) -> tuple[Child, ...]:
 
 
 def named_after(spec: Spec) -> Spec:
-    """The layer that gives this one its name: what only steers gradients changes no name, no weight."""
-    return named_after(spec.children[0]) if spec.kind in ("freeze", "remat") else spec
+    """The layer that gives this one its name: what only steers training changes no name, no weight."""
+    steers = ("freeze", "inference_mode", "remat")
+    return named_after(spec.children[0]) if spec.kind in steers else spec
 
 
 def _outer(child: Child, refusal: checks.Refusal) -> checks.Refusal:

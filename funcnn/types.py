@@ -77,7 +77,9 @@ Params: TypeAlias = dict[str, Any]
 Cache: TypeAlias = Any
 """What `vjp` needs of the forward pass: picklable data, never a closure."""
 
-Trait: TypeAlias = Literal["couples_batch", "statistics", "stochastic", "monotone", "maximum"]
+Trait: TypeAlias = Literal[
+    "couples_batch", "statistics", "stochastic", "monotone", "maximum", "inference"
+]
 """What a combinator or a trainer must know of a layer.
 
 ``couples_batch``: an example's output depends on its neighbours in the batch.
@@ -85,6 +87,7 @@ Trait: TypeAlias = Literal["couples_batch", "statistics", "stochastic", "monoton
 ``stochastic``: draws from its key in training.
 ``monotone``: elementwise and non-decreasing (commutes with taking a maximum).
 ``maximum``: each output is the largest of some inputs.
+``inference``: what is inside runs without a key, in training too.
 """
 
 
@@ -172,7 +175,7 @@ def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if type(value) is tuple else value
 
 
-def has_trait(spec: Spec, trait: Trait) -> bool:
+def has_trait(spec: Spec, trait: Trait, *, training: bool = True) -> bool:
     """Whether a layer, or any layer inside it, has a trait.
 
     Parameters
@@ -181,6 +184,9 @@ def has_trait(spec: Spec, trait: Trait) -> bool:
         Of the layer.
     trait : Trait
         Which one.
+    training : bool, default True
+        Whether there is a key. Without one nothing is drawn, statistics stay, and those that were
+        kept stand in for those of the batch.
 
     Returns
     -------
@@ -192,7 +198,11 @@ def has_trait(spec: Spec, trait: Trait) -> bool:
     >>> has_trait(serial(relu(), relu()).spec, "monotone")
     True
     """
-    return trait in spec.traits or any(has_trait(child, trait) for child in spec.children)
+    training = training and "inference" not in spec.traits
+    own = set(spec.traits)
+    if not training:
+        own -= {"stochastic", "statistics"} | ({"couples_batch"} if "statistics" in own else set())
+    return trait in own or any(has_trait(child, trait, training=training) for child in spec.children)
 
 
 def rebuild(spec: Spec) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from funcnn import (
     batch_norm,
     combinators,
     dense,
+    dropout,
+    fit,
     freeze,
+    inference_mode,
     mean_squared_error,
     optimizers,
     random,
@@ -21,14 +25,16 @@ from funcnn import (
     train_state,
     train_step,
     tree,
+    value_and_grad,
 )
 from funcnn.data import Dataset
-from funcnn.structure import name_children
+from funcnn.structure import name_children, nodes
 from funcnn.testing import _values
-from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, has_trait, no_statistics
+from funcnn.types import Cache, Key, Layer, Params, Shape, Spec, Trait, has_trait, no_statistics
 from tests import registry
 
 Net = Layer[Any, Any]
+KEY = random.key(0)
 _OLD: Any = combinators  # to call what mypy would refuse
 CASES = [case for case in registry.layers() if has_trait(case.layer.spec, "statistics")]
 
@@ -36,7 +42,10 @@ CASES = [case for case in registry.layers() if has_trait(case.layer.spec, "stati
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_statistics_are_those_leaves_of_the_params(case: registry.Case) -> None:
     subject = registry.subject(case)
-    kept = {path for path, _ in tree.leaves(subject.params) if tree.is_statistic(path)}
+    places = nodes(case.layer, case.shape)
+    still = tuple("/".join((*node.path, "")) for node in places if "inference" in node.spec.traits)
+    paths = (path for path, _ in tree.leaves(subject.params) if not path.startswith(still))
+    kept = {path for path in paths if tree.is_statistic(path)}
     cache = subject.run("training").cache
     new = case.layer.statistics(cache)
     assert {path for path, _ in tree.leaves(new)} == kept
@@ -57,6 +66,48 @@ def test_a_layer_without_statistics_has_none() -> None:
     net = serial(dense(3), relu())
     assert net.statistics is no_statistics
     assert net.statistics(net.apply(net.init(random.key(0), (2, 4))[1], np.ones((2, 4), "f"))[1]) == {}
+
+
+# --- layers that run as in inference --------------------------------------------------------------
+
+_BODY: Net = serial(dense(4), batch_norm(), relu(), dropout(0.5))
+
+
+def test_a_still_batch_norm_trains_its_weights_and_keeps_its_statistics() -> None:
+    net = serial(inference_mode(_BODY), dense(1))
+    x, y = random.normal(KEY, (32, 3)), random.normal(random.key(1), (32, 1))
+    _, params = net.init(KEY, x.shape)
+    params = tree.map_with_path(
+        lambda path, leaf: leaf + 0.5 if tree.is_statistic(path) else leaf, params
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that a key is missing
+        step = value_and_grad(net, mean_squared_error())
+        value, grads = step(params, x, y)
+    with_key = step(params, x, y, random.key(2))
+    assert tree.equal(with_key, (value, grads))
+    inside = grads["serial1"]
+    assert np.any(inside["dense1"]["weight"])
+    assert np.any(inside["batch_norm1"]["scale"])
+    result = fit(
+        net, mean_squared_error(), optimizers.sgd(0.1), Dataset(x, y), key=KEY, epochs=2, batch_size=31,
+        params=params, progress=False,
+    )  # fmt: skip
+    before, after = params["serial1"]["batch_norm1"], result.params["serial1"]["batch_norm1"]
+    moved = {name: not np.array_equal(leaf, after[name]) for name, leaf in before.items()}
+    assert moved == {"scale": True, "bias": True, "running_mean": False, "running_var": False}
+
+
+def test_what_runs_as_in_inference_has_other_traits() -> None:
+    for layer in (inference_mode(_BODY), inference_mode(serial(_BODY, batch_norm()))):
+        kinds: tuple[Trait, ...] = ("stochastic", "statistics", "couples_batch")
+        assert not any(has_trait(layer.spec, trait) for trait in kinds)
+    assert has_trait(inference_mode(batch_norm(track_running=False)).spec, "couples_batch")
+    assert has_trait(serial(inference_mode(_BODY), dropout(0.5)).spec, "stochastic")
+    with pytest.raises(TypeError, match=r"^inference_mode: `key` must be a funcnn Key"):
+        inference_mode(_BODY).apply({}, np.ones((1, 3), "f"), key=3)  # type: ignore[arg-type]
+    _, params = serial(inference_mode(_BODY)).init(KEY, (2, 3))
+    assert tree.equal(params, serial(_BODY).init(KEY, (2, 3))[1])
 
 
 # --- layers of users ------------------------------------------------------------------------------

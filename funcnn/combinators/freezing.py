@@ -13,7 +13,7 @@ from funcnn.checks import Layers, Whatever, declared
 from funcnn.structure import nodes, params_gradient, statistics, within
 from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape
 
-__all__ = ["freeze", "frozen_paths", "remat", "stop_gradient", "tied"]
+__all__ = ["freeze", "frozen_paths", "inference_mode", "remat", "stop_gradient", "tied"]
 
 L = TypeVar("L", bound=Layer[Any, Any])
 
@@ -169,6 +169,47 @@ def freeze(layer: L) -> L:
         return tree.zeros_like(cache["params"])
 
     return type(layer)(layer.init, apply, vjp, params_vjp=params_vjp, statistics=within(layer))
+
+
+@declared("inference", layer=Layers())
+def inference_mode(layer: L) -> L:
+    """Run a layer as in inference, in training too: nothing is dropped, running statistics stay.
+
+    Parameters
+    ----------
+    layer : Layer
+        One layer, or a whole part of a network.
+
+    Returns
+    -------
+    Layer
+        The same function, with the params of `layer` and, for its parent, its name.
+
+    Raises
+    ------
+    ValueError, TypeError
+        What `layer` refuses.
+
+    Notes
+    -----
+    Forward: that of `layer` without a key. Pullback: that of `layer`, for its parameters too: to keep
+    those where they are as well, write ``freeze(inference_mode(layer))``. So fine-tuning leaves the
+    batch normalization of a trained network as it was.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import dropout, inference_mode, random
+    >>> inference_mode(dropout(0.5)).apply({}, np.ones((1, 3)), key=random.key(0))[0]
+    array([[1., 1., 1.]])
+    """
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        if key is not None:
+            checks.key(key)
+        return layer.apply(params, x)
+
+    return type(layer)(layer.init, apply, layer.vjp, params_vjp=layer.params_vjp)
 
 
 @checks.named

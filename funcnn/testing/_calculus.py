@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import random
-from funcnn.structure import statistics
+from funcnn.structure import nodes, statistics
 from funcnn.testing import _values
 from funcnn.testing._laws import (
     Law,
@@ -127,7 +127,16 @@ def _params_vjp(subject: Subject) -> None:
 @law("running statistics are no parameters")
 def _running(subject: Subject) -> None:
     # They have no gradient; they come out of training, and are found where `statistics` looks.
-    kept = {path: leaf for path, leaf in _values.leaves(subject.params, "params") if is_statistic(path)}
+    still = tuple(
+        "/".join(("params", *node.path, ""))
+        for node in nodes(subject.layer, subject.shape)
+        if "inference" in node.spec.traits
+    )
+    kept = {
+        path: leaf
+        for path, leaf in _values.leaves(subject.params, "params")
+        if is_statistic(path) and not path.startswith(still)
+    }
     if kept and not subject.has("statistics"):
         breach("spec.traits", "'statistics', as there are running statistics", "none")
     for mode in subject.modes:

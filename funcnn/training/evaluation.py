@@ -13,7 +13,7 @@ from funcnn.data.batches import checked
 from funcnn.data.examples import concatenated, length, taken
 from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.threads import run_tasks
-from funcnn.types import Layer, Loss, Params, Spec
+from funcnn.types import Layer, Loss, Params, has_trait
 
 __all__ = ["evaluate", "predict"]
 
@@ -69,7 +69,7 @@ def predict(
     count = max(length(x), 1)
     if workers is not None:
         checks.Integer(1).check("workers", workers)
-    size = count if _couples(net.spec) else _SHARD
+    size = count if has_trait(net.spec, "couples_batch", training=False) else _SHARD
     starts = range(0, count, size)
 
     def part(i: int) -> Any:
@@ -82,12 +82,6 @@ def predict(
         return out
 
     return concatenated(on_one_blas_thread(lambda: run_tasks(part, len(starts), workers)))
-
-
-def _couples(spec: Spec) -> bool:
-    """Whether the examples of a batch meet in inference, where running statistics keep them apart."""
-    alone = "couples_batch" not in spec.traits or "statistics" in spec.traits
-    return not alone or any(map(_couples, spec.children))
 
 
 @checks.named

@@ -162,7 +162,7 @@ def _keyed(net: Layer[Any, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
     """The paths of the layers that do in training what they do not do in inference."""
     if net.spec.traits & {"statistics", "stochastic"}:
         yield "/".join(path) or net.spec.kind
-    for name, child in children(net):
+    for name, child in () if "inference" in net.spec.traits else children(net):
         yield from _keyed(child, (*path, name) if name else path)
 
 

@@ -18,6 +18,7 @@ from funcnn import (
     freeze,
     graph,
     identity,
+    inference_mode,
     max_pool,
     merge,
     named,
@@ -181,6 +182,10 @@ _STEERED = [
         stopped=("params",),
     ),
     Case(serial(freeze(dense(3)), relu(), dense(2)), (3, 4), stopped=("params/dense1",)),
+    Case(
+        serial(inference_mode(serial(conv(2, 3), batch_norm(), dropout(0.5))), batch_norm()),
+        (2, 2, 4, 4),
+    ),
     Case(
         _SHARED,
         (2, 3),

@@ -114,6 +114,10 @@ def _made(layer: Layer[Any, Any], params: Params) -> Built:
         built = _made(inside[0][1], params)
         built.module.requires_grad_(False)
         return built
+    if kind == "inference_mode":
+        built = _made(inside[0][1], params)
+        built.module.register_forward_pre_hook(_still)
+        return built
     if kind == "tied":
         return _tied(inside[0][1], params, _options(layer.spec).ties)
     if kind in ("weight_norm", "spectral_norm"):
@@ -133,6 +137,10 @@ def _made(layer: Layer[Any, Any], params: Params) -> Built:
         holder.add_module(place, built.module)
         paths |= {f"{place}.{n}": f"{name}/{p}" if name else p for n, p in built.paths.items()}
     return Built(holder, paths)
+
+
+def _still(module: Any, args: tuple[Any, ...]) -> None:
+    module.eval()
 
 
 def _options(spec: Spec) -> Options:
