@@ -95,9 +95,24 @@ MESSAGES: list[tuple[Any, str]] = [
     (lambda: pad(1, value=np.nan), "pad: `value` must be finite, got nan"),
     (lambda: crop(1.0), "crop: `widths` must be an int, got 1.0"),  # type: ignore[arg-type]
     (lambda: upsample(0), "upsample: `scale` must be at least 1, got 0"),
+    (lambda: upsample(0.0), "upsample: `scale` must be above 0, got 0.0"),
+    (lambda: upsample(), "upsample: `scale` or `size` must be given, and not both, got None and None"),
+    (
+        lambda: upsample(2, size=3),
+        "upsample: `scale` or `size` must be given, and not both, got 2 and 3",
+    ),
+    (
+        lambda: upsample((2, 3)).init(random.key(0), (2, 3, 4)),
+        "upsample: `x` must have 4 axes, got shape (2, 3, 4)",
+    ),
+    (
+        lambda: upsample(0.3).init(random.key(0), (2, 1, 3, 4)),
+        "upsample: `x` must be larger for the scale 0.3, got shape (2, 1, 3, 4)",
+    ),
     (
         lambda: upsample(2, mode="cubic"),
-        "upsample: `mode` must be one of 'nearest', 'bilinear', got 'cubic'",
+        "upsample: `mode` must be one of 'nearest', 'nearest-exact', 'linear', 'bilinear', "
+        "'trilinear', 'bicubic', got 'cubic'",
     ),
     (
         lambda: upsample(2, align_corners=True),

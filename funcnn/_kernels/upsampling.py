@@ -1,46 +1,63 @@
-"""Larger images: each pixel repeated, or lines drawn between neighbours. Memory runs batch-last."""
+"""Larger and smaller images: pixels repeated, or lines and curves drawn between them.
+
+Memory runs batch-last. Images are ``(N, C, *spatial)``, of any number of spatial axes.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from funcnn import numerics
 from funcnn.types import Array
 
-Scale = tuple[int, int]
+_SHARP = -0.75  # the slope of the cubic at its first zero, as in PyTorch and OpenCV
 
 
-def nearest(x: Array, scale: Scale) -> Array:
-    """Each pixel repeated: ``(N, C, H, W) -> (N, C, H * scale, W * scale)``."""
-    n, c, h, w = x.shape
-    blocks = np.moveaxis(x, 0, -1)[:, :, None, :, None]
-    out = np.broadcast_to(blocks, (c, h, scale[0], w, scale[1], n))
-    return np.moveaxis(out.reshape(c, h * scale[0], w * scale[1], n), -1, 0)
+class Line(NamedTuple):
+    """How an axis becomes one of other places, by a factor, or by what the sizes say."""
+
+    size: int
+    places: int
+    factor: float | None
+    mode: str
+    align_corners: bool
 
 
-def nearest_gradient(dout: Array, scale: Scale) -> Array:
+def repeated(x: Array, scale: tuple[int, ...]) -> Array:
+    """Each pixel as often as the scale says, along each axis."""
+    n, c, *spatial = x.shape
+    inner = [size for h in spatial for size in (h, 1)]
+    copies = [size for pair in zip(spatial, scale, strict=True) for size in pair]
+    out = np.broadcast_to(np.moveaxis(x, 0, -1).reshape(c, *inner, n), (c, *copies, n))
+    return np.moveaxis(out.reshape(c, *(h * s for h, s in zip(spatial, scale, strict=True)), n), -1, 0)
+
+
+def repeated_gradient(dout: Array, scale: tuple[int, ...]) -> Array:
     """The sum over the copies of each pixel."""
-    n, c, h, w = dout.shape
-    blocks = np.moveaxis(dout, 0, -1).reshape(c, h // scale[0], scale[0], w // scale[1], scale[1], n)
-    return np.moveaxis(numerics.sum(blocks, (2, 4)), -1, 0)
+    n, c, *spatial = dout.shape
+    copies = [size for h, s in zip(spatial, scale, strict=True) for size in (h // s, s)]
+    blocks = np.moveaxis(dout, 0, -1).reshape(c, *copies, n)
+    return np.moveaxis(numerics.sum(blocks, tuple(range(2, blocks.ndim, 2))), -1, 0)
 
 
-def bilinear(x: Array, scale: Scale, align_corners: bool) -> Array:
-    """``Y = A_h X A_wᵀ``, with at most two weights in each row of ``A``."""
-    for axis, s in enumerate(scale, 2):
-        x = _blended(x, axis, _line(x.shape[axis], s, align_corners))
+def resized(x: Array, lines: tuple[Line, ...]) -> Array:
+    """``Y = A_h X A_wᵀ``, with a few weights in each row of ``A``."""
+    for axis, line in enumerate(lines, 2):
+        x = _blended(x, axis, weights(line))
     return x
 
 
-def bilinear_gradient(dout: Array, scale: Scale, align_corners: bool) -> Array:
+def resized_gradient(dout: Array, lines: tuple[Line, ...]) -> Array:
     """``dX = A_hᵀ dY A_w``."""
-    for axis, s in enumerate(scale, 2):
-        dout = _blended(dout, axis, _line(dout.shape[axis] // s, s, align_corners).T)
+    for axis, line in enumerate(lines, 2):
+        dout = _blended(dout, axis, weights(line).T)
     return dout
 
 
 def _blended(x: Array, axis: int, matrix: Array) -> Array:
-    """A matrix times ``(N, C, H, W)`` along an axis, by what is not 0 in its rows alone.
+    """A matrix times ``(N, C, *spatial)`` along an axis, by what is not 0 in its rows alone.
 
     A product with all of it would let every pixel that is infinite or NaN into every other.
     """
@@ -48,34 +65,57 @@ def _blended(x: Array, axis: int, matrix: Array) -> Array:
     seen = np.argsort(matrix == 0, axis=1, kind="stable")[:, :few]  # of each row, in order
     weights = np.take_along_axis(matrix, seen, 1)
     seen = np.where(weights, seen, matrix.shape[1])  # what is missing is a line of zeros
-    order = (axis, *(k for k in (1, 2, 3, 0) if k != axis))
+    last = (*range(1, x.ndim), 0)
+    order = (axis, *(k for k in last if k != axis))
     lines = np.zeros((matrix.shape[1] + 1, x.size // max(x.shape[axis], 1)), x.dtype)
     lines[:-1] = x.transpose(order).reshape(x.shape[axis], -1)
     out = numerics.matmul(weights.astype(x.dtype)[:, None], lines[seen])
     out = out.reshape(len(matrix), *(x.shape[k] for k in order[1:]))
-    return out.transpose([order.index(k) for k in (1, 2, 3, 0)]).copy().transpose(3, 0, 1, 2)
+    return np.moveaxis(out.transpose([order.index(k) for k in last]).copy(), -1, 0)
 
 
-def _line(n: int, scale: int, align_corners: bool) -> Array:
-    """How much of each of `n` pixels is in each of ``n * scale``.
+def weights(line: Line) -> Array:
+    """How much of each of the pixels of an axis is in each of those that come out.
 
     Examples
     --------
-    >>> _line(2, 2, False)
+    >>> weights(Line(2, 4, 2, "linear", False))
     array([[1.  , 0.  ],
            [0.75, 0.25],
            [0.25, 0.75],
            [0.  , 1.  ]])
     """
-    count = n * scale
-    if align_corners:
-        at = np.arange(count) * ((n - 1) / max(count - 1, 1))
+    size, count, _, mode, _ = line
+    at = _places(line)
+    if mode == "linear" and not line.align_corners:
+        at = np.maximum(at, 0.0)
+    low = np.floor(at).astype(np.intp)
+    t = at - low
+    if mode == "cubic":
+        parts = [(low + k, _cubic(abs(t - k))) for k in (-1, 0, 1, 2)]
+    elif mode == "linear":
+        parts = [(low, 1 - t), (low + 1, t)]
     else:
-        at = np.maximum((np.arange(count) + 0.5) / scale - 0.5, 0.0)
-    low = np.minimum(at.astype(np.intp), n - 1)
-    high = np.minimum(low + 1, n - 1)
-    weights = np.zeros((count, n))
-    rows = np.arange(count)
-    weights[rows, low] = 1 - (at - low)
-    weights[rows, high] += at - low
-    return weights
+        parts = [(low, np.ones(count))]
+    matrix = np.zeros((count, size))
+    for column, weight in parts:  # the pixels at the ends stand for those beyond
+        matrix[np.arange(count), np.clip(column, 0, size - 1)] += weight
+    return matrix
+
+
+def _places(line: Line) -> Array:
+    """Where each pixel that comes out lies among those that go in."""
+    size, count, factor, mode, align_corners = line
+    i = np.arange(count)
+    if align_corners:
+        return i * (size - 1) / max(count - 1, 1)
+    half = 0 if mode == "nearest" else 1  # the centre of a pixel, or its edge
+    at = (2 * i + half) * size / (2 * count) if factor is None else (i + half / 2) / factor
+    return np.asarray(at - 0.5 if mode in ("linear", "cubic") else at)
+
+
+def _cubic(x: Array) -> Array:
+    """The weight of a pixel that lies `x` away, of the cubic convolution: 1 at 0, and 0 at 1 and 2."""
+    near = ((_SHARP + 2) * x - (_SHARP + 3)) * x * x + 1
+    far = ((_SHARP * x - 5 * _SHARP) * x + 8 * _SHARP) * x - 4 * _SHARP
+    return np.where(x <= 1, near, far)

@@ -96,7 +96,7 @@ def _refuse_idle(
 ) -> None:
     """Refuse options that would do nothing beside the others."""
     for name, constraint in constraints.items():
-        if (isinstance(constraint, When) and found[constraint.other] != constraint.value) or (
+        if (isinstance(constraint, When) and found[constraint.other] not in constraint.values) or (
             isinstance(constraint, Beside) and found[constraint.other] == 0
         ):
             given, beside = found[name], found[constraint.other]

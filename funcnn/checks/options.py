@@ -254,12 +254,11 @@ class Either(NamedTuple):
         return ("nonsense", *(value for value in self.other.wrong() if not isinstance(value, str)))
 
 
-class When(NamedTuple):
-    """An option that acts where another one is as said; everywhere else it must be left out."""
+class When:
+    """An option that acts where another one has one of these values; elsewhere it must be left out."""
 
-    inner: Constraint
-    other: str
-    value: object
+    def __init__(self, inner: Constraint, other: str, *values: object) -> None:
+        self.inner, self.other, self.values = inner, other, values
 
     def check(self, name: str, value: Any, /) -> Any:
         return self.inner.check(name, value)

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
+import numpy as np
+
 from funcnn import checks
 from funcnn._kernels import borders, upsampling
 from funcnn._kernels.axes import channels_second, channels_second_shape
 from funcnn._kernels.shapes import rearranged
-from funcnn.checks import Choice, Flag, Integer, Number, Several, Sizes, When, declared, shown
+from funcnn.checks import (
+    Choice,
+    Flag,
+    Integer,
+    Number,
+    Optional,
+    Several,
+    Sizes,
+    When,
+    declared,
+    shown,
+)
 from funcnn.parameterless import moving
 from funcnn.types import Array, Image, Layer, Preserving
 
@@ -125,25 +140,50 @@ def crop(widths: Widths) -> Preserving:
     return moving(Preserving, forward, backward, out_shape, min_rank=3)
 
 
+class _Factor(NamedTuple):
+    """A positive number; an int stays one."""
+
+    def check(self, name: str, value: Any, /) -> float:
+        number = Number(above=0, maximum=2.0**31)
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        return Integer(1).check(name, value) if whole else number.check(name, value)
+
+    def wrong(self) -> tuple[object, ...]:
+        return (0, *Number(above=0).wrong())
+
+
+_LINES = ("linear", "bilinear", "trilinear", "bicubic")
+_AXES = {"linear": "N, T, F", "trilinear": "N, C, D, H, W"}
+
+
 @declared(
-    scale=Sizes(2, 1),
-    mode=Choice("nearest", "bilinear"),
-    align_corners=When(Flag(), "mode", "bilinear"),
+    scale=Optional(Several(_Factor())),
+    size=Optional(Several(Integer(1))),
+    mode=Choice("nearest", "nearest-exact", *_LINES),
+    align_corners=When(Flag(), "mode", *_LINES),
 )
 def upsample(
-    scale: int | tuple[int, int], *, mode: str = "nearest", align_corners: bool = False
-) -> Layer[Image, Image]:
-    """Make images larger, ``(N, C, H, W) -> (N, C, H * scale, W * scale)``.
+    scale: float | tuple[float, ...] | None = None,
+    *,
+    size: int | tuple[int, ...] | None = None,
+    mode: str = "nearest",
+    align_corners: bool = False,
+) -> Preserving:
+    """Make sequences, images or volumes larger or smaller, along the axes of space or time.
 
     Parameters
     ----------
-    scale : int or (int, int)
-        How many pixels stand for one, in height and width.
-    mode : "nearest" or "bilinear", default "nearest"
-        Whether to repeat pixels or to draw lines between their centres.
+    scale : float, or one for each axis of space or time, optional
+        How many pixels stand for one: ``H' = floor(H scale)``.
+    size : int, or one for each axis, optional
+        In place of a scale, how many come out.
+    mode : str, default "nearest"
+        ``"nearest"`` repeats pixels, ``"nearest-exact"`` those that lie nearest to the new centres.
+        ``"linear"`` (sequences), ``"bilinear"`` (images) and ``"trilinear"`` (volumes) draw lines
+        between the centres, ``"bicubic"`` (images) curves.
     align_corners : bool, default False
-        For ``"bilinear"``: whether the centres of the corner pixels stay in the corners, instead of
-        the outer edges of these pixels.
+        For lines and curves: whether the centres of the corner pixels stay in the corners, instead
+        of the outer edges of these pixels.
 
     Returns
     -------
@@ -153,13 +193,21 @@ def upsample(
     Raises
     ------
     ValueError, TypeError
-        For an input that is not a batch of images.
+        For an input that is not a batch of what the mode is for, or of which nothing would be left.
 
     Notes
     -----
-    Output row ``i`` lies at row ``s = (i + 1/2) / scale - 1/2`` of the input, at least 0, or with
-    `align_corners` at ``s = i (H - 1) / (H' - 1)``; it is ``1 - t`` times row ``floor(s)`` and ``t``
-    times the next, ``t = s - floor(s)``. Pullback: the transposed of this linear map.
+    Output row ``i`` lies at row ``s = (i + 1/2) / scale - 1/2`` of the input, or with `align_corners`
+    at ``s = i (H - 1) / (H' - 1)``; without a scale, it is ``H' / H``. With lines it is ``1 - t`` times
+    row ``floor(s)`` and ``t`` times the next, ``t = s - floor(s)``; with curves, a sum of four rows.
+    The rows at the ends stand for those beyond. ``"nearest"`` takes row ``floor(i / scale)``,
+    ``"nearest-exact"`` row ``floor((i + 1/2) / scale)``. Pullback: the transposed of this linear map.
+    Where it makes images smaller, it leaves out pixels; `adaptive_avg_pool` counts all.
+
+    References
+    ----------
+    R. Keys, "Cubic convolution interpolation for digital image processing", 1981 (with ``a = -0.75``,
+    as in PyTorch).
 
     Examples
     --------
@@ -167,24 +215,54 @@ def upsample(
     >>> from funcnn import upsample
     >>> upsample((1, 2)).apply({}, np.array([[[[1.0, 2.0]]]]))[0]
     array([[[[1., 1., 2., 2.]]]])
+    >>> upsample(size=(1, 3), mode="bilinear").apply({}, np.array([[[[1.0, 2.0]]]]))[0]
+    array([[[[1. , 1.5, 2. ]]]])
     """
-    tall, wide = (scale, scale) if isinstance(scale, int) else scale
+    if (scale is None) == (size is None):
+        checks.refuse(f"`scale` or `size` must be given, and not both, got {scale} and {size}")
+    given: Any = size if scale is None else scale
+    kind = mode if mode.startswith("nearest") else "cubic" if mode == "bicubic" else "linear"
+    whole = mode == "nearest" and np.asarray(scale).dtype.kind == "i"
+
+    def lines(shape: tuple[int, ...]) -> tuple[upsampling.Line, ...]:
+        axes = _AXES.get(mode, "N, C, H, W")
+        if kind in ("linear", "cubic") and len(shape) != axes.count(",") + 1:
+            checks.refuse(f"`x` must have {axes.count(',') + 1} axes ({axes}), got shape {shape}")
+        spatial = channels_second_shape(shape)[2:]
+        each = given if isinstance(given, tuple) else (given,) * len(spatial)
+        if len(each) != len(spatial) or len(spatial) > 3:
+            count = len(each) + 2 if isinstance(given, tuple) else "3 to 5"
+            checks.refuse(f"`x` must have {count} axes, got shape {shape}")
+        counts = (
+            each if scale is None else tuple(int(n * s) for n, s in zip(spatial, each, strict=True))
+        )
+        if min(counts) < 1:
+            checks.refuse(f"`x` must be larger for the scale {scale}, got shape {shape}")
+        factors = (None,) * len(each) if scale is None else each
+        pairs = zip(spatial, counts, factors, strict=True)
+        return tuple(upsampling.Line(*one, kind, align_corners) for one in pairs)
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-        batch, channels, height, width = _image(shape)
-        return (batch, channels, height * tall, width * wide)
+        counts = (line.places for line in lines(shape))
+        return channels_second_shape((*channels_second_shape(shape)[:2], *counts))
 
     def forward(x: Array) -> Array:
-        if mode == "nearest":
-            return upsampling.nearest(x, (tall, wide))
-        return upsampling.bilinear(x, (tall, wide), align_corners)
+        found, image = lines(x.shape), channels_second(x)
+        if whole:
+            return channels_second(upsampling.repeated(image, _factors(found)))
+        return channels_second(upsampling.resized(image, found))
 
     def backward(dout: Array, shape: tuple[int, ...]) -> Array:
-        if mode == "nearest":
-            return upsampling.nearest_gradient(dout, (tall, wide))
-        return upsampling.bilinear_gradient(dout, (tall, wide), align_corners)
+        found, slope = lines(shape), channels_second(dout)
+        if whole:
+            return channels_second(upsampling.repeated_gradient(slope, _factors(found)))
+        return channels_second(upsampling.resized_gradient(slope, found))
 
-    return moving(Layer, forward, backward, out_shape)
+    return moving(Preserving, forward, backward, out_shape, min_rank=3)
+
+
+def _factors(lines: tuple[upsampling.Line, ...]) -> tuple[int, ...]:
+    return tuple(line.places // line.size for line in lines)
 
 
 @declared(factor=Integer(1))

@@ -116,6 +116,10 @@ _PIXELS = [
         )
     ),
     Case(upsample((1, 2), mode="bilinear", align_corners=True), (2, 1, 1, 1), note="one pixel"),
+    Case(upsample(size=(5, 2), mode="bicubic"), (2, 1, 3, 4)),
+    Case(upsample(1.5, mode="linear"), (2, 3, 2)),
+    Case(upsample(size=(3, 2, 1), mode="trilinear", align_corners=True), (2, 1, 2, 2, 3)),
+    Case(upsample((2.5, 0.6), mode="nearest-exact"), (2, 1, 2, 5)),
     Case(
         upsample(2, mode="bilinear"),
         (2, 1, 1, 2),

@@ -82,6 +82,45 @@ def test_upsample(scale: Any) -> None:
             )
 
 
+_RESIZED = [  # a mode, its axes, and whether it has corners
+    (("nearest", "nearest-exact", "linear"), (2, 5, 3)),
+    (("nearest", "nearest-exact", "bilinear", "bicubic"), (2, 2, 4, 6)),
+    (("nearest", "nearest-exact", "trilinear"), (1, 1, 4, 5, 6)),
+]
+
+
+@pytest.mark.parametrize("to", [1, 3, 7, 12, 0.5, 1.0, 1.3, 2.75, 4.0], ids=str)
+@pytest.mark.parametrize(("mode", "shape"), [(m, shape) for ms, shape in _RESIZED for m in ms], ids=str)
+def test_resizing(mode: str, shape: Any, to: Any) -> None:
+    """By sizes (ints) and by factors, larger and smaller, in one, two and three dimensions."""
+    options = {"size": to} if isinstance(to, int) else {"scale": to}
+    if isinstance(to, float):
+        their: dict[str, Any] = {"scale_factor": to}
+    else:
+        their = {"size": to}
+    turned = len(shape) == 3
+    for align in (False,) if mode.startswith("nearest") else (False, True):
+        corners = {} if mode.startswith("nearest") else {"align_corners": align}
+
+        def reference(x: Any, corners: Any = corners) -> Any:
+            x = x.transpose(1, 2) if turned else x
+            out = F.interpolate(x, mode=mode, **their, **corners)
+            return out.transpose(1, 2) if turned else out
+
+        agrees(upsample(**options, mode=mode, align_corners=align), shape, reference)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "bilinear", "bicubic"])
+def test_resizing_each_axis_on_its_own(mode: str) -> None:
+    for mine, theirs in (
+        ({"size": (7, 3)}, {"size": (7, 3)}),
+        ({"scale": (1.5, 0.75)}, {"scale_factor": (1.5, 0.75)}),
+        ({"scale": (2, 3)}, {"scale_factor": (2.0, 3.0)}),
+    ):
+        layer = upsample(mode=mode, **mine)
+        agrees(layer, SHAPES[0], lambda x, o=theirs: F.interpolate(x, mode=mode, **o))
+
+
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_pixel_shuffle(factor: int) -> None:
     for channels, size in product((1, 2), (1, 3)):

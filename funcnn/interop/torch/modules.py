@@ -130,9 +130,8 @@ def _group_norm(o: Options, p: Leaves) -> Any:
 
 
 def _upsample(o: Options, p: Leaves) -> Any:
-    align = o.align_corners if o.mode == "bilinear" else None
-    scale = o.scale if isinstance(o.scale, tuple) else (o.scale, o.scale)
-    return nn.Upsample(scale_factor=tuple(map(float, scale)), mode=o.mode, align_corners=align)
+    align = None if o.mode.startswith("nearest") else o.align_corners
+    return _turned(nn.Upsample(o.size, o.scale, o.mode, align))
 
 
 class _Walks(nn.Module):  # type: ignore[misc]
