@@ -12,12 +12,12 @@ import sys
 import threading
 import types
 from collections.abc import Mapping
-from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from funcnn.machine import trial
+from funcnn.machine.processor import blas_libraries, blas_name, vector_units
 from funcnn.machine.threads import UNSTARTED
 
 __all__ = ["Health", "doctor", "show_config"]
@@ -101,7 +101,7 @@ def _rows(found: Mapping[str, str]) -> str:
 def _machine() -> dict[str, str]:
     return {
         "processor": f"{platform.machine()}, {64 if sys.maxsize > 2**32 else 32} bits",
-        "vector units": " ".join(_vector_units()) or "what NumPy takes for granted",
+        "vector units": " ".join(vector_units()) or "what NumPy takes for granted",
         "byte order": sys.byteorder,
         "system": f"{platform.system()} {platform.release()}",
         "Python": f"{platform.python_version()} ({platform.python_implementation()})",
@@ -125,19 +125,10 @@ def _promise_of_portable(faults: list[str]) -> str:
     return "the same bits as on any other machine, with any NumPy and BLAS"
 
 
-def _vector_units() -> list[str]:
-    core: Any = import_module("numpy._core._multiarray_umath")  # where NumPy says what it can do
-    return [name for name in core.__cpu_dispatch__ if core.__cpu_features__[name]]
-
-
 def _blas() -> list[str]:
-    from threadpoolctl import threadpool_info  # deferred: it looks at every library
-
     return [
-        f"{blas['internal_api']} {blas['version']}, {blas.get('architecture') or 'its own'} kernels, "
-        f"{blas['num_threads']} thread{'s' * (blas['num_threads'] != 1)}"
-        for blas in threadpool_info()
-        if blas["user_api"] == "blas"
+        f"{blas_name(blas)}, {blas['num_threads']} thread{'s' * (blas['num_threads'] != 1)}"
+        for blas in blas_libraries()
     ]
 
 

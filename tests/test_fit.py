@@ -46,7 +46,7 @@ from funcnn import (
 )
 from funcnn.data import Dataset
 from funcnn.training import Epoch, FitResult
-from funcnn.training.gradients import shards
+from funcnn.training.gradients import cut
 from funcnn.types import Array
 
 LOSS = softmax_cross_entropy()
@@ -181,7 +181,7 @@ def test_predictions_do_not_depend_on_the_workers() -> None:
 def test_the_bits_do_not_depend_on_the_workers(mode: str) -> None:
     epochs = 4 if mode == "fast" else 1
     params = PLAIN.init(KEY, (1, 1, 10, 10))[1]
-    assert len(shards(16, TRAIN.x[:16], params)) > 1  # so that there is something to share out
+    assert len(cut(16, TRAIN.x[:16], params)) > 1  # so that there is something to share out
     for net in (PLAIN, RICH):
         one, two, four = (
             trained(net, workers=workers, mode=mode, epochs=epochs) for workers in (1, 2, 4)
@@ -407,7 +407,7 @@ def test_a_file_for_which_there_is_no_place_is_known_before_anything_is_written(
 IDLE: dict[str, list[dict[str, Any]] | None] = {
     "net": None, "loss": None, "optimizer": None, "train": None, "key": None, "epochs": None,
     "validation": None, "callbacks": None, "progress": None, "workers": None, "log": None,
-    "resume": None, "checkpoint": None,
+    "resume": None, "checkpoint": None, "shards": None, "engine": None,
     "params": None,  # with `resume`, they must be those that it began with
     "batch_size": [{"batch_size": 8, "train": data.Batches(TRAIN, 8)},
                    {"batch_size": 8, "train": data.Loader(lambda *_: TRAIN, 2)}],

@@ -39,7 +39,7 @@ from funcnn import (
 from funcnn.machine import threads
 from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.threads import _team, in_team, run_tasks
-from funcnn.training.gradients import shards
+from funcnn.training.gradients import cut
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait, no_statistics
 
 KEY = random.key(0)
@@ -105,26 +105,26 @@ def test_it_is_the_gradient_of_the_whole_batch(batch: int) -> None:
 def test_shards_depend_on_the_sizes_alone() -> None:
     for batch in (0, 1, 15, 16, 17, 64, 600):
         for width in (1, 100, 3000, 100_000):
-            cut = shards(batch, np.broadcast_to(np.float32(0), (batch, width)), {})
-            covered = [i for part in cut for i in range(part.start, part.stop)]
+            parts = cut(batch, np.broadcast_to(np.float32(0), (batch, width)), {})
+            covered = [i for part in parts for i in range(part.start, part.stop)]
             assert covered == list(range(batch))
-            assert all(part.stop - part.start >= 8 for part in cut) or len(cut) == 1
+            assert all(part.stop - part.start >= 8 for part in parts) or len(parts) == 1
 
 
 def test_small_steps_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     x = np.broadcast_to(np.float32(0), (32, 3, 28, 28))
-    assert len(shards(32, x, {})) == 1
-    assert len(shards(32, x, {"weight": np.broadcast_to(np.float32(0), (1000, 1000))})) == 2
-    assert len(shards(256, np.broadcast_to(np.float32(0), (256, 3, 28, 28)), {})) == 2
+    assert len(cut(32, x, {})) == 1
+    assert len(cut(32, x, {"weight": np.broadcast_to(np.float32(0), (1000, 1000))})) == 2
+    assert len(cut(256, np.broadcast_to(np.float32(0), (256, 3, 28, 28)), {})) == 2
 
 
 def test_vectors_are_not_cut_where_the_weights_are_more() -> None:
     x = np.broadcast_to(np.float32(0), (128, 784))
     weights = {"weight": np.broadcast_to(np.float32(0), (512, 784))}
-    assert len(shards(128, x, weights)) == 1
-    assert len(shards(128, x, {"weight": weights["weight"][:100]})) > 1
-    assert len(shards(128, x.reshape(128, 1, 28, 28), weights)) > 1
+    assert len(cut(128, x, weights)) == 1
+    assert len(cut(128, x, {"weight": weights["weight"][:100]})) > 1
+    assert len(cut(128, x.reshape(128, 1, 28, 28), weights)) > 1
 
 
 @pytest.mark.threads

@@ -13,7 +13,7 @@ import numpy as np
 
 from funcnn import checks, random, tree
 from funcnn.data.augmentation import Augmentation
-from funcnn.data.examples import check_numbers, length, taken
+from funcnn.data.examples import check_numbers, chosen, has_whole_rows, length, taken
 from funcnn.types import Array, Key
 
 __all__ = ["Batches", "Dataset", "split"]
@@ -204,7 +204,7 @@ class Batches(NamedTuple):
         return whole + (1 if rest and not self.drop_last else 0)
 
     @checks.named
-    def batch(self, key: Key, epoch: int, step: int) -> Dataset:
+    def batch(self, key: Key, epoch: int, step: int, *, late: bool = False) -> Dataset:
         """One batch: a function of the key, the epoch and the place in it alone.
 
         Parameters
@@ -213,11 +213,14 @@ class Batches(NamedTuple):
             Of the whole training.
         epoch, step : int
             From 0; ``step`` below `steps`.
+        late : bool, default False
+            Whether examples that nothing augments are read when they are looked at, as by processes
+            of which each needs a part.
 
         Returns
         -------
         Dataset
-            Copies, in memory.
+            Copies, in memory; if `late`, only the targets.
 
         Raises
         ------
@@ -225,11 +228,13 @@ class Batches(NamedTuple):
             For a step that the epoch has not.
         """
         check_place(key, epoch, step, self.steps)
-        places = slice(step * self.size, (step + 1) * self.size)
-        if self.shuffle:
-            x, y = self.dataset.take(_order(key, epoch, len(self.dataset))[places])
-        else:
-            x, y = self.dataset.take(places)
+        part = slice(step * self.size, (step + 1) * self.size)
+        places = _order(key, epoch, len(self.dataset))[part] if self.shuffle else part
+        if late and self.augment is None and has_whole_rows(self.dataset.x):
+            rows = np.arange(len(self.dataset))[places] if isinstance(places, slice) else places
+            y = taken(self.dataset.y, places)
+            return Dataset(chosen(self.dataset.x, rows), tree.map(np.array, y))
+        x, y = self.dataset.take(places)
         if self.augment is not None:
             own = random.fold_in(random.fold_in(_epoch_key(key, epoch), step), "augment")
             x, y = tree.map(np.asarray, x), tree.map(np.asarray, y)

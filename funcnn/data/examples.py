@@ -37,6 +37,35 @@ class _Prepared:
     def shape(self) -> tuple[int, ...]:
         return (len(self), *self[:1].shape[1:])
 
+    @property
+    def dtype(self) -> Any:
+        return self[:1].dtype
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Some rows of an array, which are read when they are looked at."""
+
+    source: Any
+    places: Array
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Array:
+        return np.array(self.source[self.places[index]])
+
+
+def has_whole_rows(x: Any) -> bool:
+    """Whether some rows lie in memory as among many others: then what is computed has the same bits."""
+    leaves = [array for _, array in tree.leaves(x)]
+    return all(isinstance(array, _Prepared) or array.flags.c_contiguous for array in leaves)
+
+
+def chosen(x: T, places: Array) -> T:
+    """The same rows of every array, read when they are looked at."""
+    return tree.map(lambda array: _Prepared(_Chosen(array, places), np.asarray), x)
+
 
 @checks.named
 def prepared(source: Array, change: Callable[[Array], Array]) -> Any:

@@ -8,11 +8,18 @@ ranks ask for the same things in the same order, as MPI wants it.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import wraps
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
 
-from funcnn import checks, tree
+from funcnn import checks, files, tree
 from funcnn.distributed.exchange import added_up, form, packed, sum_over_ranks, unpacked
 from funcnn.types import Params
 
@@ -20,6 +27,8 @@ __all__ = ["Engine", "mpi"]
 
 T = TypeVar("T")
 U = TypeVar("U")
+P = ParamSpec("P")
+PATIENCE = 3.0  # seconds that a rank which fails waits for others to fail as well
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,6 +49,8 @@ class Engine:
     """
 
     comm: Any = None
+    failing: Any = None
+    """The same ranks once more: where those meet that cannot go on."""
 
     @property
     def rank(self) -> int:
@@ -81,6 +92,47 @@ class Engine:
         found: T = self._told(idle if self.rank else work, lambda value: value)[1][0]
         return found
 
+    def agree(self, work: Callable[[], Mapping[str, Any]], same: Callable[[Any, Any], bool]) -> None:
+        """Refuse ranks that know other facts than rank 0, each fact by its name."""
+        if self.ranks == 1:
+            return
+        host = platform.node()
+        told = self._told(lambda: (host, dict(work())), lambda facts: facts)[1]
+        here, wanted = told[0]
+        for rank, (there, facts) in enumerate(told):
+            for name in wanted:
+                if name not in facts or not same(facts[name], wanted[name]):
+                    got, want = (checks.shown(found.get(name)) for found in (facts, wanted))
+                    text = f"rank {rank} on {there} has {got}, rank 0 on {here} {want}"
+                    checks.refuse(f"ranks must agree on the {name}: {text}")
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """An error of some ranks alone ends all of them, which would wait for those for ever."""
+        try:
+            yield
+        except BaseException as error:
+            if self.ranks > 1 and not self.all_fail():
+                self.end(error)
+            raise
+
+    def all_fail(self) -> bool:
+        """Whether every rank comes here within a few seconds."""
+        everyone, patience = self.failing.Ibarrier(), time.monotonic() + PATIENCE
+        while not everyone.Test():
+            if time.monotonic() > patience:
+                return False
+            time.sleep(0.001)
+        return True
+
+    def end(self, error: BaseException) -> None:
+        """End all ranks, with a line that says why."""
+        traceback.print_exception(error)
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        line = f"funcnn: rank {self.rank} of {self.ranks} on {platform.node()} ends the run: {what}"
+        print(files.short(line, 300, 250), file=sys.stderr, flush=True)
+        self.comm.Abort(1)
+
     def _told(self, work: Callable[[], T], tell: Callable[[T], U]) -> tuple[T, list[U]]:
         """What work gives here, and what each rank tells of its own; an error of one is all ranks'."""
         mine: Any = None
@@ -95,6 +147,31 @@ class Engine:
                 problem.add_note(f"on rank {rank} of {self.ranks}")
                 raise problem
         return mine, [found for found, _ in told]
+
+
+def together(function: Callable[P, T]) -> Callable[P, T]:
+    """Let an error of some ranks of its ``engine`` end all of them; an error of all is raised."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        engine = kwargs.get("engine")
+        with engine.together() if isinstance(engine, Engine) else nullcontext():
+            return function(*args, **kwargs)
+
+    return run
+
+
+ALONE = Engine()
+"""This process alone."""
+
+
+def check_share(workers: int | None, shards: int | None, engine: object) -> None:
+    """Refuse what is no number of threads or of shards, and no engine."""
+    for name, value in (("workers", workers), ("shards", shards)):
+        if value is not None:
+            checks.Integer(1).check(name, value)
+    if engine is not None:
+        checks.Instance(Engine, "an engine, such as distributed.mpi()").check("engine", engine)
 
 
 def _sent(error: Exception) -> Exception:
@@ -138,4 +215,26 @@ def mpi(comm: Any = None) -> Engine:
         except ImportError:
             raise ImportError('mpi4py is needed: pip install "funcnn[mpi]"') from None
         comm = MPI.COMM_WORLD
-    return Engine(comm)
+    if comm.size == 1:
+        return Engine(comm)
+    if comm.handle not in _engines:
+        _engines[comm.handle] = engine = Engine(comm, comm.Dup())
+        sys.excepthook = _ending(engine, sys.excepthook)
+    return _engines[comm.handle]
+
+
+_engines: dict[int, Engine] = {}  # by the handles of their communicators
+
+_Hook = Callable[[type[BaseException], BaseException, TracebackType | None], Any]
+
+
+def _ending(engine: Engine, before: _Hook) -> _Hook:
+    """What is done with an error that nobody has caught: one of all ranks is said once."""
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not engine.all_fail():
+            engine.end(error)
+        elif engine.rank == 0:
+            before(kind, error, trace)
+
+    return hook

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from os import PathLike
 from typing import Any, NamedTuple, NoReturn
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from funcnn import checkpoints, checks, files, numerics, tree
 from funcnn.data import Batches, Loader
+from funcnn.distributed.engines import Engine
 from funcnn.metrics import Mean
 from funcnn.optimizers import Optimizer, check_state, learning_rate
 from funcnn.training.evaluation import Record
@@ -40,8 +42,8 @@ FIRST = 4  # batches that show whether a resumed training sees the same
 class RunFile:
     """Where the checkpoint of a training goes; without a path, nowhere."""
 
-    def __init__(self, path: str | PathLike[str] | None) -> None:
-        self.path = path
+    def __init__(self, path: str | PathLike[str] | None, ranks: Engine) -> None:
+        self.path, self.ranks = path, ranks  # of which the first one writes
         self.identity: dict[str, Any] = {}  # of the training, before the first save
         self.step: int | None = None  # at which it was last written
 
@@ -50,7 +52,8 @@ class RunFile:
         if self.path is None:
             return
         meta = remembered(run, self.identity)
-        checkpoints.save(self.path, {**run.state.tree(), "best": run.best_params}, meta)
+        arrays = {**run.state.tree(), "best": run.best_params}
+        self.ranks.first(partial(checkpoints.save, self.path, arrays, meta))
         self.step = run.state.step
 
     def advice(self) -> str:

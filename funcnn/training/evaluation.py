@@ -11,6 +11,7 @@ from funcnn import checks, tree
 from funcnn.data import Dataset
 from funcnn.data.batches import checked
 from funcnn.data.examples import concatenated, length, taken
+from funcnn.distributed.engines import ALONE, Engine, check_share
 from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.threads import run_tasks
 from funcnn.types import Layer, Loss, Params, has_trait
@@ -29,6 +30,7 @@ def predict(
     x: Any,
     *,
     workers: int | None = None,
+    engine: Engine | None = None,
 ) -> Any:
     """Run a network in inference over any number of examples.
 
@@ -42,6 +44,8 @@ def predict(
         Examples.
     workers : int, optional
         Threads; by default as many as there are processors. The bits do not depend on it.
+    engine : Engine, optional
+        The processes that share the examples, see `funcnn.distributed.mpi`; all get all predictions.
 
     Returns
     -------
@@ -67,12 +71,14 @@ def predict(
     """
     checks.Instance(Layer, "a layer").check("net", net)
     count = max(length(x), 1)
-    if workers is not None:
-        checks.Integer(1).check("workers", workers)
+    check_share(workers, None, engine)
+    ranks = ALONE if engine is None else engine
     size = count if has_trait(net.spec, "couples_batch", training=False) else _SHARD
     starts = range(0, count, size)
+    own = ranks.own(len(starts))
 
-    def part(i: int) -> Any:
+    def part(place: int) -> Any:
+        i = own[place]
         chosen = tree.map(np.asarray, taken(x, slice(starts[i], starts[i] + size)))
         out = net.apply(params, chosen)[0]
         for _, array in tree.leaves(out) if len(starts) > 1 else ():
@@ -81,7 +87,10 @@ def predict(
                 checks.refuse(f"{text}, got shape {array.shape}")
         return out
 
-    return concatenated(on_one_blas_thread(lambda: run_tasks(part, len(starts), workers)))
+    def parts() -> list[Any]:
+        return run_tasks(part, len(own), workers)
+
+    return concatenated(on_one_blas_thread(lambda: ranks.gathered(parts)))
 
 
 @checks.named
@@ -93,6 +102,7 @@ def evaluate(
     metrics: Mapping[str, Metric] | None = None,
     *,
     workers: int | None = None,
+    engine: Engine | None = None,
 ) -> Record:
     """The loss and some metrics of a network on a data set, in inference.
 
@@ -108,7 +118,7 @@ def evaluate(
         What training makes small.
     metrics : mapping of str to callable, optional
         ``(prediction, target) -> float``, see `funcnn.metrics`.
-    workers : int, optional
+    workers, engine : optional
         See `predict`.
 
     Returns
@@ -133,7 +143,7 @@ def evaluate(
     checks.Instance(Loss, "a loss").check("loss", loss)
     check_something_counts(loss, checked(dataset), "dataset")
     check_metrics(metrics)
-    prediction = predict(net, params, dataset.x, workers=workers)
+    prediction = predict(net, params, dataset.x, workers=workers, engine=engine)
     target = tree.map(np.asarray, dataset.y)
     record = {"loss": float(loss.apply(prediction, target)[0])}
     for name, metric in (metrics or {}).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -11,11 +12,12 @@ import numpy as np
 
 from funcnn import checks, random, tree
 from funcnn.data.examples import concatenated, length, taken
+from funcnn.distributed.engines import ALONE, Engine, check_share
 from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.memory import keep_freed_memory
 from funcnn.machine.threads import in_team, run_tasks
 from funcnn.structure import children, params_gradient, statistics as new_statistics
-from funcnn.types import Array, Key, Layer, Loss, Params, has_trait
+from funcnn.types import Key, Layer, Loss, Params, has_trait
 
 __all__ = ["value_and_grad"]
 
@@ -44,15 +46,33 @@ class StatisticsStep(Protocol[X_contra]):
 
 @overload
 def value_and_grad(
-    net: Layer[X, Y], loss: Loss, *, statistics: Literal[False] = ..., workers: int | None = ...
+    net: Layer[X, Y],
+    loss: Loss,
+    *,
+    statistics: Literal[False] = ...,
+    workers: int | None = ...,
+    shards: int | None = ...,
+    engine: Engine | None = ...,
 ) -> Step[X]: ...
 @overload
 def value_and_grad(
-    net: Layer[X, Y], loss: Loss, *, statistics: Literal[True], workers: int | None = ...
+    net: Layer[X, Y],
+    loss: Loss,
+    *,
+    statistics: Literal[True],
+    workers: int | None = ...,
+    shards: int | None = ...,
+    engine: Engine | None = ...,
 ) -> StatisticsStep[X]: ...
 @checks.named
 def value_and_grad(
-    net: Layer[X, Y], loss: Loss, *, statistics: bool = False, workers: int | None = None
+    net: Layer[X, Y],
+    loss: Loss,
+    *,
+    statistics: bool = False,
+    workers: int | None = None,
+    shards: int | None = None,
+    engine: Engine | None = None,
 ) -> Any:
     """Make a function that gives the loss of a network and its gradient.
 
@@ -69,6 +89,13 @@ def value_and_grad(
         Threads to use; by default as many as there are processors. The result is the same, to the
         bit, for any number: a large batch is cut into shards by its size alone, each runs on one
         BLAS thread, and the shards' gradients are added in order.
+    shards : int, optional
+        Into how many parts to cut a batch, or one for each example if it has fewer; by default as
+        its size says, see the notes. Every part gives gradients of all parameters, in an order of
+        its own: another number gives other bits.
+    engine : Engine, optional
+        The processes that share the work, see `funcnn.distributed.mpi`; each has some of the shards.
+        The bits are the same for any number of them, and those of one process without an engine.
 
     Returns
     -------
@@ -87,10 +114,11 @@ def value_and_grad(
 
     Notes
     -----
-    Predictions of all shards meet in the loss, so a loss may couple the examples of a batch. A
-    network that couples them, such as one with batch normalisation, runs as one shard; so does a
-    batch of vectors that has fewer numbers than the parameters. In one shard, large products of
-    `dense` are cut instead, by their sizes alone.
+    Predictions of all shards meet in the loss, so a loss may couple the examples of a batch. By
+    default, a batch is cut into 1, 2, 4 or 8 shards, by its size. A network that couples examples,
+    such as one with batch normalisation, runs as one shard; so does a batch of vectors that has
+    fewer numbers than the parameters. In one shard, large products of `dense` are cut instead, by
+    their sizes alone. Each process of an engine computes all of one shard.
 
     Examples
     --------
@@ -104,10 +132,12 @@ def value_and_grad(
     """
     checks.Instance(Layer, "a layer").check("net", net)
     checks.Instance(Loss, "a loss").check("loss", loss)
-    if workers is not None:
-        checks.Integer(1).check("workers", workers)
+    check_share(workers, shards, engine)
+    ranks = ALONE if engine is None else engine
     keeps_statistics = has_trait(net.spec, "statistics")
-    coupled = has_trait(net.spec, "couples_batch")
+    is_whole = has_trait(net.spec, "couples_batch")
+    if is_whole and shards is not None:
+        checks.refuse(f"`shards` must be left out for a network that couples its batch, got {shards}")
     to_tell = keeps_statistics or has_trait(net.spec, "stochastic")  # of a key that is missed, once
 
     def step(params: Params, x: X, y: Any, key: Key | None = None) -> tuple[Any, ...]:
@@ -123,31 +153,26 @@ def value_and_grad(
                 "with tree.replace(params, statistics)",
             )
         examples = length(x, y)
-        slices = [slice(None)] if coupled else shards(examples, x, params)
+        slices = [slice(None)] if is_whole else cut(examples, x, params, shards)
+        if engine is not None and len(slices) == 1:
+            x = taken(x, slices[0])  # reads what may lie on the disk
 
         def whole() -> tuple[Any, Params, Any]:
             prediction, cache = net.apply(params, x, key=key)
             value, dprediction = _slope(loss, prediction, y)
             return value, params_gradient(net, cache, dprediction), cache
 
-        def sharded() -> tuple[Any, Params, Any]:
-            def forward(i: int) -> tuple[Any, Any]:
-                own = None if key is None else random.fold_in(key, i)
-                return net.apply(params, taken(x, slices[i]), key=own)
-
-            def backward(i: int) -> Params:
-                return params_gradient(net, caches[i], taken(dprediction, slices[i]))
-
-            predictions, caches = zip(*run_tasks(forward, len(slices), workers), strict=True)
-            value, dprediction = _slope(loss, concatenated(predictions), y)
-            return value, _add_up(run_tasks(backward, len(slices), workers)), caches[0]
-
         value, grads, cache = on_one_blas_thread(
-            sharded if len(slices) > 1 else partial(in_team, workers, whole)
+            partial(in_team, workers, whole)
+            if len(slices) == 1
+            else partial(_sharded, net, loss, params, x, y, key, slices, workers, ranks)
         )
         if not statistics:
             return value, grads
-        new = new_statistics(net, cache) if keeps_statistics else {}
+        new = {}
+        if keeps_statistics:
+            found = partial(new_statistics, net, cache)
+            new = found() if len(slices) == 1 else ranks.first(found)
         if keeps_statistics and key is not None and not new:
             checks.refuse(
                 f"the running statistics of {checks.shown(net)} would be lost: "
@@ -156,6 +181,35 @@ def value_and_grad(
         return value, grads, new
 
     return checks.named(step, "value_and_grad")
+
+
+def _sharded(
+    net: Layer[X, Y],
+    loss: Loss,
+    params: Params,
+    x: X,
+    y: Any,
+    key: Key | None,
+    slices: list[slice],
+    workers: int | None,
+    ranks: Engine,
+) -> tuple[Any, Params, Any]:
+    """Loss, gradient and the cache of the first shard, which only its own rank has."""
+    own, caches = ranks.own(len(slices)), dict[int, Any]()
+
+    def forward(place: int) -> Any:
+        i = own[place]
+        folded = None if key is None else random.fold_in(key, i)
+        prediction, caches[i] = net.apply(params, taken(x, slices[i]), key=folded)
+        return prediction
+
+    def backward(place: int) -> Params:
+        i = own[place]
+        return params_gradient(net, caches[i], taken(dprediction, slices[i]))
+
+    predictions = ranks.gathered(lambda: run_tasks(forward, len(own), workers))
+    value, dprediction = _slope(loss, concatenated(predictions), y)
+    return value, ranks.added(lambda: run_tasks(backward, len(own), workers)), caches.get(0)
 
 
 def _keyed(net: Layer[Any, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -184,41 +238,25 @@ def _slope(loss: Loss, prediction: Any, y: Any) -> tuple[Any, Any]:
     return value, loss.vjp(cache)
 
 
-def shards(examples: int, x: Any, params: Params) -> list[slice]:
-    """Cut a batch by the sizes of its arrays alone, never by the machine: into 1, 2, 4 or 8 parts.
+def cut(examples: int, x: Any, params: Params, count: int | None = None) -> list[slice]:
+    """Cut a batch into so many parts, or by the sizes of its arrays, never by the machine.
 
     A small step is done before a second thread has woken up (November 2026, two cores with AVX-512:
     LeNet at batch 32 takes 1.7 ms alone and 3 ms on two threads), and every part costs a gradient of
     all parameters: where vectors have fewer numbers than those, `dense` cuts its products instead.
     """
-    if examples < 16:
+    if count is None and examples >= 16:
+        numbers, weights = 0, tree.count(params)
+        for leaf in [x] if isinstance(x, np.ndarray) else [leaf for _, leaf in tree.leaves(x)]:
+            numbers += math.prod(leaf.shape) * (
+                1 if leaf.dtype.kind == "f" else 64
+            )  # an index: a vector
+        vectors = not isinstance(x, (tuple, dict)) and len(x.shape) == 2 and x.dtype.kind == "f"
+        if numbers + weights >= _SMALL and not (vectors and numbers < weights):
+            most = 2 if numbers < 4 * _SMALL else 4 if numbers < 16 * _SMALL else 8
+            count = min(most, examples // 8)
+    if count is None or count == 1 or examples < 2:
         return [slice(0, examples)]
-    numbers, weights = _numbers(x), tree.count(params)
-    vectors = isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f"
-    small = numbers < _SMALL and numbers + weights < _SMALL
-    if small or (vectors and numbers < weights):
-        return [slice(0, examples)]
-    count = min(2 if numbers < 4 * _SMALL else 4 if numbers < 16 * _SMALL else 8, examples // 8)
+    count = min(count, examples)
     ends = [examples * i // count for i in range(count + 1)]
     return list(map(slice, ends[:-1], ends[1:]))
-
-
-def _numbers(x: Any) -> int:
-    """How many numbers a network works on; an index stands for a vector of them."""
-    arrays, total = [x] if isinstance(x, np.ndarray) else [leaf for _, leaf in tree.leaves(x)], 0
-    for array in arrays:
-        total += int(array.size) * (1 if array.dtype.kind == "f" else 64)
-    return total
-
-
-def _add_up(grads: list[Params]) -> Params:
-    """The sum of two or more trees, first to last."""
-    total = tree.add(grads[0], grads[1])  # a new tree: the rest may be added in place
-
-    def accumulate(leaf: Array, other: Array) -> Array:
-        leaf += other
-        return leaf
-
-    for other in grads[2:]:
-        tree.map(accumulate, total, other)
-    return total

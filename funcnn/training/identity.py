@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from funcnn import checks, numerics, random, tree
 from funcnn.data import Augmentation, Batches, Dataset, Loader
 from funcnn.data.examples import is_on_disk, length, shape
+from funcnn.machine.processor import arithmetic
 from funcnn.optimizers import Optimizer
 from funcnn.training.evaluation import Metric, predict
 from funcnn.types import Array, Key, Layer, Loss, Params, Spec
@@ -35,7 +37,7 @@ def identity(
     params: Params | None,
     start: Params,
     key: Key,
-    **choices: str,
+    **choices: Any,
 ) -> dict[str, Any]:
     """What a training is, as JSON holds it: texts and digests, and the effects of its functions."""
     described: dict[str, Any] = {
@@ -52,6 +54,22 @@ def identity(
     }
     found: dict[str, Any] = json.loads(json.dumps(described))
     return found
+
+
+def facts(identity: Mapping[str, Any], params: Params, **more: Any) -> dict[str, Any]:
+    """What all ranks of a training must agree on; what a function gives may be rounded otherwise."""
+    effects = {f"effect of {name}": effect for name, effect in identity["effects"].items()}
+    fast = numerics.mode() == "fast"
+    return {
+        "version of funcnn": import_module("funcnn").__version__,
+        "version of NumPy": np.__version__,
+        "kernels": numerics.kernels(),
+        "processor": arithmetic() if fast else "any",
+        **{name: fact for name, fact in identity.items() if name != "effects"},
+        **more,
+        "weights to begin with": _digest(params),
+        **effects,
+    }
 
 
 # --- data ---------------------------------------------------------------------------------------------
@@ -211,7 +229,7 @@ def _guesses(prediction: Any, target: Any) -> list[Any]:
 
 def shown_by(batch: Dataset) -> list[Any]:
     """A few numbers of a batch."""
-    return _numbers(lambda: tuple(batch))
+    return _numbers(lambda: tree.map(lambda array: array[:], tuple(batch)))
 
 
 def _numbers(function: Callable[..., Any], *args: Any) -> list[Any]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from funcnn import checks, files, numerics, tree
 from funcnn.data import Batches, Dataset, Loader
+from funcnn.distributed.engines import ALONE, Engine, check_share, together
 from funcnn.metrics import Mean
 from funcnn.optimizers import Optimizer, learning_rate
 from funcnn.training.beginning import (
@@ -44,7 +45,7 @@ from funcnn.training.evaluation import (
     mean_over,
     predict,
 )
-from funcnn.training.identity import identity, shown_by
+from funcnn.training.identity import alike, facts, identity, shown_by
 from funcnn.training.progress import Progress
 from funcnn.training.state import TrainState, train_state, train_step
 from funcnn.types import Array, Key, Layer, Loss, Params
@@ -107,6 +108,7 @@ class FitResult(NamedTuple):
 
 
 @checks.named
+@together
 def fit(
     net: Layer[Any, Any],
     loss: Loss,
@@ -131,6 +133,8 @@ def fit(
     workers: int | None = None,
     mode: Mode | None = None,
     drop_last: bool = False,
+    shards: int | None = None,
+    engine: Engine | None = None,
 ) -> FitResult:
     """Train a network.
 
@@ -183,6 +187,11 @@ def fit(
         is small or large (for both, see `funcnn.numerics.use`).
     drop_last : bool, default False
         Whether to leave out the last batch of an epoch where it is not full.
+    shards : int, optional
+        Into how many parts to cut a batch; see `value_and_grad`. A resume needs the same number.
+    engine : Engine, optional
+        The processes that share the work, see `funcnn.distributed.mpi`; the bits do not depend on
+        their number. The first one writes files and asks the callbacks; an error of one ends all.
 
     Returns
     -------
@@ -221,6 +230,7 @@ def fit(
         key, epochs, batch_size=batch_size, checkpoint_every=checkpoint_every, patience=patience
     )
     check_functions(augment, callbacks)
+    check_share(workers, shards, engine)
     checks.Optional(checks.Flag()).check("progress", progress)
     checks.Optional(checks.Choice("fast", "portable", "min", "max")).check("mode", mode)
     batches = batches_of(train, loss, batch_size, checks.Flag().check("drop_last", drop_last), augment)
@@ -229,27 +239,32 @@ def fit(
     check_files(checkpoint, resume, log)
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is an error below
     arithmetic = numerics.mode() if mode is None or mode == "min" or mode == "max" else mode
-    file = RunFile(checkpoint)
+    ranks = ALONE if engine is None else engine
+    file = RunFile(checkpoint, ranks)
     try:
         with numerics.use(arithmetic), quiet:
             start = train_state(net, optimizer, key, first_shape(batches, key), params)
             run = Run(start, start.params)
-            if checkpoint is not None or resume is not None:
+            if checkpoint is not None or resume is not None or ranks.ranks > 1:
                 file.identity = identity(
                     net, loss, optimizer, batches, validation, metrics or {}, params, start.params,
                     key, monitor=monitor, best="largest" if largest else "smallest",
-                    numerics=numerics.mode(),
+                    numerics=numerics.mode(), shards=shards,
                 )  # fmt: skip
             if resume is not None:
                 run, file.identity = resumed(resume, run, optimizer, file.identity, batches)
+            ranks.agree(
+                lambda: facts(file.identity, run.state.params, epochs=epochs, step=run.state.step,
+                              patience=patience, checkpoint_every=checkpoint_every), alike,
+            )  # fmt: skip
             if isinstance(batches, Batches):
                 check_last_batch(net, loss, batches, run.state)
             if validation is not None:
                 predict(net, run.state.params, validation.take(slice(64)).x)
+            step = train_step(net, loss, optimizer, workers=workers, shards=shards, engine=engine)
             training = _Training(
-                net, loss, train_step(net, loss, optimizer, workers=workers), batches, epochs,
-                validation, metrics, monitor, largest, patience, callbacks, file, checkpoint_every,
-                log, workers,
+                net, loss, step, batches, epochs, validation, metrics, monitor, largest, patience,
+                callbacks, file, checkpoint_every, log, workers, ranks,
             )  # fmt: skip
             run = _trained(training, run, progress)
     except KeyboardInterrupt:
@@ -275,12 +290,15 @@ class _Training(NamedTuple):
     checkpoint_every: int | None
     log: str | PathLike[str] | None
     workers: int | None
+    ranks: Engine
 
 
 def _trained(training: _Training, run: Run, progress: bool | None) -> Run:
     """The run after its last epoch."""
-    _write_log(training.log, run.records, anew=True)
+    ranks = training.ranks
+    ranks.first(lambda: _write_log(training.log, run.records, anew=True))
     training.file.save(run)  # a file that cannot be written is better known now
+    progress = progress if ranks.rank == 0 else False
     with Progress(training.epochs, training.batches.steps, progress) as shown:
         run = _asked(training, run)
         while not _has_ended(training, run):
@@ -308,7 +326,8 @@ def _after_epoch(training: _Training, run: Run, shown: Progress) -> Run:
         _end_with_advice(f"not finite in all steps of epoch {run.state.epoch + 1}")
     run = _evaluated(training, run)
     record, seconds = run.records[-1], time.perf_counter() - began
-    _write_log(training.log, ({**record, "seconds": seconds},))
+    timed: Record = {**record, "seconds": seconds}
+    training.ranks.first(lambda: _write_log(training.log, (timed,)))
     shown.epoch(record, seconds)
     return run
 
@@ -316,7 +335,7 @@ def _after_epoch(training: _Training, run: Run, shown: Progress) -> Run:
 def _stepped(training: _Training, run: Run) -> Run:
     """The run after one more step; a batch in which nothing counts changes no parameter."""
     before = run.state
-    batch = training.batches.batch(before.key, before.epoch, before.batch)
+    batch = _batch(training, before)
     if before.step < FIRST and training.file.path is not None:
         run = run._replace(seen=(*run.seen, shown_by(batch)))
     try:
@@ -334,6 +353,14 @@ def _stepped(training: _Training, run: Run) -> Run:
     return run._replace(state=state)
 
 
+def _batch(training: _Training, state: TrainState) -> Dataset:
+    """The next batch; several ranks each read their own part of it."""
+    place = state.key, state.epoch, state.batch
+    if training.ranks.ranks == 1 or isinstance(training.batches, Loader):
+        return training.batches.batch(*place)
+    return training.batches.batch(*place, late=True)
+
+
 def _evaluated(training: _Training, run: Run) -> Run:
     """The run with the epoch's record, and the cursor at the next epoch."""
     state = run.state._replace(epoch=run.state.epoch + 1, batch=0)
@@ -344,7 +371,7 @@ def _evaluated(training: _Training, run: Run) -> Run:
     if training.validation is not None:
         found = evaluate(
             training.net, state.params, training.validation, training.loss, training.metrics,
-            workers=training.workers,
+            workers=training.workers, engine=training.ranks,
         )  # fmt: skip
         record.update({f"validation_{name}": value for name, value in found.items()})
     run = run._replace(records=(*run.records, record))
@@ -359,12 +386,15 @@ def _asked(training: _Training, run: Run) -> Run:
     if run.stopped is None:
         epoch = Epoch(run.state, dict(run.records[-1]))
         try:
-            answers = [callback(epoch) for callback in training.callbacks]
-            stopped = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
-            run = run._replace(stopped=stopped)
+            run = run._replace(stopped=training.ranks.first(lambda: _stops(training, epoch)))
         finally:  # the epoch is whole, even if a callback is not
             training.file.save(run)
     return run
+
+
+def _stops(training: _Training, epoch: Epoch) -> bool:
+    answers = [callback(epoch) for callback in training.callbacks]
+    return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
 
 
 def _result(run: Run) -> FitResult:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from funcnn import checks, random, tree
 from funcnn.data import Dataset
 from funcnn.data.batches import checked
+from funcnn.distributed.engines import Engine
 from funcnn.optimizers import Optimizer, apply_updates
 from funcnn.training.gradients import value_and_grad
 from funcnn.types import Key, Layer, Loss, Params, Shape, has_trait
@@ -108,6 +109,8 @@ def train_step(
     optimizer: Optimizer,
     *,
     workers: int | None = None,
+    shards: int | None = None,
+    engine: Engine | None = None,
 ) -> Callable[[TrainState, Dataset], tuple[TrainState, dict[str, float]]]:
     """Make the pure function that takes one step.
 
@@ -121,6 +124,8 @@ def train_step(
         How.
     workers : int, optional
         Threads; the bits do not depend on their number. See `value_and_grad`.
+    shards, engine : optional
+        Into how many parts to cut a batch, and what processes share them; see `value_and_grad`.
 
     Returns
     -------
@@ -145,7 +150,9 @@ def train_step(
     (1, ['loss'])
     """
     checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
-    gradients = value_and_grad(net, loss, statistics=True, workers=workers)
+    gradients = value_and_grad(
+        net, loss, statistics=True, workers=workers, shards=shards, engine=engine
+    )
     keeps_statistics = has_trait(net.spec, "statistics")
 
     @partial(checks.named, who="train_step")

@@ -1,0 +1,173 @@
+"""Ranks compute what one process does, to the bit; one that fails ends all, with one clear line."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from funcnn import checks, data, distributed, random, tree
+from funcnn.distributed import Engine
+from funcnn.distributed.exchange import added_up
+from funcnn.testing import digest
+from tests.ranks import on_ranks
+
+ROOT = Path(__file__).parent.parent
+KEY = random.key(0)
+
+
+@pytest.fixture(scope="module")
+def prove() -> ModuleType:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        return import_module("prove_ranks")
+
+
+def gradient(i: int, order: str = "C") -> dict[str, Any]:
+    """A tree of arrays of several dtypes, empty ones and numbers among them."""
+    own = random.fold_in(KEY, i)
+    image = np.moveaxis(random.normal(own, (3, 5, 2, 4)), 0, -1)  # batch last
+    return {
+        "a": {"weight": random.normal(own, (7, 5)).T if order == "T" else random.normal(own, (5, 7))},
+        "image": image,
+        "double": random.normal(own, (3,), dtype=np.float64),
+        "empty": np.zeros((0, 4), np.float32),
+        "number": np.float32(i) * np.ones(()),
+    }
+
+
+# --- the exchange -------------------------------------------------------------------------------------
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("ranks", [2, 3, 5, 8])
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_a_sum_over_ranks_is_that_of_one_process(ranks: int, count: int) -> None:
+    grads = [gradient(i, "T") for i in range(count)]
+    wanted = added_up(grads)
+
+    def work(engine: Engine) -> Any:
+        return engine.added(lambda: [grads[i] for i in engine.own(count)])
+
+    for total in on_ranks(ranks, work):
+        assert digest(total) == digest(wanted)
+        for (_, leaf), (_, other) in zip(tree.leaves(total), tree.leaves(wanted), strict=True):
+            assert leaf.strides == other.strides or leaf.size < 2
+            assert leaf.flags.owndata or leaf.base.flags.owndata
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+def test_parts_meet_in_their_order_on_every_rank(ranks: int) -> None:
+    parts = [
+        (np.full((2, 3), i).T, {"y": random.normal(KEY, (3, 4, 5)).transpose(2, 0, 1)})
+        for i in range(5)
+    ]
+    found = on_ranks(ranks, lambda engine: engine.gathered(lambda: [parts[i] for i in engine.own(5)]))
+    for all_parts in found:
+        assert [digest(part) for part in all_parts] == [digest(part) for part in parts]
+        for part, wanted in zip(all_parts, parts, strict=True):
+            for (_, leaf), (_, other) in zip(tree.leaves(part), tree.leaves(wanted), strict=True):
+                assert leaf.strides == other.strides  # the sums of others depend on it
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 100])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8, 13])
+def test_ranks_own_parts_side_by_side(ranks: int, count: int) -> None:
+    class Comm:
+        size = ranks
+
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+    own = [Engine(Comm(rank)).own(count) for rank in range(ranks)]
+    assert [i for part in own for i in part] == list(range(count))
+    assert max(map(len, own)) - min(map(len, own)) <= 1
+    assert count == 0 or own[0][0] == 0
+
+
+@pytest.mark.threads
+def test_an_error_of_one_rank_is_raised_on_all() -> None:
+    def work(engine: Engine) -> str:
+        def fail() -> list[Any]:
+            if engine.rank == 1:
+                checks.refuse("`x` is wrong", "dense")
+            return []
+
+        for call in (engine.gathered, engine.added):
+            with pytest.raises(checks.RefusedValue, match="dense: `x` is wrong") as caught:
+                call(fail)
+        assert caught.value.__notes__ == ["on rank 1 of 3"]
+        with pytest.raises(RuntimeError, match="Odd: what cannot be sent"):
+            engine.first(odd)
+        return engine.first(lambda: f"of {engine.rank}")
+
+    assert on_ranks(3, work) == ["of 0"] * 3
+
+
+def odd() -> None:
+    class Odd(Exception):
+        pass
+
+    raise Odd("what cannot be sent")
+
+
+@pytest.mark.threads
+def test_ranks_that_disagree_are_refused_by_name() -> None:
+    def work(engine: Engine) -> None:
+        engine.agree(lambda: {"weights": 1, "key": engine.rank // 2}, lambda one, other: one == other)
+
+    with pytest.raises(
+        ValueError, match=r"^ranks must agree on the key: rank 2 on \S+ has 1, rank 0 on \S+ 0$"
+    ):
+        on_ranks(4, work)
+    on_ranks(2, work)
+
+
+# --- training -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+@pytest.mark.parametrize("name", ["cnn", "lstm", "transformer", "batch norm"])
+def test_a_training_has_the_same_bits_on_any_number_of_ranks(prove: Any, name: str, mode: str) -> None:
+    alone = prove.train(name, mode, 2, None)
+    for ranks in (2, 3) if mode == "fast" else (2,):
+        assert on_ranks(ranks, lambda engine: prove.train(name, mode, 1, engine)) == [alone] * ranks
+
+
+def test_each_rank_reads_its_own_part_of_a_batch() -> None:
+    images = random.normal(KEY, (10, 3))
+    read: list[int] = []
+
+    def seen(rows: Any) -> Any:
+        read.append(len(rows))
+        return rows * 2
+
+    batches = data.Batches(data.Dataset(data.prepared(images, seen), np.arange(10)), 4)
+    late, now = (batches.batch(KEY, 1, 1, late=late) for late in (True, False))
+    read.clear()
+    assert digest(late.x[1:3]) == digest(now.x[1:3])
+    assert read == [2]
+    assert digest((late.x[:], late.y)) == digest((now.x, now.y))
+    assert (late.x.shape, late.x.dtype, len(late)) == (now.x.shape, now.x.dtype, 4)
+    shifted = batches._replace(augment=lambda key, x: x + 1)
+    assert isinstance(shifted.batch(KEY, 0, 0, late=True).x, np.ndarray)
+    fortran = batches._replace(dataset=data.Dataset(np.asfortranarray(images), np.arange(10)))
+    assert isinstance(fortran.batch(KEY, 0, 0, late=True).x, np.ndarray)  # whose parts lie otherwise
+
+
+# --- MPI ----------------------------------------------------------------------------------------------
+
+
+def test_mpi_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "mpi4py"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(ImportError, match=r'^mpi4py is needed: pip install "funcnn\[mpi\]"$'):
+        distributed.mpi()
