@@ -82,6 +82,7 @@ ROOMS = {
     "types": "Types",
     "interop.sklearn": "scikit-learn",
     "interop.torch": "PyTorch",
+    "interop.onnx": "ONNX",
     "doctor": "What this machine is",
     "compile": "Compiling ahead",
 }
