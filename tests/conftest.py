@@ -23,6 +23,7 @@ ORACLES = (
     "mpi4py", "mlflow", "wandb", "tensorboard",
 )  # fmt: skip
 NO_THREAD = "can't start new thread"
+_COUNTED: dict[str, int] = {}  # cases of each sampled test, as they are collected
 NEEDED = re.compile(r"(\w+) is needed: pip install ")
 
 # NumPy's kernels alone, but where a test says otherwise: see `kernels`.
@@ -122,6 +123,16 @@ def _missing_threads(item: pytest.Item, error: Exception) -> str | None:
     if any(PACKAGE in path.parents and PACKAGE / "testing" not in path.parents for path in frames):
         return None
     return "it starts threads itself"
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at marks
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Of a test that is marked `sampled`, make all cases but each n-th slow ones."""
+    if sampled := item.get_closest_marker("sampled"):
+        function = item.nodeid.partition("[")[0]
+        _COUNTED[function] = _COUNTED.get(function, -1) + 1
+        if _COUNTED[function] % sampled.args[0]:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(trylast=True)  # after those that other options leave out

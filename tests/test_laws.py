@@ -55,27 +55,12 @@ def test_law_holds(case: Case, law: Law) -> None:
     law(registry.subject(case))
 
 
-def _compiled(case: Case, law: Law) -> None:
+@pytest.mark.sampled(5)  # not a divisor of the number of laws
+@pytest.mark.skipif(find_spec("numba") is None, reason="Numba is not installed")
+@pytest.mark.parametrize(("case", "law"), _crossed(registry.compiled_layers(), LAWS))
+def test_law_holds_compiled(case: Case, law: Law) -> None:
     with numerics.compiled("require"):
         law(registry.subject(case))
-
-
-COMPILED = registry.compiled_layers()
-
-
-@pytest.mark.skipif(find_spec("numba") is None, reason="Numba is not installed")
-@pytest.mark.parametrize(("case", "law"), _crossed(COMPILED[::4], LAWS))
-def test_law_holds_compiled(case: Case, law: Law) -> None:
-    _compiled(case, law)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("numba") is None, reason="Numba is not installed")
-@pytest.mark.parametrize("case", _each([case for i, case in enumerate(COMPILED) if i % 4]))
-def test_laws_hold_compiled(case: Case) -> None:
-    for law in LAWS:
-        if not (law is locality and _leaks(case)):
-            _compiled(case, law)
 
 
 @pytest.mark.parametrize(("case", "law"), _crossed(registry.losses(), LOSS_LAWS))

@@ -249,6 +249,7 @@ def _fits(name: str, options: tuple[Any, ...]) -> bool:
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("name", "options"), CASES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_values_and_slopes_are_limits(name: str, options: tuple[Any, ...], dtype: Any) -> None:

@@ -90,6 +90,7 @@ def _portable_cases() -> list[Any]:
     ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", _portable_cases())
 def test_portable_mode(case: Case) -> None:
     with numerics.portable():

@@ -287,6 +287,7 @@ def _pull(loss: Loss, prediction: Any, target: Any) -> tuple[Any, tuple[Array, .
     return value, slopes if isinstance(slopes, tuple) else (slopes,)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("kind", "formula", "dtype"), _formulas())
 def test_elementwise_losses_are_right_at_every_magnitude(
     kind: str, formula: Formula, dtype: Any

@@ -100,6 +100,7 @@ def _sized(case: LossCase) -> Iterator[tuple[str, Any]]:
         yield f"1e{least} to 1e{most}", _values.mapped(mixed, case.prediction)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("case", _CASES)
 def test_numbers_of_any_size(case: LossCase) -> None:
     wrong = []
@@ -156,6 +157,7 @@ def _with(loss: Loss, **options: Any) -> Loss:
     return made
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("case", "option"), list(_options()))
 def test_options_of_any_size(case: LossCase, option: str) -> None:
     wrong = []
@@ -209,6 +211,7 @@ def _single(target: Any, option: str) -> Any:
     return _values.cast(target[0], f32), target[1]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("case", "option"), list(_weighted()))
 def test_weights_of_any_size(case: LossCase, option: str, dtype: Any) -> None:

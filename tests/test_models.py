@@ -167,6 +167,7 @@ _SMALL: list[tuple[Net, Shape, Array | None]] = [
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("net", "shape", "x"), _SMALL, ids=lambda value: repr(value)[:40])
 def test_models_keep_every_law_of_layers(net: Net, shape: Shape, x: Any) -> None:
     check_layer(net, shape, x=x)

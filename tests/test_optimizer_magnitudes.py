@@ -103,6 +103,7 @@ def _noise(optimizer: Optimizer) -> float:
     return 1e-6 if "lookahead" in repr(optimizer) else 1e-43
 
 
+@pytest.mark.sampled(3)
 @each
 @pytest.mark.parametrize("size", [1e-45, 1e-38, 1e-30, 1e-19, 1e-6, 1e10, 1e19, 1e30, 1e38, 3e38])
 def test_gradients_of_any_size(optimizer: Optimizer, size: float) -> None:
@@ -130,6 +131,7 @@ def test_gradients_of_mixed_sizes(optimizer: Optimizer) -> None:
         assert not wrong, f"step {step}: {wrong[:6]}"
 
 
+@pytest.mark.sampled(2)
 @each
 @pytest.mark.parametrize("size", [1e-45, 1e-38, 1e-20, 1e20, 3e38])
 def test_parameters_of_any_size(optimizer: Optimizer, size: float) -> None:
@@ -175,6 +177,7 @@ def _with(case: Optimizer, option: str, size: float) -> Optimizer:
     return made
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(("case", "option"), list(_options()))
 @pytest.mark.parametrize("gradient", [1.0, 1e-30, 1e30, 0.0])
 def test_options_of_any_size(case: Optimizer, option: str, gradient: float) -> None:

@@ -121,6 +121,7 @@ for _case in registry.layers():
         CASES.setdefault(_case.layer.spec.build, []).append(_case)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("build", CASES, ids=lambda build: str(build.__name__))
 def test_every_option_acts_or_is_refused(build: Any) -> None:
     assert _idle(build, CASES[build]) == []

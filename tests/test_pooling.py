@@ -170,6 +170,7 @@ def _exact_norm(x: list[float], power: float) -> tuple[float, list[float]]:
         return float(norm), [float(slope) for slope in slopes]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("power", [1, 1.5, 2, 3, 8, 20, 200, 1e300])
 @pytest.mark.parametrize("mode", ["fast", "portable"])

@@ -39,6 +39,7 @@ class Pair(NamedTuple):
 # --- order ----------------------------------------------------------------------------------------
 
 _ORDERS = """
+import sys
 from tests import registry
 
 def order(tree):
@@ -46,7 +47,7 @@ def order(tree):
         return [(name, order(part)) for name, part in tree.items()]
     return list(map(order, tree)) if isinstance(tree, (tuple, list)) else ""
 
-for case in registry.layers():
+for case in registry.layers()[int(sys.argv[1])::8]:
     subject = registry.subject(case)
     if subject.params:
         run = subject.run("training")
@@ -55,13 +56,15 @@ for case in registry.layers():
 """
 
 
-def test_keys_come_in_one_order() -> None:
+@pytest.mark.sampled(8)
+@pytest.mark.parametrize("eighth", range(8))
+def test_keys_come_in_one_order(eighth: int) -> None:
     """Whatever the seed of the hashes of strings; a checkpoint's bytes depend on the order."""
-    command = [sys.executable, "-c", _ORDERS]
+    command = [sys.executable, "-c", _ORDERS, str(eighth)]
     environments = (elsewhere.environment(PYTHONHASHSEED=seed) for seed in ("0", "1", "2"))
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, env=each) for each in environments]
     first, *others = (run.communicate()[0].decode().splitlines() for run in runs)
-    assert len(first) > 200
+    assert len(first) > 25
     for other in others:
         assert other == first
 
