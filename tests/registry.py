@@ -69,34 +69,39 @@ class InitializerCase(NamedTuple):
 
 
 @cache
-def _gathered(name: str) -> tuple[Any, ...]:
+def _gathered(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for module in sorted(info.name for info in pkgutil.iter_modules(cases.__path__)):
         for case in getattr(import_module(f"tests.cases.{module}"), name, ()):
             if case.id in found:
                 raise ValueError(f"two cases are called {case.id!r}: give one a note")
             found[case.id] = case
-    return tuple(found.values())
+    return found
+
+
+@cache
+def _listed(name: str) -> tuple[Any, ...]:
+    return tuple(_gathered(name).values())
 
 
 def layers() -> tuple[Case, ...]:
     """All cases of layers and networks."""
-    return _gathered("LAYERS")
+    return _listed("LAYERS")
 
 
 def losses() -> tuple[LossCase, ...]:
     """All cases of losses."""
-    return _gathered("LOSSES")
+    return _listed("LOSSES")
 
 
 def initializers() -> tuple[InitializerCase, ...]:
     """All cases of initializers."""
-    return _gathered("INITIALIZERS")
+    return _listed("INITIALIZERS")
 
 
 @lru_cache(maxsize=16)
 def _subject(case_id: str, kernels: str) -> Subject:
-    case = next(case for case in layers() if case.id == case_id)
+    case = _gathered("LAYERS")[case_id]
     return Subject(case.layer, case.shape, x=case.x, stopped=case.stopped)
 
 
