@@ -18,7 +18,7 @@ from funcnn.interop.onnx.exporting_graph import OPSET, Graph, Value, fixed, tens
 from funcnn.interop.onnx.exporting_layers import ELEMENTWISE, LINEAR, POOLING
 from funcnn.interop.onnx.exporting_sequences import SEQUENCES, taken
 from funcnn.interop.onnx.exporting_shapes import NORMS, SHAPE, merged
-from funcnn.types import Layer, Params, Shape
+from funcnn.types import Array, Layer, Params, Shape
 
 __all__ = ["export"]
 
@@ -115,24 +115,29 @@ def _resized(kinds: dict[str, np.dtype[Any]], shape: Any, sizes: dict[int, int])
 
 def _built(net: Layer[Any, Any], params: Params, shape: Any, other: Any) -> _Built:
     """A graph for two shapes of the input at once, what goes in and what comes out."""
-    leaves = dict(tree.leaves(params))
+    leaves = {path: checks.array(leaf, path) for path, leaf in tree.leaves(params)}
     for one in (shape, other):
-        wanted = {path: leaf.shape for path, leaf in tree.leaves(net.init(random.NO_DRAW, one)[1])}
-        got = {path: checks.array(leaf, path).shape for path, leaf in leaves.items()}
-        if wanted != got:
-            path = min(path for path in {**wanted, **got} if wanted.get(path) != got.get(path))
-            words = f"have {tree.place(path)} of shape {wanted.get(path)}, got {got.get(path)}"
-            checks.refuse(f"`params` must {words}".replace("of shape None", "nowhere"))
+        _fitting(leaves, dict(tree.leaves(net.init(random.NO_DRAW, one)[1])))
     dtypes = {leaf.dtype.newbyteorder("=") for leaf in leaves.values()} or {np.dtype(np.float32)}
     if len(dtypes) > 1 or not dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}:
-        got_ = " and ".join(sorted(map(str, dtypes)))
-        checks.refuse_type(f"`params` must be of float32 or of float64, got {got_}")
+        got = " and ".join(sorted(map(str, dtypes)))
+        checks.refuse_type(f"`params` must be of float32 or of float64, got {got}")
     size = sum(leaf.nbytes for leaf in leaves.values())
     if size > _LARGEST:
         checks.refuse(f"`params` must take less than 2 GiB for one file of ONNX, got {size} bytes")
     g = Graph(params, *dtypes)
     x = _values(structure.over_shapes(lambda name, one: name, shape), shape, other)
     return g, x, _child(g, structure.place_of(net).path, net, params, x, at=())
+
+
+def _fitting(leaves: dict[str, Array], wanted: dict[str, Array]) -> None:
+    for path in sorted({*leaves, *wanted}):
+        shape, got = (part[path].shape if path in part else None for part in (wanted, leaves))
+        if shape is None:
+            checks.refuse(f"`params` must not have {tree.place(path)}, got shape {got}")
+        if shape != got:
+            words = f"{tree.place(path)} of shape {shape}"
+            checks.refuse(f"`params` must have {words}, got {'none' if got is None else got}")
 
 
 def _model(g: Graph, x: Any, out: Any, free: dict[int, int]) -> Any:
