@@ -78,11 +78,12 @@ Cache: TypeAlias = Any
 """What `vjp` needs of the forward pass: picklable data, never a closure."""
 
 Trait: TypeAlias = Literal[
-    "couples_batch", "statistics", "stochastic", "monotone", "maximum", "inference"
+    "couples_batch", "meets_shards", "statistics", "stochastic", "monotone", "maximum", "inference"
 ]
 """What a combinator or a trainer must know of a layer.
 
 ``couples_batch``: an example's output depends on its neighbours in the batch.
+``meets_shards``: couples the batch where it is cut, too, by `funcnn.machine.lockstep`.
 ``statistics``: parameters named ``running_*`` get new values in training, by `Layer.statistics`.
 ``stochastic``: draws from its key in training.
 ``monotone``: elementwise and non-decreasing (commutes with taking a maximum).
@@ -175,7 +176,7 @@ def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if type(value) is tuple else value
 
 
-def has_trait(spec: Spec, trait: Trait, *, training: bool = True) -> bool:
+def has_trait(spec: Spec, trait: Trait, *, training: bool = True, without: Trait | None = None) -> bool:
     """Whether a layer, or any layer inside it, has a trait.
 
     Parameters
@@ -187,6 +188,8 @@ def has_trait(spec: Spec, trait: Trait, *, training: bool = True) -> bool:
     training : bool, default True
         Whether there is a key. Without one nothing is drawn, statistics stay, and those that were
         kept stand in for those of the batch.
+    without : Trait, optional
+        Layers with this trait do not count.
 
     Returns
     -------
@@ -202,7 +205,8 @@ def has_trait(spec: Spec, trait: Trait, *, training: bool = True) -> bool:
     own = set(spec.traits)
     if not training:
         own -= {"stochastic", "statistics"} | ({"couples_batch"} if "statistics" in own else set())
-    return trait in own or any(has_trait(child, trait, training=training) for child in spec.children)
+    inside = (has_trait(child, trait, training=training, without=without) for child in spec.children)
+    return (trait in own and without not in own) or any(inside)
 
 
 def rebuild(spec: Spec) -> Any:

@@ -44,11 +44,10 @@ SHARDS, BATCH, MODES = 8, 20, ["fast", "portable"]
 
 
 class Case(NamedTuple):
-    """A network, and how many shards a batch of it is cut into."""
+    """A network, and what it learns."""
 
     net: Callable[[], Layer[Any, Any]]
     train: Callable[[], data.Dataset]
-    shards: int | None = SHARDS
 
 
 def images() -> data.Dataset:
@@ -68,7 +67,7 @@ CASES = {
     "transformer": Case(lambda: transformer_lm(11, 8, features=8, heads=2, depth=1, rate=0.1), texts),
     "batch norm": Case(
         lambda: serial(conv(4, 3), batch_norm(), relu(), flatten(), dropout(0.3), dense(10)),
-        images, None,
+        images,
     ),
 }  # fmt: skip
 
@@ -79,7 +78,7 @@ def train(name: str, mode: Any, workers: int, engine: distributed.Engine, **opti
     dataset = data.Dataset(x, y)
     result = fit(
         case.net(), softmax_cross_entropy(), adam(0.01), dataset, key=random.key(7), epochs=2,
-        batch_size=BATCH, validation=dataset, mode=mode, workers=workers, shards=case.shards,
+        batch_size=BATCH, validation=dataset, mode=mode, workers=workers, shards=SHARDS,
         engine=engine, progress=False, **options,
     )  # fmt: skip
     return digest({"params": result.params, "history": result.history})

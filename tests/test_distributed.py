@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -11,10 +12,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn import checks, data, distributed, random, tree
+from funcnn import (
+    batch_norm,
+    checks,
+    data,
+    dense,
+    distributed,
+    embedding,
+    flatten,
+    inference_mode,
+    random,
+    relu,
+    remat,
+    residual,
+    serial,
+    softmax_cross_entropy,
+    tree,
+    value_and_grad,
+)
 from funcnn.distributed import Engine
 from funcnn.distributed.exchange import added_up
 from funcnn.testing import digest
+from funcnn.types import Layer, Spec, Trait
 from tests.ranks import on_ranks
 
 ROOT = Path(__file__).parent.parent
@@ -160,6 +179,114 @@ def test_each_rank_reads_its_own_part_of_a_batch() -> None:
     assert isinstance(shifted.batch(KEY, 0, 0, late=True).x, np.ndarray)
     fortran = batches._replace(dataset=data.Dataset(np.asfortranarray(images), np.arange(10)))
     assert isinstance(fortran.batch(KEY, 0, 0, late=True).x, np.ndarray)  # whose parts lie otherwise
+
+
+# --- what couples a batch -----------------------------------------------------------------------------
+
+LARGE = np.array([1.0, 1e30, 1e-30, 1e4, 1.0]), np.array([0.0, 0.0, 0.0, 1e7, 3.0])
+NETS: dict[str, Any] = {
+    "vectors": serial(dense(5), batch_norm(), relu(), dense(3)),
+    "without affine": serial(batch_norm(affine=False, track_running=False), dense(3)),
+    "rematerialised": serial(dense(5), remat(serial(batch_norm(), relu())), batch_norm(), dense(3)),
+    "side by side": serial(residual(serial(dense(5), batch_norm())), dense(3)),
+    "as in inference": serial(inference_mode(batch_norm()), dense(3)),
+}
+
+
+def batch(dtype: Any) -> tuple[Any, Any]:
+    """Examples with a constant feature, and with features of all sizes."""
+    x = random.normal(KEY, (8, 5), dtype=np.float64) * LARGE[0] + LARGE[1]
+    x[:, 4] = 3.0
+    return x.astype(dtype), np.arange(8) % 3
+
+
+def gradients(net: Any, shards: int | None, dtype: Any = np.float64, engine: Any = None) -> Any:
+    x, y = batch(dtype)
+    params = tree.map(lambda leaf: leaf.astype(dtype), net.init(KEY, x.shape)[1])
+    step = value_and_grad(net, softmax_cross_entropy(), statistics=True, shards=shards, engine=engine)
+    return step(params, x, y, KEY)
+
+
+def assert_close(one: Any, other: Any) -> None:
+    for (path, leaf), (_, wanted) in zip(tree.leaves(one), tree.leaves(other), strict=True):
+        np.testing.assert_allclose(leaf, wanted, rtol=1e-9, atol=1e-9, err_msg=path)
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("name", NETS)
+def test_a_network_that_couples_its_batch_is_the_same_when_cut(name: str) -> None:
+    whole = gradients(NETS[name], None)
+    for shards in (1, 2, 8, 100):
+        assert_close(gradients(NETS[name], shards), whole)
+
+
+@pytest.mark.threads
+def test_a_layer_that_does_not_meet_others_is_seen() -> None:
+    def centre() -> Any:
+        def apply(params: Any, x: Any, *, key: Any = None) -> Any:
+            return x - x.mean(0), None
+
+        def vjp(cache: Any, dout: Any) -> Any:
+            return {}, dout - dout.mean(0)
+
+        return Layer(lambda key, shape: (shape, {}), apply, vjp, Spec(centre, traits=traits))
+
+    traits = frozenset[Trait]({"couples_batch", "meets_shards"})
+    with pytest.raises(AssertionError):
+        assert_close(
+            gradients(serial(centre(), dense(3)), 4), gradients(serial(centre(), dense(3)), None)
+        )
+    traits = frozenset[Trait]({"couples_batch"})
+    text = (
+        r"^value_and_grad: `shards` must be left out for a network with a layer that couples its batch"
+    )
+    with pytest.raises(ValueError, match=text):
+        gradients(serial(centre(), dense(3)), 4)
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize(("ranks", "shards"), [(3, 8), (4, 2), (8, 3)])
+def test_shards_that_meet_have_the_same_bits_on_any_number_of_ranks(ranks: int, shards: int) -> None:
+    net = NETS["rematerialised"]
+    alone = digest(gradients(net, shards, np.float32))
+    found = on_ranks(ranks, lambda engine: digest(gradients(net, shards, np.float32, engine)))
+    assert found == [alone] * ranks
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_shard_that_fails_while_others_wait_says_why(ranks: int) -> None:
+    net = serial(embedding(5, 4), flatten(), batch_norm(), dense(3))
+    x, y = np.arange(12).reshape(6, 2) % 5, np.arange(6) % 3
+    _, params = net.init(KEY, x.shape)
+    x[4, 1] = 7
+
+    def work(engine: Any) -> None:
+        step = value_and_grad(net, softmax_cross_entropy(), statistics=True, shards=6, engine=engine)
+        step(params, x, y, KEY)
+
+    with pytest.raises(ValueError, match=r"^embedding1: .* 7"):
+        on_ranks(ranks, work)
+    x[4, 1] = 4
+    on_ranks(ranks, work)
+
+
+@pytest.mark.threads
+def test_shards_that_meet_need_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+
+    def start(thread: Any) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        threading_start(thread)
+
+    threading_start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    text = r"^value_and_grad: `shards` of a network that couples its batch need a thread each: can't"
+    with pytest.raises(ValueError, match=text):
+        gradients(NETS["vectors"], 8)
+    assert not any(thread.is_alive() for thread in started)
 
 
 # --- MPI ----------------------------------------------------------------------------------------------

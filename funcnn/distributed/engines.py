@@ -140,11 +140,14 @@ class Engine:
             mine = work()
             said: Any = tell(mine), None
         except Exception as error:
+            if getattr(error, "is_known", False):
+                raise  # all ranks raise it, and wait for no word
             said = None, _sent(error)
         told = self.comm.allgather(said)
         for rank, (_, problem) in enumerate(told):
             if problem is not None:
                 problem.add_note(f"on rank {rank} of {self.ranks}")
+                problem.is_known = True
                 raise problem
         return mine, [found for found, _ in told]
 

@@ -55,15 +55,14 @@ class Packed:
     flat: Array
 
 
-def packed(array: Any) -> Packed:
-    """An array that can be sent."""
-    found = np.asarray(array)
-    return Packed(_form(found), _form(found).flat(found))
+def packed(value: Any) -> Any:
+    """An array as it can be sent; a number is sent as it is."""
+    return Packed(_form(value), _form(value).flat(value)) if isinstance(value, np.ndarray) else value
 
 
-def unpacked(sent: Packed) -> Array:
-    """The array that was sent."""
-    return sent.form.back(sent.flat)
+def unpacked(sent: Any) -> Any:
+    """What was sent."""
+    return sent.form.back(sent.flat) if isinstance(sent, Packed) else sent
 
 
 def added_up(grads: Sequence[Params]) -> Params:

@@ -46,7 +46,7 @@ def run_tasks(task: Callable[[int], T], count: int, workers: int | None) -> list
     with another call, finds none; so nobody waits for a thread that waits for him. After an error, or
     Ctrl-C, the rest is not begun, and what has begun is waited for: no task outlives the call.
     """
-    threads = min(workers or _processors(), count)
+    threads = min(workers or processors(), count)
     if threads < 2:
         return list(map(task, range(count)))
     left = deque(range(count))
@@ -133,7 +133,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @cache
-def _processors() -> int:
+def processors() -> int:
     """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

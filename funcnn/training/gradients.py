@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal, Protocol, TypeVar, overload
 
@@ -14,6 +14,7 @@ from funcnn import checks, random, tree
 from funcnn.data.examples import concatenated, length, taken
 from funcnn.distributed.engines import ALONE, Engine, check_share
 from funcnn.machine.blas import on_one_blas_thread
+from funcnn.machine.lockstep import in_lockstep
 from funcnn.machine.memory import keep_freed_memory
 from funcnn.machine.threads import in_team, run_tasks
 from funcnn.structure import children, params_gradient, statistics as new_statistics
@@ -23,6 +24,7 @@ __all__ = ["value_and_grad"]
 
 _SMALL = 1 << 18  # numbers in a batch and in the parameters together that are not worth a thread
 
+T = TypeVar("T")
 X = TypeVar("X")
 Y = TypeVar("Y")
 X_contra = TypeVar("X_contra", contravariant=True)
@@ -120,6 +122,9 @@ def value_and_grad(
     fewer numbers than the parameters. In one shard, large products of `dense` are cut instead, by
     their sizes alone. Each process of an engine computes all of one shard.
 
+    With `shards`, batch normalisation has the statistics of the batch as well: its shards run at
+    once, each on a thread, and wait for each other where they add up their sums, in order.
+
     Examples
     --------
     >>> from funcnn import dense, mean_squared_error, random, value_and_grad
@@ -135,9 +140,10 @@ def value_and_grad(
     check_share(workers, shards, engine)
     ranks = ALONE if engine is None else engine
     keeps_statistics = has_trait(net.spec, "statistics")
-    is_whole = has_trait(net.spec, "couples_batch")
-    if is_whole and shards is not None:
-        checks.refuse(f"`shards` must be left out for a network that couples its batch, got {shards}")
+    is_whole = shards is None and has_trait(net.spec, "couples_batch")
+    if shards is not None and has_trait(net.spec, "couples_batch", without="meets_shards"):
+        text = "for a network with a layer that couples its batch and does not meet other shards"
+        checks.refuse(f"`shards` must be left out {text}, got {shards}")
     to_tell = keeps_statistics or has_trait(net.spec, "stochastic")  # of a key that is missed, once
 
     def step(params: Params, x: X, y: Any, key: Key | None = None) -> tuple[Any, ...]:
@@ -196,20 +202,30 @@ def _sharded(
 ) -> tuple[Any, Params, Any]:
     """Loss, gradient and the cache of the first shard, which only its own rank has."""
     own, caches = ranks.own(len(slices)), dict[int, Any]()
+    couples = has_trait(net.spec, "couples_batch")
+    places = own or range(couples)  # who has no shard goes through the first, to be where others meet
+
+    def done(task: Callable[[int], T]) -> list[T]:
+        if not couples:
+            return run_tasks(task, len(own), workers)
+        return in_lockstep(task, len(places), workers, meet)[: len(own)]
+
+    def meet(say: Callable[[], list[Any]]) -> list[Any]:
+        return ranks.gathered(lambda: say()[: len(own)])
 
     def forward(place: int) -> Any:
-        i = own[place]
+        i = places[place]
         folded = None if key is None else random.fold_in(key, i)
         prediction, caches[i] = net.apply(params, taken(x, slices[i]), key=folded)
         return prediction
 
     def backward(place: int) -> Params:
-        i = own[place]
+        i = places[place]
         return params_gradient(net, caches[i], taken(dprediction, slices[i]))
 
-    predictions = ranks.gathered(lambda: run_tasks(forward, len(own), workers))
+    predictions = ranks.gathered(lambda: done(forward))
     value, dprediction = _slope(loss, concatenated(predictions), y)
-    return value, ranks.added(lambda: run_tasks(backward, len(own), workers)), caches.get(0)
+    return value, ranks.added(lambda: done(backward)), caches.get(0)
 
 
 def _keyed(net: Layer[Any, Any], path: tuple[str, ...] = ()) -> Iterator[str]:

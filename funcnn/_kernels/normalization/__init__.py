@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import reduce
 from math import prod
-from typing import NamedTuple
+from operator import add
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels.broadcasting import stretched
 from funcnn._kernels.twins import compiled_in
+from funcnn.machine.lockstep import Shard
 from funcnn.types import Array
 
 _compiled = compiled_in("funcnn._kernels.normalization.compiled")
@@ -32,9 +35,14 @@ class Centred(NamedTuple):
     shrink: Array | None
 
 
-def centre(x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = True) -> Centred:
-    """``x - mean`` and ``1 / sqrt(variance + epsilon)``; if not `centred`, the mean counts as 0."""
-    offset, mean, variance = deviations(x, axes, centred)
+def centre(
+    x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = True, shard: Shard | None = None
+) -> Centred:
+    """``x - mean`` and ``1 / sqrt(variance + epsilon)``; if not `centred`, the mean counts as 0.
+
+    Of a shard of a batch, mean and variance are those of the batch.
+    """
+    offset, mean, variance = deviations(x, axes, centred, shard)
     large, least = ~(variance < np.inf), _least(x)
     small = variance < (least if epsilon < least else 0)
     flat = large | small | (np.sqrt(variance) < _FLAT * np.abs(mean))
@@ -44,9 +52,11 @@ def centre(x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = True
     # constant is exactly 0. Groups of huge or tiny numbers are multiplied by a power of 2, which is
     # exact. The bits of all other groups stay.
     again, offset = x * np.where(large, x.dtype.type(0.5), 1), offset.copy(order="K")
-    first = tuple(slice(1) if k in axes else slice(None) for k in range(x.ndim))
-    again = again - again[first] if centred else again
-    top, lowest = np.maximum.reduce(np.abs(again), axes, keepdims=True), np.finfo(x.dtype).minexp
+    first = x[tuple(slice(1) if k in axes else slice(None) for k in range(x.ndim))]
+    first = _everyones(first, shard)[0]
+    again = again - first * np.where(large, x.dtype.type(0.5), 1) if centred else again
+    tops = _everyones(np.maximum.reduce(np.abs(again), axes, keepdims=True), shard)
+    top, lowest = np.maximum.reduce(tops), np.finfo(x.dtype).minexp
     size = np.where(top > 0, np.frexp(top)[1], lowest)
     root = math.frexp(math.sqrt(epsilon))[1] if epsilon else lowest
     power = np.where(large, np.maximum(size, 0), np.where(small, np.maximum(size, root), 0))
@@ -54,11 +64,11 @@ def centre(x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = True
     again *= shrink
     shrink *= np.where(large, x.dtype.type(0.5), 1)
     if centred:
-        rest = numerics.mean(again, axes, keepdims=True)
+        rest = _mean(again, axes, shard)
         again -= rest
-        mean = np.where(flat, x[first] + rest / shrink, mean)
+        mean = np.where(flat, first + rest / shrink, mean)
     np.copyto(offset, again, where=flat)
-    variance = np.where(flat, numerics.mean(offset * offset, axes, keepdims=True), variance)
+    variance = np.where(flat, _mean(offset * offset, axes, shard), variance)
     total = variance + (epsilon * shrink.astype(np.float64) * shrink).astype(x.dtype)
     rstd = np.where(total == 0, x.dtype.type(0), numerics.rsqrt(total))
     rescaled = (large | small).any()
@@ -66,11 +76,36 @@ def centre(x: Array, axes: tuple[int, ...], epsilon: float, centred: bool = True
 
 
 @_compiled
-def deviations(x: Array, axes: tuple[int, ...], centred: bool) -> tuple[Array, Array, Array]:
+def deviations(
+    x: Array, axes: tuple[int, ...], centred: bool, shard: Shard | None
+) -> tuple[Array, Array, Array]:
     """``x - mean``, the mean, and the mean of the squares; axes kept."""
-    mean = numerics.mean(x, axes, keepdims=True) if centred else np.zeros((1,) * x.ndim, x.dtype)
+    mean = _mean(x, axes, shard) if centred else np.zeros((1,) * x.ndim, x.dtype)
     offset = x - stretched(mean, x) if centred else x
-    return offset, mean, numerics.mean(offset * offset, axes, keepdims=True)
+    return offset, mean, _mean(offset * offset, axes, shard)
+
+
+def _mean(x: Array, axes: tuple[int, ...], shard: Shard | None) -> Array:
+    """The mean over some axes, which are kept, and over all shards of the batch."""
+    if shard is None:
+        return numerics.mean(x, axes, keepdims=True)
+    total, count = _added(shard, numerics.sum(x, axes, keepdims=True), count_of(x, axes))
+    return np.asarray(total / x.dtype.type(count))
+
+
+def count_of(x: Array, axes: tuple[int, ...], shard: Shard | None = None) -> int:
+    """How many numbers lie along some axes, in all shards of the batch."""
+    count = prod(x.shape[axis] for axis in axes)
+    return count if shard is None else int(_added(shard, count)[0])
+
+
+def _everyones(value: Array, shard: Shard | None) -> list[Array]:
+    return [value] if shard is None else shard.everyones(value)
+
+
+def _added(shard: Shard, *values: Any) -> list[Any]:
+    """Sums over all shards of the batch, first to last."""
+    return [reduce(add, several) for several in zip(*shard.everyones(values), strict=True)]
 
 
 def inverse_root(variance: Array, epsilon: float) -> Array:
@@ -133,11 +168,13 @@ def centre_gradients(
     shrink: Array | None,
     axes: tuple[int, ...],
     centred: bool = True,
+    shard: Shard | None = None,
 ) -> tuple[Array, Array, Array]:
     """``dx``, ``dscale`` and ``dbias`` of ``scale * values + bias``; the scale broadcasts.
 
     With ``values = offset * rstd`` and ``dvalues = scale * dout``,
     ``dx = rstd * (dvalues - mean(dvalues) - values * mean(dvalues * values))``, times `shrink`.
+    Of a shard of a batch, means are those of the batch, and dscale and dbias are its own part.
     """
     product = dout * offset
     # Where one scale serves several elements it comes out of their sum, which is small.
@@ -147,7 +184,10 @@ def centre_gradients(
         weighted *= stretched(rstd, weighted)
     others = tuple(axis for axis, size in enumerate(scale.shape) if size == 1)
     dscale, dbias = _sums(weighted, others), _sums(total, others)
-    factor = rstd / rstd.dtype.type(prod(dout.shape[axis] for axis in axes))
+    count = count_of(dout, axes)
+    if shard is not None:
+        weighted, total, count = _added(shard, weighted, total, count)
+    factor = rstd / rstd.dtype.type(count)
     share = _scaled_sums(weighted, scale, axes) * (factor * rstd)
     dx = dout * stretched(scale * rstd, dout)
     np.multiply(offset, stretched(share, offset), out=product)

@@ -12,6 +12,7 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels.jit import In, Out, inlined, kernel
+from funcnn.machine.lockstep import Shard
 from funcnn.types import Array
 
 _ROW = 512  # numbers that are added up in their own dtype, before their sum is in float64
@@ -31,10 +32,10 @@ def _back(flat: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
     return flat.reshape([shape[k] for k in order]).transpose(np.argsort(order))
 
 
-def deviations(x: Array, axes: tuple[int, ...], centred: bool) -> Any:
+def deviations(x: Array, axes: tuple[int, ...], centred: bool, shard: Shard | None) -> Any:
     """`funcnn._kernels.normalization.deviations`."""
     order = _order(x, axes)
-    if order is None or not centred:
+    if order is None or not centred or shard is not None:
         return NotImplemented
     kept = tuple(1 if k in axes else size for k, size in enumerate(x.shape))
     offset, (mean, variance) = np.empty(x.size, x.dtype), np.empty((2, math.prod(kept)), x.dtype)
@@ -83,10 +84,11 @@ def centre_gradients(
     shrink: Array | None,
     axes: tuple[int, ...],
     centred: bool = True,
+    shard: Shard | None = None,
 ) -> Any:
     """`funcnn._kernels.normalization.centre_gradients`, for one scale a group, or for all groups."""
     order, shared = _order(offset, axes), _shared(scale, offset.shape, {k % dout.ndim for k in axes})
-    if order is None or shared is None or not centred:
+    if order is None or shared is None or not centred or shard is not None:
         return NotImplemented
     of_groups, shape = shared
     factor = _laid(scale, shape, order)

@@ -11,6 +11,7 @@ from funcnn._kernels import normalization as kernels
 from funcnn._kernels.channels import channel_axis, other_axes, spread
 from funcnn.checks import Flag, Number, Shapes, When, declared
 from funcnn.initializers import ones, zeros
+from funcnn.machine import lockstep
 from funcnn.types import Array, Cache, Key, Params, Preserving, Shape, Spec, Trait
 
 __all__ = ["batch_norm"]
@@ -20,6 +21,7 @@ _STARTS = {"scale": ones(), "bias": zeros(), "running_mean": zeros(), "running_v
 
 @declared(
     "couples_batch",
+    "meets_shards",
     momentum=When(Number(minimum=0, maximum=1), "track_running", True),
     epsilon=Number(minimum=0),
     affine=Flag(),
@@ -67,7 +69,8 @@ def batch_norm(
     ``running = (1 - momentum) running + momentum batch`` with the unbiased variance of the batch,
     come out as ``statistics(cache)``, of this layer and of every network that has it inside:
     ``tree.replace(params, ...)`` carries them on. Without a key, the running ones take the place
-    of the batch's, and are constants.
+    of the batch's, and are constants. Where the batch is cut into shards, the statistics are still
+    those of the batch: sums over the shards, in their order.
 
     Pullback: ``dscale = sum(dy z)``, ``dbias = sum(dy)``, zeros for the running statistics; with
     ``dz = scale dy``, ``dx = r (dz - mean(dz) - z mean(dz z))`` in training, else ``dx = r dz``.
@@ -87,9 +90,7 @@ def batch_norm(
     >>> out.ravel().round(3), layer.statistics(cache)["running_mean"]
     (array([-1.,  1.], dtype=float32), array([0.2], dtype=float32))
     """
-    names = (["scale", "bias"] if affine else []) + (
-        ["running_mean", "running_var"] if track_running else []
-    )
+    names = ["scale", "bias"] * affine + ["running_mean", "running_var"] * track_running
     shapes: Shapes = dict.fromkeys(names, (None,))
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
@@ -104,21 +105,21 @@ def batch_norm(
         for leaf in params.values():
             checks.sized(x, axis, leaf.size, "channels")
             checks.same_dtype(x, leaf)
+        shard = lockstep.current()
         if key is not None:
             checks.key(key)
-            if x.size < 2 * x.shape[axis]:
-                checks.refuse(
-                    f"`x` must have at least 2 values per channel in training, got shape {x.shape}"
-                )
+            count = kernels.count_of(x, other_axes(rank), shard)
+            if count < 2:
+                text = "`x` must have at least 2 values per channel in training"
+                checks.refuse(f"{text}, got shape {x.shape}")
         leaves = {name: spread(leaf, rank) for name, leaf in params.items()}
         cache: dict[str, Any] = {"scale": leaves.get("scale", np.ones((1,) * rank, x.dtype))}
         if track_running and key is None:
             mean, rstd = leaves["running_mean"], kernels.inverse_root(leaves["running_var"], epsilon)
             out, offset = kernels.standardized(x, mean, rstd, cache["scale"], leaves.get("bias"))
             return out, {**cache, "offset": offset, "rstd": rstd, "constant": True}  # statistics
-        offset, rstd, mean, variance, shrink = kernels.centre(x, other_axes(rank), epsilon)
+        offset, rstd, mean, variance, shrink = kernels.centre(x, other_axes(rank), epsilon, shard=shard)
         if track_running:
-            count = x.size // mean.size
             new = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
             cache |= {name: moved(params[name], new[name]) for name in new}
         out = kernels.scaled(offset, rstd, leaves.get("scale"), leaves.get("bias"))
@@ -135,8 +136,9 @@ def batch_norm(
             dscale, dbias = kernels.scale_gradients(dout, offset, scale)
             dscale, dx = dscale * rstd, dout * (scale * rstd)
         else:
+            axes, shard = other_axes(dout.ndim), lockstep.current()
             dx, dscale, dbias = kernels.centre_gradients(
-                dout, offset, rstd, scale, cache["shrink"], other_axes(dout.ndim)
+                dout, offset, rstd, scale, cache["shrink"], axes, shard=shard
             )
         zero = np.zeros(rstd.size, rstd.dtype)
         slopes = {"scale": dscale.reshape(-1), "bias": dbias.reshape(-1)}
