@@ -49,10 +49,13 @@ nb_merge_streams = True
 nb_mime_priority_overrides = [("html", "text/html", 0)]
 
 autosummary_generate = False
-# PyTorch is large: where it is not installed, one notebook is shown without its results.
-MISSING = [] if importlib.util.find_spec("torch") else ["torch"]
+# Where a neighbour is not installed, its notebook is shown without its results.
+NEEDED = {"torch": ("torch",), "onnx": ("onnx", "onnxruntime")}
+MISSING = [name for names in NEEDED.values() for name in names if not importlib.util.find_spec(name)]
 autodoc_mock_imports = MISSING
-nb_execution_excludepatterns = [f"tutorials/{name}.md" for name in MISSING]
+nb_execution_excludepatterns = [
+    f"tutorials/{page}.md" for page, names in NEEDED.items() if {*names} & {*MISSING}
+]
 autodoc_typehints = "none"  # the docstring's own words say it
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
