@@ -19,8 +19,12 @@ from funcnn import (
     max_pool,
     max_pool1d,
     max_pool3d,
+    max_unpool,
+    max_unpool1d,
     numerics,
     random,
+    relu,
+    serial,
 )
 from funcnn.types import Layer
 
@@ -48,6 +52,66 @@ def test_the_first_of_equals_gets_the_gradient() -> None:
         assert dx[0, 0, 0, 0] == 1
         assert dx.max() == 1
         assert np.count_nonzero(dx) == 1
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("padding", ["same", ((1, 0), (0, 2)), ((0, 2), 1)], ids=str)
+@pytest.mark.parametrize("size", [3, (4, 3)])
+@pytest.mark.parametrize("stride", [1, 2, (3, 1)])
+def test_winners_are_where_they_were(stride: Any, size: Any, padding: Any, dilation: int) -> None:
+    """For paddings that PyTorch does not have, too."""
+    layer = max_pool(size, stride=stride, padding=padding, dilation=dilation, return_indices=True)
+    (out, where), _ = layer.apply({}, _IMAGE)
+    flat = _IMAGE.reshape(2, 3, -1)
+    np.testing.assert_array_equal(
+        np.take_along_axis(flat, where.reshape(2, 3, -1), 2).reshape(out.shape), out
+    )
+
+
+def test_a_max_pool_of_the_past() -> None:
+    """All the padding at one side, and nothing of the future."""
+    steps: Any = np.array([3.0, 1.0, 2.0, 0.0, 5.0]).reshape(1, 5, 1)
+    out, _ = max_pool1d(3, stride=1, padding=((2, 0),)).apply({}, steps)
+    np.testing.assert_array_equal(out.ravel(), [3, 3, 3, 2, 5])
+    mean, _ = avg_pool1d(2, stride=1, padding=((1, 0),), count_include_pad=False).apply({}, steps)
+    np.testing.assert_array_equal(mean.ravel(), [3, 2, 1.5, 1, 2.5])
+
+
+def test_the_same_size_comes_out() -> None:
+    for pool in (max_pool, avg_pool):
+        for size, stride, dilation in ((2, 1, 1), (3, 2, 1), (2, 3, 2), ((1, 4), (2, 3), 1)):
+            layer = pool(size, stride=stride, padding="same", dilation=dilation)
+            down = np.broadcast_to(stride, 2)
+            assert layer.init(random.key(0), (2, 3, 6, 7))[0][2:] == (
+                -(-6 // down[0]),
+                -(-7 // down[1]),
+            )
+
+
+def test_the_mean_of_nothing_is_zero() -> None:
+    layer = avg_pool1d(2, stride=1, padding=1, dilation=2, count_include_pad=False)
+    out, cache = layer.apply({}, np.array([[[5.0]]]))
+    assert out.ravel().tolist() == [0]
+    assert layer.vjp(cache, np.ones((1, 1, 1)))[1].ravel().tolist() == [0]
+
+
+def test_an_activation_stays_in_front_of_winners() -> None:
+    """Where there are none, pooling comes first, which is faster and gives the same."""
+    net: Any = serial(relu(), max_pool(2, return_indices=True), max_unpool(2))
+    image = _IMAGE[:, :, :6, :6]
+    out, _ = net.apply({}, image)
+    largest, _ = serial(relu(), max_pool(2)).apply({}, image)
+    seen = np.repeat(np.repeat(largest, 2, 2), 2, 3)
+    assert np.isin(out, [0, *largest.ravel()]).all()
+    np.testing.assert_array_equal(out[out > 0], np.maximum(image, 0)[(image == seen) & (image > 0)])
+
+
+def test_of_several_in_one_place_the_last_is_there() -> None:
+    x, where = np.array([[[1.0], [2.0], [3.0]]]), np.array([[[1], [1], [0]]])
+    layer: Layer[Any, Any] = max_unpool1d(1)
+    out, cache = layer.apply({}, (x, where))
+    assert out.ravel().tolist() == [3, 2, 0]
+    assert layer.vjp(cache, np.ones((1, 3, 1)))[1][0].ravel().tolist() == [0, 1, 1]
 
 
 def test_padding_never_wins() -> None:
@@ -106,11 +170,23 @@ MESSAGES: list[tuple[Any, str]] = [
         "max_pool1d: `padding` must be at most half of the kernel (3,), got (2,)",
     ),
     (
+        lambda: max_pool(2, padding=((0, 2), 0)),
+        "max_pool: `padding` must be below the kernel (2, 2), got ((0, 2), (0, 0))",
+    ),
+    (
+        lambda: avg_pool(2, padding="same", ceil_mode=True),
+        "avg_pool: `ceil_mode` must be False for padding 'same', got True",
+    ),
+    (
+        lambda: max_unpool(2, padding=2),
+        "max_unpool: `padding` must be at most half of the kernel (2, 2), got (2, 2)",
+    ),
+    (
         lambda: max_pool3d((2, 2)),  # type: ignore[arg-type]
         "max_pool3d: `kernel_size` must be an int or 3 of them, got (2, 2)",
     ),
     (
-        lambda: max_pool(2, ceil_mode=1),  # type: ignore[arg-type]
+        lambda: max_pool(2, ceil_mode=1),  # type: ignore[call-overload]
         "max_pool: `ceil_mode` must be True or False, got 1",
     ),
     (

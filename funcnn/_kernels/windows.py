@@ -142,7 +142,7 @@ def on_image(fixed: Window, padding: Padding | str, spatial: tuple[int, ...]) ->
 def overhanging(window: Window, spatial: tuple[int, ...]) -> Window:
     """More high padding, so that a last window which starts on the image may overhang it.
 
-    This is what PyTorch calls ``ceil_mode``; the padding must be the same on both sides.
+    This is what PyTorch calls ``ceil_mode``.
 
     Examples
     --------

@@ -27,6 +27,10 @@ from funcnn import (
     max_pool,
     max_pool1d,
     max_pool3d,
+    max_unpool,
+    max_unpool1d,
+    max_unpool3d,
+    random,
     relu,
     serial,
 )
@@ -90,11 +94,47 @@ _TIME = [
         ),
     ),
     Case(max_pool1d(3, stride=2, padding=1, dilation=2, ceil_mode=True), (2, 6, 2)),
+    Case(max_pool1d(3, stride=1, padding=((2, 0),), return_indices=True), (2, 4, 2)),
+    Case(avg_pool1d(2, padding=((0, 1),), dilation=2, ceil_mode=True), (2, 5, 2)),
     Case(avg_pool1d(2), (2, 5, 3)),
     Case(avg_pool1d(3, stride=2, padding=1, count_include_pad=False), (2, 6, 2)),
     Case(avg_pool1d(3, stride=2, padding=1, ceil_mode=True, count_include_pad=False), (2, 6, 2)),
     Case(lp_pool1d(2), (2, 5, 3)),
     Case(lp_pool1d(3, norm_type=4, stride=2, ceil_mode=True), (2, 6, 2)),
+]
+
+_PLACES = np.array([3, 0, 5, 9, 1, 2, 11, 7])
+
+_WINNERS = [
+    Case(max_pool(2, padding="same", stride=(1, 2), return_indices=True), (2, 1, 3, 3)),
+    Case(max_pool3d((1, 2, 2), return_indices=True), (2, 1, 2, 2, 4)),
+    Case(avg_pool((2, 3), stride=1, dilation=(2, 1), padding="same"), (2, 1, 4, 3)),
+    Case(avg_pool3d((1, 2, 2), dilation=(1, 1, 2), padding=(0, (1, 0), 0)), (2, 1, 1, 3, 4)),
+    Case(
+        max_unpool((1, 3), stride=(1, 3), padding=(0, 1), output_size=(2, 4)),
+        ((2, 1, 2, 2), (2, 1, 2, 2)),
+        x=(random.normal(random.key(3), (2, 1, 2, 2)), _PLACES.reshape(2, 1, 2, 2) // 2),
+        refused=(
+            (
+                (_zeros(2, 1, 2, 2), np.full((2, 1, 2, 2), 8)),
+                "max_unpool: `indices` must lie in 0..7, got 8",
+            ),
+            (
+                (_zeros(2, 1, 2, 2), np.zeros((2, 1, 2, 1), int)),
+                "max_unpool: `indices` must have shape (2, 1, 2, 2), got (2, 1, 2, 1)",
+            ),
+        ),
+    ),
+    Case(
+        max_unpool1d(3, stride=3, padding=1, output_size=6),
+        ((2, 2, 2), (2, 2, 2)),
+        x=(random.normal(random.key(3), (2, 2, 2)), _PLACES.reshape(2, 2, 2) // 2),
+    ),
+    Case(
+        max_unpool3d((1, 2, 2), stride=(1, 2, 2), padding=(0, 1, 0), output_size=(1, 3, 4)),
+        ((2, 1, 1, 2, 2), (2, 1, 1, 2, 2)),
+        x=(random.normal(random.key(3), (2, 1, 1, 2, 2)), _PLACES.reshape(2, 1, 1, 2, 2)),
+    ),
 ]
 
 _VOLUMES = [
@@ -195,4 +235,4 @@ _ADAPTIVE = [
     ),
 ]
 
-LAYERS = [*_IMAGES, *_TIME, *_VOLUMES, *_GLOBAL, *_ADAPTIVE]
+LAYERS = [*_WINNERS, *_IMAGES, *_TIME, *_VOLUMES, *_GLOBAL, *_ADAPTIVE]

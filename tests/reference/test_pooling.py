@@ -26,6 +26,9 @@ from funcnn import (
     max_pool,
     max_pool1d,
     max_pool3d,
+    max_unpool,
+    max_unpool1d,
+    max_unpool3d,
     random,
 )
 from funcnn.types import Array, Shape
@@ -77,6 +80,38 @@ def test_dilated_max_pool(stride: Any, dilation: Any, ceil: bool) -> None:
             layer = max_pool(kernel, **options)
             for x in (None, _ties(SHAPES[0])):
                 agrees(layer, SHAPES[0], lambda x, k=kernel: F.max_pool2d(x, k, **options), x=x)
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("stride", [None, 1, 3])
+def test_winners_and_the_way_back(stride: Any, padding: int, dilation: int, ceil: bool) -> None:
+    """Of sequences, images and volumes, with ties; the way back where no windows overlap."""
+    options: dict[str, Any] = {"stride": stride, "padding": padding, "ceil_mode": ceil}
+    pools: list[Any] = [
+        (max_pool1d, max_unpool1d, F.max_pool1d, F.max_unpool1d, (2, 9, 3)),
+        (max_pool, max_unpool, F.max_pool2d, F.max_unpool2d, (2, 3, 7, 9)),
+        (max_pool3d, max_unpool3d, F.max_pool3d, F.max_unpool3d, (1, 2, 4, 5, 6)),
+    ]
+    for pool, unpool, theirs, back, shape in pools:
+        x = torch.tensor(_ties(shape))
+        x = x.transpose(1, 2) if x.ndim == 3 else x
+        layer = pool(2, dilation=dilation, return_indices=True, **options)
+        out, cache = layer.apply({}, _ties(shape))
+        wanted = theirs(x, 2, dilation=dilation, return_indices=True, **options)
+        for mine, their in zip(out, wanted, strict=True):
+            turned = their.transpose(1, 2) if their.ndim == 3 else their
+            np.testing.assert_array_equal(mine, turned.numpy())
+        dout = np.ones(out[0].shape)
+        plain = pool(2, dilation=dilation, **options)
+        _, dx = layer.vjp(cache, (dout, np.zeros_like(out[1])))
+        np.testing.assert_array_equal(dx, plain.vjp(plain.apply({}, _ties(shape))[1], dout)[1])
+        if dilation == 1 and stride != 1:
+            size = tuple(x.shape[2:])
+            filled = back(*wanted, 2, stride, padding, output_size=size).numpy()
+            mine, _ = unpool(2, stride=stride, padding=padding, output_size=size).apply({}, out)
+            np.testing.assert_array_equal(mine, filled.swapaxes(1, 2) if filled.ndim == 3 else filled)
 
 
 @pytest.mark.parametrize("everything", [False, True])

@@ -27,7 +27,7 @@ _EASY: dict[float, Callable[[Array], Any]] = {
 }
 
 
-def norm(x: Array, window: Window, power: float) -> tuple[Array, tuple[Array, Array]]:
+def norm(x: Array, window: Window, counted: Window, power: float) -> tuple[Array, tuple[Array, Array]]:
     """``(sum |x|^p)^(1/p)``; and the largest ``|x|`` and ``s``, as ``(C, *places, N)``."""
     size = _sizes(x, window, power)
     first, *others = taps(window, output_size(window, x.shape[2:]))
@@ -37,19 +37,24 @@ def norm(x: Array, window: Window, power: float) -> tuple[Array, tuple[Array, Ar
     s = _power(_ratio(size[first], top), power)
     for at in others:
         s += _power(_ratio(size[at], top), power)
-    s *= _weights(x.shape, window, s.dtype)
+    s *= _weights(x.shape, window, counted, s.dtype)
     out = top * _power(s, 1 / power)
     return np.moveaxis(out.astype(x.dtype, copy=False), -1, 0), (top, s)
 
 
 def norm_gradient(
-    dout: Array, x: Array, record: tuple[Array, Array], window: Window, power: float
+    dout: Array,
+    x: Array,
+    record: tuple[Array, Array],
+    window: Window,
+    counted: Window,
+    power: float,
 ) -> Array:
     """``dx = sum dy sign(x) r^(p-1) s^(1/p-1)`` over the windows that see it; 0 at ``x = 0``."""
     (top, s), size = record, _sizes(x, window, power)
     sign = frame(np.sign(x), window.padding)
     share = np.moveaxis(dout, 0, -1) * _power(s, 1 / power - 1)
-    share *= _weights(x.shape, window, s.dtype)
+    share *= _weights(x.shape, window, counted, s.dtype)
     dx = np.zeros_like(size)
     for at in taps(window, dout.shape[2:]):
         part = share * _power(_ratio(size[at], top), power - 1) * sign[at]
@@ -72,7 +77,7 @@ def _power(x: Array, power: float) -> Any:
     return _EASY[power](x) if power in _EASY else numerics.power(x, power)
 
 
-def _weights(x_shape: tuple[int, ...], window: Window, dtype: np.dtype[Any]) -> Array:
+def _weights(x_shape: tuple[int, ...], window: Window, counted: Window, dtype: np.dtype[Any]) -> Array:
     """How much larger each window is than what counts of it, to broadcast over ``(C, *places, N)``."""
-    found = excess(x_shape, window, dtype)
+    found = excess(x_shape, window, counted, dtype)
     return np.ones((), dtype) if found is None else found[..., None]

@@ -75,6 +75,22 @@ def average_pool_gradient(
     return max_pool_gradient(share, None, x_shape, window)
 
 
+def places(winners: Winners, x_shape: tuple[int, ...], window: Window) -> Array:
+    """Where in the image each winner is, counted over all axes of space: ``(N, C, *places)``."""
+    rank = len(window.kernel)
+    each = winners[::-1] if len(winners) == rank else np.unravel_index(winners[0], window.kernel)
+    shape = (x_shape[1], *output_size(window, x_shape[2:]), x_shape[0])
+    channel, *grid, example = np.ogrid[tuple(map(slice, shape))]
+    found, seen = np.zeros(shape, np.int64), list(grid)
+    for axis, tap in enumerate(each):
+        if len(winners) == rank:  # of places along this axis and the earlier ones, of rows along others
+            tap = tap[(channel, *seen, example)]
+        row = grid[axis] * window.stride[axis] + tap.astype(np.int64) * window.dilation[axis]
+        seen[axis] = row
+        found = found * x_shape[2 + axis] + row - window.padding[axis][0]
+    return np.moveaxis(found, -1, 0)
+
+
 # Below, images are (C, *spatial, N).
 
 
@@ -223,5 +239,5 @@ def _counts(
     for axis, count in enumerate(places):
         read = reads(window, axis, count)
         inside = np.count_nonzero((read >= 0) & (read < x_shape[2 + axis]), axis=1)
-        counts = counts[..., None] * inside.astype(dtype)
+        counts = counts[..., None] * np.maximum(inside, 1).astype(dtype)  # the mean of nothing is 0
     return counts

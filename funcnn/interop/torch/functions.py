@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from funcnn._kernels.windows import Window, expanded, on_image, overhanging, window
 from funcnn.types import Array
 
 Options = Any
@@ -133,6 +134,41 @@ def _sides(widths: Any, x: Any) -> list[int]:
     return [side for pair in reversed(pairs) for side in pair]
 
 
+def _stood(x: Any, o: Options) -> tuple[Window, Window]:
+    """A pooling's window on an input, and once more without what overhangs the padding."""
+    kernel = expanded(o.kernel_size, x.ndim - 2)
+    fixed = window(kernel, kernel if o.stride is None else o.stride, o.padding, o.dilation)
+    counted = on_image(fixed, o.padding, tuple(x.shape[2:]))
+    return overhanging(counted, tuple(x.shape[2:])) if o.ceil_mode else counted, counted
+
+
+def _max_pool(m: Any, x: Any, o: Options) -> Any:
+    at, _ = _stood(x, o)
+    framed = F.pad(x, _sides(at.padding, x), value=-torch.inf)
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[x.ndim - 3]
+    out, found = pool(framed, at.kernel, at.stride, 0, at.dilation, return_indices=True)
+    places, flat = torch.unravel_index(found, framed.shape[2:]), 0
+    for n, place, (low, _) in zip(x.shape[2:], places, at.padding, strict=True):
+        flat = flat * n + place - low
+    return (out, flat) if o.return_indices else out
+
+
+def _avg_pool(m: Any, x: Any, o: Options) -> Any:
+    at, counted = _stood(x, o)
+    overhang = tuple(
+        (0, high - end) for (_, high), (_, end) in zip(at.padding, counted.padding, strict=True)
+    )
+    one = F.pad(torch.ones_like(x), _sides(counted.padding, x), value=float(o.count_include_pad))
+    taps = x.new_ones(x.shape[1], 1, *at.kernel)
+    total, count = (
+        (F.conv1d, F.conv2d, F.conv3d)[x.ndim - 3](
+            part, taps, None, at.stride, 0, at.dilation, x.shape[1]
+        )
+        for part in (F.pad(x, _sides(at.padding, x)), F.pad(one, _sides(overhang, x)))
+    )
+    return total / count.clamp(min=1)
+
+
 def _lp_pool(m: Any, x: Any, o: Options) -> Any:
     pool = (F.lp_pool1d, F.lp_pool2d, F.lp_pool3d)[x.ndim - 3]
     return pool(x.abs(), o.norm_type, o.kernel_size, o.stride, o.ceil_mode)
@@ -218,6 +254,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "merge": lambda m, x, o: _merged(o.how, o.axis, x),
     "global_avg_pool": lambda m, x, o: x.mean(_over_pixels(x)),
     "global_max_pool": lambda m, x, o: x.amax(_over_pixels(x)),
+    **dict.fromkeys(("max_pool", "max_pool1d", "max_pool3d"), _max_pool),
+    **dict.fromkeys(("avg_pool", "avg_pool1d", "avg_pool3d"), _avg_pool),
     **dict.fromkeys(("lp_pool", "lp_pool1d", "lp_pool3d"), _lp_pool),
     "layer_norm": lambda m, x, o: _normed(m, x, o, F.layer_norm),
     "rms_norm": lambda m, x, o: _normed(m, x, o, F.rms_norm),

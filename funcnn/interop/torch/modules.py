@@ -17,18 +17,24 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from funcnn import checks
-from funcnn._kernels.windows import on_image, window
+from funcnn._kernels.windows import expanded, on_image, window
 from funcnn.interop.torch.functions import Leaves, Options, Own
 
 # --- inputs on their way in and out ---------------------------------------------------------------
 
 
+def _turn(x: Any) -> Any:
+    if isinstance(x, tuple):
+        return tuple(map(_turn, x))
+    return x.transpose(1, 2) if x.ndim == 3 else x
+
+
 def _channels_second(module: Any, args: tuple[Any, ...]) -> Any:
-    return (args[0].transpose(1, 2),) if args[0].ndim == 3 else None
+    return (_turn(args[0]),)
 
 
 def _channels_last(module: Any, args: tuple[Any, ...], out: Any) -> Any:
-    return out.transpose(1, 2) if out.ndim == 3 else None
+    return _turn(out)
 
 
 def _turned(module: Any) -> Any:
@@ -40,6 +46,12 @@ def _turned(module: Any) -> Any:
 
 def _unpacked(module: Any, args: tuple[Any, ...]) -> Any:
     return args[0]
+
+
+def _unpacked_to(size: Any, module: Any, args: tuple[Any, ...]) -> Any:
+    x, indices = args[0]
+    rank = x.ndim - 2
+    return x, indices.long(), None if size is None else list(expanded(size, rank))
 
 
 def _places(module: Any, args: tuple[Any, ...]) -> Any:
@@ -70,7 +82,7 @@ class BatchNorm(nn.BatchNorm2d):  # type: ignore[misc]
 def _conv(o: Options, p: Leaves, weight: str = "weight", **over: Any) -> Any:
     outs, group_ins, *kernel = p[weight].shape
     o = SimpleNamespace(**{"groups": 1, **vars(o), **over})
-    plain = np.asarray(o.padding).dtype.kind == "i" and np.ndim(o.padding) < 2
+    plain = _is_plain(o.padding)
     module = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 1](
         group_ins * o.groups, outs, kernel, o.stride, o.padding if plain else 0, o.dilation, o.groups,
         o.bias, o.padding_mode if plain else "zeros",
@@ -225,13 +237,33 @@ def _turned_pool(cls: Any) -> Any:
     return lambda o, p: _turned(cls(**vars(o)))
 
 
-def _max_pool(cls: Any) -> Any:
+def _window_pool(kind: str, cls: Any) -> Any:
+    """A class, or where it lacks the padding or the dilation, `Own`."""
+
     def make(o: Options, p: Leaves) -> Any:
+        given = dict(vars(o))
+        dilated = "avg" in kind and np.any(np.asarray(given.pop("dilation")) != 1)
+        if dilated or not _is_plain(o.padding):
+            return _turned(Own(kind, o))
         pads, kernels = np.broadcast_arrays(o.padding, o.kernel_size)
         if (2 * pads > kernels).any():
             got = f"{checks.shown(o.padding)} and {checks.shown(o.kernel_size)}"
             checks.refuse(f"`padding` must be at most half of `kernel_size` in PyTorch, got {got}")
-        return cls(**vars(o))
+        return _turned(cls(**given))
+
+    return make
+
+
+def _is_plain(padding: Any) -> bool:
+    """Whether it is an int, or one for each axis."""
+    return isinstance(padding, int) or all(isinstance(side, int) for side in padding)
+
+
+def _unpool(cls: Any) -> Any:
+    def make(o: Options, p: Leaves) -> Any:
+        module = _turned(cls(o.kernel_size, o.stride, o.padding))
+        module.register_forward_pre_hook(partial(_unpacked_to, o.output_size))
+        return module
 
     return make
 
@@ -272,12 +304,15 @@ MODULES: dict[str, Callable[[Options, Leaves], Any]] = {
     **dict.fromkeys(("conv_transpose", "conv_transpose1d", "conv_transpose3d"), _conv_transpose),
     "depthwise_conv": _depthwise,
     "separable_conv": _separable,
-    "max_pool": _max_pool(nn.MaxPool2d),
-    "max_pool1d": lambda o, p: _turned(_max_pool(nn.MaxPool1d)(o, p)),
-    "max_pool3d": _max_pool(nn.MaxPool3d),
-    "avg_pool": _pool(nn.AvgPool2d),
-    "avg_pool1d": _turned_pool(nn.AvgPool1d),
-    "avg_pool3d": _pool(nn.AvgPool3d),
+    "max_pool": _window_pool("max_pool", nn.MaxPool2d),
+    "max_pool1d": _window_pool("max_pool1d", nn.MaxPool1d),
+    "max_pool3d": _window_pool("max_pool3d", nn.MaxPool3d),
+    "max_unpool": _unpool(nn.MaxUnpool2d),
+    "max_unpool1d": _unpool(nn.MaxUnpool1d),
+    "max_unpool3d": _unpool(nn.MaxUnpool3d),
+    "avg_pool": _window_pool("avg_pool", nn.AvgPool2d),
+    "avg_pool1d": _window_pool("avg_pool1d", nn.AvgPool1d),
+    "avg_pool3d": _window_pool("avg_pool3d", nn.AvgPool3d),
     "adaptive_avg_pool": _pool(nn.AdaptiveAvgPool2d),
     "adaptive_avg_pool1d": _turned_pool(nn.AdaptiveAvgPool1d),
     "adaptive_avg_pool3d": _pool(nn.AdaptiveAvgPool3d),

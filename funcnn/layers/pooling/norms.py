@@ -159,11 +159,13 @@ def _lp_pool(
 ) -> Layer[Any, Any]:
     """The pooling of a norm: the way back needs what went in, and what `kernels.norm` records."""
 
-    def forward(x: Array, at: Window) -> tuple[Array, dict[str, Any]]:
-        out, record = kernels.norm(x, at, power)
+    def forward(x: Array, at: Window, counted: Window) -> tuple[Array, dict[str, Any]]:
+        out, record = kernels.norm(x, at, counted, power)
         return out, {"x": x, "record": record}
 
-    def gradient(dout: Array, kept: dict[str, Any], shape: tuple[int, ...], at: Window) -> Array:
-        return kernels.norm_gradient(dout, kept["x"], kept["record"], at, power)
+    def gradient(
+        dout: Array, kept: dict[str, Any], shape: tuple[int, ...], at: Window, counted: Window
+    ) -> Array:
+        return kernels.norm_gradient(dout, kept["x"], kept["record"], at, counted, power)
 
-    return pooling(axes, kernel, stride, 0, 1, ceil_mode, forward, gradient)
+    return pooling(axes, kernel, stride, 0, 1, ceil_mode, forward, gradient, counting=True)
