@@ -16,7 +16,21 @@ import numpy as np
 import pytest
 
 import funcnn
-from funcnn import checkpoints, conv, dense, fit, numerics, optimizers, random, relu, serial, tree
+from funcnn import (
+    checkpoints,
+    conv,
+    dense,
+    fit,
+    gru,
+    lstm,
+    numerics,
+    optimizers,
+    random,
+    relu,
+    rnn,
+    serial,
+    tree,
+)  # fmt: skip
 from funcnn._kernels import convolution, normalization
 from funcnn._kernels.pooling import separable
 from funcnn._kernels.windows import output_size, window
@@ -423,3 +437,74 @@ def test_adam_as_numpy_computes_it(size: float, dtype: Any) -> None:
 
 def _leaves(found: list[Any]) -> list[tuple[str, Any]]:
     return [leaf for i, one in enumerate(found) for leaf in tree.leaves({str(i): one})]
+
+
+# --- recurrent layers -------------------------------------------------------------------------------
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "layer",
+    [lstm(7), lstm(5, bidirectional=True), gru(6, reverse=True), gru(17, layers=2, bias=False),
+     rnn(5), rnn(5, nonlinearity="relu", reverse=True)],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("batch", [2, 19, 32])
+def test_recurrent_layers_as_numpy_computes_them(
+    layer: Any, batch: int, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is computed compiled may be pulled back without, too."""
+    monkeypatch.setattr(import_module("funcnn._kernels.recurrent.compiled"), "_PART", 1)
+    _, params = layer.init(random.key(0), (batch, 5, 3))
+    params = tree.map(lambda leaf: leaf.astype(dtype), params)
+    x = random.normal(random.key(1), (batch, 5, 3), dtype=dtype)
+    found = {}
+    for word in ("off", "require"):
+        with numerics.compiled(word):
+            out, cache = layer.apply(params, x)
+            dout = out * 2 + 1
+            found[word] = [out, *layer.vjp(cache, dout)]
+    assert "entering" in cache["walks"][0]
+    with numerics.compiled("off"):
+        found["mixed"] = [out, *layer.vjp(cache, dout)]
+    tolerance = 1e-5 if dtype == np.float32 else 1e-13
+    for word in ("require", "mixed"):
+        for (path, one), (_, other) in zip(_leaves(found["off"]), _leaves(found[word]), strict=True):
+            assert (one.shape, one.dtype) == (other.shape, other.dtype)
+            np.testing.assert_allclose(other, one, tolerance, tolerance, err_msg=path)
+
+
+# --- functions of numbers ---------------------------------------------------------------------------
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    ("name", "most"), [("exp", 1.0), ("tanh", 1.5), ("sigmoid", 2.3)], ids=lambda one: str(one)
+)
+def test_functions_of_numbers_are_right_to_the_last_bits(name: str, most: float) -> None:
+    numba = import_module("numba")
+    function = getattr(import_module("funcnn._kernels.scalars"), name)
+
+    def run_plain(x: Array, out: Array) -> None:
+        for i in range(len(x)):
+            out[i] = function(x[i])
+
+    run = numba.njit(run_plain)
+    exact: Any = {"exp": np.exp, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}[name]
+    odd = [0.0, 1e-45, 1e-30, 0.5499999, 0.55, 87.3, 88.72283, 103.2, 1e30]
+    x = np.concatenate([np.linspace(-104, 88.7, 300_001), np.linspace(-1, 1, 100_001), odd])
+    x = np.concatenate([x, -x]).clip(-1e30, 88.72283).astype(np.float32)
+    out = np.empty_like(x)
+    run(x, out)
+    with np.errstate(all="ignore"):
+        wanted = exact(x.astype(np.float64))
+        unit = np.spacing(np.abs(wanted).astype(np.float32)).astype(np.float64)
+    assert (np.abs(out - wanted) <= most * unit).all()
+    limits = np.array([np.inf, -np.inf, np.nan, 100, -0.0], np.float32)
+    out = np.empty_like(limits)
+    run(limits, out)
+    with np.errstate(all="ignore"):
+        wanted = exact(limits)
+    np.testing.assert_array_equal(out, wanted)
+    assert np.signbit(out[-1]) == np.signbit(wanted[-1])

@@ -33,6 +33,7 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 REQUIRED = {"numpy", "threadpoolctl"}  # others are extras, imported where they are used
+MACHINERY = {"_kernels.jit", "_kernels.scalars", "_kernels.tiles"}
 COMPILER = {"numba", "llvmlite"}  # by what compiled kernels are made of, which nothing else imports
 FORBIDDEN_ROOMS = {"utils", "helpers", "misc", "common"}
 
@@ -181,7 +182,7 @@ def test_only_numpy_is_required(path: Path) -> None:
     names = [alias.name for node in body if isinstance(node, ast.Import) for alias in node.names]
     names += [str(node.module) for node in body if isinstance(node, ast.ImportFrom)]
     top = {name.split(".")[0] for name in names}
-    allowed = REQUIRED | (COMPILER if _module(path) in {"_kernels.jit", "_kernels.tiles"} else set())
+    allowed = REQUIRED | (COMPILER if _module(path) in MACHINERY else set())
     room, *place = _module(path).split(".")
     if room == "interop" and len(place) > 1:  # the package of a neighbour, which it names when missing
         allowed |= {place[0]}
@@ -192,9 +193,9 @@ def test_only_numpy_is_required(path: Path) -> None:
 def test_what_imports_the_compiler_is_imported_late(path: Path) -> None:
     body = ast.parse(path.read_text()).body
     homes = {node.module for node in body if isinstance(node, ast.ImportFrom)}
-    late = {f"funcnn.{name}" for name in MODULES if name.endswith((".compiled", ".jit", ".tiles"))}
+    late = {f"funcnn.{name}" for name in MODULES if name.rpartition(".")[2] in FAST_ALONE}
     late.discard("funcnn.numerics.tiles")
-    assert path.stem in {"compiled", "jit", "tiles"} or not homes & late
+    assert path.stem in FAST_ALONE or not homes & late
 
 
 # --- arithmetic -----------------------------------------------------------------------------------
@@ -312,7 +313,7 @@ ON_PURPOSE = {
 }
 
 
-FAST_ALONE = {"compiled", "jit", "tiles"}  # kernels that never run in portable mode
+FAST_ALONE = {"compiled", "jit", "scalars", "tiles"}  # kernels that never run in portable mode
 
 
 @pytest.mark.parametrize(

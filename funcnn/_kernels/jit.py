@@ -152,7 +152,8 @@ def _user_cache() -> Path:
 
 def _digest(source: str) -> str:
     """What the machine code is made of: the kernels' file, and what it may use of those beside this."""
-    sources = [source, __file__, str(Path(__file__).with_name("tiles.py"))]
+    others = (Path(__file__).with_name(name) for name in ("tiles.py", "scalars.py"))
+    sources = [source, __file__, *map(str, others)]
     text = b"".join(Path(path).read_bytes() for path in sources)
     return hashlib.sha256(text + numba.__version__.encode()).hexdigest()[:16]
 

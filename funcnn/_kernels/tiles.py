@@ -14,9 +14,12 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from funcnn._kernels.jit import In, Out, Table, inlined, width
+
 _FAST = ("contract",)
 _SUMMED = ("contract", "reassoc")
 _INDEX = ir.IntType(64)
+WIDE, VECTOR, SMALL = 2 * width(), width(), 16  # bytes of tiles
 
 
 class _Vectors:
@@ -206,3 +209,58 @@ def largest_of_runs(
         return context.get_dummy_value()
 
     return signature, generate
+
+
+def _rows(rows: int) -> Any:
+    """So many filters over some places of an output row: wide tiles, and a last one that overlaps."""
+
+    @inlined
+    def convolve_places(
+        image: In, at: Table, filters: In, start: In, out: Out, first: int, last: int,
+        seen: int, place: int, row: int, pitch: int, low: int, high: int, run: int, vector: int,
+    ) -> None:  # fmt: skip
+        taps, small, q = len(at), max(1, vector // 4), low
+        while q < high:
+            if high - q >= 2 * vector:
+                weighted_runs(image, at, filters, start, out, first, last, seen + q,
+                              row, taps, place + q, pitch, rows, WIDE)  # fmt: skip
+                q += 2 * vector
+            elif run >= vector:
+                q = min(q, run - vector)
+                weighted_runs(image, at, filters, start, out, first, last, seen + q,
+                              row, taps, place + q, pitch, rows, VECTOR)  # fmt: skip
+                q += vector
+            elif run >= small:
+                q = min(q, run - small)
+                weighted_runs(image, at, filters, start, out, first, last, seen + q,
+                              row, taps, place + q, pitch, rows, SMALL)  # fmt: skip
+                q += small
+            else:
+                weighted_runs(image, at, filters, start, out, first, last, seen + q,
+                              row, taps, place + q, pitch, rows, 0)  # fmt: skip
+                q += 1
+
+    return convolve_places
+
+
+one_row, two_rows, four_rows, six_rows = map(_rows, (1, 2, 4, 6))
+
+
+@inlined
+def product(
+    x: In, at: Table, weight: In, start: In, out: Out, first: int, last: int,
+    seen: int, place: int, row: int, end: int, pitch: int, run: int, vector: int,
+) -> None:  # fmt: skip
+    """``out[place + o pitch + q] = start[o] + sum_t weight[o, t] x[seen + at[t] + q]``.
+
+    For the rows `o` from `row` to `end`, all `q` below `run`, and ``first <= t < last``.
+    """
+    o = row
+    while o < end:
+        to = place + o * pitch
+        if end - o >= 6:
+            six_rows(x, at, weight, start, out, first, last, seen, to, o, pitch, 0, run, run, vector)
+            o += 6
+        else:
+            one_row(x, at, weight, start, out, first, last, seen, to, o, pitch, 0, run, run, vector)
+            o += 1

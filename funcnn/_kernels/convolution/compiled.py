@@ -16,8 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn._kernels.images import frame
-from funcnn._kernels.jit import In, Out, Table, inlined, kernel, width
-from funcnn._kernels.tiles import products_of_runs, weighted_runs
+from funcnn._kernels.jit import In, Out, Table, inlined, kernel
+from funcnn._kernels.tiles import (
+    SMALL,
+    VECTOR,
+    WIDE,
+    four_rows,
+    one_row,
+    products_of_runs,
+    six_rows,
+    two_rows,
+)  # fmt: skip
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.threads import share
 from funcnn.types import Array
@@ -30,7 +39,6 @@ _MANY = 1 << 14  # channels in times out for which products beat the weight grad
 _PART = 1 << 26  # multiplications that are worth a thread
 _WEIGHTS = 1 << 17  # bytes of filters that are read again for each tile; more, for 16 tiles
 _SLICE = 1 << 17  # numbers that the weight gradient reads again for each tile
-_WIDE, _VECTOR, _SMALL = 2 * width(), width(), 16  # bytes of tiles
 
 
 class _Rows(NamedTuple):
@@ -121,12 +129,12 @@ def convolve(
     filters = _outermost(weight)
     start = np.zeros(outs, x.dtype) if bias is None else np.ascontiguousarray(bias)
     parts = _parts(len(rows.base), weight[0].size * out.size)
-    step = _WIDE // x.itemsize * (1 if filters.nbytes <= _WEIGHTS else 16)
+    step = WIDE // x.itemsize * (1 if filters.nbytes <= _WEIGHTS else 16)
 
     def convolve_some(i: int) -> None:
         _convolve(
             image, rows.at, filters, start, target, rows.base, rows.first, rows.last,
-            *parts[i], rows.run, outs // groups, groups, rows.group, _VECTOR // x.itemsize, step,
+            *parts[i], rows.run, outs // groups, groups, rows.group, VECTOR // x.itemsize, step,
         )  # fmt: skip
 
     share(convolve_some, len(parts))
@@ -156,7 +164,7 @@ def weight_gradient(
         total = np.zeros((outs, first, ins, *others), x.dtype)
         _multiply(
             image, rows.at, rows.base, slope, total.reshape(-1), *parts[i],
-            rows.run, outs // groups, groups, rows.group, _VECTOR // x.itemsize, step,
+            rows.run, outs // groups, groups, rows.group, VECTOR // x.itemsize, step,
         )  # fmt: skip
         return total
 
@@ -190,41 +198,6 @@ def input_gradient(
     return convolve(dout, filters, None, window._replace(padding=padding), groups)
 
 
-def _filters(rows: int) -> Any:
-    """So many filters over some places of an output row: wide tiles, and a last one that overlaps."""
-
-    @inlined
-    def convolve_places(
-        image: In, at: Table, filters: In, start: In, out: Out, first: int, last: int,
-        seen: int, place: int, row: int, pitch: int, low: int, high: int, run: int, vector: int,
-    ) -> None:  # fmt: skip
-        taps, small, q = len(at), max(1, vector // 4), low
-        while q < high:
-            if high - q >= 2 * vector:
-                weighted_runs(image, at, filters, start, out, first, last, seen + q,
-                              row, taps, place + q, pitch, rows, _WIDE)  # fmt: skip
-                q += 2 * vector
-            elif run >= vector:
-                q = min(q, run - vector)
-                weighted_runs(image, at, filters, start, out, first, last, seen + q,
-                              row, taps, place + q, pitch, rows, _VECTOR)  # fmt: skip
-                q += vector
-            elif run >= small:
-                q = min(q, run - small)
-                weighted_runs(image, at, filters, start, out, first, last, seen + q,
-                              row, taps, place + q, pitch, rows, _SMALL)  # fmt: skip
-                q += small
-            else:
-                weighted_runs(image, at, filters, start, out, first, last, seen + q,
-                              row, taps, place + q, pitch, rows, 0)  # fmt: skip
-                q += 1
-
-    return convolve_places
-
-
-_one, _two, _four, _six = map(_filters, (1, 2, 4, 6))
-
-
 @kernel
 def _convolve(
     image: In, at: Table, filters: In, start: In, out: Out, base: Table, first: Table, last: Table,
@@ -241,19 +214,19 @@ def _convolve(
                     left, row = outs - o, g * outs + o
                     place = row * pitch + r * run
                     if left == 6 or (left > 6 and left % 4 > 1):
-                        _six(image, at, filters, start, out, first[r], last[r],
+                        six_rows(image, at, filters, start, out, first[r], last[r],
                              seen, place, row, pitch, q, end, run, vector)  # fmt: skip
                         o += 6
                     elif left >= 4:
-                        _four(image, at, filters, start, out, first[r], last[r],
+                        four_rows(image, at, filters, start, out, first[r], last[r],
                               seen, place, row, pitch, q, end, run, vector)  # fmt: skip
                         o += 4
                     elif left >= 2:
-                        _two(image, at, filters, start, out, first[r], last[r],
+                        two_rows(image, at, filters, start, out, first[r], last[r],
                              seen, place, row, pitch, q, end, run, vector)  # fmt: skip
                         o += 2
                     else:
-                        _one(image, at, filters, start, out, first[r], last[r],
+                        one_row(image, at, filters, start, out, first[r], last[r],
                              seen, place, row, pitch, q, end, run, vector)  # fmt: skip
                         o += 1
 
@@ -298,7 +271,7 @@ def _sums(size: int) -> Any:
     return multiply_rows
 
 
-_vector_sums, _small_sums, _single_sums = (_sums(size) for size in (_VECTOR, _SMALL, 0))
+_vector_sums, _small_sums, _single_sums = (_sums(size) for size in (VECTOR, SMALL, 0))
 
 
 @kernel

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn._kernels.images import frame
-from funcnn._kernels.jit import Bytes, In, Out, OutBytes, Table, kernel, width
-from funcnn._kernels.tiles import largest_of_runs
+from funcnn._kernels.jit import Bytes, In, Out, OutBytes, Table, kernel
+from funcnn._kernels.tiles import SMALL, VECTOR, largest_of_runs
 from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
-_VECTOR, _SMALL = width(), 16  # bytes of tiles
 
 
 class _Places(NamedTuple):
@@ -59,7 +58,7 @@ def max_pool(x: Array, window: Window) -> Any:
     image = frame(x, window.padding, value=-np.inf).reshape(-1)
     _largest(
         image, at, base, first, out.reshape(-1), winners.reshape(-1), len(x), plane, x.shape[1],
-        _VECTOR // x.itemsize,
+        VECTOR // x.itemsize,
     )  # fmt: skip
     return out.transpose(x.ndim - 1, *range(x.ndim - 1)), (winners,)
 
@@ -94,13 +93,13 @@ def _largest(
                 if run >= vector:
                     q = min(q, run - vector)
                     largest_of_runs(
-                        image, at, out, winners, first[p], taps, seen + q, place + q, _VECTOR
+                        image, at, out, winners, first[p], taps, seen + q, place + q, VECTOR
                     )
                     q += vector
                 elif run >= small:
                     q = min(q, run - small)
                     largest_of_runs(
-                        image, at, out, winners, first[p], taps, seen + q, place + q, _SMALL
+                        image, at, out, winners, first[p], taps, seen + q, place + q, SMALL
                     )
                     q += small
                 else:

@@ -13,8 +13,10 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels.elementwise import chosen
+from funcnn._kernels.twins import compiled_in
 from funcnn.types import Array, Cache
 
+_compiled = compiled_in("funcnn._kernels.recurrent.compiled")
 Carry = tuple[Array, ...]  # (N, H) each; the first is the hidden state
 
 
@@ -27,6 +29,7 @@ class Cell(NamedTuple):
     Gates and products are ``(gates, N, H)``, so that each gate is one block of memory.
     """
 
+    name: str
     gates: int
     states: int  # arrays in the carry
     one_sum: bool  # whether the products only occur as their sum
@@ -113,12 +116,13 @@ def _gru_gradient(
     return dz, drecurrent, (dh * u,)
 
 
-RNN_TANH = Cell(1, 1, True, _tanh_step, _tanh_gradient)
-RNN_RELU = Cell(1, 1, True, _relu_step, _relu_gradient)
-LSTM = Cell(4, 2, True, _lstm_step, _lstm_gradient)
-GRU = Cell(3, 1, False, _gru_step, _gru_gradient)
+RNN_TANH = Cell("tanh", 1, 1, True, _tanh_step, _tanh_gradient)
+RNN_RELU = Cell("relu", 1, 1, True, _relu_step, _relu_gradient)
+LSTM = Cell("lstm", 4, 2, True, _lstm_step, _lstm_gradient)
+GRU = Cell("gru", 3, 1, False, _gru_step, _gru_gradient)
 
 
+@_compiled
 def walk(
     cell: Cell,
     x: Array,
@@ -171,10 +175,13 @@ def walk(
     return out.transpose(1, 0, 2), carry, cache
 
 
+@_compiled
 def walk_gradients(
     cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool = False
 ) -> tuple[dict[str, Array], Array, Carry]:
     """Gradients of `walk` for the parameters (both biases), the input and the first carry."""
+    if "entering" in cache:
+        cache = _as_of_walk(cell, cache, reverse)
     gates, valid, weight_hh = cache["gates"], cache["valid"], cache["weight_hh"]
     steps, _, batch, _ = gates.shape
     width = weight_hh.shape[0]
@@ -207,6 +214,27 @@ def walk_gradients(
     }
     dx = numerics.matmul(dz, cache["weight_ih"]).reshape(steps, batch, cache["x"].shape[1])
     return dparams, dx.transpose(1, 0, 2), dcarry
+
+
+def _as_of_walk(cell: Cell, cache: Cache, reverse: bool) -> Cache:
+    """What compiled kernels have left, as `walk` leaves it."""
+
+    def whole(part: Array) -> Array:
+        """``(P, T, rows, N / P) -> (T, N, rows)``, in the order of time."""
+        found = part.transpose(1, 0, 3, 2).reshape(part.shape[1], -1, part.shape[2])
+        return found[::-1] if reverse else found
+
+    x, entering, memory = cache["x"].transpose(1, 0, 2), whole(cache["entering"]), cache["memory"]
+    gates = _blocks(whole(cache["gates"]), cell.gates + (not cell.one_sum))
+    saved = None if cell.one_sum else gates[:, 3]
+    return {
+        **cache,
+        "x": np.ascontiguousarray(x).reshape(-1, x.shape[2]),
+        "valid": None,
+        "gates": np.ascontiguousarray(gates if cell.one_sum else gates[:, [1, 2, 0]]),
+        "states": (entering[:, :, x.shape[2] :], *(whole(memory) for _ in range(1, cell.states))),
+        "saved": [None] * len(x) if saved is None else saved,
+    }
 
 
 def _around(states: tuple[Array, ...], reverse: bool) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
