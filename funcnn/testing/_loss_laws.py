@@ -178,16 +178,28 @@ def _weighs(subject: LossSubject) -> None:
     # A batch is worth its parts, unless the examples are losses of one another.
     if has_trait(subject.spec, "couples_batch") or subject.spec.options.get("reduction") == "none":
         return
-    whole = Mean().add(subject.value, _weight(subject.loss, subject.prediction, subject.target))
-    parts = Mean()
+    summed = 0.0
+    for part in subject.loss.parts:
+        summed += part.factor * _is_worth_its_parts(
+            part.loss, part.of(subject.prediction), part.of(subject.target)
+        )
+    if not subject.loss.parts:
+        _is_worth_its_parts(subject.loss, subject.prediction, subject.target)
+    elif not abs(subject.value - summed) <= _ROUNDING * max(1, abs(summed)):
+        breach("value", f"{summed}, the sum of its losses", subject.value)
+
+
+def _is_worth_its_parts(loss: Loss, prediction: Any, target: Any) -> float:
+    value = float(loss.apply(prediction, target)[0])
+    whole, parts = Mean().add(value, _weight(loss, prediction, target)), Mean()
     for part in (slice(0, 1), slice(1, None)):
-        prediction, target = _values.batch((subject.prediction, subject.target), part)
-        value, _ = subject.loss.apply(prediction, target)
-        parts = parts.add(value, _weight(subject.loss, prediction, target))
+        some, known = _values.batch((prediction, target), part)
+        parts = parts.add(loss.apply(some, known)[0], _weight(loss, some, known))
     if not abs(whole.weight - parts.weight) <= _ROUNDING * abs(whole.weight):
         breach("weight", f"{whole.weight}, the sum over two parts", parts.weight)
     if not abs(whole.value - parts.value) <= _ROUNDING * max(1, abs(whole.value)):
         breach("value", f"{whole.value}, the mean of two parts by their weights", parts.value)
+    return value
 
 
 def _weight(loss: Loss, prediction: Any, target: Any) -> float | None:

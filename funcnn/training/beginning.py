@@ -122,11 +122,12 @@ def check_functions(augment: object, callbacks: object) -> None:
         checks.refuse_type(f"`callbacks` must be a tuple of functions, got {got}")
 
 
-def is_best_large(monitor: str, metrics: Mapping[str, Metric], mode: Mode | None) -> bool:
+def is_best_large(monitor: str, loss: Loss, metrics: Mapping[str, Metric], mode: Mode | None) -> bool:
     """Whether the monitored value is to be large: as is known, or as is said."""
-    if not isinstance(monitor, str) or monitor not in {"loss", *metrics}:
+    losses = {"loss", *(part.name for part in loss.parts)}
+    if not isinstance(monitor, str) or monitor not in losses | set(metrics):
         checks.refuse(f"`monitor` must be 'loss' or one of `metrics`, got {checks.shown(monitor)}")
-    known = "min" if monitor == "loss" else better(metrics[monitor])
+    known = "min" if monitor in losses else better(metrics[monitor])
     if mode not in ("min", "max") and known is None:
         text = f"`mode` must say whether {checks.shown(monitor)} is best when it is small or large"
         checks.refuse(f"{text}: write mode='min' or mode='max'")

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from os import PathLike
+from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -33,6 +34,7 @@ class Run(NamedTuple):
     loss: Mean = Mean()
     records: tuple[Record, ...] = ()
     seen: tuple[list[Any], ...] = ()  # the first batches, by a few numbers of each
+    parts: Mapping[str, Mean] = MappingProxyType({})  # of a loss that adds up several
     stopped: bool | None = False  # by a callback; None: they are still to be asked about the epoch
 
 
@@ -72,6 +74,7 @@ def remembered(run: Run, identity: Mapping[str, Any]) -> dict[str, Any]:
         "cursor": run.state.cursor(),
         "best": [run.best_value, run.best_epoch],
         "loss": list(run.loss),
+        **({"parts": {name: list(mean) for name, mean in run.parts.items()}} if run.parts else {}),
         "records": list(run.records),
         "seen": list(run.seen),
         "stopped": run.stopped,
@@ -167,11 +170,13 @@ def _read(meta: Any, fresh: Run, steps: int, identity: Mapping[str, Any]) -> Run
         learning_rate(fresh.state.optimizer)
     except checks.Refusal:  # an optimizer of the user's own may have none
         names.remove("learning_rate")
+    names[3:3] = fresh.parts
     if identity["validation"] is not None:  # where any float is lawful, even NaN
-        names += [f"validation_{name}" for name in ("loss", *identity["metrics"])]
+        names += [f"validation_{name}" for name in ("loss", *fresh.parts, *identity["metrics"])]
     try:
         step = _COUNT.check("step", meta["cursor"]["step"])
-        loss = Mean(*[_LOSS[n].check(n, v) for n, v in zip(_LOSS, meta["loss"], strict=True)])
+        loss = _mean(meta["loss"])
+        parts = {name: _mean(meta["parts"][name]) for name in fresh.parts}
         records: list[Record] = []
         for place, record in enumerate(meta["records"], 1):
             if list(record) != names or not all(type(record[n]) is float for n in names[2:]):
@@ -193,7 +198,11 @@ def _read(meta: Any, fresh: Run, steps: int, identity: Mapping[str, Any]) -> Run
         return None
     state = fresh.state._replace(step=step, epoch=epoch, batch=batch)
     best = best_of(records, identity["monitor"], identity["best"] == "largest")
-    return Run(state, fresh.best_params, *best, loss, tuple(records), seen, stopped)
+    return Run(state, fresh.best_params, *best, loss, tuple(records), seen, parts, stopped)
+
+
+def _mean(facts: Any) -> Mean:
+    return Mean(*[_LOSS[name].check(name, fact) for name, fact in zip(_LOSS, facts, strict=True)])
 
 
 def _same_json(one: Any, other: Any) -> bool:

@@ -124,7 +124,7 @@ def evaluate(
     Returns
     -------
     dict of str to float
-        ``loss``, and what the metrics say.
+        ``loss``, each loss of a `funcnn.sum_losses` (``loss_<name>``), and what the metrics say.
 
     Raises
     ------
@@ -146,11 +146,17 @@ def evaluate(
     prediction = predict(net, params, dataset.x, workers=workers, engine=engine)
     target = tree.map(np.asarray, dataset.y)
     record = {"loss": float(loss.apply(prediction, target)[0])}
+    for part in loss.parts:
+        counts = mean_over(part.loss, Dataset(dataset.x, part.of(dataset.y))) != 0
+        both = part.of(prediction), part.of(target)
+        record[part.name] = float(part.loss.apply(*both)[0]) if counts else float("nan")
     for name, metric in (metrics or {}).items():
         value: Any = metric(prediction, target)
         if np.ndim(value) or np.asarray(value).dtype.kind not in "biuf":
             got = f"{checks.shown(name)} gave {checks.shown(value)}"
             checks.refuse_type(f"`metrics` must give numbers, {got}")
+        if name in record:
+            checks.refuse(f"`metrics` must have other names than the losses, got {checks.shown(name)}")
         record[name] = float(value)
     return record
 

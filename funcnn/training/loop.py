@@ -81,8 +81,9 @@ class FitResult(NamedTuple):
     params : dict
         Of the last step.
     history : dict of str to ndarray
-        One value for each epoch: ``epoch``, ``step``, ``learning_rate``, ``loss``, and with
-        validation ``validation_loss`` and ``validation_<metric>``.
+        One value for each epoch: ``epoch``, ``step``, ``learning_rate``, ``loss``, each loss of a
+        `funcnn.sum_losses` as ``loss_<name>``, and with validation ``validation_loss`` and
+        ``validation_<metric>``.
     best_params : dict
         Of the epoch with the best monitored value; the last ones without validation.
     best_epoch : int
@@ -234,7 +235,7 @@ def fit(
     checks.Optional(checks.Flag()).check("progress", progress)
     checks.Optional(checks.Choice("fast", "portable", "min", "max")).check("mode", mode)
     batches = batches_of(train, loss, batch_size, checks.Flag().check("drop_last", drop_last), augment)
-    largest = is_best_large(monitor, metrics or {}, mode)
+    largest = is_best_large(monitor, loss, metrics or {}, mode)
     check_needs(validation, metrics, monitor, mode, patience, checkpoint, checkpoint_every)
     check_files(checkpoint, resume, log)
     quiet = np.errstate(over="ignore", invalid="ignore")  # what is not finite is an error below
@@ -244,7 +245,7 @@ def fit(
     try:
         with numerics.use(arithmetic), quiet:
             start = train_state(net, optimizer, key, first_shape(batches, key), params)
-            run = Run(start, start.params)
+            run = Run(start, start.params, parts={part.name: Mean() for part in loss.parts})
             if checkpoint is not None or resume is not None or ranks.ranks > 1:
                 file.identity = identity(
                     net, loss, optimizer, batches, validation, metrics or {}, params, start.params,
@@ -347,7 +348,8 @@ def _stepped(training: _Training, run: Run) -> Run:
         return run._replace(state=after)
     value = measured["loss"]
     if np.isfinite(value):
-        return run._replace(state=state, loss=run.loss.add(value, mean_over(training.loss, batch)))
+        mean = run.loss.add(value, mean_over(training.loss, batch))
+        return run._replace(state=state, loss=mean, parts=_parts(training.loss, run, measured, batch))
     if _skipped(state) == _skipped(run.state):
         _end_with_advice(f"{value} at step {state.step}")
     return run._replace(state=state)
@@ -361,13 +363,27 @@ def _batch(training: _Training, state: TrainState) -> Dataset:
     return training.batches.batch(*place, late=True)
 
 
+def _parts(loss: Loss, run: Run, measured: Mapping[str, float], batch: Dataset) -> dict[str, Mean]:
+    """The means of the losses that are added up, with those of one more batch that count in it."""
+    means = dict(run.parts)
+    for part in loss.parts:
+        if part.name in measured:
+            over = mean_over(part.loss, Dataset(batch.x, part.of(batch.y)))
+            means[part.name] = means[part.name].add(measured[part.name], over)
+    return means
+
+
 def _evaluated(training: _Training, run: Run) -> Run:
     """The run with the epoch's record, and the cursor at the next epoch."""
     state = run.state._replace(epoch=run.state.epoch + 1, batch=0)
     record = {"epoch": state.epoch, "step": state.step, "loss": run.loss.value}
+    if run.parts:
+        each = [(part.factor, run.parts[part.name]) for part in training.loss.parts]
+        record["loss"] = sum(factor * mean.value for factor, mean in each if factor and mean.values)
+        record.update({name: mean.value for name, mean in run.parts.items()})
     with contextlib.suppress(checks.Refusal):  # an optimizer of the user's own may have none
         record["learning_rate"] = learning_rate(state.optimizer)
-    run = run._replace(state=state, loss=Mean(), stopped=None)
+    run = run._replace(state=state, loss=Mean(), parts=dict.fromkeys(run.parts, Mean()), stopped=None)
     if training.validation is not None:
         found = evaluate(
             training.net, state.params, training.validation, training.loss, training.metrics,

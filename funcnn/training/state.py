@@ -10,9 +10,10 @@ from funcnn import checks, random, tree
 from funcnn.data import Dataset
 from funcnn.data.batches import checked
 from funcnn.distributed.engines import Engine
+from funcnn.losses.joint import remade
 from funcnn.optimizers import Optimizer, apply_updates
 from funcnn.training.gradients import value_and_grad
-from funcnn.types import Key, Layer, Loss, Params, Shape, has_trait
+from funcnn.types import Cache, Key, Layer, Loss, Params, Part, Shape, has_trait
 
 __all__ = ["TrainState", "train_state", "train_step"]
 
@@ -150,9 +151,8 @@ def train_step(
     (1, ['loss'])
     """
     checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
-    gradients = value_and_grad(
-        net, loss, statistics=True, workers=workers, shards=shards, engine=engine
-    )
+    how: dict[str, Any] = {"workers": workers, "shards": shards, "engine": engine}
+    gradients = value_and_grad(net, loss, statistics=True, **how)
     keeps_statistics = has_trait(net.spec, "statistics")
 
     @partial(checks.named, who="train_step")
@@ -160,7 +160,11 @@ def train_step(
         checks.Instance(TrainState, "a TrainState").check("state", state)
         checked(batch, "batch")
         key = random.fold_in(random.fold_in(state.key, "step"), state.step)
-        value, grads, new = gradients(state.params, batch.x, batch.y, key)
+        parts: dict[str, float] = {}
+        pull = gradients
+        if loss.parts:
+            pull = value_and_grad(net, _noting(loss, parts), statistics=True, **how)
+        value, grads, new = pull(state.params, batch.x, batch.y, key)
         updates, memory = optimizer.update(grads, state.optimizer, state.params)
         params = apply_updates(state.params, updates)
         if keeps_statistics and tree.is_finite(new):  # one NaN would stay in them for good
@@ -168,6 +172,20 @@ def train_step(
         after = state._replace(
             params=params, optimizer=memory, step=state.step + 1, batch=state.batch + 1
         )
-        return after, {"loss": float(value)}
+        return after, {"loss": float(value), **parts}
 
     return step
+
+
+def _noting(loss: Loss, values: dict[str, float]) -> Loss:
+    """The same sum of losses, each of which enters its value under its name."""
+
+    def noted(part: Part) -> Loss:
+        def apply(prediction: Any, target: Any) -> tuple[Any, Cache]:
+            value, cache = part.loss.apply(prediction, target)
+            values[part.name] = float(value)
+            return value, cache
+
+        return part.loss._replace(apply=apply)
+
+    return remade(loss, noted)

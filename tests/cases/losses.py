@@ -389,7 +389,47 @@ _MARGINS = (
     ]
 )
 
+_JOINT = losses.sum_losses(
+    {"digit": losses.softmax_cross_entropy(ignore_index=-1), "mask": losses.l1(reduction="sum")},
+    weights={"mask": 0.5},
+)
+_PAIR = losses.sum_losses((losses.mean_squared_error(), losses.huber()), weights=(2.0, 0.0))
+_OUT = {"digit": _normal("digit", 2, 4, 3), "mask": _Y[:2]}
+_SUMS = [
+    LossCase(
+        _PAIR,
+        (_X, _Y),
+        (_FAR, _FAR),
+        refused=(
+            ((_X,), (_FAR, _FAR), "sum_losses: `prediction` must be a tuple of 2, got a tuple of 1"),
+        ),
+    ),
+    LossCase(
+        _JOINT,
+        _OUT,
+        {"digit": _TOKENS, "mask": _FAR[:2]},
+        refused=(
+            (
+                _X,
+                _Y,
+                "sum_losses: `prediction` must be a dict of digit, mask, got an array of shape (4, 3)",
+            ),
+            (
+                _OUT,
+                {"digit": _TOKENS},
+                "sum_losses: `target` must be a dict of digit, mask, got a dict with ['digit']",
+            ),
+            (
+                _OUT,
+                {"digit": _TOKENS, "mask": _FAR},
+                "sum_losses/mask: `target` must have the shape (2, 3), got (4, 3)",
+            ),
+        ),
+    ),
+]
+
 LOSSES = [
+    *_SUMS,
     *_CROSS_ENTROPY,
     *_UNCOUNTED,
     *_REFUSED_CROSS_ENTROPY,

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import operator
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Any, Generic, Literal, NamedTuple, Protocol, SupportsIndex, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, SupportsIndex, TypeAlias, TypeVar
 
 import numpy as np
+
+from funcnn.types.specs import Spec, Trait, has_trait, rebuild
 
 __all__ = [
     "Array",
@@ -36,6 +37,7 @@ __all__ = [
     "Loss",
     "Mask",
     "Params",
+    "Part",
     "Preserving",
     "Sequence",
     "Shape",
@@ -77,20 +79,6 @@ Params: TypeAlias = dict[str, Any]
 Cache: TypeAlias = Any
 """What `vjp` needs of the forward pass: picklable data, never a closure."""
 
-Trait: TypeAlias = Literal[
-    "couples_batch", "meets_shards", "statistics", "stochastic", "monotone", "maximum", "inference"
-]
-"""What a combinator or a trainer must know of a layer.
-
-``couples_batch``: an example's output depends on its neighbours in the batch.
-``meets_shards``: couples the batch where it is cut, too, by `funcnn.machine.lockstep`.
-``statistics``: parameters named ``running_*`` get new values in training, by `Layer.statistics`.
-``stochastic``: draws from its key in training.
-``monotone``: elementwise and non-decreasing (commutes with taking a maximum).
-``maximum``: each output is the largest of some inputs.
-``inference``: what is inside runs without a key, in training too.
-"""
-
 
 class Key(NamedTuple):
     """An immutable source of randomness: 128 bits. Made by `funcnn.random.key`.
@@ -106,130 +94,7 @@ class Key(NamedTuple):
     low: int
 
 
-def _undeclared(*args: Any, **options: Any) -> Any:
-    raise TypeError("a layer without a `Spec` can be neither printed, pickled nor built again")
-
-
-class Spec(NamedTuple):
-    """What a layer, loss or optimizer is, as data: the call that builds it.
-
-    Parameters
-    ----------
-    build : callable
-        The public constructor, importable by name. Its ``__name__`` is the `kind`.
-    args : tuple
-        Positional arguments, before the children.
-    options : mapping
-        Keyword arguments.
-    children : tuple of Spec
-        The layers a combinator combines, its last positional arguments.
-    traits : frozenset of str
-        See `Trait`; those of the children count without being repeated.
-
-    Examples
-    --------
-    >>> from funcnn import conv
-    >>> conv(6, 5, stride=2).spec.kind
-    'conv'
-    """
-
-    build: Callable[..., Any] = _undeclared
-    args: tuple[Any, ...] = ()
-    options: Mapping[str, Any] = MappingProxyType({})
-    children: tuple[Spec, ...] = ()
-    traits: frozenset[Trait] = frozenset()
-
-    @property
-    def kind(self) -> str:
-        """The constructor's name: ``"conv"``."""
-        return str(self.build.__name__)
-
-    @property
-    def name(self) -> str | None:
-        """The name given by `funcnn.named`, if any."""
-        return str(self.args[0]) if self.kind == "named" else None
-
-    def __repr__(self) -> str:
-        from inspect import signature  # deferred: printing is rare, `inspect` is slow to import
-
-        defaults = {n: p.default for n, p in signature(self.build).parameters.items()}
-        shown = [repr(_plain(part)) for part in self.args] + list(map(repr, self.children))
-        for option, value in _plain(dict(self.options)).items():
-            default = defaults.get(option)
-            if type(value) is not type(default) or value != default:
-                shown.append(f"{option}={value!r}")
-        return f"{self.kind}({', '.join(shown)})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Spec, (self.build, self.args, dict(self.options), self.children, self.traits)
-
-
 _UNDECLARED = Spec()
-
-
-def _plain(value: Any) -> Any:
-    """Numbers as they are written in code, where NumPy's own were given."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    return tuple(map(_plain, value)) if type(value) is tuple else value
-
-
-def has_trait(spec: Spec, trait: Trait, *, training: bool = True, without: Trait | None = None) -> bool:
-    """Whether a layer, or any layer inside it, has a trait.
-
-    Parameters
-    ----------
-    spec : Spec
-        Of the layer.
-    trait : Trait
-        Which one.
-    training : bool, default True
-        Whether there is a key. Without one nothing is drawn, statistics stay, and those that were
-        kept stand in for those of the batch.
-    without : Trait, optional
-        Layers with this trait do not count.
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> from funcnn import relu, serial
-    >>> has_trait(serial(relu(), relu()).spec, "monotone")
-    True
-    """
-    training = training and "inference" not in spec.traits
-    own = set(spec.traits)
-    if not training:
-        own -= {"stochastic", "statistics"} | ({"couples_batch"} if "statistics" in own else set())
-    inside = (has_trait(child, trait, training=training, without=without) for child in spec.children)
-    return (trait in own and without not in own) or any(inside)
-
-
-def rebuild(spec: Spec) -> Any:
-    """Build again what a `Spec` describes.
-
-    Parameters
-    ----------
-    spec : Spec
-        Of a layer, a loss or an optimizer.
-
-    Returns
-    -------
-    Layer, Loss or Optimizer
-        With the same bits for the same keys.
-
-    Examples
-    --------
-    >>> from funcnn import conv, relu, serial
-    >>> rebuild(serial(conv(6, 5), relu()).spec)
-    serial(conv(6, 5), relu())
-    """
-    return spec.build(*spec.args, *map(rebuild, spec.children), **spec.options)
-
 
 L = TypeVar("L", bound="Layer[Any, Any]")
 T = TypeVar("T")
@@ -463,6 +328,8 @@ class Loss(NamedTuple):
         that count or the sum of their weights; None where it is a sum. Without this function,
         ``value`` is a mean over the examples. `funcnn.metrics.Mean` makes one value of those of
         several batches.
+    parts : tuple of Part
+        The losses that it adds up, see `funcnn.sum_losses`.
 
     Examples
     --------
@@ -478,9 +345,46 @@ class Loss(NamedTuple):
     vjp: Callable[[Cache], Any]
     spec: Spec = Spec()
     weight: Callable[[Any], float | None] | None = None
+    parts: tuple[Part, ...] = ()
 
     def __repr__(self) -> str:
         return repr(self.spec)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (self.spec,)
+
+
+class Part(NamedTuple):
+    """One of the losses that `funcnn.sum_losses` adds up.
+
+    Parameters
+    ----------
+    place : str or int
+        Its name, or its place in a tuple.
+    order : int
+        Its place in any case.
+    loss : Loss
+        What is applied to them.
+    factor : float
+        How much it counts.
+
+    Examples
+    --------
+    >>> from funcnn import l1, sum_losses
+    >>> [part.name for part in sum_losses({"age": l1()}).parts]
+    ['loss_age']
+    """
+
+    place: str | int
+    order: int
+    loss: Loss
+    factor: float
+
+    @property
+    def name(self) -> str:
+        """What its value is called in histories."""
+        return f"loss_{self.place}"
+
+    def of(self, whole: Any) -> Any:
+        """Its own of all predictions or targets, which are a dict or a tuple."""
+        return whole[self.order if isinstance(whole, tuple) else self.place]
