@@ -6,8 +6,10 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from funcnn._kernels.windows import on_image, window
-from funcnn.interop.onnx.exporting_graph import Graph, Value, fixed
+from funcnn.interop.onnx.exporting_graph import Graph, Value, fixed, listed
 
 Options = Any
 Leaves = dict[str, Any]
@@ -20,11 +22,20 @@ Rule = Callable[[Graph, Any, Options, Leaves], Any]
 def turned(rule: Rule) -> Rule:
     """The same for sequences ``(N, T, F)``, which ONNX has as ``(N, F, T)``."""
 
-    def rule_of_both(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
-        if x.rank != 3:
+    def rule_of_both(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
+        if (x[0] if type(x) is tuple else x).rank != 3:
             return rule(g, x, o, p)
-        turned = x.turned(g.Transpose(x, perm=[0, 2, 1]), 0, 2, 1)
-        return g.Transpose(rule(g, turned, o, p), perm=[0, 2, 1])
+
+        def turn(one: Value) -> Value:
+            return one.turned(g.Transpose(one, perm=[0, 2, 1]), 0, 2, 1)
+
+        out = rule(g, tuple(map(turn, x)) if type(x) is tuple else turn(x), o, p)
+        several = isinstance(out, tuple)
+        back = tuple(g.Transpose(one, perm=[0, 2, 1]) for one in (out if several else (out,)))
+        for one, name in zip(out if several else (), back, strict=False):
+            if one in g.kinds:
+                g.kinds[name] = g.kinds[one]
+        return back if several else back[0]
 
     return rule_of_both
 
@@ -185,15 +196,42 @@ def _window(o: Options, rank: int) -> dict[str, Any]:
     return {"kernel_shape": kernel, "strides": stride, "ceil_mode": int(o.ceil_mode)}
 
 
+def _placed(o: Options, x: Value) -> dict[str, Any]:
+    """The attributes of a pooling that may see beyond the image."""
+    how = _window(o, x.rank)
+    at = window(tuple(how["kernel_shape"]), tuple(how["strides"]), o.padding, o.dilation)
+    sizes = fixed(x, *range(2, x.rank)) if o.padding == "same" else (1,) * (x.rank - 2)
+    low, high = zip(*on_image(at, o.padding, sizes).padding, strict=True)
+    return {**how, "pads": [*low, *high], "dilations": at.dilation}
+
+
 def _max_pool(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
-    count = x.rank - 2
-    more = {"pads": ints(o.padding, count) * 2, "dilations": ints(o.dilation, count)}
-    return g.MaxPool(x, **_window(o, x.rank), **more)
+    if not o.return_indices:
+        return g.MaxPool(x, **_placed(o, x))
+    out, places = g.MaxPool(x, **_placed(o, x), outputs=2)  # counted over the whole batch
+    within = g.Mod(places, prod(fixed(x, *range(2, x.rank))))
+    g.kinds[within] = np.dtype(np.int64)
+    return out, within
+
+
+def _max_unpool(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
+    numbers, count = x[0], x[0].rank - 2
+    if o.output_size is None:
+        kernel, pads = ints(o.kernel_size, count), ints(o.padding, count)
+        steps = zip(kernel if o.stride is None else ints(o.stride, count), kernel, pads, strict=True)
+        seen = zip(fixed(numbers, *range(2, numbers.rank)), steps, strict=True)
+        sizes = [(n - 1) * step + size - 2 * pad for n, (step, size, pad) in seen]
+    else:
+        sizes = ints(o.output_size, count)
+    batch, channels = g.size(numbers, 0), fixed(numbers, 1)[0]
+    flat = [g.reshape(one, batch, channels, prod(fixed(one, *range(2, one.rank)))) for one in x]
+    empty = g.Expand(0.0, g.Concat(*map(listed, (batch, channels, prod(sizes))), axis=0))
+    out = g.ScatterElements(empty, flat[1], flat[0], axis=2)
+    return g.reshape(out, batch, channels, *sizes)
 
 
 def _avg_pool(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
-    more = {"pads": ints(o.padding, x.rank - 2) * 2, "count_include_pad": int(o.count_include_pad)}
-    return g.AveragePool(x, **_window(o, x.rank), **more)
+    return g.AveragePool(x, **_placed(o, x), count_include_pad=int(o.count_include_pad))
 
 
 def _lp_pool(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
@@ -231,11 +269,18 @@ def _adaptive(pool: str, reduce: str) -> Rule:
 
 
 def _each_rank(name: str, rule: Rule) -> dict[str, Rule]:
-    return {name: rule, f"{name}1d": turned(rule), f"{name}3d": rule}
+    return dict.fromkeys((name, f"{name}1d", f"{name}3d"), turned(rule))
+
+
+def _with_places(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
+    """The second input is of integers."""
+    g.takes(x[1], np.int64)
+    return turned(_max_unpool)(g, x, o, p)
 
 
 POOLING: dict[str, Rule] = {
     **_each_rank("max_pool", _max_pool),
+    **dict.fromkeys(("max_unpool", "max_unpool1d", "max_unpool3d"), _with_places),
     **_each_rank("avg_pool", _avg_pool),
     **_each_rank("lp_pool", _lp_pool),
     **_each_rank("adaptive_avg_pool", _adaptive("AveragePool", "ReduceMean")),
