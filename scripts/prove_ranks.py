@@ -72,14 +72,18 @@ CASES = {
 }  # fmt: skip
 
 
-def train(name: str, mode: Any, workers: int, engine: distributed.Engine, **options: Any) -> str:
-    """The digest of what two epochs of training leave."""
-    case, (x, y) = CASES[name], CASES[name].train()
-    dataset = data.Dataset(x, y)
+def train(
+    name: str, mode: Any, workers: int | None, engine: distributed.Engine | None, **options: Any
+) -> str:
+    """The digest of what a training leaves: of two epochs, if nothing else is said."""
+    case, dataset = CASES[name], CASES[name].train()
+    usual: dict[str, Any] = {
+        "optimizer": adam(0.01), "train": dataset, "key": random.key(7), "epochs": 2,
+        "batch_size": BATCH, "validation": dataset, "shards": SHARDS, "progress": False,
+    }  # fmt: skip
     result = fit(
-        case.net(), softmax_cross_entropy(), adam(0.01), dataset, key=random.key(7), epochs=2,
-        batch_size=BATCH, validation=dataset, mode=mode, workers=workers, shards=SHARDS,
-        engine=engine, progress=False, **options,
+        case.net(), softmax_cross_entropy(), mode=mode, workers=workers, engine=engine,
+        **{**usual, **options},
     )  # fmt: skip
     return digest({"params": result.params, "history": result.history})
 
@@ -96,19 +100,29 @@ def on_ranks(modes: Sequence[str], workers: Sequence[int], nets: Sequence[str]) 
                     print(mode, count, " ".join(sorted(found)), name, sep="\t", flush=True)
 
 
-def mpiexec(ranks: int, *command: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    """Run a program on so many ranks."""
+def started(ranks: int, *command: str) -> subprocess.Popen[str]:
+    """A program that has been started on so many ranks."""
     beside = Path(sys.executable).parent / "mpiexec"
     launcher = str(beside) if beside.exists() else shutil.which("mpiexec")
     if launcher is None:
         raise FileNotFoundError('mpiexec is needed: pip install "funcnn[mpi]" mpich')
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    return subprocess.run(
-        [launcher, "-n", str(ranks), sys.executable, *command],
-        capture_output=True, text=True, timeout=timeout, check=False,
+    return subprocess.Popen(
+        [launcher, "-n", str(ranks), sys.executable, *command], stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": paths, **threads},
     )  # fmt: skip
+
+
+def mpiexec(ranks: int, *command: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    """Run a program on so many ranks; what takes too long is ended."""
+    with started(ranks, *command) as job:
+        try:
+            out, errors = job.communicate(timeout=timeout)
+        finally:
+            job.terminate()  # which ends its ranks, too
+    return subprocess.CompletedProcess(job.args, job.returncode, out, errors)
 
 
 Row = tuple[int, int]  # ranks and threads of each

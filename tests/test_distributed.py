@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import signal
+import subprocess
 import sys
 import threading
+import time
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +21,7 @@ import pytest
 
 from funcnn import (
     batch_norm,
+    checkpoints,
     checks,
     data,
     dense,
@@ -290,6 +298,99 @@ def test_shards_that_meet_need_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- MPI ----------------------------------------------------------------------------------------------
+
+
+def run(prove: Any, ranks: int, *action: str) -> subprocess.CompletedProcess[str]:
+    needs_mpi()
+    found: subprocess.CompletedProcess[str] = prove.mpiexec(
+        ranks, "-m", "tests.mpi_programs", *action, timeout=120
+    )
+    return found
+
+
+def needs_mpi() -> None:
+    beside = Path(sys.executable).parent / "mpiexec"
+    if find_spec("mpi4py") is None or not (beside.exists() or shutil.which("mpiexec")):
+        pytest.skip("mpi4py or mpiexec is not installed")
+
+
+def test_ranks_of_mpi_agree_or_say_on_what_they_do_not(prove: Any) -> None:
+    done = run(prove, 3, "agree")
+    assert done.returncode == 0, done.stderr
+    said = set(done.stdout.splitlines())
+    for name in ("cnn", "batch norm"):
+        said.remove(f"{name}: {prove.train(name, 'fast', 2, None)}")
+    wanted = {
+        "train": r"train: .* rank 0 .*", "key": r"key: rank 2 on \S+ has .*",
+        "epochs": r"epochs: .* has 3, .* 2", "shards": r"shards: .* has 5, .* 4",
+        "optimizer": r"optimizer: .*", "patience": r"patience: .*",
+    }  # fmt: skip
+    assert len(said) == len(wanted)  # every rank has said the same
+    for line in said:
+        option, _, text = line.partition(": ")
+        assert re.fullmatch(f"fit: ranks must agree on the {wanted[option]}", text), line
+        assert len(text) < 300
+
+
+def test_an_error_of_one_rank_ends_all_with_a_line(prove: Any) -> None:
+    began = time.monotonic()
+    done = run(prove, 3, "fail")
+    assert done.returncode
+    assert "caught" not in done.stdout
+    line = r"^funcnn: rank 1 of 3 on \S+ ends the run: OSError: the disk is gone$"
+    assert re.search(line, done.stderr, re.M), done.stderr
+    assert "has died" not in done.stderr
+    assert time.monotonic() - began < 60
+
+
+def killed(path: Path, rank: int, ranks: int, moment: float) -> None:
+    """Kill one rank of a training, some time after it has begun."""
+    prove: Any = import_module("prove_ranks")
+    with prove.started(ranks, "-m", "tests.mpi_programs", "go_on", str(path)) as job:
+        try:
+            while not path.exists():
+                time.sleep(0.01)
+                assert job.poll() is None, job.communicate()
+            time.sleep(moment)
+            pids = path.with_suffix(".npz.pids").read_text().split()
+            os.kill(int(pids[rank]), signal.SIGKILL)
+            _, said = job.communicate(timeout=30)
+        finally:
+            job.kill()
+    assert job.returncode
+    assert re.search(rf"^funcnn: rank {rank} of {ranks} on \S+ has died$", said, re.M), said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+def test_a_rank_that_is_killed_ends_all_and_the_checkpoint_is_whole(prove: Any, tmp_path: Path) -> None:
+    needs_mpi()
+    path = tmp_path / "run.npz"
+    killed(path, 2, 3, 0.3)
+    epochs = checkpoints.load(path)[1]["cursor"]["epoch"] + 1
+    end = prove.train("batch norm", "fast", 2, None, epochs=epochs)
+    assert prove.train("batch norm", "fast", 2, None, epochs=epochs, resume=path) == end
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_ranks_killed_at_any_moment(prove: Any, tmp_path: Path, seed: int) -> None:
+    needs_mpi()
+    path, ranks = tmp_path / "run.npz", 2 + seed % 3
+    moment = float(random.uniform(random.key(seed), (), 0.0, 1.5))
+    killed(path, seed % ranks, ranks, moment)
+    epochs = checkpoints.load(path)[1]["cursor"]["epoch"] + 1
+    end = prove.train("batch norm", "fast", 1, None, epochs=epochs)
+    again = 1 + (seed + 1) % 4
+    assert f"end: {end}" in run(prove, again, "resume", str(path), str(epochs)).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+def test_one_digest_for_any_number_of_ranks_and_threads(prove: Any, mode: str) -> None:
+    needs_mpi()
+    found = prove.digests([1, 2, 3, 4, 8], [mode], [1, 2], list(prove.CASES))
+    assert [len(set(row.values())) for row in found.values()] == [1] * len(prove.CASES)
+    assert {len(row) for row in found.values()} == {10}
 
 
 def test_mpi_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

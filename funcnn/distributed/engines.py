@@ -17,10 +17,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from funcnn import checks, files, tree
 from funcnn.distributed.exchange import added_up, form, packed, sum_over_ranks, unpacked
+from funcnn.distributed.watching import ENDING, is_needed, say, watch
 from funcnn.types import Params
 
 __all__ = ["Engine", "mpi"]
@@ -51,6 +52,8 @@ class Engine:
     comm: Any = None
     failing: Any = None
     """The same ranks once more: where those meet that cannot go on."""
+    watcher: Any = None
+    """The connection to the process that says when this one is killed."""
 
     @property
     def rank(self) -> int:
@@ -125,13 +128,16 @@ class Engine:
             time.sleep(0.001)
         return True
 
-    def end(self, error: BaseException) -> None:
+    def end(self, error: BaseException) -> NoReturn:
         """End all ranks, with a line that says why."""
         traceback.print_exception(error)
         what = " ".join(f"{type(error).__name__}: {error}".split())
         line = f"funcnn: rank {self.rank} of {self.ranks} on {platform.node()} ends the run: {what}"
         print(files.short(line, 300, 250), file=sys.stderr, flush=True)
+        say(self.watcher, ENDING)
         self.comm.Abort(1)
+        time.sleep(60)  # MPICH comes back before it ends this process
+        sys.exit(1)
 
     def _told(self, work: Callable[[], T], tell: Callable[[T], U]) -> tuple[T, list[U]]:
         """What work gives here, and what each rank tells of its own; an error of one is all ranks'."""
@@ -204,7 +210,7 @@ def mpi(comm: Any = None) -> Engine:
     Raises
     ------
     ImportError
-        Without the package ``mpi4py``.
+        Without the package ``mpi4py``, or without an MPI library.
 
     Examples
     --------
@@ -217,11 +223,14 @@ def mpi(comm: Any = None) -> Engine:
             from mpi4py import MPI
         except ImportError:
             raise ImportError('mpi4py is needed: pip install "funcnn[mpi]"') from None
+        except RuntimeError:  # of mpi4py, which finds no library
+            raise ImportError("mpich is needed: pip install mpich, or another MPI") from None
         comm = MPI.COMM_WORLD
     if comm.size == 1:
         return Engine(comm)
     if comm.handle not in _engines:
-        _engines[comm.handle] = engine = Engine(comm, comm.Dup())
+        watcher = watch(comm) if is_needed() else None
+        _engines[comm.handle] = engine = Engine(comm, comm.Dup(), watcher)
         sys.excepthook = _ending(engine, sys.excepthook)
     return _engines[comm.handle]
 

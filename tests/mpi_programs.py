@@ -1,0 +1,75 @@
+"""What ranks do in `tests.test_distributed`: ``mpiexec -n 3 python -m tests.mpi_programs agree``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+
+import numpy as np
+from prove_ranks import CASES, train
+
+from funcnn import adam, data, distributed, random
+from funcnn.distributed import engines
+
+
+def say(engine: distributed.Engine, line: str) -> None:
+    """Print the line, once if all ranks say the same."""
+    lines = sorted(set(engine.comm.allgather(line)))
+    if engine.rank == 0:
+        print(*lines, sep="\n", flush=True)
+
+
+def agree(engine: distributed.Engine) -> None:
+    """Trainings, and some on which the ranks do not agree."""
+    for name in ("cnn", "batch norm"):
+        say(engine, f"{name}: {train(name, 'fast', 1, engine)}")
+    other, dataset = engine.rank == engine.ranks - 1, CASES["cnn"].train()
+    odd = data.Dataset(dataset.x * np.float32(1 + other), dataset.y)
+    settings: dict[str, Any] = {
+        "train": odd, "key": random.key(int(other)), "epochs": 2 + other, "shards": 4 + other,
+        "optimizer": adam(0.1 + other), "patience": 1 + other,
+    }  # fmt: skip
+    for option, value in settings.items():
+        try:
+            train("cnn", "fast", 1, engine, **{option: value})
+        except ValueError as refusal:
+            say(engine, f"{option}: {refusal}")
+
+
+def fail(engine: distributed.Engine) -> None:
+    """A loader that fails on one rank alone."""
+    images = CASES["cnn"].train()
+
+    def load(key: Any, epoch: int, step: int) -> Any:
+        if (epoch, step, engine.rank) == (1, 1, 1):
+            raise OSError("the disk\nis gone")
+        return images[step * 10 : step * 10 + 10]
+
+    options = {"train": data.Loader(load, 4), "batch_size": None}
+    try:
+        train("cnn", "fast", 1, engine, **options)
+    except OSError:
+        print("caught", flush=True)
+
+
+def go_on(engine: distributed.Engine, path: str) -> None:
+    """A training that does not end; rank 0 says in a file what the processes are."""
+    pids = engine.comm.allgather(os.getpid())
+    if engine.rank == 0:
+        Path(f"{path}.pids").write_text(" ".join(map(str, pids)))
+    train("batch norm", "fast", 1, engine, epochs=100_000, checkpoint=path, checkpoint_every=1)
+
+
+def resume(engine: distributed.Engine, path: str, epochs: str) -> None:
+    """The rest of a training."""
+    end = train("batch norm", "fast", 1, engine, epochs=int(epochs), checkpoint=path, resume=path)
+    say(engine, f"end: {end}")
+
+
+if __name__ == "__main__":
+    engines.PATIENCE = 1.0
+    globals()[sys.argv[1]](distributed.mpi(), *sys.argv[2:])
