@@ -282,3 +282,40 @@ def test_poisson_rates_without_logarithm(epsilon: float, dtype: Any) -> None:
         exact.append((mpf(x) - mpf(y) + more) / (mpf(x) + more))
     size = [abs(wanted) + more / (mpf(float(x)) + more) for x, wanted in zip(p, exact, strict=True)]
     _agree(slopes, exact, size, 0, "slope")
+
+
+# --- probabilities --------------------------------------------------------------------------------
+
+
+def _probabilities(dtype: Any) -> Array:
+    """From 0 to 1, close to both, and to one another."""
+    small = [10.0**-k for k in (1, 3, 7, 12, 20, 30)] + [float(np.finfo(dtype).tiny)]
+    some = np.array([0, 1, 0.25, 1 / 3, 0.5, 0.7, 0.999, *small, *(1 - x for x in small)], dtype)
+    near = [np.nextafter(some, dtype(end)) for end in (0, 1)]
+    return np.unique(np.concatenate([some, *near]))
+
+
+def _slope_between(p: Number, t: Number) -> Number:
+    if t in (0, 1):
+        return 1 / (1 - p) if t == 0 else -1 / p
+    return (p - t) / (p * (1 - p))
+
+
+@pytest.mark.parametrize("dtype", _DTYPES)
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+def test_probabilities_that_all_but_agree(mode: Any, dtype: Any) -> None:
+    some = _probabilities(dtype)
+    p, t = (axis.ravel() for axis in np.meshgrid(some, some))
+    loss = losses.binary_cross_entropy(reduction="none")
+    with numerics.use(mode):
+        slopes = loss.vjp(loss.apply(p, t)[1])
+    assert (slopes[p == t] == np.where(p[p == t] == 0, 1, np.where(p[p == t] == 1, -1, 0))).all()
+    limits = np.finfo(dtype)
+    for x, y, slope in zip(p.tolist(), t.tolist(), slopes.tolist(), strict=True):
+        if x in (0, 1) and y != x:
+            assert slope == (np.inf if x else -np.inf)
+            continue
+        wanted = _slope_between(mpf(x), mpf(y))
+        error = 4 * mpf(float(limits.eps)) * abs(wanted) + mpf(float(limits.smallest_subnormal))
+        beyond = abs(wanted) >= float(limits.max) * (1 - 4 * float(limits.eps))
+        assert abs(mpf(slope) - wanted) <= error or (beyond and np.isinf(slope)), (x, y, slope)

@@ -25,6 +25,7 @@ from funcnn.losses.core import (
     several,
     shaped,
     share,
+    times_difference,
 )
 from funcnn.losses.rounding import loss
 from funcnn.types import Array, Cache, Loss
@@ -65,8 +66,8 @@ def binary_cross_entropy(*, reduction: str = "mean") -> Loss:
     Notes
     -----
     Forward: ``-t log(p) - (1 - t) log(1 - p)``, with ``0 log(0) = 0``. Gradient:
-    ``(1 - t) / (1 - p) - t / p``. As `torch.nn.BCELoss`, which counts a probability of 0 as
-    ``exp(-100)``, while here the value is infinite.
+    ``(1 - t) / (1 - p) - t / p``, which is ``(p - t) / (p (1 - p))``. As `torch.nn.BCELoss`, which
+    counts a probability of 0 as ``exp(-100)``, while here the value is infinite.
 
     Examples
     --------
@@ -82,11 +83,13 @@ def binary_cross_entropy(*, reduction: str = "mean") -> Loss:
         between(p, 0, 1, "prediction")
         between(target, 0, 1)
 
-    def value(p: Array, target: Array) -> Any:
-        return counted(target, -numerics.log(p)) + counted(1 - target, -numerics.log1p(-p))
+    def value(p: Array, target: Array, s: Any) -> Any:
+        return s * (counted(target, -numerics.log(p)) + counted(1 - target, -numerics.log1p(-p)))
 
-    def slope(p: Array, target: Array) -> Any:
-        return counted(1 - target, 1 / (1 - p)) - counted(target, 1 / (p + 0))  # -0, too, from above
+    def slope(p: Array, target: Array, s: Any) -> Any:
+        p = p + 0  # -0, too, from above
+        between = s * (p - target) / (p * (1 - p))  # the two terms could all but cancel
+        return np.where(target == 0, s / (1 - p), np.where(target == 1, -s / p, between))
 
     return elementwise(reduction, value, slope, check)
 
@@ -142,11 +145,11 @@ def binary_cross_entropy_with_logits(
     def positive(target: Array) -> Array:
         return target if given is None else target * np.array(given, target.dtype)
 
-    def value(logits: Array, target: Array) -> Any:
-        return entropy(logits, 1 - target, positive(target))
+    def value(logits: Array, target: Array, s: Any) -> Any:
+        return entropy(logits, s * (1 - target), s * positive(target))
 
-    def slope(logits: Array, target: Array) -> Any:
-        return entropy_slope(logits, 1 - target, positive(target))
+    def slope(logits: Array, target: Array, s: Any) -> Any:
+        return entropy_slope(logits, s * (1 - target), s * positive(target))
 
     return elementwise(reduction, value, slope, check)
 
@@ -204,18 +207,18 @@ def focal(*, gamma: float = 2.0, alpha: float | None = 0.25, reduction: str = "m
         """``q**gamma``, by the logarithm ``-softplus(u)`` of ``q``, which has all its digits."""
         return numerics.exp(-fitted(gamma, u.dtype) * numerics.softplus(u)) if gamma else 1
 
-    def value(logits: Array, target: Array) -> Any:
+    def value(logits: Array, target: Array, s: Any) -> Any:
         u = (2 * target - 1) * logits
-        return counted(weight(target), factor(u) * numerics.softplus(-u))
+        return counted(s * weight(target), factor(u) * numerics.softplus(-u))
 
-    def slope(logits: Array, target: Array) -> Any:
+    def slope(logits: Array, target: Array, s: Any) -> Any:
         sign = 2 * target - 1
         u = sign * logits
         growth = numerics.sigmoid(-u) * factor(u)
         if gamma:
             entropy = np.minimum(numerics.softplus(-u), 1e3)  # from there on, 1 - q is 0
             growth += fitted(gamma, u.dtype) * factor(u) * numerics.sigmoid(u) * entropy
-        return -sign * counted(weight(target), growth)
+        return -sign * counted(s * weight(target), growth)
 
     return elementwise(reduction, value, slope, lambda _, target: one_of(target, 0, 1))
 
@@ -257,11 +260,11 @@ def hinge(*, reduction: str = "mean") -> Loss:
     (array([0.75, 0.  ]), array([-1.,  0.]))
     """
 
-    def value(scores: Array, target: Array) -> Any:
-        return np.maximum(1 - target * scores, 0)
+    def value(scores: Array, target: Array, s: Any) -> Any:
+        return np.maximum(s - s * target * scores, 0)
 
-    def slope(scores: Array, target: Array) -> Any:
-        return np.where(target * scores < 1, -target, 0)
+    def slope(scores: Array, target: Array, s: Any) -> Any:
+        return np.where(target * scores < 1, -s * target, 0)
 
     return elementwise(reduction, value, slope, lambda _, target: one_of(target, -1, 1))
 
@@ -299,11 +302,11 @@ def soft_margin(*, reduction: str = "mean") -> Loss:
     (0.6931, array([0.5]))
     """
 
-    def value(scores: Array, target: Array) -> Any:
-        return numerics.softplus(-target * scores)
+    def value(scores: Array, target: Array, s: Any) -> Any:
+        return s * numerics.softplus(-target * scores)
 
-    def slope(scores: Array, target: Array) -> Any:
-        return -target * numerics.sigmoid(-target * scores)
+    def slope(scores: Array, target: Array, s: Any) -> Any:
+        return -s * target * numerics.sigmoid(-target * scores)
 
     return elementwise(reduction, value, slope, lambda _, target: one_of(target, -1, 1))
 
@@ -344,11 +347,11 @@ def hinge_embedding(*, margin: float = 1.0, reduction: str = "mean") -> Loss:
     (array([0.5 , 0.75, 0.  ]), array([ 1., -1.,  0.]))
     """
 
-    def value(distance: Array, target: Array) -> Any:
-        return np.where(target == 1, distance, np.maximum(margin - distance, 0))
+    def value(distance: Array, target: Array, s: Any) -> Any:
+        return np.where(target == 1, s * distance, np.maximum(s * margin - s * distance, 0))
 
-    def slope(distance: Array, target: Array) -> Any:
-        return np.where(target == 1, target, np.where(distance < margin, target, 0))
+    def slope(distance: Array, target: Array, s: Any) -> Any:
+        return np.where((target == 1) | (distance < margin), s * target, 0)
 
     return elementwise(reduction, value, slope, lambda _, target: one_of(target, -1, 1))
 
@@ -396,8 +399,13 @@ def margin_ranking(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
         shaped(known, a.shape)
         one_of(known, -1, 1)
         t = known.astype(a.dtype)
-        missing = np.maximum(margin - t * (a - b), 0)
-        return reduced(missing, reduction), {"slope": np.where(missing > 0, t, 0)}
+
+        def missing(s: Any) -> Any:
+            return np.maximum(s * margin - t * times_difference(a, b, s), 0)
+
+        values = missing(1)
+        slope = np.where(values > 0, t, 0)
+        return reduced(values, reduction, times=missing), {"slope": slope}
 
     def vjp(cache: Cache) -> tuple[Array, Array]:
         slope = cache["slope"] * share(cache["slope"].size, reduction, cache["slope"].dtype)

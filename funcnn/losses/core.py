@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,17 +111,38 @@ def entropy_slope(logits: Array, negative: Array, positive: Array) -> Array:
     return wrong - counted(positive, numerics.sigmoid(-logits))
 
 
-def reduced(values: Array, reduction: str, count: Any = None) -> Any:
+_SMALL = 2.0**-64  # by which numbers are multiplied whose sum could be too large
+
+Times = Callable[[Any], Any]  # of a factor: the factor times some numbers, which may be too large alone
+
+
+def reduced(values: Array, reduction: str, count: Any = None, times: Times | None = None) -> Any:
     """Mean, sum or all of the values; the mean divides by their number, or by `count`."""
     if reduction == "none":
-        return values
+        return times_share(values, 1, times)
     total = numerics.sum(values.reshape(-1))[()]
-    if reduction == "sum":
-        return total
-    count = values.dtype.type(values.size if count is None else count)
-    if not math.isfinite(total):  # of a mean, the sum may be too large
+    count = values.dtype.type(1 if reduction == "sum" else values.size if count is None else count)
+    if math.isfinite(total):
+        return total / count if reduction == "mean" else total
+    if times is None or values.dtype != np.float64:  # of a mean, the sum may be too large
         return numerics.sum((values / count).reshape(-1))[()]
-    return total / count
+    parts = times_share(values, _SMALL / count, times)
+    return numerics.sum(parts.reshape(-1))[()] / _SMALL
+
+
+def times_share(numbers: Array, share: Any, times: Times | None) -> Array:
+    """Numbers times their share, in place; of those beyond float64 by way of a smaller factor."""
+    if share != 1:
+        numbers *= share
+    if times is None or numbers.dtype != np.float64 or (known := np.isfinite(numbers)).all():
+        return numbers
+    found = times(share * _SMALL) / _SMALL
+    return np.where(~known & (np.abs(found) > 0), found, numbers)  # 0 or NaN: too small a factor
+
+
+def times_difference(a: Array, b: Array, factor: Any) -> Array:
+    """A difference times a factor, which may be finite where the difference is not."""
+    return a - b if factor == 1 else factor * a - factor * b
 
 
 def over(reduction: str, count: Callable[[Any], float]) -> Callable[[Any], float | None]:
@@ -135,22 +157,26 @@ def share(count: Any, reduction: str, dtype: np.dtype[Any]) -> Any:
 
 def elementwise(
     reduction: str,
-    value: Callable[[Array, Array], Any],
-    slope: Callable[[Array, Array], Any],
+    value: Callable[[Array, Array, Any], Any],
+    slope: Callable[[Array, Array, Any], Any],
     check: Callable[[Array, Array], None] | None = None,
 ) -> Loss:
-    """A loss from ``value(prediction, target)`` and its derivative, element by element."""
+    """A loss from ``value(prediction, target, factor)`` and its derivative, element by element.
+
+    Both come times the factor, which is 1, or so small that what is too large alone is not.
+    """
 
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
         found, known = alike(prediction, target)
         if check is not None:
             check(found, known)
-        return reduced(value(found, known), reduction), {"prediction": found, "target": known}
+        out = reduced(value(found, known, 1), reduction, times=partial(value, found, known))
+        return out, {"prediction": found, "target": known}
 
     def vjp(cache: Cache) -> Array:
-        dprediction: Array = slope(cache["prediction"], cache["target"])
-        dprediction *= share(dprediction.size, reduction, dprediction.dtype)
-        return dprediction
+        p, target = cache["prediction"], cache["target"]
+        part = share(p.size, reduction, p.dtype)
+        return times_share(slope(p, target, 1), part, partial(slope, p, target))
 
     return Loss(apply, vjp, weight=over(reduction, np.size))
 

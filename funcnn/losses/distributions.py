@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from funcnn.losses.core import (
     reduced,
     several,
     share,
+    times_difference,
+    times_share,
 )
 from funcnn.losses.rounding import loss
 from funcnn.types import Array, Cache, Loss
@@ -77,17 +80,22 @@ def kl_divergence(*, log_target: bool = False, reduction: str = "mean") -> Loss:
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
         found, known = alike(prediction, target)
         if log_target:
-            t, log_t = numerics.exp(known), known
+            log_t, likely = known, partial(_exponential, known)
         else:
             not_negative(known, "target")
-            t, log_t = known, numerics.log(np.where(known > 0, known, known.dtype.type(1)))
+            log_t = numerics.log(np.where(known > 0, known, known.dtype.type(1)))
+            likely = partial(np.multiply, known)
+
+        def values(s: Any) -> Any:
+            return counted(likely(s), log_t - found)
+
         part = share(counts(known), inner, found.dtype)
-        values = counted(t, log_t - found)
-        return reduced(values, inner, counts(known)), {"target": t, "share": part}
+        slope = -times_share(likely(1), part, likely)
+        return reduced(values(1), inner, counts(known), values), {"slope": slope}
 
     def vjp(cache: Cache) -> Array:
-        dprediction: Array = cache["target"] * -cache["share"]
-        return dprediction
+        slope: Array = cache["slope"].copy()
+        return slope
 
     return Loss(apply, vjp, weight=over(reduction, counts))
 
@@ -152,28 +160,40 @@ def poisson_nll(
     def added(dtype: np.dtype[Any]) -> float:
         return fitted(epsilon, dtype) if epsilon else 0
 
-    def value(prediction: Array, target: Array) -> Any:
+    def value(prediction: Array, target: Array, s: Any) -> Any:
         if log_input:
-            rate, log_rate = numerics.exp(prediction), prediction
+            rate, log_rate = _exponential(prediction, s), prediction
         else:
-            rate, log_rate = prediction, numerics.log(prediction + added(prediction.dtype))
+            rate, log_rate = s * prediction, numerics.log(prediction + added(prediction.dtype))
         if not full:
-            return _less(rate, counted(target, log_rate))
+            return _less(rate, counted(s * target, log_rate))
         log_many = numerics.log(np.maximum(target, 1))
         many = target > 1
-        values = _less(rate, counted(target, log_rate - np.where(many, log_many - 1, 0)))
-        return values + np.where(many, 0.5 * (log_many + _LOG_2_PI), 0)
+        values = _less(rate, counted(s * target, log_rate - np.where(many, log_many - 1, 0)))
+        return values + np.where(many, 0.5 * s * (log_many + _LOG_2_PI), 0)
 
-    def slope(prediction: Array, target: Array) -> Any:
+    def slope(prediction: Array, target: Array, s: Any) -> Any:
+        if log_input and s != 1:
+            steep: Array = _exponential(prediction, s) - s * target
+            return steep
         if log_input:
             one = target >= 0.5  # taken from both sides: where they all but agree, this is exact
             rate = np.where(one, numerics.expm1(prediction), numerics.exp(prediction))
             return rate - (target - one)
         more = added(prediction.dtype)
         rate = prediction + more
-        return np.where((target == 0) | (rate == np.inf), 1, (prediction - target + more) / rate)
+        each = s * (prediction - target + more) / rate
+        return np.where((target == 0) | (rate == np.inf), s, each)
 
     return elementwise(reduction, value, slope, check)
+
+
+def _exponential(x: Array, factor: Any) -> Array:
+    """A factor times ``exp(x)``, which may be finite where the exponential is not."""
+    if factor == 1:
+        return numerics.exp(x)
+    root = numerics.exp(0.5 * x)
+    return factor * root * root
 
 
 def _less(rate: Array, other: Array) -> Array:
@@ -231,16 +251,27 @@ def gaussian_nll(*, full: bool = False, epsilon: float = 1e-6, reduction: str = 
         known = like(target, mean)
         not_negative(variance, "variance")
         v = np.maximum(variance, fitted(epsilon, variance.dtype))
-        difference = mean - known
-        values = 0.5 * numerics.log(v) + difference / v * (0.5 * difference)
-        if full:
-            values = values + 0.5 * _LOG_2_PI
-        return reduced(values, reduction), {"difference": difference, "variance": v}
+
+        def values(s: Any) -> Any:
+            d = times_difference(mean, known, s)
+            out = 0.5 * s * numerics.log(v) + d / v * (0.5 * d) / s
+            return out + 0.5 * s * _LOG_2_PI if full else out
+
+        cache = {"mean": mean, "target": known, "variance": v}
+        return reduced(values(1), reduction, times=values), cache
 
     def vjp(cache: Cache) -> tuple[Array, Array]:
-        difference, v = cache["difference"], cache["variance"]
+        mean, known, v = cache["mean"], cache["target"], cache["variance"]
         part = share(v.size, reduction, v.dtype)
-        slope = difference / v
-        return slope * part, 0.5 * (1 / v - slope * slope) * part
+
+        def of_mean(s: Any) -> Any:
+            return times_difference(mean, known, s) / v
+
+        def of_variance(s: Any) -> Any:
+            slope = of_mean(s)
+            return 0.5 * (s / v - slope * slope / s)
+
+        dmean, dvariance = of_mean(1), of_variance(1)
+        return times_share(dmean, part, of_mean), times_share(dvariance, part, of_variance)
 
     return Loss(apply, vjp, weight=over(reduction, np.size))

@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn.checks import Number
-from funcnn.losses.core import REDUCTION, elementwise, fitted
+from funcnn.losses.core import REDUCTION, elementwise, fitted, times_difference
 from funcnn.losses.rounding import loss
 from funcnn.types import Array, Loss
 
@@ -20,20 +20,24 @@ _LOG_2 = 0.6931471805599453  # written out: the C library's logarithm could diff
 
 def _of_distance(
     reduction: str,
-    value: Callable[[Array], Any],
-    slope: Callable[[Array], Any],
-    half: Callable[[Array], Any] | None = None,
+    value: Callable[[Array, Array, Any], Any],
+    slope: Callable[[Array, Array], Any],
 ) -> Loss:
-    """A loss of the distance ``d = p - t``; beyond the largest number, twice ``half(|d| / 2)``."""
+    """A loss from ``value(d, e, s)`` of the distance ``d = p - t``, and its ``slope(d, e)``.
 
-    def values(p: Array, t: Array) -> Any:
-        d = p - t
-        out = value(d)
-        if half is not None and (beyond := np.isinf(d)).any():
-            np.copyto(out, 2 * half(np.abs(0.5 * p - 0.5 * t)), where=beyond)
-        return out
+    Both come times the factor ``s``, as ``e = s d`` does, which may be finite where ``d`` is not.
+    """
 
-    return elementwise(reduction, values, lambda p, t: slope(p - t))
+    def distances(p: Array, t: Array, s: Any) -> tuple[Array, Array]:
+        return p - t, times_difference(p, t, s)
+
+    def values(p: Array, t: Array, s: Any) -> Any:
+        return value(*distances(p, t, s), s)
+
+    def slopes(p: Array, t: Array, s: Any) -> Any:
+        return slope(*distances(p, t, s))
+
+    return elementwise(reduction, values, slopes)
 
 
 def _bent(d: Array, bend: float) -> Array:
@@ -74,7 +78,7 @@ def mean_squared_error(*, reduction: str = "mean") -> Loss:
     >>> float(value), loss.vjp(cache)
     (4.0, array([[4.]]))
     """
-    return _of_distance(reduction, lambda d: d * d, lambda d: 2 * d)
+    return _of_distance(reduction, lambda d, e, s: d * e, lambda d, e: 2 * e)
 
 
 @loss(reduction=REDUCTION)
@@ -109,7 +113,7 @@ def l1(*, reduction: str = "mean") -> Loss:
     >>> float(value), loss.vjp(cache)
     (1.0, array([0.5, 0. ]))
     """
-    return _of_distance(reduction, np.abs, np.sign)
+    return _of_distance(reduction, lambda d, e, s: np.abs(e), lambda d, e: np.sign(d))
 
 
 @loss(delta=Number(above=0), reduction=REDUCTION)
@@ -153,15 +157,11 @@ def huber(*, delta: float = 1.0, reduction: str = "mean") -> Loss:
     (array([0.125, 2.5  ]), array([0.5, 1. ]))
     """
 
-    def value(d: Array) -> Any:
+    def value(d: Array, e: Array, s: Any) -> Any:
         near = _bent(d, fitted(delta, d.dtype))
-        return near * (d - 0.5 * near)
+        return near * (e - 0.5 * s * near)
 
-    def half(h: Array) -> Any:
-        bend = fitted(delta, h.dtype)
-        return bend * (h - 0.25 * bend)
-
-    return _of_distance(reduction, value, lambda d: _bent(d, fitted(delta, d.dtype)), half)
+    return _of_distance(reduction, value, lambda d, e: _bent(d, fitted(delta, d.dtype)))
 
 
 @loss(beta=Number(above=0), reduction=REDUCTION)
@@ -205,15 +205,12 @@ def smooth_l1(*, beta: float = 1.0, reduction: str = "mean") -> Loss:
     (array([0.25, 2.  ]), array([0.5, 1. ]))
     """
 
-    def value(d: Array) -> Any:
+    def value(d: Array, e: Array, s: Any) -> Any:
         bend = fitted(beta, d.dtype)
         near = _bent(d, bend)
-        return near / bend * (d - 0.5 * near)
+        return near / bend * (e - 0.5 * s * near)
 
-    def half(h: Array) -> Any:
-        return h - 0.25 * fitted(beta, h.dtype)
-
-    return _of_distance(reduction, value, lambda d: _bent(d / fitted(beta, d.dtype), 1), half)
+    return _of_distance(reduction, value, lambda d, e: _bent(d / fitted(beta, d.dtype), 1))
 
 
 @loss(reduction=REDUCTION)
@@ -251,10 +248,10 @@ def log_cosh(*, reduction: str = "mean") -> Loss:
     (0.4338, array([0.7616]))
     """
 
-    def value(d: Array) -> Any:
+    def value(d: Array, e: Array, s: Any) -> Any:
         distance = np.abs(d)
-        far = distance + (numerics.log1p(numerics.exp(-2 * distance)) - _LOG_2)
+        far = np.abs(e) + s * (numerics.log1p(numerics.exp(-2 * distance)) - _LOG_2)
         m = numerics.expm1(-np.minimum(distance, 1))
         return np.where(distance < 1, numerics.log1p(m * m / (2 * (1 + m))), far)
 
-    return _of_distance(reduction, value, numerics.tanh)
+    return _of_distance(reduction, value, lambda d, e: numerics.tanh(d))
