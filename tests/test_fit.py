@@ -865,6 +865,45 @@ def test_a_validation_that_the_network_does_not_take_is_known_before_the_first_s
                 validation=data.Dataset(wrong, y))  # fmt: skip
 
 
+_PROBABILITIES = np.full((200, 3), 1 / 3, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "message"),
+    [
+        (LOSS, np.where(np.arange(200) == 150, 3, 0), r"`target` must lie in 0\.\.2, got 3"),
+        (LOSS, np.where(np.arange(200) == 199, -1, 0), r"`target` must lie in 0\.\.2, got -1"),
+        (LOSS, np.zeros((200, 1), np.int64), r"`target` must have the shape"),
+        (LOSS, np.zeros((200, 4), np.float32), r"`target` must have the shape"),
+        (LOSS, _PROBABILITIES.astype(np.float64), r"`target` must be float32"),
+        (losses.l1(), np.zeros((200, 2), np.float32), r"`target` must have the shape"),
+        (losses.focal(), np.where(np.arange(600) == 599, 2, 0.0).reshape(200, 3), "float32|0 or 1"),
+        (losses.focal(), _PROBABILITIES, "`target` must be 0 or 1"),
+        (losses.hinge(), np.zeros((200, 3), np.float32), "`target` must be -1 or 1"),
+    ],
+)
+def test_a_validation_that_the_loss_does_not_take_is_known_before_the_first_step(
+    loss: Any, target: Any, message: str, tmp_path: Path
+) -> None:
+    x = random.normal(KEY, (200, 4))
+    file, good = tmp_path / "run.npz", np.ones((200, 3), np.float32)
+    train = Dataset(x, np.arange(200) % 3 if loss is LOSS else good)
+    with pytest.raises((TypeError, ValueError), match=message):
+        fit(dense(3), loss, sgd(0.1), train, key=KEY, epochs=0, checkpoint=file,
+            validation=Dataset(x, target))  # fmt: skip
+    assert not file.exists()
+
+
+def test_metrics_are_asked_before_the_first_step() -> None:
+    x, options = random.normal(KEY, (200, 4)), dict[str, Any](key=KEY, epochs=0)
+    plain, later = Dataset(x, np.arange(200) % 3), np.where(np.arange(200) < 190, 1, 0)
+    for metric in (metrics.mae, metrics.r2):
+        with pytest.raises((TypeError, ValueError), match=r"^(mae|r2): "):
+            fit(dense(3), LOSS, sgd(0.1), plain, validation=plain, metrics={"m": metric}, **options)
+    fit(dense(3), LOSS, sgd(0.1), plain, validation=Dataset(x, later),
+        metrics={"f1": metrics.f1}, **options)  # fmt: skip
+
+
 @pytest.mark.parametrize("value", ["3.0", None, 1j, [1.0], np.zeros(2), "x" * 1000, {}])
 def test_a_metric_gives_a_number(value: Any) -> None:
     message = r"^evaluate: `metrics` must give numbers, 'm' gave [^\n]{1,120}$"

@@ -23,6 +23,7 @@ from funcnn import (
 )
 from funcnn.data import Batches, Dataset, Loader, stream
 from funcnn.training import Epoch, FitResult
+from funcnn.training.identity import looked_at
 from funcnn.types import Key
 
 from .test_checkpointing import same
@@ -170,3 +171,33 @@ def test_a_loader_trains_trees_and_validates() -> None:
     result = trained(Loader(load, 2), validation=TRAIN, callbacks=(watch,))
     assert seen == [1, 2, 3]
     assert len(result.history["validation_loss"]) == 3
+
+
+@pytest.mark.parametrize("make", [Loader, lambda load, steps: stream(_each(load, steps), steps)])
+@pytest.mark.parametrize("steps", [1, 7, 70])
+def test_batches_that_differ_later_in_an_epoch_are_others(
+    make: Any, steps: int, tmp_path: Path
+) -> None:
+    """Some all over the first epoch are remembered, and those that begin another."""
+    file, places = tmp_path / "run.npz", looked_at(steps)
+    assert len(places) < 70
+    assert all(min(abs(s - p) for p in places) <= 1 + steps // 32 for s in range(steps))
+
+    def load(key: Key, epoch: int, step: int) -> Any:
+        x = np.full((2, 4), epoch + step, np.float32)
+        if (epoch, step) == changed:
+            x[1, 3] += np.float32(1e-6) * (1 + epoch + step)
+        return x, np.zeros(2, np.int64)
+
+    changed = (-1, -1)
+    options: dict[str, Any] = {"checkpoint": file, "checkpoint_every": 5}
+    trained(make(load, steps), epochs=3, **options)
+    trained(make(load, steps), epochs=3, resume=file)
+    for changed in {(0, places[1] % steps), (0, steps - 1), (0, 32 * steps // 70), (1, 0), (2, 0)}:
+        if changed[0] * steps + changed[1] in places:
+            with pytest.raises(ValueError, match=r"this training: train (was|gives)"):
+                trained(make(load, steps), epochs=3, resume=file)
+
+
+def _each(load: Any, steps: int) -> Any:
+    return lambda key, epoch: (load(key, epoch, step) for step in range(steps))

@@ -6,15 +6,25 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any, Literal
 
+import numpy as np
+
 from funcnn import checks, files, numerics, random, tree
 from funcnn.data import Augmentation, Batches, Dataset, Loader
 from funcnn.data.batches import checked
-from funcnn.data.examples import is_on_disk, length, shape
+from funcnn.data.examples import is_on_disk, length, shape, taken
 from funcnn.metrics import better
 from funcnn.optimizers import Optimizer
-from funcnn.training.evaluation import Metric, check_metrics, check_something_counts, mean_over
+from funcnn.training.evaluation import (
+    Metric,
+    check_metrics,
+    check_something_counts,
+    mean_over,
+    predict,
+)
 from funcnn.training.state import TrainState
-from funcnn.types import Key, Layer, Loss, Shape
+from funcnn.types import Key, Layer, Loss, Params, Shape
+
+_SOME = 64  # examples of a validation set that the network sees before the first step
 
 Mode = numerics.Mode | Literal["min", "max"]
 
@@ -132,6 +142,27 @@ def is_best_large(monitor: str, loss: Loss, metrics: Mapping[str, Metric], mode:
         text = f"`mode` must say whether {checks.shown(monitor)} is best when it is small or large"
         checks.refuse(f"{text}: write mode='min' or mode='max'")
     return (mode if mode in ("min", "max") else known) == "max"
+
+
+def check_validation(
+    net: Layer[Any, Any],
+    loss: Loss,
+    metrics: Mapping[str, Metric] | None,
+    params: Params,
+    validation: Dataset,
+) -> None:
+    """Refuse now what the network, the loss or a metric would refuse after the first epoch.
+
+    What is predicted of the first examples stands for what will be of the others, whose targets are
+    asked about, too.
+    """
+    some = predict(net, params, validation.take(slice(_SOME)).x)
+    stands_for = np.arange(len(validation)) % _SOME
+    prediction = taken(some, stands_for) if len(validation) > _SOME else some
+    target = tree.map(np.asarray, validation.y)
+    loss.apply(prediction, target)
+    for metric in (metrics or {}).values():
+        metric(prediction, target)
 
 
 def check_last_batch(net: Layer[Any, Any], loss: Loss, batches: Batches, state: TrainState) -> None:

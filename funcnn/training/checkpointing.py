@@ -19,7 +19,7 @@ from funcnn.distributed.engines import Engine
 from funcnn.metrics import Mean
 from funcnn.optimizers import Optimizer, check_state, learning_rate
 from funcnn.training.evaluation import Record
-from funcnn.training.identity import alike, is_digest, shown_by
+from funcnn.training.identity import alike, is_digest, looked_at, shown_by
 from funcnn.training.state import TrainState
 from funcnn.types import Params
 
@@ -33,12 +33,9 @@ class Run(NamedTuple):
     best_epoch: int = 0
     loss: Mean = Mean()
     records: tuple[Record, ...] = ()
-    seen: tuple[list[Any], ...] = ()  # the first batches, by a few numbers of each
+    seen: tuple[list[Any], ...] = ()  # batches from all over the first epoch, and of some others
     parts: Mapping[str, Mean] = MappingProxyType({})  # of a loss that adds up several
     stopped: bool | None = False  # by a callback; None: they are still to be asked about the epoch
-
-
-FIRST = 4  # batches that show whether a resumed training sees the same
 
 
 class RunFile:
@@ -121,10 +118,11 @@ def resumed(
         meta["kernels"] = numerics.kernels()
     if run is None or not _same_json(meta, remembered(run, found)):
         _refuse_stranger(path)
-    key, what = run.state.key, "train" if isinstance(batches, Loader) else "augment"
-    for step, was in enumerate(run.seen):
-        batch = batches.batch(key, *divmod(step, batches.steps))
-        _compare_effects(path, {what: was}, {what: shown_by(batch)})
+    loaded = isinstance(batches, Loader)
+    what = "train" if loaded else "augment"
+    for step, was in zip(looked_at(batches.steps), run.seen, strict=False):
+        batch = batches.batch(run.state.key, *divmod(step, batches.steps))
+        _compare_effects(path, {what: was}, {what: shown_by(batch, loaded)})
     stored, _ = checkpoints.load(path, {**fresh.state.tree(), "best": fresh.best_params})
     for place, leaf in tree.leaves(stored):
         if leaf.dtype.kind == "f" and not np.isfinite(leaf).all():
@@ -191,7 +189,7 @@ def _read(meta: Any, fresh: Run, steps: int, identity: Mapping[str, Any]) -> Run
     if not (
         0 <= batch <= steps
         and loss.values <= batch
-        and len(seen) == min(step, FIRST)
+        and len(seen) == sum(place < step for place in looked_at(steps))
         and (loss.values or loss == Mean())
         and any(stopped is answer for answer in asked)
     ):

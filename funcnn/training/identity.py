@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any
 
@@ -24,6 +24,8 @@ from funcnn.types import Array, Key, Layer, Loss, Params, Spec
 
 _ROWS = 1024  # of a data set, at a time; of one on the disk, so many are looked at in all
 _MANY = 1 << 20  # of one array, about so many numbers are looked at
+_LARGE = 1 << 28  # bytes on the disk that are looked at in all, a tenth of a second of hashing
+_FIRST, _SPREAD = 4, 32  # batches that show whether a resumed training sees the same
 _NEAR = 1e-4  # other processors and numbers of threads round otherwise; what is less counts as equal
 
 
@@ -102,7 +104,7 @@ def _digest(x: Any) -> str:
     for name, array in tree.leaves(x):
         sha.update(f"{name} {tuple(array.shape)}".encode())
         count = len(array)
-        if is_on_disk(array):  # which may be large: rows from all over it
+        if is_on_disk(array) and getattr(array, "nbytes", np.inf) > _LARGE:  # rows from all over it
             pieces = [slice(None, None, max(1, count // _ROWS))]
         else:
             pieces = [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
@@ -227,9 +229,20 @@ def _guesses(prediction: Any, target: Any) -> list[Any]:
     return found
 
 
-def shown_by(batch: Dataset) -> list[Any]:
-    """A few numbers of a batch."""
-    return _numbers(lambda: tree.map(lambda array: array[:], tuple(batch)))
+def shown_by(batch: Dataset, loaded: bool) -> list[Any]:
+    """What shows that a batch is another: its digest if it is loaded, numbers if it is augmented."""
+    all_of = tree.map(lambda array: array[:], tuple(batch))
+    return [_fingerprint(batch)] if loaded else _numbers(lambda: all_of)
+
+
+@lru_cache
+def looked_at(steps: int) -> tuple[int, ...]:
+    """The steps whose batches are remembered: some of the first epoch, and first ones of others.
+
+    An iterator goes through its first epoch once more when its training is resumed, and no further.
+    """
+    first = {*range(min(_FIRST, steps)), *range(0, steps, -(-steps // _SPREAD)), steps - 1}
+    return (*sorted(first), *(steps << power for power in range(32)))
 
 
 def _numbers(function: Callable[..., Any], *args: Any) -> list[Any]:

@@ -27,25 +27,19 @@ from funcnn.training.beginning import (
     check_last_batch,
     check_needs,
     check_parts,
+    check_validation,
     first_shape,
     is_best_large,
 )
-from funcnn.training.checkpointing import (
-    FIRST,
-    Run,
-    RunFile,
-    best_of,
-    resumed,
-)
+from funcnn.training.checkpointing import Run, RunFile, best_of, resumed
 from funcnn.training.evaluation import (
     Metric,
     Record,
     check_something_counts,
     evaluate,
     mean_over,
-    predict,
 )
-from funcnn.training.identity import alike, facts, identity, shown_by
+from funcnn.training.identity import alike, facts, identity, looked_at, shown_by
 from funcnn.training.progress import Progress
 from funcnn.training.state import TrainState, train_state, train_step
 from funcnn.types import Array, Key, Layer, Loss, Params
@@ -172,9 +166,9 @@ def fit(
         Steps after which to write it within an epoch, too.
     resume : path, optional
         A checkpoint to go on from, of the same training: all but `epochs`, `patience` and what
-        only looks on must be as it was, functions by what they give for the first batch; `params`
-        may be left out. The final bits are those of an uninterrupted run; one that a callback has
-        ended stays so.
+        only looks on must be as it was, functions by what they give for the first batch, batches of
+        one's own by a sample of those seen; `params` may be left out. The final bits are those of an
+        uninterrupted run; one that a callback has ended stays so.
     log : path, optional
         A file that gets a line of JSON for each epoch.
     callbacks : tuple of callable, optional
@@ -261,7 +255,7 @@ def fit(
             if isinstance(batches, Batches):
                 check_last_batch(net, loss, batches, run.state)
             if validation is not None:
-                predict(net, run.state.params, validation.take(slice(64)).x)
+                check_validation(net, loss, metrics, run.state.params, validation)
             step = train_step(net, loss, optimizer, workers=workers, shards=shards, engine=engine)
             training = _Training(
                 net, loss, step, batches, epochs, validation, metrics, monitor, largest, patience,
@@ -337,8 +331,9 @@ def _stepped(training: _Training, run: Run) -> Run:
     """The run after one more step; a batch in which nothing counts changes no parameter."""
     before = run.state
     batch = _batch(training, before)
-    if before.step < FIRST and training.file.path is not None:
-        run = run._replace(seen=(*run.seen, shown_by(batch)))
+    if training.file.path is not None and before.step in looked_at(training.batches.steps):
+        loaded = isinstance(training.batches, Loader)
+        run = run._replace(seen=(*run.seen, shown_by(batch, loaded)))
     try:
         state, measured = training.step(before, batch)
     except checks.Refusal:
