@@ -247,8 +247,8 @@ WRONG: list[tuple[Wrong, str]] = [
             ),
             np.ones((1, 2, 4), np.float32),
         ),
-        "multi_head_attention: `x` must be float64 as the parameters are, got float32: "
-        "write x.astype(np.float64)",
+        "multi_head_attention: `params['value']['weight']` must be float32 as "
+        "`params['query']['weight']` is, got float64",
     ),
     # dout
     (

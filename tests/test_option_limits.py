@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn import checks, elu, hard_tanh, leaky_relu, local_response_norm, pad, threshold
+import funcnn
+from funcnn import (
+    checks,
+    data,
+    elu,
+    hard_tanh,
+    leaky_relu,
+    local_response_norm,
+    pad,
+    random,
+    threshold,
+)
 from funcnn.checks import Beside, Constraint, Either, Number, Optional, Refusal, Several, When, declared
 from funcnn.parameterless import elementwise
 from funcnn.testing import Subject, _values
@@ -128,3 +139,55 @@ def test_what_may_come_out_must_fit(layer: Layer[Any, Any], option: str) -> None
     assert np.isfinite(layer.apply({}, x)[0]).all()
     with pytest.raises(ValueError, match=f": `{option}` must be at most .* in size for float32"):
         layer.apply({}, x.astype(np.float32))
+
+
+# --- sizes beyond any memory ----------------------------------------------------------------------
+
+_IMAGES = np.ones((2, 1, 8, 8), np.float32)
+
+
+def _run(layer: Any) -> Any:
+    _, params = layer.init(random.key(0), _IMAGES.shape)
+    return layer.apply(params, _IMAGES)
+
+
+@pytest.mark.parametrize("size", [2**61, 2**62])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda size: _run(funcnn.conv(1, 3, padding=size)),
+        lambda size: _run(funcnn.conv_transpose(1, 3, stride=size)),
+        lambda size: _run(funcnn.upsample(size)),
+        lambda size: _run(funcnn.pad(size)),
+        lambda size: _run(funcnn.avg_pool(size, padding=size // 2)),
+        lambda size: _run(funcnn.serial(funcnn.relu(), funcnn.upsample(size))),
+        lambda size: funcnn.one_hot(np.zeros(2, np.int64), size),
+        lambda size: data.moons(random.key(0), size),
+        lambda size: data.resize(_IMAGES, (size, 2)),
+        lambda size: data.mixup(size).pair(random.key(0), _IMAGES, np.zeros(2, np.int64)),
+        lambda size: data.random_shift(size)(random.key(0), _IMAGES),
+        lambda size: data.random_crop(4, padding=size)(random.key(0), _IMAGES),
+        lambda size: data.cutout(size)(random.key(0), _IMAGES),
+    ],
+)
+def test_sizes_beyond_any_memory_are_refused_in_one_line(use: Any, size: int) -> None:
+    with pytest.raises(ValueError, match=r"^[a-z_/1]+: [^\n]{1,280}$") as caught:
+        use(size)
+    assert isinstance(caught.value, checks.Refusal)
+
+
+def test_amounts_of_augmentations_and_noise() -> None:
+    key = random.key(0)
+    for pixels in (9, 10**9):
+        with pytest.raises(ValueError, match=r"^random_shift: `pixels` must be at most 8 for images"):
+            data.random_shift(pixels)(key, _IMAGES)
+        with pytest.raises(ValueError, match=r"^cutout: `size` must be at most 8 for images of shape"):
+            data.cutout(pixels)(key, _IMAGES)
+    assert data.random_shift(8)(key, _IMAGES).shape == data.cutout(8)(key, _IMAGES).shape
+    for option in ("rotation", "shear", "shift"):
+        assert data.random_affine(**{option: 1e6})(key, _IMAGES).shape == _IMAGES.shape
+        with pytest.raises(ValueError, match=rf"^random_affine: `{option}` must be at most 1000000.0"):
+            data.random_affine(**{option: 1e300})
+    assert np.isfinite(data.xor(key, 9, noise=1e30).x).all()
+    with pytest.raises(ValueError, match=r"^moons: `noise` must be at most 1e\+30, got 1e\+300"):
+        data.moons(key, 9, noise=1e300)

@@ -159,9 +159,17 @@ def sized(x: Array, axis: int, size: int, word: str, name: str = "x") -> None:
         refuse(f"`{name}` must have {size} {word}, got shape {x.shape}")
 
 
-def same_dtype(x: Array, weight: Array, name: str = "x", like: str = "the parameters are") -> None:
-    """One dtype for the parameters and what they meet, or for two inputs."""
+def same_dtype(
+    x: Array, weight: Array, name: str = "x", like: str = "the parameters are", params: object = None
+) -> None:
+    """One dtype for the parameters and what they meet, or for two inputs.
+
+    Where the parameters, all of which are `params`, are of two themselves, that is what is refused.
+    """
     if x.dtype != weight.dtype:
+        one_dtype(params)
+        if isinstance(params, dict) and len(params) == 1:
+            like = f"`{_at((*params,))}` is"
         refuse_type(
             f"`{name}` must be {weight.dtype} as {like}, got {x.dtype}: "
             f"write {name}.astype(np.{weight.dtype})",
@@ -198,18 +206,31 @@ def leaves(params: object, shapes: Mapping[str, tuple[int | None, ...]], *path: 
     dtype: np.dtype[Any] | None = None
     for name, wanted_shape in shapes.items():
         leaf = params[name]
-        if type(leaf) is not np.ndarray or leaf.dtype != dtype:
+        if type(leaf) is not np.ndarray or leaf.dtype is not dtype:
             leaf = floating(leaf, _at((*path, name)))
             if dtype is not None and leaf.dtype != dtype:
-                other = _at((*path, next(iter(shapes))))
-                refuse_type(
-                    f"`{_at((*path, name))}` must be {dtype} as `{other}` is, got {leaf.dtype}",
-                )
+                one_dtype(params, *path)
             dtype = leaf.dtype
         if leaf.shape != wanted_shape and not _fits(leaf.shape, wanted_shape):
             shown = "(" + ", ".join("*" if n is None else str(n) for n in wanted_shape)
             shown += ",)" if len(wanted_shape) == 1 else ")"
             refuse(f"`{_at((*path, name))}` must have shape {shown}, got {leaf.shape}")
+
+
+def one_dtype(params: object, *path: str) -> None:
+    """Refuse parameters of two dtypes, by the name of one whose dtype fewer have."""
+    places: dict[np.dtype[Any], list[str]] = {}
+    inside = [(params, path)]
+    while inside:
+        part, at = inside.pop(0)
+        if isinstance(part, dict):
+            inside += [(part[name], (*at, name)) for name in part]
+        elif isinstance(part, np.ndarray) and part.dtype in _FLOATS:
+            places.setdefault(part.dtype, []).append(_at(at))
+    if len(places) > 1:
+        odd, usual = sorted(places, key=lambda dtype: (len(places[dtype]), dtype == np.float32))
+        text = f"`{places[odd][0]}` must be {usual} as `{places[usual][0]}` is, got {odd}"
+        refuse_type(text)
 
 
 def _at(path: tuple[str, ...]) -> str:
@@ -242,7 +263,7 @@ def inputs(params: object, shapes: Shapes, x: object, axes: str) -> Array:
     leaves(params, shapes)
     found = ranked(x, axes)
     for name in shapes:
-        same_dtype(found, params[name])  # type: ignore[index]
+        same_dtype(found, params[name], params=params)  # type: ignore[index]
     return found
 
 

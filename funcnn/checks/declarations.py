@@ -157,9 +157,27 @@ def named(function: Callable[P, R], who: str = "") -> Callable[P, R]:
             return function(*args, **given)
         except Refusal as refusal:
             raise refusal.by(name)
+        except (OverflowError, ValueError) as problem:
+            _refuse_too_large(problem, name)
+            raise
 
     setattr(call, _BARE, function)
     return call
+
+
+_TOO_LARGE = (  # what Python and NumPy say of arrays that no machine can have
+    "array is too big",
+    "Maximum allowed dimension exceeded",
+    "iterator is too large",
+    "int too large to convert",
+    "cannot fit 'int' into an index-sized integer",
+)
+
+
+def _refuse_too_large(problem: Exception, who: str) -> None:
+    """Refuse sizes that are beyond any memory, if it is this that went wrong."""
+    if any(text in str(problem) for text in _TOO_LARGE):
+        refuse(f"sizes must be small enough for an array: {problem}", who)
 
 
 def _guarded(function: Callable[P, R], who: str) -> Callable[P, R]:
@@ -172,6 +190,9 @@ def _guarded(function: Callable[P, R], who: str) -> Callable[P, R]:
                 return function(*args, **given)
         except Refusal as refusal:
             raise refusal.by(who)
+        except (OverflowError, ValueError) as problem:
+            _refuse_too_large(problem, who)
+            raise
 
     setattr(call, _BARE, function)
     return call

@@ -38,6 +38,8 @@ __all__ = [
     "random_shift",
 ]
 
+_FAR = 1e6  # degrees and pixels, from where an image is turned or moved as if by chance
+
 
 @dataclass(frozen=True, repr=False)
 class Augmentation:
@@ -213,7 +215,7 @@ def random_shift(pixels: int) -> Augmentation:
     Raises
     ------
     ValueError, TypeError
-        For a number of pixels below 0.
+        For a number of pixels below 0; when called, for images that are smaller.
 
     Examples
     --------
@@ -243,7 +245,8 @@ def random_crop(size: int | tuple[int, int], padding: int = 0) -> Augmentation:
     Raises
     ------
     ValueError, TypeError
-        For a size below 1, or padding below 0; when called, for images that are too small.
+        For a size below 1, or padding below 0; when called, for images that are too small, and for
+        padding larger than they are.
 
     Notes
     -----
@@ -262,6 +265,7 @@ def random_crop(size: int | tuple[int, int], padding: int = 0) -> Augmentation:
 
 def _crop(key: Key, x: Array, padding: int, size: tuple[int, int] | None) -> Array:
     found = checks.ranked(x, "N, C, H, W")
+    _check_side("padding" if size else "pixels", padding, found)
     height, width = size or (found.shape[2], found.shape[3])
     room = found.shape[2] + 2 * padding - height, found.shape[3] + 2 * padding - width
     if min(room) < 0:
@@ -270,6 +274,14 @@ def _crop(key: Key, x: Array, padding: int, size: tuple[int, int] | None) -> Arr
     padded = np.pad(found, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (2, 3))
     return np.ascontiguousarray(windows[np.arange(len(found)), :, places[0], places[1]])
+
+
+def _check_side(name: str, pixels: int, images: Array) -> None:
+    """Refuse more pixels than the images have on their longer side."""
+    most = max(images.shape[2:])
+    if pixels > most:
+        text = f"`{name}` must be at most {most} for images of shape {images.shape}"
+        checks.refuse(f"{text}, got {checks.shown(pixels)}")
 
 
 def _places(key: Key, count: int, room: tuple[int, int]) -> tuple[Array, Array]:
@@ -306,7 +318,7 @@ def random_affine(
     Raises
     ------
     ValueError, TypeError
-        For amounts below 0, or a change of size of 1 or more.
+        For amounts below 0, or above 1e6, or a change of size of 1 or more.
 
     Notes
     -----
@@ -325,10 +337,10 @@ def random_affine(
     (2, 1, 8, 8)
     """
     options = {
-        "rotation": checks.Number(minimum=0).check("rotation", rotation),
+        "rotation": checks.Number(minimum=0, maximum=_FAR).check("rotation", rotation),
         "scale": checks.Number(minimum=0, below=1).check("scale", scale),
-        "shear": checks.Number(minimum=0).check("shear", shear),
-        "shift": checks.Number(minimum=0).check("shift", shift),
+        "shear": checks.Number(minimum=0, maximum=_FAR).check("shear", shear),
+        "shift": checks.Number(minimum=0, maximum=_FAR).check("shift", shift),
     }
     shown = ", ".join(f"{name}={value!r}" for name, value in options.items() if value)
     return _of_images(_affine, tuple(options.values()), f"random_affine({shown})")
@@ -395,7 +407,7 @@ def cutout(size: int) -> Augmentation:
     Raises
     ------
     ValueError, TypeError
-        For a size below 1.
+        For a size below 1; when called, for images that are smaller.
 
     Notes
     -----
@@ -417,6 +429,7 @@ def cutout(size: int) -> Augmentation:
 
 def _cutout(key: Key, x: Array, size: int) -> Array:
     found = checks.ranked(x, "N, C, H, W")
+    _check_side("size", size, found)
     _, _, height, width = found.shape
     rows, columns = _places(key, len(found), (height - 1, width - 1))
 

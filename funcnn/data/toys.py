@@ -169,7 +169,7 @@ def blobs(key: Key, count: int = 500, noise: float = 0.3, centres: int = 3) -> D
 
 def _drawn(key: Key, count: int, noise: float, classes: int) -> tuple[float, Array, Array, Array]:
     """The noise; labels in turns, a place in 0..1 for each point, and its normal deviation."""
-    noise = checks.Number(minimum=0).check("noise", noise)
+    noise = checks.Number(minimum=0, maximum=1e30).check("noise", noise)  # in float32
     count = checks.Integer(1).check("count", count)
     where, spread = random.split(checks.key(key))
     return (

@@ -357,9 +357,9 @@ class _Heads(NamedTuple):
         for name, one, width in (("x", x, inputs), ("memory", memory, memory_width)):
             checks.ranked(one, "N, T, F", name)
             checks.sized(one, 2, width, "features", name)
-            checks.same_dtype(one, params["query"]["weight"], name)
+            checks.same_dtype(one, params["query"]["weight"], name, params=params)
         for own in params.values():
-            checks.same_dtype(x, own["weight"])
+            checks.same_dtype(x, own["weight"], params=params)
         _boolean_masks(mask)
         _fitting(x.shape, memory.shape, [one.shape for one in mask])
         return x, memory, mask

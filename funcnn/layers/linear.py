@@ -168,7 +168,7 @@ def bilinear(
         for name, one, size in (("x1", x1, weight.shape[1]), ("x2", x2, weight.shape[2])):
             checks.ranked(one, "N, F", name)
             checks.sized(one, 1, size, "features", name)
-            checks.same_dtype(one, weight, name)
+            checks.same_dtype(one, weight, name, params=params)
         checks.exact_shape(x2.shape, (len(x1), x2.shape[1]), "x2")
         out = linear.bilinear(x1, x2, weight, params.get("bias"))
         return out, {"x1": x1, "x2": x2, "weight": weight}

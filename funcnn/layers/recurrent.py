@@ -401,7 +401,7 @@ class _Stack(NamedTuple):
         checks.ranked(x, "N, T, F")
         checks.sized(x, 2, features, "features")
         for own in owns:
-            checks.same_dtype(x, own["weight_ih"])
+            checks.same_dtype(x, own["weight_ih"], params=params)
         for state in carry:
             checks.ranked(state, "N, layers, H", "carry")
             checks.exact_shape(state.shape, (x.shape[0], count, self.hidden), "carry")

@@ -192,8 +192,9 @@ def _exponential(x: Array, factor: Any) -> Array:
     """A factor times ``exp(x)``, which may be finite where the exponential is not."""
     if factor == 1:
         return numerics.exp(x)
-    root = numerics.exp(0.5 * x)
-    return factor * root * root
+    root: Array = numerics.exp(0.5 * x)
+    out: Array = factor * root * root
+    return out
 
 
 def _less(rate: Array, other: Array) -> Array:

@@ -70,7 +70,7 @@ def prelu(*, per_channel: bool = False, initial_slope: float = 0.25) -> Preservi
         checks.any_ranked(x, least_rank)
         if per_channel:
             checks.sized(x, channels.channel_axis(x.ndim), slope.size, "channels")
-        checks.same_dtype(x, slope)
+        checks.same_dtype(x, slope, params=params)
         low, slopes = negative(x), channels.spread(slope, x.ndim)
         if not slope.all():  # 0 at minus infinity, too
             low = np.where(slopes == 0, 0, low)

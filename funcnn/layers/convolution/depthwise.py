@@ -168,6 +168,7 @@ def separable_conv(
         checks.children(params, ("depthwise", "pointwise"))
         checks.leaves(params.get("depthwise", {}), deep_shapes, "depthwise")
         checks.leaves(params.get("pointwise", {}), point_shapes, "pointwise")
+        checks.same_dtype(params["pointwise"]["weight"], params["depthwise"]["weight"], params=params)
         between, deep = spatial.apply(params["depthwise"], x)
         out, point = mix.apply(params["pointwise"], between)
         return out, {"depthwise": deep, "pointwise": point}

@@ -240,7 +240,7 @@ def _over_axes(
             checks.refuse(f"`axes` must be different axes of the shape {shape}, got {axes}")
         return _Layout(shape, places, places, _only(shape, places))
 
-    return _within_examples(layout, epsilon, names, centred=centred)
+    return _within_examples(layout, epsilon, names, len(given), centred=centred)
 
 
 def _over_groups(groups: int | None, epsilon: float, affine: bool) -> Preserving:
@@ -258,7 +258,7 @@ def _over_groups(groups: int | None, epsilon: float, affine: bool) -> Preserving
             checks.refuse(f"`x` must have more than one value per group, got shape {shape}")
         return _Layout(split, axes, (place,), _only(split, (place, place + 1)))
 
-    return _within_examples(layout, epsilon, ("scale", "bias") if affine else (), centred=True)
+    return _within_examples(layout, epsilon, ("scale", "bias") if affine else (), 1, centred=True)
 
 
 def _only(shape: Shape, axes: tuple[int, ...]) -> Shape:
@@ -267,9 +267,14 @@ def _only(shape: Shape, axes: tuple[int, ...]) -> Shape:
 
 
 def _within_examples(
-    layout: Callable[[Shape], _Layout], epsilon: float, names: tuple[str, ...], *, centred: bool
+    layout: Callable[[Shape], _Layout],
+    epsilon: float,
+    names: tuple[str, ...],
+    rank: int,
+    *,
+    centred: bool,
 ) -> Preserving:
-    """Normalise a view of the input, as `layout` says for its shape."""
+    """Normalise a view of the input, as `layout` says for its shape; parameters have this rank."""
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         checked = checks.any_shape(shape, 2)
@@ -278,12 +283,12 @@ def _within_examples(
         return checked, {name: _STARTS[name](key, sizes) for name in names}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        checks.leaves(params, dict.fromkeys(names, (None,) * rank))
         view, axes, along, beside = layout(checks.any_ranked(x, 2).shape)
-        checks.leaves(params, dict.fromkeys(names, (None,) * len(along)))
         for leaf in params.values():
             for axis, size in zip(along, leaf.shape, strict=True):
                 checks.sized(x, axis, size, f"elements along axis {axis}")
-            checks.same_dtype(x, leaf)
+            checks.same_dtype(x, leaf, params=params)
         offset, rstd, _, _, shrink = kernels.centre(x.reshape(view), axes, epsilon, centred)
         leaves = {name: leaf.reshape(beside) for name, leaf in params.items()}
         out = kernels.scaled(offset, rstd, leaves.get("scale"), leaves.get("bias"))
