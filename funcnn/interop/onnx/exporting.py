@@ -15,7 +15,8 @@ from onnx import helper
 
 from funcnn import checks, files, random, structure, tree
 from funcnn.interop.onnx.exporting_graph import OPSET, Graph, Value, fixed, tensor
-from funcnn.interop.onnx.exporting_layers import ELEMENTWISE, LINEAR, POOLING
+from funcnn.interop.onnx.exporting_layers import ELEMENTWISE, LINEAR
+from funcnn.interop.onnx.exporting_pooling import POOLING
 from funcnn.interop.onnx.exporting_sequences import SEQUENCES, taken
 from funcnn.interop.onnx.exporting_shapes import NORMS, SHAPE, merged
 from funcnn.types import Array, Layer, Params, Shape

@@ -55,7 +55,7 @@ class Graph:
         self.path: tuple[str, ...] = ()
         self.nodes: list[Any] = []
         self.numbers: dict[str, Array] = {}
-        self.kinds: dict[str, np.dtype[Any]] = {}  # of inputs that are not floats
+        self.kinds: dict[str, np.dtype[Any]] = {}  # of what is not of floats
         self._leaves: dict[int, tuple[str, Array]] = {}
         self._count: dict[str, int] = {}
         self.enter(params)
@@ -110,8 +110,19 @@ class Graph:
 
     def takes(self, x: Value, dtype: Any) -> Value:
         """An input, if it is one, that is not of floats."""
-        self.kinds[x.name] = np.dtype(dtype)
+        self.marked(x.name, dtype)
         return x
+
+    def marked(self, name: str, dtype: Any) -> str:
+        """What is not of floats."""
+        self.kinds[name] = np.dtype(dtype)
+        return name
+
+    def turned(self, x: Any) -> str:
+        """``(N, T, F) -> (N, F, T)``, of the same dtype."""
+        name = str(self.Transpose(x, perm=[0, 2, 1]))
+        kind = self.kinds.get(x if isinstance(x, str) else x.name)
+        return name if kind is None else self.marked(name, kind)
 
     def size(self, x: Value, axis: int) -> int | str:
         """The size of an axis: a number, or of a free one the name of it."""

@@ -22,7 +22,7 @@ def _sides(widths: Any, rank: int) -> tuple[list[int], list[int]]:
 def _pad(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
     low, high = _sides(o.widths, x.rank)
     value = float(o.value) if o.mode == "constant" else None
-    return bordered(g, x, low, high, o.mode, value)
+    return bordered(g, x, [*low, *high], o.mode, value)
 
 
 def _crop(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
