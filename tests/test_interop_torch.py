@@ -139,6 +139,11 @@ def largest_error(layer: Layer[Any, Any], params: Params, x: Any, training: bool
 REFUSED = {
     "max_pool((1, 3), stride=2, padding=(0, 2), dilation=(1, 2)) (2, 1, 4, 5)": "to_module: `padding`"
     " must be at most half of `kernel_size` in PyTorch, got (0, 2) and (1, 3)",
+    **{
+        case.id: "to_module: `reset_after` must be True in PyTorch, got False"
+        for case in registry.layers()
+        if case.layer.spec.options.get("reset_after") is False
+    },
 }
 """The cases that PyTorch cannot express, and what they are told."""
 

@@ -23,6 +23,7 @@ from funcnn import (
 from funcnn.models import (
     autoencoder,
     char_rnn,
+    encoder_decoder,
     lenet,
     mlp,
     mlp_mixer,
@@ -31,7 +32,7 @@ from funcnn.models import (
     vgg_small,
 )
 from funcnn.testing import check_layer
-from funcnn.types import Array, Layer, Loss, Params, Shape, rebuild
+from funcnn.types import Layer, Loss, Params, Shape, rebuild
 
 Net = Layer[Any, Any]
 KEY = random.key(0)
@@ -145,7 +146,7 @@ def test_no_token_sees_a_later_one(tie: bool) -> None:
 # --- what they are --------------------------------------------------------------------------------
 
 _TOKENS = np.array([[0, 3, 1], [4, 4, 2]])
-_SMALL: list[tuple[Net, Shape, Array | None]] = [
+_SMALL: list[Any] = [
     (lenet(3, channels=(2, 3), hidden=(4,)), (2, 1, 16, 16), None),
     (mlp((4, 3), 2, rate=0.5), (3, 1, 2, 2), None),
     (mlp((), 2), (3, 4), None),
@@ -164,6 +165,12 @@ _SMALL: list[tuple[Net, Shape, Array | None]] = [
     (char_rnn(5, 3, layers=2), (2, 3), _TOKENS),
     (transformer_lm(5, 3, features=4, heads=2, depth=1, rate=0.5), (2, 3), _TOKENS),
     (transformer_lm(5, 3, features=4, heads=2, depth=1, tie=False), (2, 3), _TOKENS),
+    pytest.param(
+        encoder_decoder(5, 4, 3, features=2, heads=1, depth=1, masked=True, rate=0.5),
+        ((2, 2), (2, 3), (2,)),
+        (_TOKENS[:, 1:] % 4, _TOKENS, np.array([2, 3])),
+        marks=pytest.mark.slow,
+    ),
 ]
 
 

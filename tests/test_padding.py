@@ -14,14 +14,20 @@ from funcnn import (
     drop_context,
     embedding,
     gru,
+    keep_context,
+    last_step,
     learned_positions,
     lstm,
+    masked_max_pool,
+    masked_mean_pool,
     multi_head_attention,
     numerics,
+    positional_encoding,
     random,
     residual_with_context,
     rnn,
     serial,
+    with_context,
 )
 from funcnn.models import transformer_decoder_block, transformer_encoder_block
 from funcnn.testing import _values
@@ -107,6 +113,35 @@ CASES = [
         )
     ),
     Padded(clean_padding(), (X, KEYS), (_GONE, False), (_GONE, False)),
+    Padded(
+        clean_padding(),
+        (X, M, LENGTHS),
+        (_over(BEYOND, X), False, False),
+        (_over(BEYOND, X), False, False),
+    ),
+    *(
+        Padded(pool, (X, counts), (_over(gone, X), False))
+        for pool in (last_step(masked=True), masked_mean_pool(), masked_max_pool())
+        for counts, gone in ((KEYS, ~KEYS), (LENGTHS, BEYOND))
+    ),
+    Padded(
+        serial(
+            keep_context(positional_encoding(), "lengths"),
+            transformer_encoder_block(8, 2, 4, masked=True),
+            with_context(lstm(4, lengths=True, projection=2, bidirectional=True)),
+            masked_mean_pool(),
+        ),
+        (X, LENGTHS),
+        (_over(BEYOND, X), False),
+    ),
+    Padded(
+        gru(3, lengths=True, reset_after=False), (X, KEYS), (_GONE, False), _over(~KEYS, X[..., :3])
+    ),
+    Padded(
+        multi_head_attention(2, separate=True, masked=True, soft_cap=2.0),
+        (Q, M, V, LENGTHS),
+        (False, _over(BEYOND, M), _over(BEYOND, V), False),
+    ),
     *(
         Padded(
             build(4, lengths=True, layers=layers, bidirectional=both, reverse=back),
@@ -174,6 +209,7 @@ def _parts(value: Any) -> tuple[Any, ...]:
     "layer",
     [
         attention(causal=True),
+        attention(causal=True, window=2, soft_cap=2.0),
         multi_head_attention(2, causal=True),
         multi_head_attention(4, kv_heads=1, causal=True, rotary_base=100.0, rate=0.25),
         transformer_decoder_block(8, 2, 4),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from funcnn import numerics
@@ -12,16 +14,44 @@ from funcnn.types import Array
 _CHUNK = 2**16  # scores at a time
 
 
-def visible(steps: tuple[int, int], causal: bool, mask: Array | None = None) -> Array | None:
+class Scores(NamedTuple):
+    """What becomes of the products of queries and keys before they are weights, and after.
+
+    ``seen`` and ``bias`` broadcast to ``(N, H, T, S)``, and ``kept`` has that shape; a ``cap`` bounds
+    what ``scale`` gives, by ``cap tanh(s / cap)``.
+    """
+
+    scale: float
+    seen: Array | None = None
+    bias: Array | None = None
+    cap: float | None = None
+    kept: Array | None = None
+
+
+def visible(
+    steps: tuple[int, int],
+    causal: bool,
+    mask: Array | None = None,
+    bias: Array | None = None,
+    window: int | None = None,
+    offset: int = 0,
+) -> Array | None:
     """What each query may see, to broadcast over ``(N, heads, T, S)``; None for everything.
 
-    A mask of keys is ``(N, S)``, one of pairs ``(N, T, S)``.
+    A mask of keys is ``(N, S)``, one of pairs ``(N, T, S)``. The first query has the place `offset`
+    among the keys, and sees those at most `window` away.
     """
-    past = np.tri(*steps, dtype=np.bool_) if causal else None
-    if mask is None:
-        return past
-    mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None]
-    return mask if past is None else mask & past
+    seen: Array | None = np.tri(*steps, k=offset, dtype=np.bool_) if causal else None
+    if window is not None:
+        away = np.arange(steps[0])[:, None] + offset - np.arange(steps[1])
+        near = np.abs(away) <= window
+        seen = near if seen is None else seen & near
+    if mask is not None:
+        mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None]
+        seen = mask if seen is None else mask & seen
+    if bias is not None and (bias == -np.inf).any():
+        seen = bias > -np.inf if seen is None else seen & (bias > -np.inf)
+    return seen
 
 
 def idle(mask: Array, itself: bool) -> Array:
@@ -38,86 +68,107 @@ def unclean(x: Array, idle: Array) -> Array:
     return gone
 
 
-def attend(
-    q: Array, k: Array, v: Array, seen: Array | None, scale: float, kept: Array | None = None
-) -> tuple[Array, Array]:
-    """``softmax(q kᵀ * scale) v``, and the softmax: ``(N, H, T, D), (N, K, S, D), (N, K, S, E)``.
+def attend(q: Array, k: Array, v: Array, how: Scores) -> tuple[Array, Array, Array | None]:
+    """``softmax(scores(q kᵀ)) v``, the softmax, and the slope of the cap if there is one.
 
-    A query that sees nothing gets zeros. Each of the K heads of keys serves ``H / K`` heads of
-    queries, which are laid behind each other in time, so that no key is copied. ``kept`` multiplies
-    the softmax, ``(N, H, T, S)``.
+    Queries are ``(N, H, T, D)``, keys ``(N, K, S, D)``, values ``(N, K, S, E)``. A query that sees
+    nothing gets zeros. Each of the K heads of keys serves ``H / K`` heads of queries, which are laid
+    behind each other in time, so that no key is copied. ``kept`` multiplies the softmax.
     """
     batch, heads, steps, _ = q.shape
     keys, groups = k.shape[2], k.shape[1]
     p = np.empty((batch, heads, steps, keys), q.dtype)
+    slope = None if how.cap is None else np.empty_like(p)
     out = _headed((batch, heads, steps, v.shape[3]), q)
     for part in _parts(p):
-        hidden, unused = _blind(seen, kept, part)
-        queries = _grouped(q[part] * q.dtype.type(scale), groups)
+        hidden, unused = _blind(how, part)
+        queries = _grouped(q[part] * q.dtype.type(how.scale), groups)
         scores = numerics.matmul(queries, k[part].swapaxes(2, 3)).reshape(p[part].shape)
+        if how.cap is not None and slope is not None:
+            bound = scores.dtype.type(how.cap)
+            bent = numerics.tanh(scores / bound)
+            scores, slope[part] = bound * bent, 1 - bent * bent
+        if how.bias is not None:
+            scores += how.bias[part]
         if hidden is None:
             scores -= np.max(scores, -1, keepdims=True)
             scores = numerics.exp(scores)
-            total = numerics.sum(scores, -1, keepdims=True)
+            total = _total(scores)
         else:
             np.copyto(scores, -np.inf, where=hidden)
             top = np.max(scores, -1, keepdims=True)
             top[top == -np.inf] = 0
             scores -= top
             scores = numerics.exp(scores)
-            total = numerics.sum(scores, -1, keepdims=True)
+            total = _total(scores)
             total[total == 0] = 1
         np.divide(scores, total, out=p[part])
         _hide(p[part], hidden, total)
         lonely = _lonely(hidden, scores)
         if lonely is not None:
             np.copyto(p[part], 1 if hidden is None else ~hidden, where=lonely)
-        used = p[part] if kept is None else p[part] * kept[part]
+        used = p[part] if how.kept is None else p[part] * how.kept[part]
         mixed = _product(_grouped(used, groups), v[part], _alike(unused, used, groups))
         out[part] = mixed.reshape(out[part].shape)
-    return out, p
+    return out, p, slope
 
 
 def attend_gradients(
     q: Array,
     k: Array,
     v: Array,
-    p: Array,
-    out: Array,
+    made: tuple[Array, Array, Array | None],
+    how: Scores,
     dout: Array,
-    seen: Array | None,
-    scale: float,
-    kept: Array | None = None,
-) -> tuple[Array, Array, Array]:
-    """Gradients of `attend` for the queries, the keys and the values.
+    dp: Array | None = None,
+) -> tuple[Array, Array, Array, Array | None]:
+    """Gradients of `attend` for the queries, the keys, the values and the bias.
 
-    ``sum(p * dp)`` over the keys is ``sum(out * dout)`` over the features, which are fewer.
+    They come from the output and, if there is `dp`, from the softmax. ``sum(p * dp)`` over the keys is
+    ``sum(out * dout)`` over the features, which are fewer.
     """
-    groups = k.shape[1]
+    (out, p, slope), dweights, groups = made, dp, k.shape[1]
     dq, dk, dv = _headed(q.shape, q), _headed(k.shape, q), _headed(v.shape, q)
+    dbias = None if how.bias is None else np.empty_like(p)
     for part in _parts(p):
-        hidden, unused = _blind(seen, kept, part)
-        used = p[part] if kept is None else p[part] * kept[part]
+        hidden, unused = _blind(how, part)
+        used = p[part] if how.kept is None else p[part] * how.kept[part]
         douts, weights = _grouped(dout[part], groups), _grouped(used, groups).swapaxes(2, 3)
         blind = _alike(unused, used, groups)
         dv[part] = _product(weights, douts, None if blind is None else blind.swapaxes(2, 3))
         dp = numerics.matmul(douts, v[part].swapaxes(2, 3)).reshape(used.shape)
-        if kept is not None:
-            dp *= kept[part]
+        if how.kept is not None:
+            dp *= how.kept[part]
             _hide(dp, unused, dp)
         dp -= numerics.sum(out[part] * dout[part], -1, keepdims=True)
+        if dweights is not None:
+            given = dweights[part] if hidden is None else np.where(hidden, 0, dweights[part])
+            dp += given
+            dp -= numerics.sum(p[part] * given, -1, keepdims=True)
         dp *= p[part]
-        dp *= dp.dtype.type(scale)
+        if dbias is not None:
+            dbias[part] = dp if hidden is None else np.where(hidden, 0, dp)
+        if slope is not None:
+            dp *= slope[part]
+        dp *= dp.dtype.type(how.scale)
         _hide(dp, hidden, dp)
         dscores, blind = _grouped(dp, groups), _alike(hidden, dp, groups)
         dq[part] = _product(dscores, k[part], blind).reshape(dq[part].shape)
         queries, dscores = _grouped(q[part], groups), dscores.swapaxes(2, 3)
         dk[part] = _product(dscores, queries, None if blind is None else blind.swapaxes(2, 3))
-    return dq, dk, dv
+    return dq, dk, dv, dbias
 
 
-def _blind(seen: Array | None, kept: Array | None, part: slice) -> tuple[Array | None, Array | None]:
+def _total(weights: Array) -> Array:
+    """The sum over the keys: in portable mode rounded once, so that hidden keys leave no trace."""
+    if numerics.mode() == "portable":
+        return numerics.matmul(weights, np.ones((weights.shape[-1], 1), weights.dtype))
+    return numerics.sum(weights, -1, keepdims=True)
+
+
+def _blind(how: Scores, part: slice) -> tuple[Array | None, Array | None]:
     """Which keys have no score for a query, and which have no weight, as some are dropped."""
+    seen, kept = how.seen, how.kept
     hidden = None if seen is None else ~(seen[part] if seen.ndim == 4 else seen)
     if kept is None:
         return hidden, hidden
@@ -188,3 +239,8 @@ def _headed(shape: tuple[int, ...], like: Array) -> Array:
     """Room for ``(N, H, T, D)``, with the heads side by side in memory."""
     batch, heads, steps, features = shape
     return np.empty((batch, steps, heads, features), like.dtype).transpose(0, 2, 1, 3)
+
+
+def over_heads(dscores: Array) -> Array:
+    """The gradient of a bias that all heads share, ``(N, H, T, S) -> (N, T, S)``."""
+    return numerics.sum(dscores, 1)

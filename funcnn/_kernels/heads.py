@@ -2,67 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
-from typing import Any
 
 import numpy as np
 
 from funcnn._kernels import attention, linear, positions
 from funcnn.types import Array, Cache, Params
 
+_NAMES = ("query", "key", "value")
+
+
+def project(rows: Array, own: Params, shape: tuple[int, int, int]) -> Array:
+    """Queries, keys or values ``(N, H, T, D)``; the shape is ``(N, T, H)``."""
+    return attention.split_heads(linear.affine(rows, own["weight"], own.get("bias")), shape)
+
 
 def attend(
-    x: Array,
-    memory: Array | None,
+    inputs: Sequence[Array],
     params: Params,
     counts: tuple[int, int],
-    seen: Array | None,
-    kept: Array | None,
+    how: attention.Scores,
     base: float | None,
+    offset: int = 0,
 ) -> tuple[Array, Cache]:
     """``W_o`` times all heads side by side ``+ b_o``, and what the way back needs.
 
-    Keys and values are made of the memory, or of `x` itself. The counts are those of the heads of
-    queries and of keys; a base turns both by their position.
+    The inputs are what queries, keys and values are made of; the counts those of the heads of queries
+    and of keys. A base turns both by their position; the first query has the place `offset` among the
+    keys.
     """
-    source = x if memory is None else memory
-    rows = {"query": _rows(x)}
-    rows["value"] = rows["key"] = rows["query"] if memory is None else _rows(source)
-    projected = []
-    for name, of, count in (
-        ("query", x, counts[0]),
-        ("key", source, counts[1]),
-        ("value", source, counts[1]),
-    ):
-        flat = linear.affine(rows[name], params[name]["weight"], params[name].get("bias"))
-        projected.append(attention.split_heads(flat, (*of.shape[:2], count)))
+    flat = {id(x): _rows(x) for x in inputs}
+    rows = {name: flat[id(x)] for name, x in zip(_NAMES, inputs, strict=True)}
+    q, k, v = (
+        project(rows[name], params[name], (*x.shape[:2], count))
+        for name, x, count in zip(_NAMES, inputs, (counts[0], counts[1], counts[1]), strict=True)
+    )
     turns = None
     if base is not None:
-        turns = positions.turns(x.shape[1], projected[0].shape[3], base, x.dtype, True)
-        projected[:2] = [positions.rotate(one, *turns, True) for one in projected[:2]]
-    q, k, v = projected
-    mixed, p = attention.attend(q, k, v, seen, 1 / sqrt(q.shape[3]), kept)
-    rows["out"] = attention.merge_heads(mixed)
-    out = linear.affine(rows["out"], params["out"]["weight"], params["out"].get("bias"))
+        turns = tuple(
+            positions.turns(one.shape[2], one.shape[3], base, one.dtype, True, first)
+            for one, first in ((q, offset), (k, 0))
+        )
+        q, k = (positions.rotate(one, *turn, True) for one, turn in zip((q, k), turns, strict=True))
+    if not how.scale:
+        how = how._replace(scale=1 / sqrt(q.shape[3]))
+    mixed, p, slope = attention.attend(q, k, v, how)
+    out, rows["out"] = join(mixed, params["out"])
     cache = {
         "rows": rows,
         "weights": {name: own["weight"] for name, own in params.items()},
         "heads": (q, k, v),
         "turns": turns,
-        "p": p,
-        "kept": kept,
-        "mixed": mixed,
-        "crossed": memory is not None,
+        "made": (mixed, p, slope),
+        "how": how._replace(seen=None),
     }
-    return out.reshape(*x.shape[:2], out.shape[1]), cache
+    return out, cache
+
+
+def join(mixed: Array, own: Params) -> tuple[Array, Array]:
+    """The last projection, of all heads side by side; and its rows."""
+    rows = attention.merge_heads(mixed)
+    out = linear.affine(rows, own["weight"], own.get("bias"))
+    return out.reshape(mixed.shape[0], mixed.shape[2], out.shape[1]), rows
 
 
 def attend_gradients(
-    cache: Cache, dout: Array, seen: Array | None, bias: bool
-) -> tuple[Params, list[Array]]:
-    """Gradients of `attend` for the parameters, and for `x` and the memory if there is one."""
+    cache: Cache, dout: Array, dp: Array | None, seen: Array | None, bias: bool
+) -> tuple[Params, list[Array], Array | None]:
+    """Gradients of `attend` for the parameters, each of the inputs, and the bias of the scores."""
     rows, weights, (q, k, v) = cache["rows"], cache["weights"], cache["heads"]
-    batch, heads, steps, size = q.shape
+    batch, heads, steps, _ = q.shape
     found: Params = {}
 
     def pulled(name: str, drows: Array) -> Array:
@@ -72,24 +82,16 @@ def attend_gradients(
         return linear.affine_input_gradient(rows[name], weights[name], drows)
 
     dmixed = attention.split_heads(pulled("out", _rows(dout)), (batch, steps, heads))
-    dheads = list(
-        attention.attend_gradients(
-            q, k, v, cache["p"], cache["mixed"], dmixed, seen, 1 / sqrt(size), cache["kept"]
-        )
-    )
+    how = cache["how"]._replace(seen=seen)
+    *dheads, dscores = attention.attend_gradients(q, k, v, cache["made"], how, dmixed, dp)
     if cache["turns"] is not None:
-        cos, sin = cache["turns"]
-        dheads[:2] = [positions.rotate(one, cos, -sin, True) for one in dheads[:2]]
-    dx, dk, dv = (
-        pulled(name, attention.merge_heads(dhead))
-        for name, dhead in zip(("query", "key", "value"), dheads, strict=True)
-    )
-    dmemory = dk + dv
-    dx = dx if cache["crossed"] else dx + dmemory
-    dxs: list[Any] = [dx.reshape(batch, steps, dx.shape[1])]
-    if cache["crossed"]:
-        dxs.append(dmemory.reshape(batch, k.shape[2], dmemory.shape[1]))
-    return {name: found[name] for name in weights}, dxs
+        for place, (cos, sin) in enumerate(cache["turns"]):
+            dheads[place] = positions.rotate(dheads[place], cos, -sin, True)
+    dxs = []
+    for name, dhead in zip(_NAMES, dheads, strict=True):
+        dx = pulled(name, attention.merge_heads(dhead))
+        dxs.append(dx.reshape(batch, dhead.shape[2], dx.shape[1]))
+    return {name: found[name] for name in weights}, dxs, dscores
 
 
 def _rows(x: Array) -> Array:

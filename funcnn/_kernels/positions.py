@@ -14,9 +14,10 @@ Float = np.dtype[np.floating]
 _KEPT = 2**19  # numbers in a table that is kept: at most 4 tables, 32 MiB
 
 
-def sinusoids(steps: int, features: int, base: float, dtype: Float) -> Array:
-    """Sines at even features and cosines at odd ones, ``(T, F)``."""
-    cos, sin = _waves(steps, features, base, dtype, numerics.mode())
+def sinusoids(steps: int, features: int, base: float, dtype: Float, first: int = 0) -> Array:
+    """Sines at even features and cosines at odd ones, ``(T, F)``, from `first` on."""
+    waves = _waves(first + steps, features, base, dtype, numerics.mode())
+    cos, sin = (wave[first:] for wave in waves)
     table = np.empty((steps, features), dtype)
     table[:, 0::2] = sin
     table[:, 1::2] = cos[:, : features // 2]
@@ -24,28 +25,29 @@ def sinusoids(steps: int, features: int, base: float, dtype: Float) -> Array:
 
 
 def turns(
-    steps: int, features: int, base: float, dtype: Float, interleaved: bool
+    steps: int, features: int, base: float, dtype: Float, interleaved: bool, first: int = 0
 ) -> tuple[Array, Array]:
-    """What `rotate` multiplies each feature and its partner by, ``(T, F)`` each."""
-    cos, sin = _waves(steps, features, base, dtype, numerics.mode())
+    """What `rotate` multiplies each feature and its partner by, ``(T, F)`` each, from `first` on."""
+    waves = _waves(first + steps, features, base, dtype, numerics.mode())
+    cos, sin = (wave[first:] for wave in waves)
     factors = np.empty((2, steps, features), dtype)
-    first, second = _pairs(features, interleaved)
-    factors[0][:, first] = factors[0][:, second] = cos
-    factors[1][:, first], factors[1][:, second] = -sin, sin
+    one, other = _pairs(features, interleaved)
+    factors[0][:, one] = factors[0][:, other] = cos
+    factors[1][:, one], factors[1][:, other] = -sin, sin
     return factors[0], factors[1]
 
 
 def rotate(x: Array, cos: Array, sin: Array, interleaved: bool) -> Array:
     """Turn each pair of features ``(a, b)`` by its angle: ``(a cos - b sin, b cos + a sin)``.
 
-    The factors are those of `turns`; ``-sin`` turns back. The first step stays where it is, and sees
-    no partner.
+    The factors are those of `turns`; ``-sin`` turns back. What is not turned sees no partner.
     """
     first, second = _pairs(x.shape[-1], interleaved)
     partner = np.empty(x.shape, x.dtype)
     partner[..., first] = x[..., second]
     partner[..., second] = x[..., first]
-    partner[..., 0, :] = 0
+    if not sin[:1].any():
+        partner[..., 0, :] = 0
     partner *= sin
     out: Array = x * cos
     out += partner
@@ -70,6 +72,34 @@ def _waves(
         return _computed(steps, features, base, dtype)
     cos, sin = _remembered(1 << (steps - 1).bit_length(), features, base, dtype, mode)
     return cos[:steps], sin[:steps]
+
+
+def distances(queries: int, keys: int) -> Array:
+    """How far each key is behind each query, ``(T, S)``."""
+    return np.arange(queries)[:, None] - np.arange(keys)
+
+
+def slopes(heads: int) -> Array:
+    """Those of ALiBi: powers of ``2**(-8 / heads)``, of the next powers of 2 if it is none."""
+    below = 1 << heads.bit_length() - 1
+    exact = [-8 * (i + 1) / below for i in range(below)]
+    between = [-8 * (i + 0.5) / below for i in range(heads - below)]
+    return numerics.power(np.full(heads, 2.0), np.array(exact + between))
+
+
+def buckets(distances: Array, count: int, furthest: int, both: bool) -> Array:
+    """The bucket of each distance: one each while they are small, wider ones up to the furthest.
+
+    If `both`, half of them are for keys ahead of the query; otherwise these are as if at its place.
+    """
+    ahead = np.where(distances < 0, count // 2, 0) if both else 0
+    half = count // 2 if both else count
+    distances = np.abs(distances) if both else np.maximum(distances, 0)
+    exact = half // 2
+    ratio = np.maximum(distances, exact) / max(exact, 1)
+    grown = numerics.log(ratio) / numerics.log(np.float64(furthest / max(exact, 1)).reshape(1))
+    wide = np.minimum(exact + (grown * (half - exact)).astype(np.int64), half - 1)
+    return np.asarray(ahead + np.where(distances < exact, distances, wide))
 
 
 @lru_cache(4)

@@ -190,6 +190,32 @@ def labels(target: Array, classes: int, name: str = "target") -> Array:
     return target
 
 
+def mask(value: object, name: str) -> Array:
+    """Which steps count: flags, or a length for each sequence."""
+    found = array(value, name)
+    if found.dtype.kind not in "biu":
+        kind = "integers" if name == "lengths" else "boolean"
+        refuse_type(f"`{name}` must be {kind}, got {found.dtype}")
+    if found.dtype.kind != "b" and found.ndim != 1:
+        refuse(f"`{name}` must be boolean or have 1 axis (N), got {found.dtype} {found.shape}")
+    return found
+
+
+def counts(value: object, shape: tuple[int, int], name: str = "lengths") -> Array:
+    """Which steps of ``(N, T)`` count: a flag for each step, or a length for each sequence."""
+    found = mask(value, name)
+    if found.dtype != np.bool_:
+        labels(found, shape[1] + 1, name)
+    exact_shape(found.shape, shape if found.dtype == np.bool_ else shape[:1], name)
+    return found
+
+
+def counts_shape(found: Shape, shape: tuple[int, ...], name: str = "lengths") -> Shape:
+    """The same of a shape: two axes of flags, or one of lengths."""
+    exact_shape(found, shape if len(any_shape(found)) > 1 else shape[:1], name)
+    return found
+
+
 # --- parameters ------------------------------------------------------------------------------------
 
 

@@ -8,23 +8,43 @@ import numpy as np
 
 from funcnn import checks, tree
 from funcnn._kernels import attention
-from funcnn.checks import Choice, Layers, declared
-from funcnn.structure import params_gradient, within
-from funcnn.types import Array, Cache, Key, Layer, Mask, Params, Sequence, Shape, X, Y
+from funcnn._kernels.steps import counted
+from funcnn.checks import Choice, Layers, bare, declared
+from funcnn.structure import (
+    Child,
+    apply_in_turn,
+    collected,
+    init_child,
+    is_shape,
+    params_gradient,
+    vjp_in_turn,
+    within,
+)
+from funcnn.types import Array, Cache, Counts, Key, Layer, Params, Sequence, Shape, Spec, X, Y
 
-__all__ = ["clean_padding", "drop_context", "keep_context", "residual_with_context"]
+__all__ = [
+    "clean_padding",
+    "drop_context",
+    "keep_context",
+    "residual_with_context",
+    "with_context",
+    "with_encoder",
+]
 
 C = TypeVarTuple("C")
 
 # a word for each kind of context, so that a type checker knows it in the middle of a network
-_Mask: TypeAlias = Literal["mask"]
-_Memory: TypeAlias = Literal["memory"]
-_Both: TypeAlias = Literal["memory, mask"]
-_CONTEXT = Choice("mask", "memory", "memory, mask")
+_Counts: TypeAlias = Literal["mask", "lengths"]
+_Memory: TypeAlias = Literal["memory", "bias"]
+_Both: TypeAlias = Literal["memory, mask", "memory, lengths", "bias, mask", "bias, lengths"]
+_CONTEXT = Choice(
+    "mask", "lengths", "memory", "bias",
+    "memory, mask", "memory, lengths", "bias, mask", "bias, lengths",
+)  # fmt: skip
 
 
 @overload
-def keep_context(layer: Layer[X, Y], context: _Mask) -> Layer[tuple[X, Mask], tuple[Y, Mask]]: ...
+def keep_context(layer: Layer[X, Y], context: _Counts) -> Layer[tuple[X, Counts], tuple[Y, Counts]]: ...
 @overload
 def keep_context(
     layer: Layer[X, Y], context: _Memory
@@ -32,7 +52,7 @@ def keep_context(
 @overload
 def keep_context(
     layer: Layer[X, Y], context: _Both
-) -> Layer[tuple[X, Sequence, Mask], tuple[Y, Sequence, Mask]]: ...
+) -> Layer[tuple[X, Sequence, Counts], tuple[Y, Sequence, Counts]]: ...
 @declared(layer=Layers(), context=_CONTEXT)
 def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
     """Run a layer on the first of several inputs, and pass on the others, ``(x, c) -> (f(x), c)``.
@@ -41,8 +61,9 @@ def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
     ----------
     layer : Layer
         On the first input alone.
-    context : "mask", "memory" or "memory, mask"
-        What the others are: a mask of booleans, a memory of floats, or one after the other.
+    context : "mask", "lengths", "memory", "bias", "memory, mask" and so on
+        What the others are: which steps count, as flags ``(N, T)`` or lengths ``(N,)``; a memory or a
+        bias of floats; or one of these after the other.
 
     Returns
     -------
@@ -57,7 +78,7 @@ def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
     Notes
     -----
     A context is what many layers of a network look at, and none of them changes. Pullback:
-    ``dx = df(dy)``; the gradient of a memory is passed on, that of a mask is zeros.
+    ``dx = df(dy)``; the gradient of floats is passed on, that of a mask or of lengths is zeros.
 
     Examples
     --------
@@ -155,20 +176,148 @@ def residual_with_context(layer: Layer[tuple[X, *C], X]) -> Layer[tuple[X, *C], 
     return Layer(init, apply, vjp, params_vjp=params_vjp, statistics=within(layer))
 
 
+@declared(layer=Layers())
+def with_context(layer: Layer[tuple[X, *C], Y]) -> Layer[tuple[X, *C], tuple[Y, *C]]:
+    """Give all inputs to a layer, and pass on all but the first, ``(x, c) -> (f(x, c), c)``.
+
+    Parameters
+    ----------
+    layer : Layer
+        On a tuple.
+
+    Returns
+    -------
+    Layer
+        On a tuple, with the params of the layer.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a tuple; and what the layer refuses.
+
+    Notes
+    -----
+    Pullback: with ``dx', dc' = df(dy)``, ``dx = dx'`` and the context gets ``dc + dc'`` (zeros for
+    integers and booleans).
+
+    Examples
+    --------
+    >>> from funcnn import lstm, random, with_context
+    >>> with_context(lstm(4, lengths=True)).init(random.key(0), ((2, 5, 3), (2,)))[0]
+    ((2, 5, 4), (2,))
+    """
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        _, *context = _several(shape, "shape")
+        out_shape, params = layer.init(key, shape)
+        return (out_shape, *context), params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        first, *context = _several(x, "x")
+        out: Any
+        out, cache = layer.apply(params, x, key=key)
+        like = (_floats(out) or _floats(first))[0]
+        return (out, *context), {"layer": cache, "context": _outlines(context, like)}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        first, *context = _several(dout, "dout")
+        passed = _passed(checks.kept(cache, "context"), context)
+        dparams, (dx, *dcontext) = layer.vjp(cache["layer"], first)
+        return dparams, (dx, *(a + b for a, b in zip(passed, dcontext, strict=True)))
+
+    def params_vjp(cache: Cache, dout: Any) -> Params:
+        return params_gradient(layer, cache["layer"], _several(dout, "dout")[0])
+
+    return Layer(init, apply, vjp, params_vjp=params_vjp, statistics=within(layer))
+
+
+@declared(encoder=Layers(), decoder=Layers())
+def with_encoder(encoder: Layer[Any, Any], decoder: Layer[Any, Y]) -> Layer[Any, Y]:
+    """Give a decoder the first input, and what an encoder makes of the others, ``g(x, f(c))``.
+
+    Parameters
+    ----------
+    encoder : Layer
+        On the second input, or on a tuple of all from the second on; it may give a tuple, too.
+    decoder : Layer
+        On a tuple of the first input and all that the encoder gives.
+
+    Returns
+    -------
+    Layer
+        On a tuple, with params ``{"encoder": ..., "decoder": ...}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an input that is not a tuple of at least two; and what the two refuse, with their path.
+
+    Notes
+    -----
+    Pullback: ``dx, dm = dg(dy)`` and ``dc = df(dm)``.
+
+    Examples
+    --------
+    >>> from funcnn import cross_attention, gru, random, with_encoder
+    >>> net = with_encoder(gru(6), cross_attention(2))
+    >>> out_shape, params = net.init(random.key(0), ((2, 5, 4), (2, 7, 3)))
+    >>> out_shape, list(params)
+    ((2, 5, 4), ['encoder', 'decoder'])
+    """
+    return _encoded((("encoder", bare(encoder)), ("decoder", bare(decoder))))
+
+
+def _encoded(children: tuple[Child, ...]) -> Layer[Any, Any]:
+    first, last = children[:1], children[1:]
+
+    def inputs(x: Any, name: str) -> tuple[Any, Any]:
+        """What the decoder gets, and what the encoder."""
+        one, *rest = _several(x, name)
+        if not rest:
+            checks.refuse(f"`{name}` must be a tuple (x, context, ...), got one of 1")
+        return one, rest[0] if len(rest) == 1 else tuple(rest)
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        x, context = inputs(shape, "shape")
+        params: Params = {}
+        memory = init_child(children[0], checks.key(key), context, params)
+        together = (x, memory) if is_shape(memory) else (x, *memory)
+        return init_child(children[1], key, together, params), params
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        checks.children(params, ("encoder", "decoder"))
+        x, context = inputs(x, "x")
+        cache: Cache = {}
+        memory = apply_in_turn(first, params, context, key, cache)
+        cache["_several"] = isinstance(memory, tuple)
+        together = (x, *memory) if cache["_several"] else (x, memory)
+        return apply_in_turn(last, params, together, key, cache), cache
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        dparams: Params = {}
+        dx, *dmemory = vjp_in_turn(last, cache, dout, dparams)
+        dcontext = tuple(dmemory) if checks.kept(cache, "_several") else dmemory[0]
+        dcontext = vjp_in_turn(first, cache, dcontext, dparams)
+        dparams = {name: dparams[name] for name, _ in children if name in dparams}
+        return dparams, (dx, *dcontext) if isinstance(dcontext, tuple) else (dx, dcontext)
+
+    return Layer(init, apply, vjp, Spec(), None, children, _encoded, collected(children))
+
+
 @overload
-def drop_context(context: _Mask) -> Layer[tuple[Sequence, Mask], Sequence]: ...
+def drop_context(context: _Counts) -> Layer[tuple[Sequence, Counts], Sequence]: ...
 @overload
 def drop_context(context: _Memory) -> Layer[tuple[Sequence, Sequence], Sequence]: ...
 @overload
-def drop_context(context: _Both) -> Layer[tuple[Sequence, Sequence, Mask], Sequence]: ...
+def drop_context(context: _Both) -> Layer[tuple[Sequence, Sequence, Counts], Sequence]: ...
 @declared(context=_CONTEXT)
 def drop_context(context: str) -> Layer[Any, Any]:
     """Go on with the first of several inputs, ``(x, c) -> x``.
 
     Parameters
     ----------
-    context : "mask", "memory" or "memory, mask"
-        What the others are.
+    context : "mask", "lengths", "memory", "bias", "memory, mask" and so on
+        What the others are, as for `keep_context`.
 
     Returns
     -------
@@ -210,18 +359,18 @@ def drop_context(context: str) -> Layer[Any, Any]:
 
 
 @declared()
-def clean_padding() -> Layer[tuple[Sequence, Mask], tuple[Sequence, Mask]]:
+def clean_padding() -> Layer[tuple[Sequence, *C], tuple[Sequence, *C]]:
     """Let nothing of the padding spoil what follows, ``(x, mask) -> (x, mask)``.
 
     Returns
     -------
     Layer
-        On a tuple, without parameters.
+        On a tuple, without parameters. More may stand between a sequence and its mask: a bias.
 
     Raises
     ------
     ValueError, TypeError
-        For an input that is not a batch of sequences and a mask of its steps.
+        For an input that is not a batch of sequences with a mask of their steps, or their lengths.
 
     Notes
     -----
@@ -238,24 +387,28 @@ def clean_padding() -> Layer[tuple[Sequence, Mask], tuple[Sequence, Mask]]:
     array([1., 0.])
     """
 
+    def ends(x: Any, name: str) -> tuple[Any, Any, Any]:
+        """The sequence, the mask, and what is between."""
+        x = _several(x, name)
+        if len(x) < 2:
+            checks.together(x, "x, mask", name)
+        return x[0], x[-1], x[1:-1]
+
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        x, mask = checks.together(shape, "x, mask", "shape")
+        x, mask, between = ends(shape, "shape")
         x = checks.shape(x, "N, T, F")
-        checks.exact_shape(mask, x[:2], "mask")
-        return (x, mask), {}
+        return (x, *between, checks.counts_shape(mask, x[:2], "mask")), {}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         checks.leaves(params, {})
-        x, mask = _inputs(x, "x, mask")
+        x, mask, between = ends(x, "x")
         checks.ranked(x, "N, T, F")
-        checks.exact_shape(mask.shape, x.shape[:2], "mask")
-        clean = np.where(attention.unclean(x, ~mask), 0, x)
-        return (clean, mask), {"shape": x.shape, "dtype": x.dtype}
+        checks.counts(mask, x.shape[:2], "mask")
+        clean = np.where(attention.unclean(x, ~counted(mask, x.shape[1])), 0, x)
+        return (clean, *between, mask), {"outlines": _outlines([x, *between, mask], x)}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        dx, dmask = checks.together(dout, "x, mask", "dout")
-        checks.gradient(dx, cache["shape"], cache["dtype"])
-        return {}, (dx, np.zeros(dmask.shape, dx.dtype))
+        return {}, tuple(_passed(cache["outlines"], list(_several(dout, "dout"))))
 
     return Layer(init, apply, vjp)
 
@@ -264,12 +417,12 @@ def _inputs(x: object, words: str) -> tuple[Any, ...]:
     """A tuple of arrays of the kinds that the words say."""
     found = checks.together(x, words)
     for name, one in zip(words.split(", ")[1:], found[1:], strict=True):
-        if name == "memory":
+        if name in ("memory", "bias"):
             checks.floating(one, name)
             if like := _floats(found[0]):
                 checks.same_dtype(one, like[0], name, "`x` is")
-        elif checks.array(one, name).dtype != np.bool_:
-            checks.refuse_type(f"`{name}` must be boolean, got {one.dtype}")
+        else:
+            checks.mask(one, name)
     return found
 
 

@@ -229,8 +229,10 @@ def learned_positions(
     return Layer(init, apply, vjp)
 
 
-@declared(base=_BASE, interleaved=Flag())
-def rotary(*, base: float = 10000.0, interleaved: bool = True) -> Layer[Sequence, Sequence]:
+@declared(base=_BASE, interleaved=Flag(), offset=Integer(0))
+def rotary(
+    *, base: float = 10000.0, interleaved: bool = True, offset: int = 0
+) -> Layer[Sequence, Sequence]:
     """Turn pairs of features by angles that grow with time, ``(N, T, F) -> (N, T, F)``.
 
     Parameters
@@ -239,6 +241,8 @@ def rotary(*, base: float = 10000.0, interleaved: bool = True) -> Layer[Sequence
         The slowest pair takes nearly ``2 pi base`` steps for a turn.
     interleaved : bool, default True
         Whether neighbours make a pair; otherwise features ``i`` and ``i + F / 2`` do.
+    offset : int, default 0
+        The place of the first time step, for the rest of a sequence that began before.
 
     Returns
     -------
@@ -254,8 +258,8 @@ def rotary(*, base: float = 10000.0, interleaved: bool = True) -> Layer[Sequence
     Notes
     -----
     Forward: ``(a, b) -> (a cos(w) - b sin(w), a sin(w) + b cos(w))`` for pair ``i`` of step ``t``
-    with ``w = t / base**(2i / F)``: the inner product of two steps depends on their distance alone.
-    Pullback: the turn by ``-w``.
+    with ``w = (t + offset) / base**(2i / F)``: the inner product of two steps depends on their distance
+    alone. Pullback: the turn by ``-w``.
 
     References
     ----------
@@ -280,7 +284,7 @@ def rotary(*, base: float = 10000.0, interleaved: bool = True) -> Layer[Sequence
 
     def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
         _, steps, features = even(checks.inputs(params, {}, x, "N, T, F").shape)
-        cos, sin = positions.turns(steps, features, base, x.dtype, interleaved)
+        cos, sin = positions.turns(steps, features, base, x.dtype, interleaved, offset)
         cache = {"cos": cos, "sin": sin, "shape": x.shape}
         return positions.rotate(x, cos, sin, interleaved), cache
 

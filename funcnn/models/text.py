@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from funcnn import checks
 from funcnn.checks import Choice, Flag, Integer
 from funcnn.combinators import named, serial, tied
+from funcnn.combinators.contexts import drop_context, keep_context, with_encoder
 from funcnn.combinators.sequences import time_distributed
 from funcnn.initializers import normal
 from funcnn.layers.embeddings import embedding, learned_positions
@@ -14,12 +15,14 @@ from funcnn.layers.linear import dense
 from funcnn.layers.normalization import layer_norm
 from funcnn.layers.recurrent import gru, lstm, rnn
 from funcnn.layers.regularization import dropout
-from funcnn.models.transformer import transformer_decoder_block
-from funcnn.types import Layer, Sequence, Tokens
+from funcnn.models.transformer import transformer_decoder_block, transformer_encoder_block
+from funcnn.types import Counts, Layer, Sequence, Tokens
 
-__all__ = ["char_rnn", "transformer_lm"]
+__all__ = ["char_rnn", "encoder_decoder", "transformer_lm"]
 
 Net = Layer[Any, Any]
+_On: TypeAlias = Literal[True]
+_Off: TypeAlias = Literal[False]
 
 
 @checks.named
@@ -164,3 +167,132 @@ def transformer_lm(
         named("logits", time_distributed(dense(vocabulary_size, bias=False))),
     )
     return tied(net, ties={"logits/weight": "embedding1/weight"}) if tie else net
+
+
+class _Options(TypedDict, total=False):
+    features: int
+    heads: int
+    depth: int
+    hidden: int | None
+    rate: float
+
+
+@overload
+def encoder_decoder(
+    source_size: int,
+    target_size: int,
+    max_length: int,
+    *,
+    masked: _Off = ...,
+    **options: Unpack[_Options],
+) -> Layer[tuple[Tokens, Tokens], Sequence]: ...
+@overload
+def encoder_decoder(
+    source_size: int,
+    target_size: int,
+    max_length: int,
+    *,
+    masked: _On,
+    **options: Unpack[_Options],
+) -> Layer[tuple[Tokens, Tokens, Counts], Sequence]: ...
+@checks.named
+def encoder_decoder(
+    source_size: int,
+    target_size: int,
+    max_length: int,
+    *,
+    features: int = 64,
+    heads: int = 4,
+    depth: int = 2,
+    hidden: int | None = None,
+    masked: bool = False,
+    rate: float = 0.0,
+) -> Layer[Any, Sequence]:
+    """Read one text, and say of another what comes next: a transformer that translates.
+
+    Parameters
+    ----------
+    source_size, target_size : int
+        How many tokens there are in the text that is read, and in the one that is written.
+    max_length : int
+        The most tokens that either can have.
+    features : int, default 64
+        Of each token.
+    heads : int, default 4
+        Of each attention; they share the features evenly.
+    depth : int, default 2
+        How many blocks the encoder has, and the decoder.
+    hidden : int, optional
+        Features between the dense layers of a block; by default ``4 * features``.
+    masked : bool, default False
+        Whether a mask of the text that is read is a third input: booleans ``(N, S)``, False for
+        padding, or its lengths, ints ``(N,)``.
+    rate : float, default 0.0
+        The fraction that is dropped in training.
+
+    Returns
+    -------
+    Layer
+        From ``(target, source)`` or ``(target, source, mask)``, tokens ``(N, T)`` and ``(N, S)``, to
+        logits ``(N, T, target_size)``, for ``softmax_cross_entropy`` with the target one token further
+        on.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a size below 1, heads that do not divide the features; and what its layers refuse, with
+        their path.
+
+    Notes
+    -----
+    `with_encoder` of two chains: ``embedding`` and ``learned_positions``, then `depth` times
+    `transformer_encoder_block`, or `transformer_decoder_block` with the encoder's output as its memory
+    (pre-norm, gelu), ``layer_norm``, and in the decoder ``dense`` at every step. A logit depends on no
+    later token of the target.
+
+    References
+    ----------
+    A. Vaswani et al., "Attention is all you need", 2017.
+
+    Examples
+    --------
+    >>> from funcnn import random
+    >>> from funcnn.models import encoder_decoder
+    >>> net = encoder_decoder(30, 40, 16)
+    >>> out_shape, params = net.init(random.key(0), ((8, 12), (8, 10)))
+    >>> out_shape, list(params)
+    ((8, 12, 40), ['encoder', 'decoder'])
+    """
+    masked, depth = Flag().check("masked", masked), Integer(1).check("depth", depth)
+    sizes = (features, heads, 4 * features if hidden is None else hidden)
+    drop: list[Net] = [dropout(rate)] if rate else []
+    encode: Any = transformer_encoder_block
+    decode: Any = transformer_decoder_block
+    keep: Any = keep_context
+    leave: Any = drop_context
+    memory = "memory, mask" if masked else "memory"
+
+    def embedded(size: int, context: str) -> Net:
+        layers: Net = serial(
+            embedding(size, features, weight_init=normal(0.02)), learned_positions(max_length), *drop
+        )
+        return keep(layers, context) if context else layers
+
+    def blocks(build: Any, **options: Any) -> list[Net]:
+        made = (build(*sizes, rate=rate, activation="gelu", **options) for _ in range(depth))
+        return [named(f"block{i + 1}", block) for i, block in enumerate(made)]
+
+    norm: Net = layer_norm()
+    encoder: Net = serial(
+        named("tokens", embedded(source_size, "mask" if masked else "")),
+        *blocks(encode, masked=masked),
+        named("norm", keep(norm, "mask") if masked else norm),
+    )
+    decoder: Net = serial(
+        named("tokens", embedded(target_size, memory)),
+        *blocks(decode, memory=True, masked=masked),
+        leave(memory),
+        named("norm", norm),
+        named("logits", time_distributed(dense(target_size, bias=False))),
+    )
+    return with_encoder(encoder, decoder)

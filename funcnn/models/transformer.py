@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from funcnn import checks
@@ -14,7 +15,7 @@ from funcnn.layers.attentions import cross_attention, multi_head_attention
 from funcnn.layers.linear import dense
 from funcnn.layers.normalization import layer_norm
 from funcnn.layers.regularization import dropout
-from funcnn.types import Layer, Mask, Sequence
+from funcnn.types import Array, Counts, Layer, Sequence
 
 __all__ = ["transformer_decoder_block", "transformer_encoder_block"]
 
@@ -31,16 +32,56 @@ class _Options(TypedDict, total=False):
     activation: str
     kv_heads: int | None
     rotary_base: float | None
+    window: int | None
+    scale: float | None
+    soft_cap: float | None
+    bias: bool
+
+
+class _DecoderOptions(_Options, total=False):
+    causal: bool
 
 
 @overload
 def transformer_encoder_block(
-    features: int, heads: int, hidden: int, *, masked: _Off = ..., **options: Unpack[_Options]
+    features: int,
+    heads: int,
+    hidden: int,
+    *,
+    masked: _Off = ...,
+    biased: _Off = ...,
+    **options: Unpack[_Options],
 ) -> Layer[Sequence, Sequence]: ...
 @overload
 def transformer_encoder_block(
-    features: int, heads: int, hidden: int, *, masked: _On, **options: Unpack[_Options]
-) -> Layer[tuple[Sequence, Mask], tuple[Sequence, Mask]]: ...
+    features: int,
+    heads: int,
+    hidden: int,
+    *,
+    masked: _On,
+    biased: _Off = ...,
+    **options: Unpack[_Options],
+) -> Layer[tuple[Sequence, Counts], tuple[Sequence, Counts]]: ...
+@overload
+def transformer_encoder_block(
+    features: int,
+    heads: int,
+    hidden: int,
+    *,
+    masked: _Off = ...,
+    biased: _On,
+    **options: Unpack[_Options],
+) -> Layer[tuple[Sequence, Array], tuple[Sequence, Array]]: ...
+@overload
+def transformer_encoder_block(
+    features: int,
+    heads: int,
+    hidden: int,
+    *,
+    masked: _On,
+    biased: _On,
+    **options: Unpack[_Options],
+) -> Layer[tuple[Sequence, Array, Counts], tuple[Sequence, Array, Counts]]: ...
 @checks.named
 def transformer_encoder_block(
     features: int,
@@ -48,11 +89,16 @@ def transformer_encoder_block(
     hidden: int,
     *,
     masked: bool = False,
+    biased: bool = False,
     rate: float = 0.0,
     norm: str = "pre",
     activation: str = "relu",
     kv_heads: int | None = None,
     rotary_base: float | None = None,
+    window: int | None = None,
+    scale: float | None = None,
+    soft_cap: float | None = None,
+    bias: bool = True,
 ) -> Layer[Any, Any]:
     """Attention of a sequence to itself, then two dense layers at every step; the shape stays.
 
@@ -65,8 +111,10 @@ def transformer_encoder_block(
     hidden : int
         Features between the two dense layers.
     masked : bool, default False
-        Whether a mask goes along, ``(x, mask) -> (y, mask)``: booleans ``(N, T)``, False for padding.
-        So blocks can follow each other; `drop_context` ends it.
+        Whether a mask goes along, ``(x, mask) -> (y, mask)``: booleans ``(N, T)``, False for padding,
+        or the lengths. So blocks can follow each other; `drop_context` ends it.
+    biased : bool, default False
+        Whether a bias of the scores goes along, in front of a mask: see `alibi`.
     rate : float, default 0.0
         The fraction that is dropped in training, of attention weights and of features.
     norm : "pre" or "post", default "pre"
@@ -77,6 +125,12 @@ def transformer_encoder_block(
         Heads of keys and values; by default `heads`.
     rotary_base : float, optional
         For rotary positions.
+    window : int, optional
+        How far a step sees.
+    scale, soft_cap : float, optional
+        Of the scores; see `attention`.
+    bias : bool, default True
+        Whether attention, dense layers and normalisations have biases.
 
     Returns
     -------
@@ -107,16 +161,18 @@ def transformer_encoder_block(
     >>> out_shape, list(params)
     ((2, 5, 8), ['attention', 'feed_forward'])
     """
-    masked = Flag().check("masked", masked)
-    post = Choice("pre", "post").check("norm", norm) == "post"
+    masked, biased, bias = _flags(masked=masked, biased=biased, bias=bias)
     build: Any = multi_head_attention
-    attend = build(heads, masked=masked, rate=rate, kv_heads=kv_heads, rotary_base=rotary_base)
-    feed = _feed_forward(features, hidden, activation, rate)
-    context = "mask" if masked else ""
+    attend = build(
+        heads, masked=masked, biased=biased, rate=rate, kv_heads=kv_heads, rotary_base=rotary_base,
+        window=window, scale=scale, soft_cap=soft_cap, bias=bias,
+    )  # fmt: skip
+    context = ", ".join(["bias"] * biased + ["mask"] * masked)
+    part = _parts(rate, norm, context, bias)
     return serial(
         *([clean_padding()] if masked else []),
-        *_part("attention", (attend,), rate, post, context, looking=masked),
-        *_part("feed_forward", feed, rate, post, context),
+        *part("attention", attend, looking=bool(context)),
+        *part("feed_forward", *_feed_forward(features, hidden, activation, rate, bias)),
     )
 
 
@@ -128,7 +184,8 @@ def transformer_decoder_block(
     *,
     memory: _Off = ...,
     masked: _Off = ...,
-    **options: Unpack[_Options],
+    biased: _Off = ...,
+    **options: Unpack[_DecoderOptions],
 ) -> Layer[Sequence, Sequence]: ...
 @overload
 def transformer_decoder_block(
@@ -138,7 +195,7 @@ def transformer_decoder_block(
     *,
     memory: _On,
     masked: _Off = ...,
-    **options: Unpack[_Options],
+    **options: Unpack[_DecoderOptions],
 ) -> Layer[tuple[Sequence, Sequence], tuple[Sequence, Sequence]]: ...
 @overload
 def transformer_decoder_block(
@@ -148,8 +205,19 @@ def transformer_decoder_block(
     *,
     memory: _On,
     masked: _On,
-    **options: Unpack[_Options],
-) -> Layer[tuple[Sequence, Sequence, Mask], tuple[Sequence, Sequence, Mask]]: ...
+    **options: Unpack[_DecoderOptions],
+) -> Layer[tuple[Sequence, Sequence, Counts], tuple[Sequence, Sequence, Counts]]: ...
+@overload
+def transformer_decoder_block(
+    features: int,
+    heads: int,
+    hidden: int,
+    *,
+    memory: _Off = ...,
+    masked: _Off = ...,
+    biased: _On,
+    **options: Unpack[_DecoderOptions],
+) -> Layer[tuple[Sequence, Array], tuple[Sequence, Array]]: ...
 @checks.named
 def transformer_decoder_block(
     features: int,
@@ -158,11 +226,17 @@ def transformer_decoder_block(
     *,
     memory: bool = False,
     masked: bool = False,
+    biased: bool = False,
+    causal: bool = True,
     rate: float = 0.0,
     norm: str = "pre",
     activation: str = "relu",
     kv_heads: int | None = None,
     rotary_base: float | None = None,
+    window: int | None = None,
+    scale: float | None = None,
+    soft_cap: float | None = None,
+    bias: bool = True,
 ) -> Layer[Any, Any]:
     """Causal attention, attention to a memory if there is one, then two dense layers at every step.
 
@@ -178,7 +252,13 @@ def transformer_decoder_block(
         Whether a memory ``(N, S, M)`` goes along, ``(x, memory) -> (y, memory)``. So blocks can
         follow each other; `drop_context` ends it.
     masked : bool, default False
-        Whether a mask of the memory goes along, too: booleans ``(N, S)``, False for padding.
+        Whether a mask of the memory goes along, too: booleans ``(N, S)``, False for padding, or the
+        lengths.
+    biased : bool, default False
+        Without a memory, whether a bias of the scores goes along, ``(x, bias) -> (y, bias)``: see
+        `alibi`.
+    causal : bool, default True
+        Whether a step sees only the steps up to itself.
     rate : float, default 0.0
         The fraction that is dropped in training, of attention weights and of features.
     norm : "pre" or "post", default "pre"
@@ -188,7 +268,13 @@ def transformer_decoder_block(
     kv_heads : int, optional
         Heads of keys and values; by default `heads`.
     rotary_base : float, optional
-        For rotary positions in the causal attention.
+        For rotary positions in the attention to itself.
+    window : int, optional
+        How far a step sees, in the attention to itself.
+    scale, soft_cap : float, optional
+        Of the scores in both attentions; see `attention`.
+    bias : bool, default True
+        Whether attention, dense layers and normalisations have biases.
 
     Returns
     -------
@@ -199,7 +285,7 @@ def transformer_decoder_block(
     Raises
     ------
     ValueError, TypeError
-        For an option that cannot be, a mask without a memory.
+        For an option that cannot be, a mask without a memory, a bias with one.
 
     Notes
     -----
@@ -220,51 +306,68 @@ def transformer_decoder_block(
     >>> out_shape, list(params)
     (((2, 5, 8), (2, 7, 6)), ['attention', 'cross_attention', 'feed_forward'])
     """
-    memory, masked = (
-        Flag().check(name, value) for name, value in (("memory", memory), ("masked", masked))
+    memory, masked, biased, causal, bias = _flags(
+        memory=memory, masked=masked, biased=biased, causal=causal, bias=bias
     )
     if masked and not memory:
         checks.refuse("`masked` must be False without a memory, got True")
-    post = Choice("pre", "post").check("norm", norm) == "post"
-    attend = multi_head_attention(
-        heads, causal=True, rate=rate, kv_heads=kv_heads, rotary_base=rotary_base
+    if biased and memory:
+        checks.refuse("`biased` must be False with a memory, got True")
+    build: Any = multi_head_attention
+    shared: Any = {
+        "rate": rate,
+        "kv_heads": kv_heads,
+        "scale": scale,
+        "soft_cap": soft_cap,
+        "bias": bias,
+    }
+    attend = build(
+        heads, biased=biased, causal=causal, rotary_base=rotary_base, window=window, **shared
     )
-    context = ("memory, mask" if masked else "memory") if memory else ""
-    parts = _part("attention", (attend,), rate, post, context)
+    context = ", ".join(["memory"] * memory + ["bias"] * biased + ["mask"] * masked)
+    part = _parts(rate, norm, context, bias)
+    parts = part("attention", attend, looking=biased)
     if memory:
-        build: Any = cross_attention
-        look = build(heads, masked=masked, rate=rate, kv_heads=kv_heads)
-        parts += _part("cross_attention", (look,), rate, post, context, looking=True)
-    feed = _feed_forward(features, hidden, activation, rate)
-    return serial(*parts, *_part("feed_forward", feed, rate, post, context))
+        look: Any = cross_attention
+        parts += part("cross_attention", look(heads, masked=masked, **shared), looking=True)
+    return serial(
+        *parts, *part("feed_forward", *_feed_forward(features, hidden, activation, rate, bias))
+    )
+
+
+def _flags(**flags: bool) -> tuple[bool, ...]:
+    return tuple(Flag().check(name, value) for name, value in flags.items())
 
 
 def _dropout(rate: float) -> list[_Net]:
     return [dropout(rate)] if rate else []
 
 
-def _feed_forward(features: int, hidden: int, activation: str, rate: float) -> tuple[_Net, ...]:
+def _feed_forward(
+    features: int, hidden: int, activation: str, rate: float, bias: bool
+) -> tuple[_Net, ...]:
     """Two dense layers at every step."""
     Choice("relu", "gelu").check("activation", activation)
     act: _Net = gelu() if activation == "gelu" else relu()
-    expand, contract = (time_distributed(dense(size)) for size in (hidden, features))
+    expand, contract = (time_distributed(dense(size, bias=bias)) for size in (hidden, features))
     return named("expand", expand), act, *_dropout(rate), named("contract", contract)
 
 
-def _part(
-    name: str, layers: tuple[_Net, ...], rate: float, post: bool, context: str, looking: bool = False
-) -> tuple[_Net, ...]:
-    """Layers added to their input, with normalisation; `looking` at the context, or beside it."""
-    norm: _Net = layer_norm()
+def _parts(rate: float, norm: str, context: str, bias: bool) -> Callable[..., tuple[_Net, ...]]:
+    """What makes a part of a block: layers added to their input, with normalisation."""
+    post = Choice("pre", "post").check("norm", norm) == "post"
     keep: Any = keep_context
-    first: tuple[_Net, ...]
-    layers = (*layers, *_dropout(rate))
-    if looking:
-        first = () if post else (named("norm", keep(norm, context)),)
-        whole: _Net = residual_with_context(serial(*first, *layers))
-    else:
-        first = () if post else (named("norm", norm),)
-        whole = residual(*first, *layers)
-        whole = keep(whole, context) if context else whole
-    after = (named(f"{name}_norm", keep(norm, context) if context else norm),) if post else ()
-    return named(name, whole), *after
+
+    def part(name: str, *layers: _Net, looking: bool = False) -> tuple[_Net, ...]:
+        """`looking` at the context, or beside it."""
+        scaled: _Net = layer_norm(bias=bias)
+        kept = keep(scaled, context) if context else scaled
+        first = () if post else (named("norm", kept if looking else scaled),)
+        layers = (*first, *layers, *_dropout(rate))
+        if looking:
+            whole: _Net = residual_with_context(serial(*layers))
+        else:
+            whole = keep(residual(*layers), context) if context else residual(*layers)
+        return (named(name, whole), *((named(f"{name}_norm", kept),) if post else ()))
+
+    return part

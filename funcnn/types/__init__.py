@@ -30,6 +30,7 @@ from funcnn.types.specs import Spec, Trait, has_trait, rebuild
 __all__ = [
     "Array",
     "Cache",
+    "Counts",
     "Image",
     "Key",
     "Labels",
@@ -71,6 +72,8 @@ Mask: TypeAlias = np.ndarray[tuple[int, int] | tuple[int, int, int], np.dtype[np
 """Which time steps count, ``(N, T)``, or which of them each one sees, ``(N, T, S)``."""
 Labels: TypeAlias = np.ndarray[tuple[int], _Integer]
 """One integer class for each example, ``(N,)``."""
+Counts: TypeAlias = Labels | Mask
+"""Which time steps of each sequence count: the first so many, ``(N,)``, or flags, ``(N, T)``."""
 
 Shape: TypeAlias = tuple[Any, ...]
 """Sizes of all axes, batch first (``-1``: any batch); for several inputs, a tuple of shapes."""

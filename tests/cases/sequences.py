@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import (
+    alibi,
     attention,
     batch_norm,
     bidirectional,
@@ -20,18 +21,24 @@ from funcnn import (
     gru,
     initializers as start,
     keep_context,
+    last_step,
     layer_norm,
     learned_positions,
     lstm,
+    masked_max_pool,
+    masked_mean_pool,
     multi_head_attention,
     positional_encoding,
     random,
+    relative_positions,
     relu,
     residual_with_context,
     rnn,
     rotary,
     serial,
     time_distributed,
+    with_context,
+    with_encoder,
 )
 from funcnn.models import transformer_decoder_block, transformer_encoder_block
 from funcnn.types import Array
@@ -137,6 +144,65 @@ _RECURRENT = [
     ),
 ]
 
+_FLAGS = np.array([[True, False, True], [False] * 3, [False, True, True], [True, False, False]])
+
+_RECURRENT += [
+    Case(rnn(2, layers=3, rate=0.5), (2, 2, 2)),
+    Case(gru(2, layers=2, bidirectional=True, rate=0.25, reset_after=False), (2, 2, 2)),
+    Case(gru(2, reset_after=False, bias=False, reverse=True), (3, 3, 4)),
+    Case(
+        gru(3, reset_after=False, lengths=True, carry=True),
+        ((4, 3, 2), (4, 1, 3), (4, 3)),
+        x=(_normal(4, 3, 2), _normal(4, 1, 3), _FLAGS),
+    ),
+    Case(
+        lstm(3, projection=2, carry=True, layers=2, rate=0.5),
+        ((2, 2, 2), ((2, 2, 2), (2, 2, 3))),
+        refused=(
+            (
+                (_zeros(2, 2, 2), (_zeros(2, 2, 3), _zeros(2, 2, 3))),
+                "lstm: `carry` must have shape (2, 2, 2), got (2, 2, 3)",
+            ),
+        ),
+    ),
+    Case(
+        lstm(3, projection=1, lengths=True, bias=False),
+        ((4, 3, 2), (4, 3)),
+        x=(_normal(4, 3, 2), np.arange(3) < _LENGTHS[:, None]),
+        refused=(
+            (
+                (_zeros(4, 3, 2), _FLAGS[:, :2]),
+                "lstm: `lengths` must have shape (4, 3), got (4, 2)",
+            ),
+        ),
+    ),
+]
+
+_POOLED = [
+    Case(last_step(), (3, 4, 2)),
+    Case(last_step(masked=True), ((4, 3, 2), (4,)), x=(_normal(4, 3, 2), _LENGTHS)),
+    *(
+        Case(pool, ((4, 3, 2), (4, 3)), x=(_normal(4, 3, 2), _FLAGS))
+        for pool in (last_step(masked=True), masked_mean_pool(), masked_max_pool())
+    ),
+    Case(
+        masked_mean_pool(),
+        ((4, 3, 2), (4,)),
+        x=(_normal(4, 3, 2), _LENGTHS),
+        refused=(
+            (_zeros(4, 3, 2), "masked_mean_pool: `x` must be a tuple (x, mask), got ndarray"),
+            (
+                (_zeros(4, 3, 2), _zeros(4, 3)),
+                "masked_mean_pool: `mask` must be boolean, got float32",
+            ),
+            (
+                (_zeros(4, 3, 2), np.array([0, 1, 2, 4])),
+                "masked_mean_pool: `mask` must lie in 0..3, got 4",
+            ),
+        ),
+    ),
+]
+
 _SEEN = np.array([[True, False, True, True], [False] * 4, [False, False, True, False]])
 _PAIRS = np.stack([_SEEN, ~_SEEN, _SEEN[::-1]])
 _Q, _K, _V = _normal(3, 3, 2), _normal(3, 4, 2), _normal(3, 4, 5)
@@ -229,6 +295,48 @@ _ATTENTION = [
     ),
 ]
 
+_BIAS = _normal(2, 2, 3, 3)
+_ATTENTION += [
+    Case(
+        attention(biased=True, masked=True, scale=0.5, soft_cap=1.5, return_weights=True),
+        ((3, 3, 2), (3, 4, 2), (3, 4, 5), (3, 3, 4), (3,)),
+        x=(_Q, _K, _V, _normal(3, 3, 4), np.array([4, 0, 2])),
+        refused=(
+            (
+                (*(_zeros(3, 3, 2),) * 3, _zeros(3, 3, 4), np.array([3, 3, 3])),
+                "attention: `bias` must have shape (3, 3, 3), got (3, 3, 4)",
+            ),
+        ),
+    ),
+    Case(attention(causal=True, window=1, offset=1), ((2, 2, 2), (2, 4, 2), (2, 4, 1))),
+    Case(
+        multi_head_attention(2, separate=True, causal=True, offset=1, rotary_base=10.0, soft_cap=2.0),
+        ((2, 2, 4), (2, 3, 3), (2, 3, 2)),
+        refused=(
+            (
+                (_zeros(2, 2, 4), _zeros(2, 3, 3), _zeros(2, 4, 2)),
+                "multi_head_attention: `value` must have shape (2, 3, 2), got (2, 4, 2)",
+            ),
+        ),
+    ),
+    Case(
+        multi_head_attention(2, biased=True, scale=0.7, window=1, return_weights=True),
+        ((2, 3, 4), (2, 2, 3, 3)),
+        x=(_normal(2, 3, 4), _BIAS),
+    ),
+    Case(
+        cross_attention(1, biased=True, masked=True, scale=2.0, soft_cap=3.0, return_weights=True),
+        ((2, 2, 2), (2, 3, 3), (2, 2, 3), (2,)),
+        x=(_normal(2, 2, 2), _normal(2, 3, 3), _normal(2, 2, 3), np.array([2, 3])),
+    ),
+    Case(alibi(3), (2, 3, 2)),
+    Case(relative_positions(2, buckets=8, max_distance=3), (2, 6, 1)),
+    Case(
+        relative_positions(1, both=False, buckets=5, max_distance=4, weight_init=start.normal(1.0)),
+        (2, 6, 2),
+    ),
+]
+
 _TOKENS = np.array([[0, 1, 4], [4, 4, 2], [2, 0, 4]])
 
 _EMBEDDING = [
@@ -270,6 +378,7 @@ _EMBEDDING = [
         ),
     ),
     Case(rotary(base=10.0, interleaved=False), (2, 3, 6)),
+    Case(rotary(offset=3), (2, 2, 2)),
 ]
 
 _LINEAR = [
@@ -355,6 +464,41 @@ _COMBINED = [
     Case(drop_context("mask"), ((3, 4, 6), (3, 4)), x=_PADDED),
     Case(drop_context("memory"), ((3, 4, 6), (3, 4))),
     Case(
+        with_context(lstm(2, lengths=True)),
+        ((4, 3, 2), (4,)),
+        x=(_normal(4, 3, 2), _LENGTHS),
+        refused=((_zeros(4, 3, 2), "with_context: `x` must be a tuple (x, ...), got ndarray"),),
+    ),
+    Case(with_context(cross_attention(2)), ((3, 3, 4), (3, 4, 5))),
+    Case(
+        with_encoder(gru(2), cross_attention(2)),
+        ((2, 2, 4), (2, 3, 3)),
+        refused=(
+            ((_zeros(2, 2, 4),), "with_encoder: `x` must be a tuple (x, context, ...), got one of 1"),
+            (
+                (_zeros(2, 2, 5), _zeros(2, 3, 3)),
+                "decoder: `x` must have 4 features, got shape (2, 2, 5)",
+            ),
+        ),
+    ),
+    Case(
+        with_encoder(keep_context(embedding(5, 2), "lengths"), cross_attention(1, masked=True)),
+        ((3, 2, 2), (3, 3), (3,)),
+        x=(_normal(3, 2, 2), _TOKENS, np.array([3, 0, 2])),
+    ),
+    Case(
+        serial(
+            keep_context(embedding(5, 3), "lengths"),
+            with_context(gru(2, lengths=True, bidirectional=True)),
+            with_context(multi_head_attention(2, masked=True)),
+            masked_mean_pool(),
+            dense(2),
+        ),
+        ((3, 3), (3,)),
+        x=(_TOKENS, np.array([3, 0, 2])),
+        note="lengths all the way",
+    ),
+    Case(
         serial(
             keep_context(time_distributed(layer_norm()), "mask"),
             residual_with_context(multi_head_attention(2, masked=True)),
@@ -389,4 +533,4 @@ _BLOCKS = [
     ),
 ]
 
-LAYERS = [*_RECURRENT, *_ATTENTION, *_EMBEDDING, *_LINEAR, *_COMBINED, *_BLOCKS]
+LAYERS = [*_RECURRENT, *_POOLED, *_ATTENTION, *_EMBEDDING, *_LINEAR, *_COMBINED, *_BLOCKS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,61 +29,11 @@ from funcnn import (
 )
 from funcnn._kernels.embedding import add_rows
 from funcnn.models import transformer_decoder_block, transformer_encoder_block
-from funcnn.types import Array, Layer
+from funcnn.types import Array
 from tests.reference.agreement import torch
+from tests.reference.several import agrees, call, leaves, mapped, normal
 
-_call: Any = torch.func.functional_call
 F: Any = torch.nn.functional
-
-
-def _mapped(fn: Callable[[Any], Any], value: Any) -> Any:
-    """A tree of dicts and tuples with ``fn(leaf)`` at the leaves."""
-    if isinstance(value, dict):
-        return {name: _mapped(fn, part) for name, part in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_mapped(fn, part) for part in value)
-    return fn(value)
-
-
-def _leaves(value: Any) -> list[Any]:
-    found: list[Any] = []
-    _mapped(found.append, value)
-    return found
-
-
-def _tensor(array: Array) -> Any:
-    return torch.tensor(array, requires_grad=array.dtype.kind == "f")
-
-
-def _normal(*shape: int) -> Array:
-    return random.normal(random.fold_in(random.key(5), repr(shape)), shape, dtype=np.float64)
-
-
-def _agrees(layer: Layer[Any, Any], x: Any, reference: Callable[[Any, Any], Any]) -> None:
-    """Compare with ``reference(params, x)`` of tensors: outputs and all gradients, in float64."""
-    key = random.key(3)
-    out_shape, start = layer.init(key, _mapped(np.shape, x))
-    params = tree.map(lambda leaf: random.normal(key, leaf.shape, dtype=np.float64), start)
-    out, cache = layer.apply(params, x)
-    dout = _mapped(lambda leaf: _normal(*leaf.shape), out)
-    dparams, dx = layer.vjp(cache, dout)
-    assert _mapped(np.shape, out) == out_shape
-
-    known, given = _mapped(_tensor, params), _mapped(_tensor, x)
-    wanted = reference(known, given)
-    floats = [leaf for leaf in _leaves((known, given)) if leaf.requires_grad]
-    slopes = torch.autograd.grad(_leaves(wanted), floats, _mapped(torch.tensor, tuple(_leaves(dout))))
-    expected, found = [*_leaves(wanted), *slopes], _leaves(out)
-    for leaf, slope in zip(_leaves((params, x)), _leaves((dparams, dx)), strict=True):
-        if leaf.dtype.kind == "f":
-            found.append(slope)
-        else:
-            assert slope.shape == leaf.shape
-            assert not slope.any()
-    for theirs, mine in zip(expected, found, strict=True):
-        assert mine.dtype == np.float64
-        np.testing.assert_allclose(mine, theirs.detach().numpy(), rtol=0, atol=1e-9, strict=True)
-
 
 # --- recurrent layers -----------------------------------------------------------------------------
 
@@ -119,33 +68,33 @@ def test_recurrent(name: str, layers: int, both: bool, bias: bool) -> None:
     theirs = module(3, 4, batch_first=True, **shared, **options).double()
 
     def run(params: Any, x: Any, *carry: Any) -> Any:
-        return _call(theirs, _torch_names(params, layers, both), (x, *carry))
+        return call(theirs, _torch_names(params, layers, both), (x, *carry))
 
     def plain(params: Any, x: Any) -> Any:
         return run(params, x)[0]
 
     def carried(params: Any, x: Any) -> Any:
-        first = _mapped(lambda leaf: leaf.transpose(0, 1), x[1])
+        first = mapped(lambda leaf: leaf.transpose(0, 1), x[1])
         out, last = run(params, x[0], first)
-        return out, _mapped(lambda leaf: leaf.transpose(0, 1), last)
+        return out, mapped(lambda leaf: leaf.transpose(0, 1), last)
 
     def packed(params: Any, x: Any) -> Any:
         lengths, steps = x[-1], x[0].shape[1]
-        first = _mapped(lambda leaf: leaf.transpose(0, 1), x[1:-1])
+        first = mapped(lambda leaf: leaf.transpose(0, 1), x[1:-1])
         pack = torch.nn.utils.rnn.pack_padded_sequence
         sequence = pack(x[0], lengths, batch_first=True, enforce_sorted=False)
         out, last = run(params, sequence, *first)
         unpack = torch.nn.utils.rnn.pad_packed_sequence
         out = unpack(out, batch_first=True, total_length=steps)[0]
-        return (out, _mapped(lambda leaf: leaf.transpose(0, 1), last)) if first else out
+        return (out, mapped(lambda leaf: leaf.transpose(0, 1), last)) if first else out
 
-    x, state = _normal(5, 7, 3), _normal(5, layers * (1 + both), 4)
+    x, state = normal(5, 7, 3), normal(5, layers * (1 + both), 4)
     carry = (state, state[::-1].copy()) if name == "lstm" else state
-    _agrees(build(4, **made, **options), x, plain)
-    _agrees(build(4, **made, **options, carry=True), (x, carry), carried)
-    _agrees(build(4, **made, **options, lengths=True), (x, _LENGTHS), packed)
+    agrees(build(4, **made, **options), x, plain)
+    agrees(build(4, **made, **options, carry=True), (x, carry), carried)
+    agrees(build(4, **made, **options, lengths=True), (x, _LENGTHS), packed)
     both_options = {**made, **options, "carry": True, "lengths": True}
-    _agrees(build(4, **both_options), (x, carry, _LENGTHS), packed)
+    agrees(build(4, **both_options), (x, carry, _LENGTHS), packed)
 
 
 @pytest.mark.parametrize("name", _CELLS)
@@ -155,23 +104,23 @@ def test_recurrent_in_reverse(name: str) -> None:
     theirs = module(3, 4, batch_first=True, **options).double()
 
     def reference(params: Any, x: Any) -> Any:
-        return _call(theirs, _torch_names(params, 1, False), (x.flip(1),))[0].flip(1)
+        return call(theirs, _torch_names(params, 1, False), (x.flip(1),))[0].flip(1)
 
-    _agrees(build(4, reverse=True, **options), _normal(5, 7, 3), reference)
+    agrees(build(4, reverse=True, **options), normal(5, 7, 3), reference)
 
 
 @pytest.mark.parametrize("build", [lstm, gru, rnn])
 def test_nothing_beyond_the_lengths_has_influence(build: Any) -> None:
     layer = build(4, lengths=True, bidirectional=True)
     _, params = layer.init(random.key(0), ((5, 7, 3), (5,)))
-    x = _normal(5, 7, 3).astype(np.float32)
+    x = normal(5, 7, 3).astype(np.float32)
     noise = x.copy()
     for row, length in zip(noise, _LENGTHS, strict=True):
         row[length:] = np.nan
     (out, cache), (other, other_cache) = (layer.apply(params, (v, _LENGTHS)) for v in (x, noise))
     np.testing.assert_array_equal(out, other)
     grads, other_grads = layer.vjp(cache, out), layer.vjp(other_cache, out)
-    for mine, theirs in zip(_leaves(grads), _leaves(other_grads), strict=True):
+    for mine, theirs in zip(leaves(grads), leaves(other_grads), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
@@ -200,11 +149,11 @@ def test_attention(mask: Array | None, causal: bool) -> None:
         seen = _seen(q.shape[2], k.shape[2], causal, *rest)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)[:, 0]
 
-    x = (_normal(3, 4, 6), _normal(3, 5, 6), _normal(3, 5, 2))
+    x = (normal(3, 4, 6), normal(3, 5, 6), normal(3, 5, 2))
     if mask is None:
-        _agrees(attention(causal=causal), x, reference)
+        agrees(attention(causal=causal), x, reference)
     else:
-        _agrees(attention(causal=causal, masked=True), (*x, mask), reference)
+        agrees(attention(causal=causal, masked=True), (*x, mask), reference)
 
 
 def test_attention_is_causal_as_theirs() -> None:
@@ -212,8 +161,8 @@ def test_attention_is_causal_as_theirs() -> None:
         return F.scaled_dot_product_attention(*x, is_causal=True)
 
     for steps in (3, 5, 7):
-        x = (_normal(2, steps, 4), _normal(2, 5, 4)[:, ::-1], _normal(2, 5, 4))
-        _agrees(attention(causal=True), (x[0], x[1].copy(), x[2]), reference)
+        x = (normal(2, steps, 4), normal(2, 5, 4)[:, ::-1], normal(2, 5, 4))
+        agrees(attention(causal=True), (x[0], x[1].copy(), x[2]), reference)
 
 
 def _in_theirs(module: Any, params: Any, q: Any, memory: Any, **options: Any) -> Any:
@@ -228,7 +177,7 @@ def _in_theirs(module: Any, params: Any, q: Any, memory: Any, **options: Any) ->
     if "bias" in params["out"]:
         theirs["in_proj_bias"] = torch.cat([params[n]["bias"] for n in ("query", "key", "value")])
         theirs["out_proj.bias"] = params["out"]["bias"]
-    return _call(module, theirs, (q, memory, memory), {"need_weights": False, **options})[0]
+    return call(module, theirs, (q, memory, memory), {"need_weights": False, **options})[0]
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -237,7 +186,7 @@ def test_multi_head_attention(heads: int, bias: bool) -> None:
     module = torch.nn.MultiheadAttention(8, heads, bias=bias, batch_first=True).double()
     future = torch.ones(5, 5, dtype=torch.bool).triu(1)
     padding = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]], np.bool_)
-    x = _normal(3, 5, 8)
+    x = normal(3, 5, 8)
 
     def plain(params: Any, x: Any) -> Any:
         return _in_theirs(module, params, x, x)
@@ -251,18 +200,18 @@ def test_multi_head_attention(heads: int, bias: bool) -> None:
     def both(params: Any, x: Any) -> Any:
         return _in_theirs(module, params, x[0], x[0], key_padding_mask=~x[1], attn_mask=future)
 
-    _agrees(multi_head_attention(heads, bias=bias), x, plain)
-    _agrees(multi_head_attention(heads, bias=bias, causal=True), x, causal)
-    _agrees(multi_head_attention(heads, bias=bias, masked=True), (x, padding), padded)
+    agrees(multi_head_attention(heads, bias=bias), x, plain)
+    agrees(multi_head_attention(heads, bias=bias, causal=True), x, causal)
+    agrees(multi_head_attention(heads, bias=bias, masked=True), (x, padding), padded)
     layer = multi_head_attention(heads, bias=bias, masked=True, causal=True)
-    _agrees(layer, (x, padding), both)
+    agrees(layer, (x, padding), both)
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_cross_attention(bias: bool) -> None:
     options = {"kdim": 3, "vdim": 3, "bias": bias, "batch_first": True}
     module = torch.nn.MultiheadAttention(8, 2, **options).double()
-    x, memory = _normal(3, 4, 8), _normal(3, 5, 3)
+    x, memory = normal(3, 4, 8), normal(3, 5, 3)
     padding = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]], np.bool_)
 
     def plain(params: Any, x: Any) -> Any:
@@ -271,8 +220,8 @@ def test_cross_attention(bias: bool) -> None:
     def padded(params: Any, x: Any) -> Any:
         return _in_theirs(module, params, *x[:2], key_padding_mask=~x[2])
 
-    _agrees(cross_attention(2, bias=bias), (x, memory), plain)
-    _agrees(cross_attention(2, bias=bias, masked=True), (x, memory, padding), padded)
+    agrees(cross_attention(2, bias=bias), (x, memory), plain)
+    agrees(cross_attention(2, bias=bias, masked=True), (x, memory, padding), padded)
 
 
 def _turned(x: Any, base: float) -> Any:
@@ -303,11 +252,11 @@ def test_grouped_queries_and_rotary_positions(kv_heads: int, causal: bool, base:
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
         return F.linear(out.transpose(1, 2).flatten(2), **params["out"])
 
-    x = _normal(3, 5, 7)
+    x = normal(3, 5, 7)
     options: Any = {"features": 24, "kv_heads": kv_heads, "causal": causal, "rotary_base": base}
     build: Any = multi_head_attention
-    _agrees(build(4, **options), x, reference)
-    _agrees(build(4, masked=True, **options), (x, _SEEN), reference)
+    agrees(build(4, **options), x, reference)
+    agrees(build(4, masked=True, **options), (x, _SEEN), reference)
 
 
 def test_scores_of_any_size_are_stable() -> None:
@@ -336,7 +285,7 @@ def test_attention_drops_a_fraction_of_its_weights() -> None:
 @pytest.mark.parametrize("shape", [(40,), (4, 10), (2, 5, 4)])
 def test_embedding(shape: tuple[int, ...]) -> None:
     tokens = random.randint(random.key(1), shape, 0, 7)
-    _agrees(embedding(7, 3), tokens, lambda params, x: F.embedding(x, params["weight"]))
+    agrees(embedding(7, 3), tokens, lambda params, x: F.embedding(x, params["weight"]))
 
 
 def test_embedding_with_padding() -> None:
@@ -349,7 +298,7 @@ def test_embedding_with_padding() -> None:
     out, cache = layer.apply(params, tokens)
     weight = torch.tensor(params["weight"], requires_grad=True)
     wanted = F.embedding(torch.tensor(tokens), weight, padding_idx=2)
-    dout = _normal(4, 10, 3)
+    dout = normal(4, 10, 3)
     np.testing.assert_array_equal(out, wanted.detach().numpy())
     (slope,) = torch.autograd.grad(wanted, [weight], torch.tensor(dout))
     found = layer.vjp(cache, dout)[0]["weight"]
@@ -360,7 +309,7 @@ def test_embedding_with_padding() -> None:
 @pytest.mark.parametrize("size", [0, 1, 2, 64, 257])
 def test_rows_are_added_as_one_after_the_other(size: int, count: int) -> None:
     indices = random.randint(random.key(size), (size,), 0, count) ** 2 % count
-    rows = _normal(size, 3)
+    rows = normal(size, 3)
     wanted = np.zeros((count, 3))
     np.add.at(wanted, indices, rows)
     np.testing.assert_allclose(add_rows(indices, rows, count), wanted, rtol=0, atol=1e-12)
@@ -374,12 +323,12 @@ def test_positional_encoding(steps: int, features: int, base: float) -> None:
         waves = torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :features]
         return x + waves
 
-    _agrees(positional_encoding(base=base), _normal(2, steps, features), reference)
+    agrees(positional_encoding(base=base), normal(2, steps, features), reference)
 
 
 def test_learned_positions() -> None:
     layer = learned_positions(6)
-    _agrees(layer, _normal(3, 4, 5), lambda params, x: x + params["weight"][:4])
+    agrees(layer, normal(3, 4, 5), lambda params, x: x + params["weight"][:4])
 
 
 @pytest.mark.parametrize("base", [10000.0, 100.0])
@@ -389,15 +338,15 @@ def test_rotary(base: float) -> None:
         paired = x.unflatten(2, (2, 4)).transpose(2, 3).flatten(2)
         return _turned(paired, base).unflatten(2, (4, 2)).transpose(2, 3).flatten(2)
 
-    x = _normal(3, 5, 8)
-    _agrees(rotary(base=base), x, lambda params, x: _turned(x, base))
-    _agrees(rotary(base=base, interleaved=False), x, halves)
+    x = normal(3, 5, 8)
+    agrees(rotary(base=base), x, lambda params, x: _turned(x, base))
+    agrees(rotary(base=base, interleaved=False), x, halves)
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_bilinear(bias: bool) -> None:
-    layer, x = bilinear(4, bias=bias), (_normal(5, 3), _normal(5, 6))
-    _agrees(layer, x, lambda params, x: F.bilinear(*x, params["weight"], params.get("bias")))
+    layer, x = bilinear(4, bias=bias), (normal(5, 3), normal(5, 6))
+    agrees(layer, x, lambda params, x: F.bilinear(*x, params["weight"], params.get("bias")))
 
 
 # --- combinators and blocks -----------------------------------------------------------------------
@@ -411,16 +360,16 @@ def test_bidirectional(name: str, merge: str) -> None:
 
     def reference(params: Any, x: Any) -> Any:
         both = {"forward": params["forward"], "backward": params["backward"]}
-        out = _call(theirs, _torch_names(both, 1, True), (x,))[0]
+        out = call(theirs, _torch_names(both, 1, True), (x,))[0]
         a, b = out.chunk(2, 2)
         return {"concatenate": out, "sum": a + b, "mean": (a + b) / 2, "product": a * b}[merge]
 
-    _agrees(bidirectional(build(4, **options), merge=merge), _normal(5, 7, 3), reference)
+    agrees(bidirectional(build(4, **options), merge=merge), normal(5, 7, 3), reference)
 
 
 def test_time_distributed() -> None:
     layer = time_distributed(dense(4))
-    _agrees(layer, _normal(3, 5, 2), lambda params, x: F.linear(x, **params))
+    agrees(layer, normal(3, 5, 2), lambda params, x: F.linear(x, **params))
 
 
 def _attention_names(prefix: str, own: Any) -> dict[str, Any]:
@@ -462,17 +411,17 @@ def test_transformer_encoder_block(norm: str, activation: str) -> None:
     ).double()
 
     def plain(params: Any, x: Any) -> Any:
-        return _call(module, _block_names(params, norm), (x,))
+        return call(module, _block_names(params, norm), (x,))
 
     def padded(params: Any, x: Any) -> Any:
         theirs = _block_names(params, norm)
-        return _call(module, theirs, (x[0],), {"src_key_padding_mask": ~x[1]})
+        return call(module, theirs, (x[0],), {"src_key_padding_mask": ~x[1]})
 
     block = transformer_encoder_block(8, 2, 6, norm=norm, activation=activation)
-    _agrees(block, _normal(3, 5, 8), plain)
+    agrees(block, normal(3, 5, 8), plain)
     masked = transformer_encoder_block(8, 2, 6, masked=True, norm=norm, activation=activation)
     layer = serial(masked, drop_context("mask"))
-    _agrees(layer, (_normal(3, 5, 8), _PADDING), lambda params, x: padded(params["serial1"], x))
+    agrees(layer, (normal(3, 5, 8), _PADDING), lambda params, x: padded(params["serial1"], x))
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
@@ -486,15 +435,15 @@ def test_transformer_decoder_block(norm: str, activation: str) -> None:
     def reference(params: Any, x: Any) -> Any:
         theirs = _block_names(params["serial1"], norm)
         mask = {"memory_key_padding_mask": ~x[2]} if len(x) > 2 else {}
-        return _call(module, theirs, x[:2], {"tgt_mask": future, **mask})
+        return call(module, theirs, x[:2], {"tgt_mask": future, **mask})
 
-    x = (_normal(3, 4, 8), _normal(3, 5, 8))
+    x = (normal(3, 4, 8), normal(3, 5, 8))
     block = transformer_decoder_block(8, 2, 6, memory=True, norm=norm, activation=activation)
-    _agrees(serial(block, drop_context("memory")), x, reference)
+    agrees(serial(block, drop_context("memory")), x, reference)
     masked = transformer_decoder_block(
         8, 2, 6, memory=True, masked=True, norm=norm, activation=activation
     )
-    _agrees(serial(masked, drop_context("memory, mask")), (*x, _PADDING), reference)
+    agrees(serial(masked, drop_context("memory, mask")), (*x, _PADDING), reference)
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
@@ -506,7 +455,7 @@ def test_transformer_decoder_block_without_memory(norm: str) -> None:
     future = torch.ones(4, 4, dtype=torch.bool).triu(1)
 
     def reference(params: Any, x: Any) -> Any:
-        return _call(module, _block_names(params, norm), (x,), {"src_mask": future})
+        return call(module, _block_names(params, norm), (x,), {"src_mask": future})
 
     layer = transformer_decoder_block(8, 2, 6, norm=norm, activation="gelu")
-    _agrees(layer, _normal(3, 4, 8), reference)
+    agrees(layer, normal(3, 4, 8), reference)

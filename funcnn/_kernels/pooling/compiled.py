@@ -98,9 +98,7 @@ def _largest(
                     q += vector
                 elif run >= small:
                     q = min(q, run - small)
-                    largest_of_runs(
-                        image, at, out, winners, first[p], taps, seen + q, place + q, SMALL
-                    )
+                    largest_of_runs(image, at, out, winners, first[p], taps, seen + q, place + q, SMALL)
                     q += small
                 else:
                     largest_of_runs(image, at, out, winners, first[p], taps, seen + q, place + q, 0)

@@ -1,7 +1,7 @@
 """Recurrent cells, and the walk along time that they share.
 
 Inside, arrays are time-major: each step reads and writes one contiguous block. A cell is what
-happens in one step, once the products with the weights are done for it.
+happens in one step; the walk does the products with the weights for it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from funcnn.types import Array, Cache
 
 _compiled = compiled_in("funcnn._kernels.recurrent.compiled")
 Carry = tuple[Array, ...]  # (N, H) each; the first is the hidden state
+Product = Callable[..., Array]  # with some rows of the recurrent weights, as gates; or back
 
 
 class Cell(NamedTuple):
@@ -27,14 +28,18 @@ class Cell(NamedTuple):
     of both products with the weights. ``gradient(gates, saved, before, after, dcarry) -> (dprojected,
     drecurrent, dcarry)`` pulls back to both, and to the carry, less what goes through ``drecurrent``.
     Gates and products are ``(gates, N, H)``, so that each gate is one block of memory.
+
+    Where the cell is `late`, its last gate is of another product, of the hidden state times the first
+    gate: ``step`` and ``gradient`` get a function for it at their end.
     """
 
     name: str
     gates: int
     states: int  # arrays in the carry
     one_sum: bool  # whether the products only occur as their sum
-    step: Callable[[Array, Array, Array, Carry], tuple[Carry, Array | None]]
-    gradient: Callable[[Array, Array | None, Carry, Carry, Carry], tuple[Array, Array, Carry]]
+    step: Callable[..., tuple[Carry, Array | None]]
+    gradient: Callable[..., tuple[Array, Array, Carry]]
+    late: bool = False
 
 
 def _tanh_step(
@@ -116,10 +121,32 @@ def _gru_gradient(
     return dz, drecurrent, (dh * u,)
 
 
+def _late_gru_step(
+    gates: Array, projected: Array, recurrent: Array, carry: Carry, product: Product
+) -> tuple[Carry, Array | None]:
+    gates[:2] = numerics.sigmoid(projected[:2] + recurrent)
+    r, u, n = gates
+    n[...] = numerics.tanh(projected[2] + product(r * carry[0])[0])
+    return (n + u * (carry[0] - n),), None
+
+
+def _late_gru_gradient(
+    gates: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry, back: Product
+) -> tuple[Array, Array, Carry]:
+    (dh,), (h,), (r, u, n) = dcarry, before, gates
+    dz = gates * (1 - gates)
+    np.multiply(dh * (1 - u), 1 - n * n, out=dz[2])
+    dreset = back(dz[2])  # of r h
+    dz[0] *= dreset * h
+    dz[1] *= dh * (h - n)
+    return dz, dz, (dh * u + dreset * r,)
+
+
 RNN_TANH = Cell("tanh", 1, 1, True, _tanh_step, _tanh_gradient)
 RNN_RELU = Cell("relu", 1, 1, True, _relu_step, _relu_gradient)
 LSTM = Cell("lstm", 4, 2, True, _lstm_step, _lstm_gradient)
 GRU = Cell("gru", 3, 1, False, _gru_step, _gru_gradient)
+LATE_GRU = Cell("late gru", 3, 1, True, _late_gru_step, _late_gru_gradient, late=True)
 
 
 @_compiled
@@ -128,16 +155,17 @@ def walk(
     x: Array,
     params: Mapping[str, Array],
     carry: Carry,
-    lengths: Array | None = None,
+    counts: Array | None = None,
     reverse: bool = False,
 ) -> tuple[Array, Carry, Cache]:
     """All steps in order: ``(N, T, F) -> (N, T, H)``, and the carry after the last one.
 
-    Where a sequence has ended (in reverse: has not begun) the output is 0 and the carry stays.
+    In steps that do not count the output is 0 and the carry stays. With ``weight_hr``, the hidden
+    state is what that makes of it.
     """
     steps, batch, features = x.shape[1], x.shape[0], x.shape[2]
     x = x.transpose(1, 0, 2)
-    valid = None if lengths is None else np.arange(steps)[:, None, None] < lengths[:, None]
+    valid = None if counts is None else counts.T[:, :, None]
     if valid is not None:
         x = np.where(valid, x, 0)  # whatever is there, NaN included
     weight_hh = params["weight_hh"]
@@ -147,18 +175,27 @@ def walk(
     if "bias_ih" in params:
         projected += params["bias_ih"]
     blocks = _blocks(projected.reshape(steps, batch, weight_hh.shape[0]), cell.gates)
-    gates = np.empty(blocks.shape, x.dtype)
+    gates: Array = np.empty(blocks.shape, x.dtype)
+    early, late = _fields(cell, weight_hh)
+
+    def product(h: Array, rows: slice = late) -> Array:
+        out = numerics.matmul(h, transposed[:, rows])
+        if "bias_hh" in params:
+            out += params["bias_hh"][rows]
+        return _blocks(out, out.shape[1] // gates.shape[3])
 
     states = tuple(np.empty((steps + 1, *state.shape), x.dtype) for state in carry)
     for state, start in zip(states, carry, strict=True):
         state[-1 if reverse else 0] = start
     after = _around(states, reverse)[1]
     saved: list[Array | None] = [None] * steps
+    whole = np.empty((steps, batch, gates.shape[3]), x.dtype) if "weight_hr" in params else None
     for t in range(steps)[:: -1 if reverse else 1]:
-        recurrent = numerics.matmul(carry[0], transposed)
-        if "bias_hh" in params:
-            recurrent += params["bias_hh"]
-        new, saved[t] = cell.step(gates[t], blocks[t], _blocks(recurrent, cell.gates), carry)
+        given = (gates[t], blocks[t], product(carry[0], early), carry)
+        new, saved[t] = cell.step(*given, product) if cell.late else cell.step(*given)
+        if whole is not None:
+            whole[t] = new[0]
+            new = (numerics.matmul(new[0], params["weight_hr"].T), *new[1:])
         for state, fresh, old in zip(after, new, carry, strict=True):
             state[t] = fresh if valid is None else np.where(valid[t], fresh, old)
         carry = tuple(state[t] for state in after)
@@ -169,8 +206,8 @@ def walk(
         "gates": gates,
         "states": states,
         "saved": saved,
-        "weight_ih": params["weight_ih"],
-        "weight_hh": weight_hh,
+        "whole": whole,
+        "weights": {name: leaf for name, leaf in params.items() if name.startswith("weight")},
     }
     return out.transpose(1, 0, 2), carry, cache
 
@@ -182,38 +219,67 @@ def walk_gradients(
     """Gradients of `walk` for the parameters (both biases), the input and the first carry."""
     if "entering" in cache:
         cache = _as_of_walk(cell, cache, reverse)
-    gates, valid, weight_hh = cache["gates"], cache["valid"], cache["weight_hh"]
+    gates, valid, weights, whole = (cache[name] for name in ("gates", "valid", "weights", "whole"))
     steps, _, batch, _ = gates.shape
+    weight_hh = weights["weight_hh"]
     width = weight_hh.shape[0]
+    early, late = _fields(cell, weight_hh)
     before, after = _around(cache["states"], reverse)
     dprojected = np.empty((steps, batch, width), gates.dtype)
     drecurrent = dprojected if cell.one_sum else np.empty_like(dprojected)
+    dhidden = np.empty(before[0].shape, gates.dtype) if whole is not None else None
     douts = dout.transpose(1, 0, 2) if valid is None else np.where(valid, dout.transpose(1, 0, 2), 0)
+
+    def back(dz: Array, rows: slice = late) -> Array:
+        return numerics.matmul(dz, weight_hh[rows])
+
     for t in range(steps)[:: 1 if reverse else -1]:
         dcarry = (dcarry[0] + douts[t], *dcarry[1:])
         dnew = dcarry if valid is None else tuple(np.where(valid[t], d, 0) for d in dcarry)
-        befores, afters = tuple(s[t] for s in before), tuple(s[t] for s in after)
-        dz, dr, dold = cell.gradient(gates[t], cache["saved"][t], befores, afters, dnew)
+        if dhidden is not None:
+            dhidden[t] = dnew[0]
+            dnew = (numerics.matmul(dnew[0], weights["weight_hr"]), *dnew[1:])
+        given = (gates[t], cache["saved"][t], *(tuple(s[t] for s in side) for side in (before, after)))
+        extra = (back,) if cell.late else ()
+        dz, dr, dold = cell.gradient(*given, dnew, *extra)
         if valid is not None:  # a carry that only passes by may hold anything
             dz, dr = np.where(valid[t], dz, 0), np.where(valid[t], dr, 0)
         _blocks(dprojected[t], cell.gates)[...] = dz
         if not cell.one_sum:
             _blocks(drecurrent[t], cell.gates)[...] = dr
-        dold = (dold[0] + numerics.matmul(drecurrent[t], weight_hh), *dold[1:])
+        through = back(drecurrent[t][:, early], early)
+        dold = (through if whole is not None else dold[0] + through, *dold[1:])
         if valid is None:
             dcarry = dold
         else:  # where the carry stays, so does its gradient
             dcarry = tuple(np.where(valid[t], d, kept) for d, kept in zip(dold, dcarry, strict=True))
     dz, dr = (d.reshape(steps * batch, width) for d in (dprojected, drecurrent))
-    hidden = before[0] if valid is None else np.where(valid, before[0], 0)
+
+    def flat(h: Array) -> Array:
+        """Of the steps that count."""
+        return (h if valid is None else np.where(valid, h, 0)).reshape(steps * batch, h.shape[2])
+
+    hidden = flat(before[0])
+    dweight = numerics.matmul(dr[:, early].T, hidden)
+    if cell.late:
+        dlate = numerics.matmul(dr[:, late].T, flat(gates[:, 0]) * hidden)
+        dweight = np.concatenate([dweight, dlate])
     dparams = {
         "weight_ih": numerics.matmul(dz.T, cache["x"]),
-        "weight_hh": numerics.matmul(dr.T, hidden.reshape(steps * batch, weight_hh.shape[1])),
+        "weight_hh": dweight,
         "bias_ih": numerics.sum(dz, 0),
         "bias_hh": numerics.sum(dr, 0),
     }
-    dx = numerics.matmul(dz, cache["weight_ih"]).reshape(steps, batch, cache["x"].shape[1])
+    if dhidden is not None:
+        dparams["weight_hr"] = numerics.matmul(flat(dhidden).T, flat(whole))
+    dx = numerics.matmul(dz, weights["weight_ih"]).reshape(steps, batch, cache["x"].shape[1])
     return dparams, dx.transpose(1, 0, 2), dcarry
+
+
+def _fields(cell: Cell, weight_hh: Array) -> tuple[slice, slice]:
+    """The rows of the recurrent weights whose product is first, and those that come late."""
+    first = len(weight_hh) // cell.gates * (cell.gates - cell.late)
+    return slice(0, first), slice(first, None)
 
 
 def _as_of_walk(cell: Cell, cache: Cache, reverse: bool) -> Cache:
@@ -231,6 +297,8 @@ def _as_of_walk(cell: Cell, cache: Cache, reverse: bool) -> Cache:
         **cache,
         "x": np.ascontiguousarray(x).reshape(-1, x.shape[2]),
         "valid": None,
+        "whole": None,
+        "weights": {name: cache[name] for name in ("weight_ih", "weight_hh")},
         "gates": np.ascontiguousarray(gates if cell.one_sum else gates[:, [1, 2, 0]]),
         "states": (entering[:, :, x.shape[2] :], *(whole(memory) for _ in range(1, cell.states))),
         "saved": [None] * len(x) if saved is None else saved,

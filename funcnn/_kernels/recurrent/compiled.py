@@ -95,11 +95,11 @@ def walk(
     x: Array,
     params: Mapping[str, Array],
     carry: Carry,
-    lengths: Array | None = None,
+    counts: Array | None = None,
     reverse: bool = False,
 ) -> Any:
     """`funcnn._kernels.recurrent.walk`, of whole sequences."""
-    if lengths is not None or len(x) < _FEW or not x.size:
+    if counts is not None or cell.late or "weight_hr" in params or len(x) < _FEW or not x.size:
         return NotImplemented
     weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
     size = _sizes(cell, x.shape, weight_hh.shape[1])
@@ -144,9 +144,7 @@ def walk(
     return out[:, ::-1] if reverse else out, tuple(map(_joined, last)), cache
 
 
-def walk_gradients(
-    cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool = False
-) -> Any:
+def walk_gradients(cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool = False) -> Any:
     """`funcnn._kernels.recurrent.walk_gradients`, of what `walk` has left."""
     if "entering" not in cache:
         return NotImplemented

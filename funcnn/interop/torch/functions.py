@@ -39,22 +39,47 @@ class Own(nn.Module):  # type: ignore[misc]  # PyTorch's types are not read
 # --- layers with a function -----------------------------------------------------------------------
 
 
-def _seen(q: Any, k: Any, causal: bool, mask: list[Any]) -> Any:
-    """Which keys each query sees, with an axis for the heads; None for all."""
-    if not causal and not mask:
-        return None
-    seen = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device)
-    seen = seen.tril() if causal else seen
-    for one in mask:
-        seen = seen & (one[:, None, None] if one.ndim == 2 else one[:, None])
-    return seen
+def _flags(mask: Any, steps: int) -> Any:
+    """Which steps count: flags, or a length for each sequence."""
+    return mask if mask.dtype == torch.bool else torch.arange(steps, device=mask.device) < mask[:, None]
+
+
+def _scored(q: Any, k: Any, v: Any, rest: list[Any], o: Options, training: bool) -> tuple[Any, Any]:
+    """What heads ``(N, H, T, D)`` mix, and their weights; as our options say."""
+    asked, shape = vars(o), (q.shape[2], k.shape[2])
+    offset = asked.get("offset", 0)
+    seen = torch.ones(shape, dtype=torch.bool, device=q.device)
+    if asked.get("causal"):
+        seen = seen.tril(offset)
+    if asked.get("window") is not None:
+        places = [torch.arange(n, device=q.device) for n in shape]
+        seen = seen & ((places[0][:, None] + offset - places[1]).abs() <= o.window)
+    if o.masked:
+        mask = _flags(rest.pop(), shape[1])
+        seen = seen & (mask[:, None, None] if mask.ndim == 2 else mask[:, None])
+    bias = rest.pop() if o.biased else None
+    bias = bias[:, None] if bias is not None and bias.ndim == 3 else bias
+    if o.soft_cap is None and not o.return_weights:
+        mask = seen if bias is None else torch.where(seen, bias, -torch.inf)
+        drop = o.rate if training else 0.0
+        fused = F.scaled_dot_product_attention
+        return fused(q, k, v, mask, drop, scale=o.scale, enable_gqa=True), None
+    groups = q.shape[1] // k.shape[1]
+    k, v = (one.repeat_interleave(groups, 1) for one in (k, v))
+    scores = torch.matmul(q, k.mT) * (o.scale or q.shape[3] ** -0.5)
+    if o.soft_cap is not None:
+        scores = o.soft_cap * (scores / o.soft_cap).tanh()
+    scores = scores if bias is None else scores + bias
+    scores = torch.where(seen, scores, -torch.inf)
+    blind = scores.isneginf().all(-1, keepdim=True)
+    weights = torch.where(blind, 0.0, torch.where(blind, 0.0, scores).softmax(-1))
+    return torch.matmul(F.dropout(weights, o.rate, training), v), weights
 
 
 def _attention(m: Any, x: Any, o: Options) -> Any:
-    q, k, v, *mask = x
-    seen = _seen(q, k, o.causal, mask)
-    drop = o.rate if m.training else 0.0
-    return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], seen, drop)[:, 0]
+    q, k, v, *rest = x
+    out, weights = _scored(q[:, None], k[:, None], v[:, None], rest, o, m.training)
+    return (out[:, 0], weights[:, 0]) if o.return_weights else out[:, 0]
 
 
 def _cleaned(x: Any, idle: Any) -> Any:
@@ -63,35 +88,83 @@ def _cleaned(x: Any, idle: Any) -> Any:
 
 
 def _heads(m: Any, x: Any, o: Options) -> Any:
-    x, *rest = x if isinstance(x, tuple) else (x,)
-    itself = m.kind == "multi_head_attention"
-    memory = x if itself else rest.pop(0)
-    for mask in rest:
-        idle = ~mask if mask.ndim == 2 else ~mask.any(1) & (~mask.any(2) if itself else True)
-        memory = _cleaned(memory, idle)
-    x = memory if itself else x
+    x = x if isinstance(x, tuple) else (x,)
+    count = 3 if getattr(o, "separate", False) else 1 + (m.kind == "cross_attention")
+    inputs, rest = list(x[:count]), list(x[count:])
+    if o.masked:
+        mask = _flags(rest[-1], inputs[-1].shape[1])
+        idle = ~mask if mask.ndim == 2 else ~mask.any(1) & (~mask.any(2) if count == 1 else True)
+        inputs = [
+            *inputs[: count - 1][:1],
+            *(_cleaned(one, idle) for one in inputs[min(count, 2) - 1 :]),
+        ]
+    inputs += inputs[-1:] * (3 - count)
     width = len(m.query.weight) // o.heads
     q, k, v = (
         project(one).unflatten(2, (-1, width)).transpose(1, 2)
-        for project, one in ((m.query, x), (m.key, memory), (m.value, memory))
+        for project, one in zip((m.query, m.key, m.value), inputs, strict=True)
     )
     if getattr(o, "rotary_base", None) is not None:
-        q, k = _rotated(q, o.rotary_base, True), _rotated(k, o.rotary_base, True)
-    seen = _seen(x, memory, getattr(o, "causal", False), rest)
-    drop = o.rate if m.training else 0.0
-    out = F.scaled_dot_product_attention(q, k, v, seen, drop, enable_gqa=True)
-    return m.out(out.transpose(1, 2).flatten(2))
+        q, k = _rotated(q, o.rotary_base, True, o.offset), _rotated(k, o.rotary_base, True)
+    out, weights = _scored(q, k, v, rest, o, m.training)
+    out = m.out(out.transpose(1, 2).flatten(2))
+    return (out, weights) if o.return_weights else out
 
 
-def _waves(x: Any, base: float) -> Any:
+def _beside_a_bias(x: Any, bias: Any) -> Any:
+    return x, bias.to(x.dtype).expand(len(x), -1, -1, -1)
+
+
+def _away(x: Any) -> Any:
+    """How far each key is behind each query."""
+    places = torch.arange(x.shape[1], device=x.device)
+    return places[:, None] - places
+
+
+def _alibi(m: Any, x: Any, o: Options) -> Any:
+    below = 2 ** (o.heads.bit_length() - 1)
+    powers = [*range(1, below + 1), *(k + 0.5 for k in range(o.heads - below))]
+    slopes = 2 ** (-8 * torch.tensor(powers, dtype=torch.float64, device=x.device) / below)
+    return _beside_a_bias(x, -slopes[:, None, None] * _away(x).abs())
+
+
+def _relative_positions(m: Any, x: Any, o: Options) -> Any:
+    away = _away(x)
+    half = o.buckets // 2 if o.both else o.buckets
+    ahead = torch.where(away < 0, half, 0) if o.both else 0
+    away = away.abs() if o.both else away.clamp(min=0)
+    exact = half // 2
+    grown = (away.clamp(min=exact).double() / exact).log()
+    wide = grown / torch.tensor(o.max_distance / exact, dtype=torch.float64).log()
+    wide = (exact + (wide * (half - exact)).long()).clamp(max=half - 1)
+    return _beside_a_bias(x, m.weight[ahead + torch.where(away < exact, away, wide)].permute(2, 0, 1))
+
+
+def _last_step(m: Any, x: Any, o: Options) -> Any:
+    if not o.masked:
+        return x[:, -1]
+    x, mask = x[0], _flags(x[1], x[0].shape[1])
+    place = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
+    return torch.where(mask.any(1)[:, None], x[torch.arange(len(x), device=x.device), place], 0)
+
+
+def _masked_pool(m: Any, x: Any, o: Options) -> Any:
+    x, mask = x[0], _flags(x[1], x[0].shape[1])[..., None]
+    if m.kind == "masked_mean_pool":
+        return torch.where(mask, x, 0).sum(1) / mask.sum(1).clamp(min=1)
+    return torch.where(mask.any(1), torch.where(mask, x, -torch.inf).max(1).values, 0)
+
+
+def _waves(x: Any, base: float, offset: int = 0) -> Any:
     """The angle of each step at each pair of features."""
     steps, features = x.shape[-2:]
     speeds = base ** (-torch.arange(0, features, 2, dtype=x.dtype, device=x.device) / features)
-    return torch.arange(steps, dtype=x.dtype, device=x.device)[:, None] * speeds
+    places = torch.arange(offset, offset + steps, dtype=x.dtype, device=x.device)
+    return places[:, None] * speeds
 
 
-def _rotated(x: Any, base: float, interleaved: bool) -> Any:
-    angles, axis = _waves(x, base), -1 if interleaved else -2
+def _rotated(x: Any, base: float, interleaved: bool, offset: int = 0) -> Any:
+    angles, axis = _waves(x, base, offset), -1 if interleaved else -2
     pairs = x.unflatten(-1, (-1, 2) if interleaved else (2, -1))
     a, b = pairs.unbind(axis)
     cos, sin = angles.cos(), angles.sin()
@@ -189,7 +262,7 @@ def _spatial_dropout(m: Any, x: Any, o: Options) -> Any:
 
 
 def _clean(m: Any, x: Any, o: Options) -> Any:
-    return _cleaned(x[0], ~x[1]), x[1]
+    return _cleaned(x[0], ~_flags(x[-1], x[0].shape[1])), *x[1:]
 
 
 def _merged(how: str, axis: int, parts: Any) -> Any:
@@ -233,6 +306,15 @@ def _with_context(m: Any, x: Any, o: Options) -> Any:
     return x[0] + m.layer(x), *x[1:]
 
 
+def _context_passed(m: Any, x: Any, o: Options) -> Any:
+    return m.layer(x), *x[1:]
+
+
+def _with_encoder(m: Any, x: Any, o: Options) -> Any:
+    memory = m.encoder(x[1] if len(x) == 2 else x[1:])
+    return m.decoder((x[0], *(memory if isinstance(memory, tuple) else (memory,))))
+
+
 def _kept_context(m: Any, x: Any, o: Options) -> Any:
     return m.layer(x[0]), *x[1:]
 
@@ -267,9 +349,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "attention": _attention,
     "multi_head_attention": _heads,
     "cross_attention": _heads,
+    "alibi": _alibi,
+    "relative_positions": _relative_positions,
+    "last_step": _last_step,
+    "masked_mean_pool": _masked_pool,
+    "masked_max_pool": _masked_pool,
     "learned_positions": lambda m, x, o: x + m.weight[: x.shape[1]],
     "positional_encoding": _waving,
-    "rotary": lambda m, x, o: _rotated(x, o.base, o.interleaved),
+    "rotary": lambda m, x, o: _rotated(x, o.base, o.interleaved, o.offset),
     "stop_gradient": lambda m, x, o: x.detach(),
     "drop_context": lambda m, x, o: x[0],
     "clean_padding": _clean,
@@ -283,6 +370,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "bidirectional": _bidirectional,
     "keep_context": _kept_context,
     "residual_with_context": _with_context,
+    "with_context": _context_passed,
+    "with_encoder": _with_encoder,
 }
 """What `Own` modules compute, of the module, its input and the options."""
 

@@ -155,7 +155,7 @@ class _Walks(nn.Module):  # type: ignore[misc]
         """Run over a sequence, or over the tuple that the options ask for."""
         o = self.options
         x, *rest = x if isinstance(x, tuple) else (x,)
-        lengths = rest.pop().long() if o.lengths else None
+        lengths = _lengths(rest.pop()) if o.lengths else None
         first = _each(lambda state: state.transpose(0, 1).contiguous(), rest[0]) if rest else None
         steps = torch.arange(x.shape[1], device=x.device)[None].expand(x.shape[:2])
         ends = (
@@ -181,6 +181,15 @@ class _Walks(nn.Module):  # type: ignore[misc]
         return (out, _each(lambda state: state.transpose(0, 1), last)) if o.carry else out
 
 
+def _lengths(counts: Any) -> Any:
+    """How many steps count, from the first on; PyTorch knows no gaps."""
+    if counts.dtype != torch.bool:
+        return counts.long()
+    if (counts[:, 1:] > counts[:, :-1]).any():
+        checks.refuse("`lengths` must be flags without a gap in PyTorch")
+    return torch.count_nonzero(counts, 1)
+
+
 class LSTM(_Walks, nn.LSTM):  # type: ignore[misc]
     """`funcnn.lstm`."""
 
@@ -196,9 +205,13 @@ class RNN(_Walks, nn.RNN):  # type: ignore[misc]
 def _recurrent(cls: Any) -> Any:
     def make(o: Options, p: Leaves) -> Any:
         extra = {"nonlinearity": o.nonlinearity} if cls is RNN else {}
+        if not getattr(o, "reset_after", True):
+            checks.refuse("`reset_after` must be True in PyTorch, got False")
+        if getattr(o, "projection", None) is not None:
+            extra = {"proj_size": o.projection}
         module = cls(
             p["weight_ih_l0"].shape[1], o.hidden, num_layers=o.layers, bias=o.bias,
-            batch_first=True, bidirectional=o.bidirectional, **extra,
+            batch_first=True, bidirectional=o.bidirectional, dropout=o.rate, **extra,
         )  # fmt: skip
         module.options = o
         return module

@@ -4,4 +4,5 @@ from funcnn.layers.pooling.averages import *
 from funcnn.layers.pooling.maxima import *
 from funcnn.layers.pooling.norms import *
 from funcnn.layers.pooling.places import *
+from funcnn.layers.pooling.sequences import *
 from funcnn.layers.pooling.unpooling import *
