@@ -464,3 +464,15 @@ def test_what_does_not_fit_is_refused(metric: Callable[..., Any]) -> None:
         metric(LOGITS, TARGET.astype(np.float64))
     with pytest.raises(TypeError, match=rf"^{who}: `prediction` must be float32 or float64, got int64"):
         metric(TARGET[:, None], TARGET)
+
+
+@pytest.mark.parametrize("metric", [*(m for m in ALL if m is not metrics.confusion_matrix), *NUMBERS])
+def test_a_target_may_be_a_pair_with_its_weight(metric: Callable[..., Any]) -> None:
+    """As the target of `weighted`, so that `fit` gives one target to the loss and to the metrics."""
+    binary = metric in (metrics.roc_auc, metrics.average_precision)
+    scores = LOGITS[:, 0] if binary or metric in NUMBERS else LOGITS
+    target: Any = TARGET == 0 if binary else TARGET * 1.0 if metric in NUMBERS else TARGET
+    weight = np.array([1.0, 2.0, 0.0, 1.0, 1.0, 3.0])
+    found = metric(scores, (target.astype(scores.dtype) if binary else target, weight))
+    assert found == metric(scores, target.astype(scores.dtype) if binary else target, weight=weight)
+    assert metrics.better(metric) is not None

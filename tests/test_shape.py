@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from funcnn import (
+    branch,
     concatenate,
     conv,
     crop,
     flatten,
+    identity,
     pad,
     pixel_shuffle,
     pixel_unshuffle,
@@ -148,3 +150,16 @@ def test_split_refuses_gradients_of_other_parts() -> None:
         layer.vjp(cache, parts[::-1])
     with pytest.raises(TypeError, match=r"^split: `dout` must be a tuple of arrays, got ndarray$"):
         layer.vjp(cache, _IMAGE)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_])
+def test_identity_takes_what_is_no_float(dtype: Any) -> None:
+    tokens = np.array([[1, 0, 1]]).astype(dtype)
+    net: Any = branch(identity(), identity())
+    out, cache = net.apply({}, tokens)
+    assert out[0] is tokens
+    _, dx = net.vjp(cache, (np.ones((1, 3), np.float32),) * 2)
+    assert dx.tolist() == [[0, 0, 0]]
+    for bad in (tokens.astype(complex), tokens.astype(np.float16), tokens.tolist()):
+        with pytest.raises(TypeError, match=r"^identity: `x` must be"):
+            identity().apply({}, bad)

@@ -124,22 +124,11 @@ def read_csv(
     >>> table.y, table.words["species"]
     (array([1, 0, 0]), ('iris', 'rose'))
     """
-    checks.Choice("class", "number").check("kind", kind)
+    check_options(kind, words, missing, ignore)
     checks.Flag().check("header", header)
     checks.Instance(str, "a str").check("encoding", encoding)
-    if not isinstance(missing, Mapping):
-        checks.Choice("refuse", "drop", "mean").check("missing", missing)
     if not isinstance(delimiter, str) or len(delimiter) != 1:
         checks.refuse_type(f"`delimiter` must be one character, got {checks.shown(delimiter)}")
-    if isinstance(words, Mapping):
-        for found in words.values():
-            if not isinstance(found, (tuple, list)) or not all(isinstance(word, str) for word in found):
-                checks.refuse_type(f"`words` must hold tuples of words, got {checks.shown(found)}")
-            if len(set(found)) < len(found):
-                checks.refuse(f"`words` must hold each word once, got {checks.shown(found)}")
-    for name, columns in (("words", words), ("ignore", ignore)):
-        if isinstance(columns, (str, bytes)) or not isinstance(columns, Iterable):
-            checks.refuse_type(f"`{name}` must be columns, got {checks.shown(columns)}: write a list")
     where = files.checked_path(path)
     what = f"a table in {'UTF-8' if encoding == 'utf-8-sig' else checks.shown(encoding)}"
     with files.opened(where, pipes=True) as file, files.whole(where, what):
@@ -152,10 +141,42 @@ def read_csv(
         first = next(lines, None)
         if first is None:
             files.refuse(where, "must have at least one line of numbers")
-        form = _form(where, names, len(names or first[1]), target, words, ignore)
-        if isinstance(missing, Mapping):
-            missing = {_name(form, column): _fill(value) for column, value in missing.items()}
-        return _table(form, chain([first], lines), kind, missing)
+        columns = names or len(first[1])
+        return tabled(where, columns, chain([first], lines), target, kind, words, missing, ignore)
+
+
+def check_options(kind: object, words: object, missing: object, ignore: object) -> None:
+    """Refuse what is no option of a table."""
+    checks.Choice("class", "number").check("kind", kind)
+    if not isinstance(missing, Mapping):
+        checks.Choice("refuse", "drop", "mean").check("missing", missing)
+    if isinstance(words, Mapping):
+        for found in words.values():
+            if not isinstance(found, (tuple, list)) or not all(isinstance(word, str) for word in found):
+                checks.refuse_type(f"`words` must hold tuples of words, got {checks.shown(found)}")
+            if len(set(found)) < len(found):
+                checks.refuse(f"`words` must hold each word once, got {checks.shown(found)}")
+    for name, columns in (("words", words), ("ignore", ignore)):
+        if isinstance(columns, (str, bytes)) or not isinstance(columns, Iterable):
+            checks.refuse_type(f"`{name}` must be columns, got {checks.shown(columns)}: write a list")
+
+
+def tabled(
+    path: str,
+    columns: list[str] | int,
+    lines: Iterable[tuple[int, list[str]]],
+    target: Column,
+    kind: str,
+    words: Any,
+    missing: Any,
+    ignore: Iterable[Column],
+) -> Table:
+    """The table of some numbered lines of text, of columns with names, or of so many without."""
+    names, count = ([], columns) if isinstance(columns, int) else (columns, len(columns))
+    form = _form(path, names, count, target, words, ignore)
+    if isinstance(missing, Mapping):
+        missing = {_name(form, column): _fill(value) for column, value in missing.items()}
+    return _table(form, lines, kind, missing)
 
 
 class _Form(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from funcnn import checks
 from funcnn._kernels.shapes import merge_features, split_features
 from funcnn.checks import Integer, Several, declared, shown
-from funcnn.parameterless import moving, parameterless
+from funcnn.parameterless import moving
 from funcnn.types import (
     Array,
     Cache,
@@ -37,7 +37,7 @@ __all__ = [
 
 @declared()
 def identity() -> Preserving:
-    """Give back what comes in.
+    """Give back what comes in, integers and booleans too.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def identity() -> Preserving:
     Raises
     ------
     TypeError
-        For an input that is not float32 or float64.
+        For an input that is no array, or of other numbers than integers, float32 and float64.
 
     Notes
     -----
@@ -59,7 +59,23 @@ def identity() -> Preserving:
     >>> identity().init(random.key(0), (32, 10))
     ((32, 10), {})
     """
-    return parameterless(Preserving, lambda x: (x, {}), lambda kept, dout: dout)
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return checks.any_shape(shape), {}
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        checks.leaves(params, {})
+        if checks.array(x, "x").dtype.kind not in "biu":
+            checks.any_ranked(x)
+        return x, {"shape": x.shape, "dtype": x.dtype}
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        if cache["dtype"].kind == "f":
+            checks.gradient(dout, cache["shape"], cache["dtype"])
+            return {}, dout
+        return {}, np.zeros(cache["shape"], dout.dtype)
+
+    return Preserving(init, apply, vjp)
 
 
 @declared()

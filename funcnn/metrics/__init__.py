@@ -1,7 +1,8 @@
 """Metrics: what a person wants to know of predictions, ``(prediction, target) -> float``.
 
 Each is a mean over what counts: `ignore_index` names a label that does not, `weight` says how much each
-example counts, or which do (booleans). `functools.partial` gives a metric options for `funcnn.fit`.
+example counts, or which do (booleans); so does a target that is a tuple ``(target, weight)``, as for
+`funcnn.weighted`. `functools.partial` gives a metric options for `funcnn.fit`.
 
 Examples
 --------

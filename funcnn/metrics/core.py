@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeVar
+from functools import wraps
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,12 +19,21 @@ _Metric = TypeVar("_Metric", bound=Callable[..., object])
 
 
 def metric(which: Better) -> Callable[[_Metric], _Metric]:
-    """Make a metric: a function that is named in its refusals, says what is better, and never warns."""
+    """Make a metric: a function that is named in its refusals, says what is better, and never warns.
+
+    Where the target is a tuple ``(target, weight)``, as for `funcnn.weighted`, it has its weight there.
+    """
 
     def make(function: _Metric) -> _Metric:
-        vars(function)["better"] = which
+        @wraps(function)
+        def measure(prediction: Any, target: Any, *args: Any, **options: Any) -> object:
+            if type(target) is tuple and len(target) == 2 and options.get("weight") is None:
+                target, options["weight"] = target
+            return function(prediction, target, *args, **options)
+
+        vars(measure)["better"] = which
         quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
-        return named(quiet(function))  # type: ignore[return-value]
+        return named(quiet(measure))  # type: ignore[return-value]
 
     return make
 
