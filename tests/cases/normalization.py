@@ -84,6 +84,19 @@ LAYERS = [
     ),
     Case(instance_norm(affine=True, epsilon=0.1), (2, 3, 2, 2, 2)),
     Case(instance_norm(affine=True), (2, 4, 3), note="sequences"),
+    Case(instance_norm(affine=True, bias=False, track_running=True, momentum=0.3), (2, 3, 2, 3)),
+    Case(
+        instance_norm(track_running=True),
+        (3, 4, 2),
+        refused=(
+            (
+                np.zeros((2, 4, 3), np.float32),
+                "instance_norm: `x` must have 2 channels, got shape (2, 4, 3)",
+            ),
+        ),
+    ),
+    Case(group_norm(2, bias=False), (2, 4, 3, 2)),
+    Case(batch_norm(bias=False), (3, 2, 2, 2)),
     Case(local_response_norm(3), (2, 5, 2, 2)),
     Case(local_response_norm(4, alpha=0.5, beta=1.5, k=2.0), (2, 6, 2, 2)),
     Case(local_response_norm(2, alpha=1.0), (3, 4)),

@@ -160,6 +160,54 @@ def test_instance_norm(epsilon: float) -> None:
         agrees(instance_norm(epsilon=epsilon, affine=True), shape, reference)
 
 
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
+@pytest.mark.parametrize(("affine", "bias"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("momentum", [0.1, 0.4])
+def test_instance_norm_with_running_statistics(
+    momentum: float, affine: bool, bias: bool, shape: Shape
+) -> None:
+    """Three passes of training, then one of inference: outputs, gradients, statistics."""
+    layer: Layer[Array, Array] = instance_norm(
+        momentum=momentum, affine=affine, bias=bias, track_running=True
+    )
+    kind = (torch.nn.InstanceNorm1d, torch.nn.InstanceNorm2d, torch.nn.InstanceNorm3d)[len(shape) % 3]
+    theirs = kind(
+        3, momentum=momentum, affine=affine, bias=bias, track_running_stats=True, dtype=torch.float64
+    )
+    params: Params = layer.init(random.key(0), shape)[1]
+    params = {name: np.abs(_normal(name, 3)) for name in params}
+    for name, leaf in params.items():
+        getattr(theirs, {"scale": "weight"}.get(name, name)).data = torch.tensor(leaf)
+    for step in range(4):
+        key = random.key(step) if step < 3 else None
+        theirs.train(key is not None)
+        x, dout = 3 * _normal(f"x{step}", *shape) + 1, _normal(f"dout{step}", *shape)
+        out, cache = layer.apply(params, x, key=key)
+        dparams, dx = layer.vjp(cache, dout)
+        tensor = torch.tensor(x, requires_grad=True)
+        wanted = _channels_second(theirs(_channels_second(tensor)))
+        learned = list(theirs.parameters())
+        slopes = torch.autograd.grad(wanted, [tensor, *learned], torch.tensor(dout))
+        _near(out, wanted)
+        mine = (dx, *(dparams[name] for name in ("scale", "bias") if name in dparams))
+        for one, slope in zip(mine, slopes, strict=True):
+            _near(one, slope)
+        new = layer.statistics(cache)
+        params = {**params, **new}
+        for name in ("running_mean", "running_var"):
+            _near(params[name], getattr(theirs, name))
+        assert bool(new) == (key is not None)
+
+
+def test_scale_without_offset() -> None:
+    agrees(group_norm(3, bias=False), (2, 6, 3, 4), lambda x, scale: F.group_norm(x, 3, scale))
+    agrees(
+        instance_norm(affine=True, bias=False), (2, 6, 3, 4), lambda x, s: F.instance_norm(x, weight=s)
+    )
+    layer: Layer[Array, Array] = batch_norm(bias=False, track_running=False)
+    agrees(layer, (4, 3, 2, 2), lambda x, s: F.batch_norm(x, None, None, s, training=True))
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 9])
 def test_local_response_norm(size: int) -> None:
     for options in ({}, {"alpha": 2.0, "beta": 0.5, "k": 0.75}, {"alpha": 0.5, "beta": 2.0}):

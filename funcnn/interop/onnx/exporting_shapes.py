@@ -154,6 +154,8 @@ def _group_norm(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
 
 
 def _instance_norm(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
+    if o.track_running:
+        return _batch_norm(g, x, o, p)
     z = _standard(g, x, list(range(2, x.rank)), o.epsilon)
     return _scaled(g, z, p, [-1, *[1] * (x.rank - 2)])
 

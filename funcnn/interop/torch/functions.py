@@ -341,7 +341,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("lp_pool", "lp_pool1d", "lp_pool3d"), _lp_pool),
     "layer_norm": lambda m, x, o: _normed(m, x, o, F.layer_norm),
     "rms_norm": lambda m, x, o: _normed(m, x, o, F.rms_norm),
-    "instance_norm": lambda m, x, o: F.instance_norm(x, **dict(m.named_parameters()), eps=o.epsilon),
     "local_response_norm": lambda m, x, o: F.local_response_norm(x[..., None], **vars(o))[..., 0],
     "spatial_dropout": _spatial_dropout,
     "drop_path": _drop_path,

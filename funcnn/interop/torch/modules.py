@@ -79,6 +79,14 @@ class BatchNorm(nn.BatchNorm2d):  # type: ignore[misc]
     def _check_input_dim(self, x: Any) -> None: ...
 
 
+class InstanceNorm(nn.InstanceNorm2d):  # type: ignore[misc]
+    """Instance normalisation of any number of axes and channels."""
+
+    def forward(self, x: Any) -> Any:
+        """The output, for a batch."""
+        return self._apply_instance_norm(x)
+
+
 def _conv(o: Options, p: Leaves, weight: str = "weight", **over: Any) -> Any:
     outs, group_ins, *kernel = p[weight].shape
     o = SimpleNamespace(**{"groups": 1, **vars(o), **over})
@@ -133,12 +141,19 @@ def _embedding(o: Options, p: Leaves) -> Any:
 
 def _batch_norm(o: Options, p: Leaves) -> Any:
     features = next((len(leaf) for leaf in p.values()), 1)
-    return _turned(BatchNorm(features, o.epsilon, o.momentum, o.affine, o.track_running))
+    return _turned(BatchNorm(features, o.epsilon, o.momentum, o.affine, o.track_running, bias=o.bias))
+
+
+def _instance_norm(o: Options, p: Leaves) -> Any:
+    features = next((len(leaf) for leaf in p.values()), 1)
+    return _turned(
+        InstanceNorm(features, o.epsilon, o.momentum, o.affine, o.track_running, bias=o.bias)
+    )
 
 
 def _group_norm(o: Options, p: Leaves) -> Any:
     channels = len(p["weight"]) if o.affine else o.groups  # without weights any number will do
-    return _turned(nn.GroupNorm(o.groups, channels, o.epsilon, o.affine))
+    return _turned(nn.GroupNorm(o.groups, channels, o.epsilon, o.affine, bias=o.bias))
 
 
 def _upsample(o: Options, p: Leaves) -> Any:
@@ -281,7 +296,7 @@ def _unpool(cls: Any) -> Any:
     return make
 
 
-_TURNED = ("pad", "crop", "lp_pool1d", "instance_norm", "local_response_norm", "spatial_dropout")
+_TURNED = ("pad", "crop", "lp_pool1d", "local_response_norm", "spatial_dropout")
 
 MODULES: dict[str, Callable[[Options, Leaves], Any]] = {
     "identity": lambda o, p: nn.Identity(),
@@ -334,6 +349,7 @@ MODULES: dict[str, Callable[[Options, Leaves], Any]] = {
     "adaptive_max_pool3d": _pool(nn.AdaptiveMaxPool3d),
     "batch_norm": _batch_norm,
     "group_norm": _group_norm,
+    "instance_norm": _instance_norm,
     "dropout": lambda o, p: nn.Dropout(o.rate),
     "flatten": lambda o, p: nn.Flatten(),
     "upsample": _upsample,

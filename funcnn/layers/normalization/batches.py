@@ -1,12 +1,13 @@
-"""Normalisation over the batch."""
+"""Normalisation with running statistics: over the batch, and what other families do with them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from funcnn import checks
+from funcnn import checks, numerics
 from funcnn._kernels import normalization as kernels
 from funcnn._kernels.channels import channel_axis, other_axes, spread
 from funcnn.checks import Flag, Number, Shapes, When, declared
@@ -25,6 +26,7 @@ _STARTS = {"scale": ones(), "bias": zeros(), "running_mean": zeros(), "running_v
     momentum=When(Number(minimum=0, maximum=1), "track_running", True),
     epsilon=Number(minimum=0),
     affine=Flag(),
+    bias=When(Flag(), "affine", True),
     track_running=Flag(),
 )
 def batch_norm(
@@ -32,6 +34,7 @@ def batch_norm(
     momentum: float = 0.1,
     epsilon: float = 1e-5,
     affine: bool = True,
+    bias: bool = True,
     track_running: bool = True,
 ) -> Preserving:
     """Mean 0 and variance 1 for every channel over the batch, then a learned scale and bias.
@@ -44,6 +47,8 @@ def batch_norm(
         Added to the variance, at least 0.
     affine : bool, default True
         Whether scale and bias are learned.
+    bias : bool, default True
+        Whether a bias belongs to the scale.
     track_running : bool, default True
         Whether there are running statistics. Without them, inference uses those of the batch, too.
 
@@ -90,7 +95,21 @@ def batch_norm(
     >>> out.ravel().round(3), layer.statistics(cache)["running_mean"]
     (array([-1.,  1.], dtype=float32), array([0.2], dtype=float32))
     """
-    names = ["scale", "bias"] * affine + ["running_mean", "running_var"] * track_running
+    return normalized(affine * (1 + bias), track_running, momentum, epsilon, other_axes)
+
+
+def normalized(
+    learned: int,
+    track_running: bool,
+    momentum: float,
+    epsilon: float,
+    axes_of: Callable[[int], tuple[int, ...]],
+) -> Preserving:
+    """Mean 0 and variance 1 over some axes; without that of the batch, for each example by itself.
+
+    Learned is a scale, a scale and a bias, or nothing. Running statistics are for each channel.
+    """
+    names = ["scale", "bias"][:learned] + ["running_mean", "running_var"] * track_running
     shapes: Shapes = dict.fromkeys(names, (None,))
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
@@ -105,11 +124,12 @@ def batch_norm(
         for leaf in params.values():
             checks.sized(x, axis, leaf.size, "channels")
             checks.same_dtype(x, leaf)
-        shard = lockstep.current()
+        axes = axes_of(rank)
+        shard = lockstep.current() if axes[0] == 0 else None
         if key is not None:
             checks.key(key)
-            count = kernels.count_of(x, other_axes(rank), shard)
-            if count < 2:
+            count = kernels.count_of(x, axes, shard)
+            if count < 2 or (axes[0] and not x.size):
                 text = "`x` must have at least 2 values per channel in training"
                 checks.refuse(f"{text}, got shape {x.shape}")
         leaves = {name: spread(leaf, rank) for name, leaf in params.items()}
@@ -118,16 +138,12 @@ def batch_norm(
             mean, rstd = leaves["running_mean"], kernels.inverse_root(leaves["running_var"], epsilon)
             out, offset = kernels.standardized(x, mean, rstd, cache["scale"], leaves.get("bias"))
             return out, {**cache, "offset": offset, "rstd": rstd, "constant": True}  # statistics
-        offset, rstd, mean, variance, shrink = kernels.centre(x, other_axes(rank), epsilon, shard=shard)
+        offset, rstd, mean, variance, shrink = kernels.centre(x, axes, epsilon, shard=shard)
         if track_running:
             new = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
-            cache |= {name: moved(params[name], new[name]) for name in new}
+            cache |= {name: _moved(params[name], new[name], momentum) for name in new}
         out = kernels.scaled(offset, rstd, leaves.get("scale"), leaves.get("bias"))
         return out, {**cache, "offset": offset, "rstd": rstd, "shrink": shrink}
-
-    def moved(old: Array, new: Array) -> Array:
-        """A running statistic that has taken a step towards the batch's."""
-        return np.asarray((1 - momentum) * old + momentum * new.reshape(-1))
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         offset, rstd, scale = cache["offset"], cache["rstd"], cache["scale"]
@@ -136,11 +152,12 @@ def batch_norm(
             dscale, dbias = kernels.scale_gradients(dout, offset, scale)
             dscale, dx = dscale * rstd, dout * (scale * rstd)
         else:
-            axes, shard = other_axes(dout.ndim), lockstep.current()
+            axes = axes_of(dout.ndim)
+            shard = lockstep.current() if axes[0] == 0 else None
             dx, dscale, dbias = kernels.centre_gradients(
                 dout, offset, rstd, scale, cache["shrink"], axes, shard=shard
             )
-        zero = np.zeros(rstd.size, rstd.dtype)
+        zero = np.zeros(dout.shape[channel_axis(dout.ndim)], rstd.dtype)
         slopes = {"scale": dscale.reshape(-1), "bias": dbias.reshape(-1)}
         return {name: slopes.get(name, zero) for name in names}, dx
 
@@ -149,3 +166,9 @@ def batch_norm(
 
     traits: tuple[Trait, ...] = ("statistics",) if track_running else ()
     return Preserving(init, apply, vjp, Spec(traits=frozenset(traits)), statistics=statistics)
+
+
+def _moved(old: Array, new: Array, momentum: float) -> Array:
+    """A running statistic that has taken a step towards the batch's, or the mean of the examples'."""
+    mean = new if new.size == old.size else numerics.mean(new, 0)
+    return np.asarray((1 - momentum) * old + momentum * mean.reshape(-1))

@@ -9,10 +9,11 @@ import numpy as np
 
 from funcnn import checks
 from funcnn._kernels import normalization as kernels
-from funcnn._kernels.channels import channel_axis
+from funcnn._kernels.channels import channel_axis, other_axes
 from funcnn.checks import Flag, Integer, Number, Whatever, When, declared
 from funcnn.initializers import ones, zeros
-from funcnn.types import Cache, Key, Params, Preserving, Shape
+from funcnn.layers.normalization.batches import normalized
+from funcnn.types import Cache, Key, Params, Preserving, Shape, Spec
 
 __all__ = ["group_norm", "instance_norm", "layer_norm", "rms_norm"]
 
@@ -119,8 +120,10 @@ def rms_norm(
     return _over_axes(axes, epsilon, ("scale",) if affine else (), centred=False)
 
 
-@declared(groups=Integer(1), epsilon=_EPSILON, affine=Flag())
-def group_norm(groups: int, *, epsilon: float = 1e-5, affine: bool = True) -> Preserving:
+@declared(groups=Integer(1), epsilon=_EPSILON, affine=Flag(), bias=When(Flag(), "affine", True))
+def group_norm(
+    groups: int, *, epsilon: float = 1e-5, affine: bool = True, bias: bool = True
+) -> Preserving:
     """Mean 0 and variance 1 for every example in each group of channels, then scale and bias.
 
     Parameters
@@ -131,6 +134,8 @@ def group_norm(groups: int, *, epsilon: float = 1e-5, affine: bool = True) -> Pr
         Added to the variance, at least 0.
     affine : bool, default True
         Whether a scale and a bias are learned for each channel.
+    bias : bool, default True
+        Whether a bias belongs to the scale.
 
     Returns
     -------
@@ -160,24 +165,45 @@ def group_norm(groups: int, *, epsilon: float = 1e-5, affine: bool = True) -> Pr
     >>> group_norm(2, affine=False).apply({}, np.array([[1.0, 3.0, 0.0, 9.0]]))[0].round(3)
     array([[-1.,  1., -1.,  1.]])
     """
-    return _over_groups(groups, epsilon, affine)
+    return _over_groups(groups, epsilon, affine * (1 + bias))
 
 
-@declared(epsilon=_EPSILON, affine=Flag())
-def instance_norm(*, epsilon: float = 1e-5, affine: bool = False) -> Preserving:
+@declared(
+    momentum=When(Number(minimum=0, maximum=1), "track_running", True),
+    epsilon=_EPSILON,
+    affine=Flag(),
+    bias=When(Flag(), "affine", True),
+    track_running=Flag(),
+)
+def instance_norm(
+    *,
+    momentum: float = 0.1,
+    epsilon: float = 1e-5,
+    affine: bool = False,
+    bias: bool = True,
+    track_running: bool = False,
+) -> Preserving:
     """Mean 0 and variance 1 for every channel of every example.
 
     Parameters
     ----------
+    momentum : float, default 0.1
+        The weight of the new statistics in the running ones.
     epsilon : float, default 1e-5
         Added to the variance, at least 0.
     affine : bool, default False
         Whether a scale and a bias are learned for each channel; not by default, as in PyTorch.
+    bias : bool, default True
+        Whether a bias belongs to the scale.
+    track_running : bool, default False
+        Whether there are running statistics, the means of those of the examples, which take their
+        place in inference; they are carried on as those of `batch_norm`.
 
     Returns
     -------
     Layer
-        With params ``{"scale": (C,), "bias": (C,)}``, or none; the shape stays.
+        With params ``{"scale": (C,), "bias": (C,), "running_mean": (C,), "running_var": (C,)}``,
+        fewer as the options say; the shape stays.
 
     Raises
     ------
@@ -204,7 +230,11 @@ def instance_norm(*, epsilon: float = 1e-5, affine: bool = False) -> Preserving:
     array([[[-1., -1.],
             [ 1.,  1.]]])
     """
-    return _over_groups(None, epsilon, affine)
+    learned = affine * (1 + bias)
+    if not track_running:
+        return _over_groups(None, epsilon, learned)
+    made = normalized(learned, True, momentum, epsilon, lambda rank: other_axes(rank)[1:])
+    return made._replace(spec=Spec(traits=made.spec.traits | {"couples_batch"}))
 
 
 class _Layout(NamedTuple):
@@ -243,7 +273,7 @@ def _over_axes(
     return _within_examples(layout, epsilon, names, len(given), centred=centred)
 
 
-def _over_groups(groups: int | None, epsilon: float, affine: bool) -> Preserving:
+def _over_groups(groups: int | None, epsilon: float, learned: int) -> Preserving:
     """Normalise groups of channels, each one by itself if `groups` is None."""
 
     def layout(shape: Shape) -> _Layout:
@@ -258,7 +288,7 @@ def _over_groups(groups: int | None, epsilon: float, affine: bool) -> Preserving
             checks.refuse(f"`x` must have more than one value per group, got shape {shape}")
         return _Layout(split, axes, (place,), _only(split, (place, place + 1)))
 
-    return _within_examples(layout, epsilon, ("scale", "bias") if affine else (), 1, centred=True)
+    return _within_examples(layout, epsilon, ("scale", "bias")[:learned], 1, centred=True)
 
 
 def _only(shape: Shape, axes: tuple[int, ...]) -> Shape:
