@@ -11,5 +11,6 @@ except ImportError:
     raise ImportError('ONNX is needed: pip install "funcnn[onnx]"') from None
 
 from funcnn.interop.onnx.exporting import export
+from funcnn.interop.onnx.loading import LAYERS, load
 
-__all__ = ["export"]
+__all__ = ["LAYERS", "export", "load"]

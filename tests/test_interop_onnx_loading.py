@@ -1,0 +1,396 @@
+"""Networks out of ONNX models: ONNX's own tests, exports of others, and files of strangers."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcnn as f
+from funcnn import random, tree
+from funcnn.checks import Refusal
+from funcnn.types import Array, Layer, Params
+from tests import registry
+
+pytest.importorskip("onnx", reason="ONNX is not installed")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+pytest.importorskip("torch", reason="PyTorch is not installed")
+
+import onnx
+import torch
+from torch import nn
+
+from funcnn.interop.onnx import LAYERS, export, load
+from tests.onnx_models import Shipped, exported, shipped, variants
+from tests.test_interop_onnx import difference, drawn, example, leaves
+
+KEY = random.key(0)
+
+
+def _written(folder: Path, content: Any) -> Path:
+    path = folder / "model.onnx"
+    path.write_bytes(content if isinstance(content, bytes) else content.SerializeToString())
+    return path
+
+
+def _loaded(folder: Path, content: Any, **options: Any) -> tuple[Layer[Any, Any], Params]:
+    return load(_written(folder, content), **options)
+
+
+def _drawn(*shape: int, seed: int = 0) -> Array:
+    return random.normal(random.key(seed), shape)
+
+
+# --- ONNX's own tests -----------------------------------------------------------------------------
+
+_SOME = ["add", "averagepool", "clip", "concat", "convtranspose", "gather", "lstm", "matmul", "pad",
+         "reducemean", "reshape", "slice", "softmax", "where"]  # fmt: skip
+
+
+def _outcome(folder: Path, case: Shipped) -> str:
+    """How a model of ONNX's own tests fares: "passed", or why it is refused."""
+    reasons = []
+    for content, inputs in variants(case):
+        x = inputs[0] if len(inputs) == 1 else inputs
+        try:
+            net, params = _loaded(folder, content)
+            out, _ = net.apply(params, x)
+        except Refusal as refusal:
+            reasons.append(str(refusal))
+            assert len(reasons[-1]) < 300, reasons[-1]
+            assert reasons[-1].isprintable(), reasons[-1]
+            assert "must be as ONNX says" not in reasons[-1], (case.name, reasons[-1])
+            continue
+        for got, wanted in zip(out if isinstance(out, tuple) else (out,), case.outputs, strict=True):
+            assert got.dtype == wanted.dtype, case.name
+            np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-5, err_msg=case.name)
+        _check_gradients(case.name, net, params, x)
+        return "passed"
+    return reasons[0]
+
+
+def _check_gradients(name: str, net: Layer[Any, Any], params: Params, x: Any) -> None:
+    """Against central differences in float64, in one direction of inputs and parameters."""
+    draw = np.random.default_rng(0)
+
+    def drawn(path: str, leaf: Array) -> Array:
+        """A step; integers and running statistics stay where they are."""
+        moves = leaf.dtype.kind == "f" and not tree.is_statistic(path)
+        return draw.standard_normal(leaf.shape) if moves else np.zeros(leaf.shape)
+
+    def wide(leaf: Array) -> Array:
+        """In float64, and off the corners of functions that have some."""
+        off = draw.uniform(0.001, 0.01, leaf.shape)
+        return np.asarray(leaf.astype(np.float64) + off) if leaf.dtype.kind == "f" else leaf
+
+    point: Any = tree.map(wide, (params, x))
+    step = tree.map_with_path(drawn, point)
+    large = any(np.abs(leaf).max(initial=0) > 1e6 for _, leaf in tree.leaves(point[1]))
+    if "'Cast" in repr(net) or large or not any(d.any() for _, d in tree.leaves(step[1])):
+        return
+    out, cache = net.apply(*point)
+    floats = [leaf for _, leaf in tree.leaves(out) if leaf.dtype.kind == "f"]
+    if not floats or not all(np.isfinite(leaf).all() for leaf in floats):
+        return
+    dout = tree.map_with_path(drawn, out)
+    gradients = net.vjp(cache, dout)
+
+    def value(size: float) -> float:
+        moved = tree.map(lambda leaf, d: np.asarray(leaf + size * d) if d.any() else leaf, point, step)
+        found, _ = net.apply(*moved)
+        return sum(float((leaf * d).sum()) for (_, leaf), (_, d) in _pairs(found, dout) if d.any())
+
+    slope = (value(1e-6) - value(-1e-6)) / 2e-6
+    mine = sum(float((leaf * d).sum()) for (_, leaf), (_, d) in _pairs(gradients, step))
+    assert abs(slope - mine) <= 1e-4 * (1 + abs(slope)), (name, slope, mine)
+
+
+def _pairs(one: Any, other: Any) -> Any:
+    first, second = tree.leaves(one), tree.leaves(other)
+    assert [(path, leaf.shape) for path, leaf in first] == [(path, leaf.shape) for path, leaf in second]
+    return zip(first, second, strict=True)
+
+
+def test_some_of_onnxs_own_tests(tmp_path: Path) -> None:
+    found = Counter(_outcome(tmp_path, case) for case in shipped(_SOME))
+    assert found["passed"] >= 100, found
+
+
+@pytest.mark.slow
+def test_all_of_onnxs_own_tests(tmp_path: Path) -> None:
+    found = Counter(_outcome(tmp_path, case) for case in shipped())
+    assert found["passed"] >= 1040, found
+
+
+# --- what funcnn writes ---------------------------------------------------------------------------
+
+
+def _comes_back(case: registry.Case, path: Path) -> str:
+    """A case of the registry exported and loaded: "equal", or why it is refused."""
+    params, x = drawn(case.layer, case.shape, np.float32), example(case, np.float32)
+    try:
+        export(case.layer, params, case.shape, path)
+    except ValueError:
+        return "not exported"
+    try:
+        net, own = load(path)
+    except Refusal as refusal:
+        return str(refusal)
+    found = dict(leaves("x", x))
+    inputs = tuple(found[one.name] for one in onnx.load(path).graph.input)
+    out, _ = net.apply(own, inputs[0] if len(inputs) == 1 else inputs)
+    outs = out if isinstance(out, tuple) else (out,)
+    for got, (_, wanted) in zip(outs, leaves("out", case.layer.apply(params, x)[0]), strict=True):
+        assert difference(wanted, got) < 1e-4, case.id
+    return "equal"
+
+
+def test_some_of_what_funcnn_exports_comes_back(tmp_path: Path) -> None:
+    found = Counter(_comes_back(case, tmp_path / "net.onnx") for case in registry.layers()[::23])
+    assert found["equal"] >= 20, found
+
+
+@pytest.mark.slow
+def test_all_of_what_funcnn_exports_comes_back(tmp_path: Path) -> None:
+    found = Counter(_comes_back(case, tmp_path / "net.onnx") for case in registry.layers())
+    del found["not exported"], found["equal"]
+    assert all("'Einsum'" in text or "pads must be the same" in text for text in found), found
+    assert found.total() < 8
+
+
+# --- what PyTorch writes --------------------------------------------------------------------------
+
+
+class _Residual(nn.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.second, self.last = nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 5)
+
+    def forward(self, x: Any) -> Any:
+        h = torch.relu(self.norm(self.first(x)))
+        return self.last((h + self.second(h)).mean((2, 3)))
+
+
+class _Several(nn.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 4, 3), nn.Linear(4 * 36 + 5, 3)
+
+    def forward(self, image: Any, numbers: Any) -> Any:
+        flat = self.conv(image).view(image.size(0), -1)
+        return self.last(torch.cat([flat, numbers], 1)), 2 * numbers
+
+
+class _Recurrent(nn.Module):  # type: ignore[misc]
+    def __init__(self, kind: Any, both: bool) -> None:
+        super().__init__()
+        self.rnn = kind(6, 4, num_layers=2, batch_first=True, bidirectional=both)
+        self.last = nn.Linear(4 * (1 + both), 2)
+
+    def forward(self, x: Any) -> Any:
+        return self.last(self.rnn(x)[0][:, -1])
+
+
+class _Vision(nn.Module):  # type: ignore[misc]
+    """With a token for each image, whose number the exported model computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.token = nn.Conv2d(3, 16, 4, 4), nn.Parameter(torch.randn(1, 1, 16))
+        self.places = nn.Parameter(torch.randn(1, 5, 16))
+        self.block = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, activation="gelu")
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, x: Any) -> Any:
+        h = self.patches(x).flatten(2).transpose(1, 2)
+        h = torch.cat([self.token.expand(x.shape[0], -1, -1), h], 1) + self.places
+        return self.last(self.block(h)[:, 0])
+
+
+class _Language(nn.Module):  # type: ignore[misc]
+    """Causal attention, with a mask as a buffer and one matrix for words in and out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(11, 16), nn.Embedding(20, 16)
+        self.norm, self.inside, self.outside = nn.LayerNorm(16), nn.Linear(16, 48), nn.Linear(16, 16)
+        self.register_buffer("mask", torch.tril(torch.ones(20, 20)).view(1, 1, 20, 20))
+
+    def forward(self, tokens: Any) -> Any:
+        batch, time = tokens.shape
+        h = self.words(tokens) + self.places(torch.arange(time))
+        q, k, v = (
+            part.view(batch, time, 4, 4).transpose(1, 2)
+            for part in self.inside(self.norm(h)).split(16, dim=2)
+        )
+        a = (q @ k.transpose(-2, -1)) * 0.5
+        a = a.masked_fill(self.mask[:, :, :time, :time] == 0, float("-inf")).softmax(-1)
+        h = h + self.outside((a @ v).transpose(1, 2).contiguous().view(batch, time, 16))
+        return h @ self.words.weight.T
+
+
+_MODULES: dict[str, tuple[Callable[[], Any], tuple[tuple[int, ...], ...]]] = {
+    "chain": (
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(36, 10), nn.Softmax(1),
+        ),
+        ((2, 1, 8, 8),),
+    ),
+    "residual": (_Residual, ((2, 3, 8, 8),)),
+    "several": (_Several, ((2, 3, 8, 8), (2, 5))),
+    "lstm": (lambda: _Recurrent(nn.LSTM, True), ((2, 5, 6),)),
+    "gru": (lambda: _Recurrent(nn.GRU, False), ((2, 5, 6),)),
+    "rnn": (lambda: _Recurrent(nn.RNN, False), ((2, 5, 6),)),
+    "sequences": (
+        lambda: nn.Sequential(
+            nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4), nn.PReLU(4), nn.MaxPool1d(2), nn.Conv1d(4, 2, 1),
+            nn.AdaptiveAvgPool1d(1),
+        ),
+        ((2, 3, 12),),
+    ),
+    "images": (
+        lambda: nn.Sequential(
+            nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1), nn.GroupNorm(2, 4),
+            nn.GELU(), nn.InstanceNorm2d(4, affine=True), nn.Upsample(scale_factor=2),
+            nn.Upsample(scale_factor=2, mode="bilinear"), nn.PixelShuffle(2), nn.ReflectionPad2d(1),
+            nn.AvgPool2d(3, 2, 1), nn.ConstantPad2d((1, 0, 2, 1), 3.0), nn.Conv2d(1, 2, 3, groups=1),
+        ),
+        ((2, 3, 4, 4),),
+    ),
+    "volumes": (
+        lambda: nn.Sequential(nn.Conv3d(2, 3, 3, dilation=2), nn.MaxPool3d(2), nn.BatchNorm3d(3)),
+        ((2, 2, 7, 8, 6),),
+    ),
+    "activations": (
+        lambda: nn.Sequential(
+            nn.Linear(4, 4), nn.ELU(), nn.LeakyReLU(0.2), nn.SELU(), nn.Hardswish(), nn.Hardsigmoid(),
+            nn.SiLU(), nn.Mish(), nn.Softplus(), nn.Hardtanh(), nn.ReLU6(), nn.CELU(), nn.Softsign(),
+            nn.Tanhshrink(), nn.GLU(), nn.LogSigmoid(), nn.LogSoftmax(1),
+        ),
+        ((3, 4),),
+    ),
+    "vision": (_Vision, ((2, 3, 8, 8),)),
+    "language": (_Language, ((2, 5),)),
+    "encoder": (
+        lambda: nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), 2, enable_nested_tensor=False
+        ),
+        ((2, 7, 16),),
+    ),
+}  # fmt: skip
+
+
+def _module(name: str) -> tuple[Any, tuple[Array, ...]]:
+    build, shapes = _MODULES[name]
+    torch.manual_seed(0)
+    inputs = tuple(_drawn(*shape, seed=at) for at, shape in enumerate(shapes))
+    if name == "language":
+        inputs = (np.array([[1, 2, 10, 3, 0], [4, 4, 0, 7, 1]]),)
+    return build().eval(), inputs
+
+
+@pytest.mark.parametrize("name", _MODULES)
+def test_exports_of_pytorch_give_what_pytorch_gives(name: str, tmp_path: Path) -> None:
+    module, inputs = _module(name)
+    tensors = tuple(map(torch.tensor, inputs))
+    net, params = _loaded(tmp_path, exported(module, *tensors))
+    for times in (1, 3):  # another batch size, too
+        x = tuple(np.concatenate([one] * times) for one in inputs)
+        with torch.no_grad():
+            wanted = module(*map(torch.tensor, x))
+        out, _ = net.apply(params, x[0] if len(x) == 1 else x)
+        outs, wanteds = (one if isinstance(one, tuple) else (one,) for one in (out, wanted))
+        for got, want in zip(outs, wanteds, strict=True):
+            np.testing.assert_allclose(got, want.numpy(), rtol=1e-4, atol=1e-5)
+        shapes = tuple(one.shape for one in x)
+        found, drawn = net.init(KEY, shapes[0] if len(x) == 1 else shapes)
+        assert found == (tuple(one.shape for one in out) if isinstance(out, tuple) else out.shape)
+        assert tree.equal(tree.map(np.shape, drawn), tree.map(np.shape, params))
+
+
+@pytest.mark.parametrize("name", ["residual", "several", "language", "vision"])
+def test_gradients_of_exports_are_those_of_pytorch(name: str, tmp_path: Path) -> None:
+    module, inputs = _module(name)
+    content = exported(module, *map(torch.tensor, inputs), folded=False)
+    net, params = _loaded(tmp_path, content)
+    _check_gradients(name, net, params, inputs[0] if len(inputs) == 1 else inputs)
+    if name == "language":  # no gradient by its input: by its parameters, then
+        out, cache = net.apply(params, inputs[0])
+        dparams, _ = net.vjp(cache, np.ones_like(out))
+        module(torch.tensor(inputs[0])).sum().backward()
+        theirs = sorted(float(p.grad.norm()) for p in module.parameters())
+        mine = sorted(float(np.linalg.norm(leaf)) for _, leaf in tree.leaves(dparams) if leaf.any())
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4)
+
+
+def test_chains_become_layers_of_this_library(tmp_path: Path) -> None:
+    module, inputs = _module("chain")
+    net, params = _loaded(tmp_path, exported(module, torch.tensor(inputs[0])))
+    assert repr(net) == (
+        "serial(conv(4, 3), relu(), max_pool(2, stride=2), flatten(), dense(10), softmax())"
+    )
+    assert net.init(KEY, (-1, 1, 8, 8))[0] == (-1, 10)
+    f.save(tmp_path / "net.npz", net, params)
+    again, same = f.load(tmp_path / "net.npz")
+    assert repr(again) == repr(net)
+    assert tree.equal(same, params)
+    net, params = _loaded(tmp_path, exported(_module("residual")[0], torch.zeros(2, 3, 8, 8)))
+    assert repr(net) == (
+        "graph(conv(8, 3, padding=1), relu(), conv(8, 3, padding=1), merge(), global_avg_pool(), "
+        "dense(5), wires={'merge1': ('relu1', 'conv2')}, output='dense1')"
+    )
+
+
+def test_a_model_of_a_fixed_batch_takes_any(tmp_path: Path) -> None:
+    module, inputs = _module("chain")
+    net, params = _loaded(tmp_path, exported(module, torch.tensor(inputs[0]), free=False))
+    x = _drawn(7, 1, 8, 8)
+    with torch.no_grad():
+        wanted = module(torch.tensor(x)).numpy()
+    np.testing.assert_allclose(net.apply(params, x)[0], wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["language", "vision", "lstm"])
+def test_what_was_loaded_can_be_pickled_and_saved(name: str, tmp_path: Path) -> None:
+    module, (x,) = _module(name)
+    net, params = _loaded(tmp_path, exported(module, torch.tensor(x)))
+    wanted, _ = net.apply(params, x)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(net)).apply(params, x)[0], wanted)
+    f.save(tmp_path / "net.npz", net, params)
+    again, same = f.load(tmp_path / "net.npz", allow=LAYERS)
+    np.testing.assert_array_equal(again.apply(same, x)[0], wanted)
+
+
+def test_a_network_of_pytorch_goes_on_training(tmp_path: Path) -> None:
+    """PyTorch takes some steps, and funcnn the next ones: as if PyTorch had taken them all."""
+    digits = f.data.digits(8)
+    x, y = np.ascontiguousarray(digits.x[:256], np.float32), digits.y[:256]
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 10)
+    )
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.5)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(module(torch.tensor(x)), torch.tensor(y))
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    before = [step() for _ in range(5)]
+    net, params = _loaded(tmp_path, exported(module, torch.tensor(x[:2])))
+    result = f.fit(
+        net, f.softmax_cross_entropy(), f.sgd(0.5), f.data.Dataset(x, y), key=KEY, epochs=5,
+        batch_size=256, params=params, progress=False,
+    )  # fmt: skip
+    after = [step() for _ in range(5)]
+    np.testing.assert_allclose(result.history["loss"], after, rtol=1e-4)
+    assert after[-1] < 0.9 * before[0]
