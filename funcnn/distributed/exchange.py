@@ -103,10 +103,11 @@ def _slice_by_slice(
     ends = [size * rank // comm.size for rank in range(comm.size + 1)]
     lengths = [end - start for start, end in pairwise(ends)]
     mine = lengths[comm.rank]
-    sent = [row[start:end] for start, end in pairwise(ends) for row in rows]
+    cut = [row[start:end] for start, end in pairwise(ends) for row in rows] or [np.empty(0, dtype)]
+    sent = rows[0] if len(rows) == 1 else np.concatenate(cut)
     everyones = np.empty((sum(counts), mine), dtype)
     comm.Alltoallv(
-        (np.concatenate(sent) if sent else np.empty(0, dtype), [len(rows) * n for n in lengths]),
+        (sent, [len(rows) * n for n in lengths]),
         (everyones, [mine * count for count in counts]),
     )
     part = everyones[0] + everyones[1]
