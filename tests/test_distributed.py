@@ -393,6 +393,17 @@ def test_one_digest_for_any_number_of_ranks_and_threads(prove: Any, mode: str) -
     assert {len(row) for row in found.values()} == {10}
 
 
+def test_the_script_of_the_documentation_runs_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "how-to" / "cluster.md").read_text()
+    (script,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    exec(compile(script, "train.py", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out.startswith("[")
+    assert (tmp_path / "run.npz").exists()
+
+
 def test_mpi_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "mpi4py"]:
         monkeypatch.delitem(sys.modules, name)
