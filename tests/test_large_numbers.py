@@ -126,3 +126,30 @@ def test_a_mean_without_a_second_look_is_caught() -> None:
     hasty = right._replace(apply=apply)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         test_means_of_the_largest_numbers(hasty, (1, 1, 4, 4), "fast", np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+def test_attention_to_scores_beyond_the_largest_number(mode: Any, dtype: Any) -> None:
+    """Only how they differ counts; rows of ordinary scores, and hidden keys, change nothing."""
+    layer, root = funcnn.attention(masked=True), float(np.finfo(dtype).max) ** 0.5
+    for size in (root * 0.5, root * 2, root * 1e10, float(np.finfo(dtype).max) / 4):
+        q = np.array([[[size, 0], [-size, 0], [1, 0], [size, -1 / size]]], dtype)
+        k = np.array([[[size, 0], [size, 1], [size / 2, size], [0, 0], [-size, size]]], dtype)
+        v = np.array([[[1], [2], [4], [8], [16]]], dtype)
+        seen = np.ones((1, 4, 5), np.bool_)
+        seen[:, 0, 2] = seen[:, 1, 4] = False
+        with numerics.use(mode):
+            out, cache = layer.apply({}, (q, k, v, seen))
+            slopes = layer.vjp(cache, np.ones_like(out))[1]
+            spoilt = k.copy()
+            spoilt[0, 4] = np.nan
+            seen[:, :, 4] = False
+            again, _ = layer.apply({}, (q, spoilt, v, seen))
+        np.testing.assert_allclose(out[0, :, 0], [1.5, 8, 1.5, 1.5], rtol=1e-6)
+        np.testing.assert_allclose(again[0, :, 0], [1.5, 8, 1.5, 1.5], rtol=1e-6)
+        assert all(np.isfinite(slope).all() for slope in slopes[:3])
+    close = np.array([[[1.0, 0.0], [1.0, 1.0]]], dtype) * dtype(root * 4)
+    q = np.array([[[root, 1 / root]]], dtype)  # whose scores differ by 4 / sqrt(2)
+    out, _ = funcnn.attention().apply({}, (q, close, np.array([[[0.0], [1.0]]], dtype)))
+    assert out[0, 0, 0] == pytest.approx(0.5)  # of numbers whose last digit is far more than that

@@ -88,19 +88,13 @@ def attend(q: Array, k: Array, v: Array, how: Scores) -> tuple[Array, Array, Arr
             bound = scores.dtype.type(how.cap)
             bent = numerics.tanh(scores / bound)
             scores, slope[part] = bound * bent, 1 - bent * bent
-        if how.bias is not None:
-            scores += how.bias[part]
-        if hidden is None:
-            scores -= np.max(scores, -1, keepdims=True)
-            scores = numerics.exp(scores)
-            total = _total(scores)
-        else:
-            np.copyto(scores, -np.inf, where=hidden)
-            top = np.max(scores, -1, keepdims=True)
-            top[top == -np.inf] = 0
-            scores -= top
-            scores = numerics.exp(scores)
-            total = _total(scores)
+        bias = None if how.bias is None else how.bias[part]
+        if bias is not None:
+            scores += bias
+        whole = (queries, k[part]) if how.cap is None else None
+        scores = numerics.exp(_below_top(scores, hidden, whole, bias))
+        total = _total(scores)
+        if hidden is not None:
             total[total == 0] = 1
         np.divide(scores, total, out=p[part])
         _hide(p[part], hidden, total)
@@ -173,6 +167,53 @@ def _blind(how: Scores, part: slice) -> tuple[Array | None, Array | None]:
     if kept is None:
         return hidden, hidden
     return hidden, kept[part] == 0 if hidden is None else hidden | (kept[part] == 0)
+
+
+def _below_top(
+    scores: Array, hidden: Array | None, of: tuple[Array, Array] | None, bias: Array | None
+) -> Array:
+    """Scores less the largest of their row, in place; those of what is hidden are minus infinity.
+
+    Where they are beyond the largest number, they are taken anew from the queries and keys they are of.
+    """
+    if hidden is not None:
+        np.copyto(scores, -np.inf, where=hidden)
+    top = np.max(scores, -1, keepdims=True)
+    lost = ~np.isfinite(top)
+    if not lost.any():
+        scores -= top
+        return scores
+    if hidden is not None:
+        lost &= ~np.all(np.broadcast_to(hidden, scores.shape), -1, keepdims=True)
+        top[top == -np.inf] = 0  # of a query that sees nothing
+    scores -= top
+    if of is not None and lost.any():
+        np.copyto(scores, _far_below_top(*of, hidden, bias, scores.shape), where=lost)
+    return scores
+
+
+def _far_below_top(
+    queries: Array, keys: Array, hidden: Array | None, bias: Array | None, shape: tuple[int, ...]
+) -> Array:
+    """The same for scores beyond the largest number: by powers of two less, which cost no digit."""
+    (q, of_q), (k, of_k) = _scaled(queries), _scaled(keys)
+    scores = numerics.matmul(q, k.swapaxes(2, 3)).reshape(shape)
+    power = (of_q + of_k.swapaxes(2, 3)).reshape(shape)
+    seen = scores != 0 if hidden is None else (scores != 0) & ~hidden
+    most = np.max(power, -1, keepdims=True, initial=-5000, where=seen)
+    scores = np.ldexp(scores, np.minimum(power - most, 0))
+    if bias is not None:
+        scores += np.ldexp(bias, -most)
+    if hidden is not None:
+        np.copyto(scores, -np.inf, where=hidden)
+    scores -= np.max(scores, -1, keepdims=True)
+    return np.ldexp(scores, most)
+
+
+def _scaled(x: Array) -> tuple[Array, Array]:
+    """Each row times a power of two, so that its largest number is about 1, and the power taken out."""
+    power = np.frexp(np.max(np.abs(x), -1, keepdims=True))[1]
+    return np.ldexp(x, -power), power
 
 
 def _lonely(hidden: Array | None, scores: Array) -> Array | None:
