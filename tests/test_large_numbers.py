@@ -153,3 +153,45 @@ def test_attention_to_scores_beyond_the_largest_number(mode: Any, dtype: Any) ->
     q = np.array([[[root, 1 / root]]], dtype)  # whose scores differ by 4 / sqrt(2)
     out, _ = funcnn.attention().apply({}, (q, close, np.array([[[0.0], [1.0]]], dtype)))
     assert out[0, 0, 0] == pytest.approx(0.5)  # of numbers whose last digit is far more than that
+
+
+# --- limits that the docstrings state -------------------------------------------------------------
+
+
+def test_a_variance_beyond_the_largest_number_is_infinite_and_not_carried_on() -> None:
+    signs = np.array([[1, -1], [-1, -1], [-1, 1], [1, 1]], np.float32)
+    layer, optimizer = funcnn.batch_norm(), funcnn.optimizers.sgd(0.1)
+    start = funcnn.train_state(layer, optimizer, funcnn.random.key(0), (4, 2))
+    out, cache = layer.apply(start.params, 3e38 * signs, key=funcnn.random.key(1))
+    np.testing.assert_allclose(out, signs, rtol=1e-6)
+    assert np.isinf(layer.statistics(cache)["running_var"]).all()
+    step = funcnn.train_step(layer, funcnn.l1(), optimizer)
+    after, _ = step(start, funcnn.data.Dataset(3e38 * signs, signs))
+    assert after.params["running_var"].tolist() == [1, 1]
+
+
+def test_momentum_beyond_the_largest_number_is_that_number() -> None:
+    optimizer, top = funcnn.optimizers.momentum(0.1), np.finfo(np.float32).max
+    params, grads = {"w": np.zeros(1, np.float32)}, {"w": np.full(1, 0.9 * top, np.float32)}
+    state = optimizer.init(params)
+    for _ in range(3):
+        updates, state = optimizer.update(grads, state, params)
+        assert np.isfinite(updates["w"]).all()
+    assert state["trace1"]["trace"]["w"] == [top]
+
+
+@pytest.mark.parametrize("build", [funcnn.lstm, funcnn.gru, funcnn.rnn])
+def test_outputs_of_the_largest_carries(build: Any) -> None:
+    """They are finite, and up to 1e18 the gradients are, too."""
+    layer: Any = build(3, carry=True)
+    x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    for size in (1e10, 1e18, 1e30, 3e38):
+        state = np.float32(size) * np.sign(x[:, :1])
+        carry = (state, state) if build is funcnn.lstm else state
+        shapes = ((2, 1, 3),) * 2 if build is funcnn.lstm else (2, 1, 3)
+        _, params = layer.init(funcnn.random.key(0), ((2, 4, 3), shapes))
+        out, cache = layer.apply(params, (x, carry))
+        assert all(np.isfinite(leaf).all() for _, leaf in _values.leaves(out))
+        slopes = layer.vjp(cache, _values.mapped(np.ones_like, out))
+        if size < 1e19:
+            assert all(np.isfinite(leaf).all() for _, leaf in _values.leaves(slopes))

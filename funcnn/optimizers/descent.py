@@ -144,7 +144,8 @@ def trace(decay: float = 0.9, *, nesterov: bool = False, dampening: float = 0.0)
     Notes
     -----
     ``t = decay t + (1 - dampening) g``, from ``t = g``; the update is ``t``, with `nesterov`
-    ``decay t + g``. As `optax.trace`, which has no dampening.
+    ``decay t + g``. As `optax.trace`, which has no dampening. In float32, sums beyond the
+    largest number are kept as that number.
 
     References
     ----------

@@ -77,6 +77,9 @@ def batch_norm(
     of the batch's, and are constants. Where the batch is cut into shards, the statistics are still
     those of the batch: sums over the shards, in their order.
 
+    In float32 the variance of numbers of 1e20 is beyond the largest number: outputs and gradients
+    are right, but its running value is infinite, and `funcnn.train_step` keeps the last finite ones.
+
     Pullback: ``dscale = sum(dy z)``, ``dbias = sum(dy)``, zeros for the running statistics; with
     ``dz = scale dy``, ``dx = r (dz - mean(dz) - z mean(dz z))`` in training, else ``dx = r dz``.
 

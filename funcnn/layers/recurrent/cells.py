@@ -232,6 +232,9 @@ def lstm(
     ``dz_f = dc c_{t-1} f (1 - f)``, ``dz_g = dc i (1 - g**2)``, ``dz_o = dh tanh(c_t) o (1 - o)``;
     ``dc_{t-1} = dc f``; the rest as in `rnn`. A projection is ``h_t = W_hr (o tanh(c_t))``.
 
+    In float32, products with a carry of 1e19 and more may be too large on the way back: outputs
+    are right, but gradients may be infinite or NaN.
+
     References
     ----------
     S. Hochreiter and J. Schmidhuber, "Long short-term memory", 1997; the forget gate from F. Gers
@@ -337,6 +340,9 @@ def gru(
     ``da_r = da_n b_n r (1 - r)``, ``da_z = dh (h_{t-1} - n) z (1 - z)``; ``db`` is ``da`` with
     ``db_n = da_n r``; ``dh_{t-1} = dh z + W_hhᵀ db``; the rest as in `rnn`. With the reset gate in
     front, ``n = tanh(a_n + W_n (r h_{t-1}) + b_hn)``, and ``W_nᵀ da_n`` is the slope of ``r h_{t-1}``.
+
+    In float32, products with a carry of 1e19 and more may be too large on the way back: outputs
+    are right, but gradients may be infinite or NaN.
 
     References
     ----------
