@@ -207,7 +207,8 @@ def _far_below_top(
     if hidden is not None:
         np.copyto(scores, -np.inf, where=hidden)
     scores -= np.max(scores, -1, keepdims=True)
-    return np.ldexp(scores, most)
+    out: Array = np.ldexp(scores, most)
+    return out
 
 
 def _scaled(x: Array) -> tuple[Array, Array]:
