@@ -1,90 +1,26 @@
-"""Digests of trees, and the proof that a function gives the same bits every time."""
+"""The proof that a function gives the same bits every time."""
 
 from __future__ import annotations
 
 import pickle
 import random as python_random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from hashlib import sha256
 from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 
-from funcnn.checks import Integer, named, refuse, refuse_type, shown
+from funcnn.checks import Integer, named, refuse, shown
+from funcnn.tree.digests import digest, leaf_digests
 
 __all__ = ["assert_reproducible", "digest"]
 
 
-def _described(tree: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, bytes]]:
-    """Each leaf's path with all that makes it what it is; empty containers count as leaves."""
-    if isinstance(tree, dict) and tree:
-        for name in sorted(tree, key=lambda name: (type(name).__name__, name)):
-            yield from _described(tree[name], (*path, name))
-    elif isinstance(tree, (tuple, list)) and tree:
-        for index, part in enumerate(tree):
-            yield from _described(part, (*path, index))
-    elif isinstance(tree, (np.ndarray, np.generic)):
-        leaf = np.asarray(tree)
-        if leaf.dtype.hasobject:
-            refuse_type(f"leaves must be numbers or strings, got {leaf.dtype}", "digest")
-        # astype with a byte order copies to C order, whatever the order in memory
-        data = np.ascontiguousarray(leaf.astype(leaf.dtype.newbyteorder("<"), copy=False))
-        head = f"{leaf.dtype.newbyteorder('<').str} {leaf.shape} "
-        yield repr(path), head.encode() + data.tobytes()
-    elif isinstance(tree, (bool, int, float, complex, str, bytes, dict, tuple, list, type(None))):
-        yield repr(path), f"{type(tree).__name__} {tree!r}".encode()
-    else:
-        refuse_type(f"leaves must be arrays or plain data, got {type(tree).__name__}", "digest")
-
-
-def _leaf_digests(tree: Any) -> dict[str, str]:
-    return {path: sha256(content).hexdigest() for path, content in _described(tree, ())}
-
-
-def digest(tree: Any) -> str:
-    """Hash a tree: the same digest for the same bits, on every machine.
-
-    Parameters
-    ----------
-    tree : dict, list, tuple, array or plain data
-        Nested at will.
-
-    Returns
-    -------
-    str
-        SHA-256, as 64 hexadecimal digits, over the sorted paths and each leaf's dtype, shape and
-        bytes, little-endian and in C order, whatever their order in memory.
-
-    Raises
-    ------
-    TypeError
-        For a leaf that is neither an array nor plain data.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from funcnn.testing import digest
-    >>> digest({"a": np.arange(3.0), "b": 1}) == digest({"b": 1, "a": np.arange(3.0)})
-    True
-    >>> digest(np.zeros(2)) == digest(-np.zeros(2))
-    False
-    """
-    return _total(_leaf_digests(tree))
-
-
-def _total(leaves: dict[str, str]) -> str:
-    total = sha256()
-    for path, leaf in leaves.items():
-        total.update(f"{path} {leaf}\n".encode())
-    return total.hexdigest()
-
-
 def _digests_of(pickled: bytes) -> dict[str, str]:
     """What another process does: load the function, run it, describe the result."""
-    return _leaf_digests(pickle.loads(pickled)())
+    return leaf_digests(pickle.loads(pickled)())
 
 
 def _disturb(run: int) -> None:
@@ -130,10 +66,10 @@ def assert_reproducible(fn: Callable[[], Any], runs: int = 2, processes: int = 1
     if runs + processes < 2:
         refuse(f"`runs` and `processes` must make at least 2 results, got {runs + processes}", who)
     pickled = _importable(who, fn, ", or `processes` must be 0") if processes else b""
-    first = _leaf_digests(fn())
+    first = leaf_digests(fn())
     for run in range(2, runs + 1):
         _disturb(run)
-        _same(f"run {run}, after other random calls", first, _leaf_digests(fn()))
+        _same(f"run {run}, after other random calls", first, leaf_digests(fn()))
     for number in range(1, processes + 1):
         # One pool for each: a process that has run before is no fresh one.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

@@ -14,7 +14,8 @@ from typing import Any
 
 from funcnn import numerics
 from funcnn.checks import refuse
-from funcnn.testing._digests import _importable, _leaf_digests, _same, _total
+from funcnn.testing._digests import _importable, _same
+from funcnn.tree.digests import leaf_digests, total_digest
 
 __all__ = ["assert_portable", "environments"]
 
@@ -172,8 +173,9 @@ def assert_portable(
         wanted = ["1 BLAS thread", "2 BLAS threads", *cores[:1], "NumPy without any"]
         settings = {name: known[name] for name in wanted if name in known}
     expected = _run_pickled(pickled)
-    if digest is not None and _total(expected) != digest:
-        raise AssertionError(f"not reproducible: the digest is {_total(expected)}, expected {digest}")
+    total = total_digest(expected)
+    if digest is not None and total != digest:
+        raise AssertionError(f"not reproducible: the digest is {total}, expected {digest}")
     for name, variables in settings.items():
         _same(f"the run with {name}", expected, run_elsewhere(pickled, variables))
 
@@ -200,4 +202,4 @@ def run_elsewhere(
 
 def _run_pickled(pickled: bytes) -> dict[str, str]:
     with numerics.portable():
-        return _leaf_digests(pickle.loads(pickled)())
+        return leaf_digests(pickle.loads(pickled)())
