@@ -40,7 +40,6 @@ from funcnn import (
     softmax_cross_entropy,
     train_state,
     train_step,
-    training,
     tree,
     value_and_grad,
 )
@@ -769,41 +768,6 @@ def test_a_metric_that_is_no_number_is_refused() -> None:
 
 
 # --- extras ---------------------------------------------------------------------------------------
-
-
-def test_tensorboard_gets_the_history(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboardX")
-    result = trained(PLAIN, epochs=3, callbacks=(training.tensorboard(tmp_path),))
-    (file,) = tmp_path.iterdir()
-    found = scalars(file)
-    assert set(found) == {
-        "loss/training", "loss/validation", "accuracy/validation", "learning_rate/training"
-    }  # fmt: skip
-    assert [step for step, _ in found["loss/validation"]] == [3, 6, 9]
-    values = [value for _, value in found["loss/validation"]]
-    assert np.allclose(values, result.history["validation_loss"])
-
-
-def scalars(file: Path) -> dict[str, list[tuple[int, float]]]:
-    """Tag to steps and values, read from TensorBoard's records."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    content, found, start = file.read_bytes(), dict[str, list[tuple[int, float]]](), 0
-    while start < len(content):
-        length = int.from_bytes(content[start : start + 8], "little")
-        event = Event.FromString(content[start + 12 : start + 12 + length])
-        for value in event.summary.value:
-            found.setdefault(value.tag, []).append((event.step, value.simple_value))
-        start += length + 16
-    return found
-
-
-def test_a_missing_tensorboard_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", None)
-    message = r"^tensorboardX is needed: pip install tensorboardX$"
-    with pytest.raises(ImportError, match=message):
-        training.tensorboard(tmp_path)
 
 
 def test_without_tqdm_there_are_plain_lines(

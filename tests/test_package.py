@@ -18,7 +18,7 @@ import pytest
 
 import funcnn
 from funcnn import plots
-from funcnn.training.events import tensorboard
+from funcnn.training.trackers import tensorboard
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -70,7 +70,10 @@ def test_a_missing_extra_is_named_in_one_line(
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     with pytest.raises(ImportError) as caught:
         use(tmp_path / "file")
-    assert str(caught.value) == f"{module} is needed: pip install {module}"
+    assert str(caught.value) in (
+        f"{module} is needed: pip install {module}",
+        f'{module} is needed: pip install "funcnn[{extra}]"',
+    )
     wanted = PROJECT["project"]["optional-dependencies"][extra]
     assert [text.partition(">")[0] for text in wanted] == [module]
 

@@ -20,7 +20,6 @@ import funcnn
 from funcnn import dense, mean_squared_error, random, sgd
 from funcnn.checks import Refusal
 from funcnn.data import Dataset
-from funcnn.training import Epoch
 
 ONE = np.ones((1, 1), np.float32)
 FIT: dict[str, Any] = {
@@ -34,6 +33,7 @@ REST: dict[str, dict[str, Any]] = {  # what else a function must be given
     "save": {"params": {}},
     "save_safetensors": {"params": {}},
     "write_whole": {"content": b""},
+    "wandb": {"project": "p", "mode": "offline"},
     "fit": FIT,
     "html_report": REPORT,
     "read_npy": {"x": "x", "y": "y"},
@@ -114,7 +114,7 @@ def test_a_file_that_is_not_there_is_an_error_of_the_system(
     """Or a refusal that names it; whatever its name, on one line."""
     where, name, function = case
     for path in (tmp_path / "no\nwhere" / "file", tmp_path / ("n" * 200) / "file"):
-        if where.endswith("tensorboard"):
+        if where.endswith(("tensorboard", "wandb")):
             continue  # which makes folders
         with pytest.raises((OSError, ValueError)) as caught:
             function(**{**REST.get(where, REST.get(where.rpartition(".")[2], {})), name: path})
@@ -291,7 +291,8 @@ def test_what_is_no_file_is_refused_at_once_and_stays(
     folder = name == "directory"
     if folder and kind.startswith("a_folder"):
         return
-    if short == "tensorboard" and kind in ("long_path", "very_deep_and_odd", "long_and_odd_name"):
+    tracker = short in ("tensorboard", "wandb")
+    if tracker and kind in ("long_path", "very_deep_and_odd", "long_and_odd_name"):
         return  # lawful names of folders, which it makes
     monkeypatch.chdir(tmp_path)
     for parent in (tmp_path, *tmp_path.parents[:2]):
@@ -303,8 +304,8 @@ def test_what_is_no_file_is_refused_at_once_and_stays(
 
     def run() -> None:
         made = function(**{**rest, name: path})
-        if short == "tensorboard":
-            made(Epoch(None, {"epoch": 1, "step": 1, "loss": 0.5}))  # type: ignore[arg-type]
+        if tracker:
+            made.open("a run", {}, False)
 
     with in_time(20), pytest.raises((OSError, ValueError)) as caught, rights:
         run()

@@ -5,3 +5,4 @@ from funcnn.training.events import *
 from funcnn.training.gradients import *
 from funcnn.training.loop import *
 from funcnn.training.state import *
+from funcnn.training.trackers import *

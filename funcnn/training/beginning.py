@@ -21,6 +21,7 @@ from funcnn.training.evaluation import (
     mean_over,
     predict,
 )
+from funcnn.training.events import Callback
 from funcnn.training.state import TrainState
 from funcnn.types import Key, Layer, Loss, Params, Shape
 
@@ -127,7 +128,9 @@ def check_counts(key: Key, epochs: int, **counts: int | None) -> None:
 def check_functions(augment: object, callbacks: object) -> None:
     if augment is not None and not callable(augment):
         checks.refuse_type(f"`augment` must be a function, got {checks.shown(augment)}")
-    if not (isinstance(callbacks, (tuple, list)) and all(map(callable, callbacks))):
+    if not isinstance(callbacks, (tuple, list)) or not all(
+        callable(callback) or isinstance(callback, Callback) for callback in callbacks
+    ):
         got = checks.shown(callbacks)
         checks.refuse_type(f"`callbacks` must be a tuple of functions, got {got}")
 

@@ -1,80 +1,169 @@
-"""A callback of `fit` that writes what TensorBoard shows."""
+"""What `fit` tells callbacks: that it begins, its steps and epochs, its end, an error."""
 
 from __future__ import annotations
 
-import contextlib
-import math
-import os
-import time
-import weakref
-from os import PathLike
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from funcnn import checks, files
-from funcnn.training.loop import Epoch
+from funcnn.optimizers import Optimizer
+from funcnn.training.evaluation import Record
+from funcnn.training.state import TrainState
+from funcnn.types import Array, Layer, Loss, Params
 
-__all__ = ["tensorboard"]
+__all__ = ["Begin", "Callback", "Epoch", "FitResult", "Step"]
 
 
-class _Callback:
-    """What `tensorboard` makes; the file is opened by the first epoch, and whole after each."""
-
-    def __init__(self, directory: Path, make_writer: Any, make_event: Any, scalar: Any) -> None:
-        self._directory, self._make_writer = directory, make_writer
-        self._make_event, self._scalar = make_event, scalar
-        self._writer: Any = None
-
-    def __call__(self, epoch: Epoch) -> None:
-        if self._writer is None:
-            with files.named(str(self._directory)):
-                with contextlib.suppress(FileNotFoundError):
-                    os.stat(self._directory)  # what has no name is refused before a folder is made
-                for folder in (*reversed(self._directory.parents), self._directory):
-                    folder.mkdir(exist_ok=True)
-            self._writer = self._make_writer(os.fspath(self._directory / "events"))
-            weakref.finalize(self, self._writer.close)
-        for name, value in epoch.record.items():
-            if name in ("epoch", "step") or not math.isfinite(value):
-                continue
-            metric = name.removeprefix("validation_")
-            tag = f"{metric}/{'training' if metric == name else 'validation'}"
-            step, summary = int(epoch.record["step"]), self._scalar(tag, value)
-            self._writer.write_event(
-                self._make_event(step=step, wall_time=time.time(), summary=summary)
-            )
-        self._writer.flush()
-
-
-@checks.named
-def tensorboard(directory: str | PathLike[str]) -> Any:
-    """Make a callback that writes loss, metrics and learning rate for TensorBoard.
+class Begin(NamedTuple):
+    """What a `Callback` gets to see before the first step.
 
     Parameters
     ----------
-    directory : path
-        Of this run; a new file is begun in it.
-
-    Returns
-    -------
-    callable
-        For ``callbacks`` of `funcnn.fit`. Training and validation share a group of charts.
-
-    Raises
-    ------
-    ImportError
-        Without the package ``tensorboardX``.
+    net, loss, optimizer : Layer, Loss, Optimizer
+        What is trained, towards what, and how.
+    epochs : int
+        Passes over the data, those before a resume included.
+    steps : int
+        In each.
+    state : TrainState
+        Before the first step, or where a resumed training goes on.
+    settings : dict
+        All that the training depends on, as JSON holds it; equal after a resume.
+    resumed : bool
+        Whether it goes on from a checkpoint.
+    checkpoint : str or None
+        The file that it writes.
 
     Examples
     --------
-    >>> import tempfile
-    >>> callback = tensorboard(tempfile.mkdtemp())  # fit(..., callbacks=(callback,))
+    >>> def begin(begin: Begin) -> None:
+    ...     print(f"{begin.epochs * begin.steps - begin.state.step} steps to go")
     """
-    where = files.checked_folder(directory)
-    try:
-        from tensorboardX.event_file_writer import EventsWriter  # writes at once, unlike SummaryWriter
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.summary import scalar
-    except ImportError:
-        raise ImportError("tensorboardX is needed: pip install tensorboardX") from None
-    return _Callback(Path(where), EventsWriter, Event, scalar)
+
+    net: Layer[Any, Any]
+    loss: Loss
+    optimizer: Optimizer
+    epochs: int
+    steps: int
+    state: TrainState
+    settings: dict[str, Any]
+    resumed: bool
+    checkpoint: str | None
+
+
+class Step(NamedTuple):
+    """What a `Callback` gets to see after each step.
+
+    Parameters
+    ----------
+    state : TrainState
+        After the step.
+    loss : float
+        Of its batch, before the step.
+
+    Examples
+    --------
+    >>> def step(step: Step) -> None:
+    ...     print(step.state.step, step.loss)
+    """
+
+    state: TrainState
+    loss: float
+
+
+class Epoch(NamedTuple):
+    """What a callback of `fit` gets to see after each epoch.
+
+    Parameters
+    ----------
+    state : TrainState
+        After the epoch.
+    record : dict of str to float
+        What the history has of this epoch.
+
+    Examples
+    --------
+    >>> def stop_early(epoch: Epoch) -> bool:
+    ...     return epoch.record["loss"] < 0.01
+    """
+
+    state: TrainState
+    record: Record
+
+
+class FitResult(NamedTuple):
+    """What `fit` gives back.
+
+    Parameters
+    ----------
+    params : dict
+        Of the last step.
+    history : dict of str to ndarray
+        One value for each epoch: ``epoch``, ``step``, ``learning_rate``, ``loss``, each loss of a
+        `funcnn.sum_losses` as ``loss_<name>``, and with validation ``validation_loss`` and
+        ``validation_<metric>``.
+    best_params : dict
+        Of the epoch with the best monitored value; the last ones without validation.
+    best_epoch : int
+        That epoch, from 1.
+    state : TrainState
+        Where another call may go on.
+
+    Examples
+    --------
+    >>> from funcnn import data, dense, fit, mean_squared_error, optimizers, random
+    >>> x = random.normal(random.key(0), (32, 2))
+    >>> result = fit(dense(1), mean_squared_error(), optimizers.sgd(0.1),
+    ...              data.Dataset(x, x[:, :1]), key=random.key(1), epochs=3)
+    >>> list(result.history), result.state.epoch
+    (['epoch', 'step', 'loss', 'learning_rate'], 3)
+    """
+
+    params: Params
+    history: dict[str, Array]
+    best_params: Params
+    best_epoch: int
+    state: TrainState
+
+
+class Callback:
+    """What `fit` calls on the way: write over the methods that you need.
+
+    A plain function ``(epoch: Epoch) -> bool | None`` does where the ends of epochs are enough. With
+    several ranks, the first one alone calls; see `funcnn.distributed.mpi`.
+
+    Examples
+    --------
+    >>> from funcnn import data, dense, fit, mean_squared_error, optimizers, random
+    >>> class Count(Callback):
+    ...     steps = 0
+    ...     def step(self, step: Step) -> None:
+    ...         self.steps += 1
+    ...     def end(self, result: FitResult) -> None:
+    ...         print(self.steps, "steps")
+    >>> x = random.normal(random.key(0), (32, 2))
+    >>> result = fit(dense(1), mean_squared_error(), optimizers.sgd(0.1), data.Dataset(x, x[:, :1]),
+    ...              key=random.key(1), epochs=3, batch_size=8, callbacks=(Count(),))
+    12 steps
+    """
+
+    def begin(self, begin: Begin) -> None:
+        """Before the first step of this call of `fit`, with its checkpoint read."""
+
+    def step(self, step: Step) -> None:
+        """After each step that was taken."""
+
+    def epoch(self, epoch: Epoch) -> bool | None:
+        """After each epoch, before its checkpoint is written; True ends the training."""
+
+    def end(self, result: FitResult) -> None:
+        """After the last epoch."""
+
+    def error(self, error: BaseException) -> None:
+        """Before what ends the training early is raised: an error, or an interruption."""
+
+
+class Function(Callback):
+    """A function that is asked after each epoch."""
+
+    def __init__(self, function: Callable[[Epoch], bool | None]) -> None:
+        self.epoch = function  # type: ignore[assignment, method-assign]

@@ -39,67 +39,13 @@ from funcnn.training.evaluation import (
     evaluate,
     mean_over,
 )
+from funcnn.training.events import Begin, Callback, Epoch, FitResult, Function, Step
 from funcnn.training.identity import alike, facts, identity, looked_at, shown_by
 from funcnn.training.progress import Progress
 from funcnn.training.state import TrainState, train_state, train_step
-from funcnn.types import Array, Key, Layer, Loss, Params
+from funcnn.types import Key, Layer, Loss, Params
 
-__all__ = ["Epoch", "FitResult", "fit"]
-
-
-class Epoch(NamedTuple):
-    """What a callback of `fit` gets to see after each epoch.
-
-    Parameters
-    ----------
-    state : TrainState
-        After the epoch.
-    record : dict of str to float
-        What the history has of this epoch.
-
-    Examples
-    --------
-    >>> def stop_early(epoch: Epoch) -> bool:
-    ...     return epoch.record["loss"] < 0.01
-    """
-
-    state: TrainState
-    record: Record
-
-
-class FitResult(NamedTuple):
-    """What `fit` gives back.
-
-    Parameters
-    ----------
-    params : dict
-        Of the last step.
-    history : dict of str to ndarray
-        One value for each epoch: ``epoch``, ``step``, ``learning_rate``, ``loss``, each loss of a
-        `funcnn.sum_losses` as ``loss_<name>``, and with validation ``validation_loss`` and
-        ``validation_<metric>``.
-    best_params : dict
-        Of the epoch with the best monitored value; the last ones without validation.
-    best_epoch : int
-        That epoch, from 1.
-    state : TrainState
-        Where another call may go on.
-
-    Examples
-    --------
-    >>> from funcnn import data, dense, fit, mean_squared_error, optimizers, random
-    >>> x = random.normal(random.key(0), (32, 2))
-    >>> result = fit(dense(1), mean_squared_error(), optimizers.sgd(0.1),
-    ...              data.Dataset(x, x[:, :1]), key=random.key(1), epochs=3)
-    >>> list(result.history), result.state.epoch
-    (['epoch', 'step', 'loss', 'learning_rate'], 3)
-    """
-
-    params: Params
-    history: dict[str, Array]
-    best_params: Params
-    best_epoch: int
-    state: TrainState
+__all__ = ["fit"]
 
 
 @checks.named
@@ -123,7 +69,7 @@ def fit(
     checkpoint_every: int | None = None,
     resume: str | PathLike[str] | None = None,
     log: str | PathLike[str] | None = None,
-    callbacks: tuple[Callable[[Epoch], bool | None], ...] = (),
+    callbacks: tuple[Callback | Callable[[Epoch], bool | None], ...] = (),
     progress: bool | None = None,
     workers: int | None = None,
     mode: Mode | None = None,
@@ -171,8 +117,9 @@ def fit(
         uninterrupted run; one that a callback has ended stays so.
     log : path, optional
         A file that gets a line of JSON for each epoch.
-    callbacks : tuple of callable, optional
-        Called with an `Epoch` after each; one that returns True ends the training.
+    callbacks : tuple of callable or Callback, optional
+        Functions are called with an `Epoch` after each; one that returns True ends the training. A
+        `Callback` is told of the begin, the steps, the end and errors, too.
     progress : bool, optional
         Whether to say how it goes on standard output; by default only on a terminal.
     workers : int, optional
@@ -236,11 +183,12 @@ def fit(
     arithmetic = numerics.mode() if mode is None or mode == "min" or mode == "max" else mode
     ranks = ALONE if engine is None else engine
     file = RunFile(checkpoint, ranks)
+    told = tuple(c if isinstance(c, Callback) else Function(c) for c in callbacks)
     try:
         with numerics.use(arithmetic), quiet:
             start = train_state(net, optimizer, key, first_shape(batches, key), params)
             run = Run(start, start.params, parts={part.name: Mean() for part in loss.parts})
-            if checkpoint is not None or resume is not None or ranks.ranks > 1:
+            if checkpoint is not None or resume is not None or ranks.ranks > 1 or _listens(told):
                 file.identity = identity(
                     net, loss, optimizer, batches, validation, metrics or {}, params, start.params,
                     key, monitor=monitor, best="largest" if largest else "smallest",
@@ -259,12 +207,22 @@ def fit(
             step = train_step(net, loss, optimizer, workers=workers, shards=shards, engine=engine)
             training = _Training(
                 net, loss, step, batches, epochs, validation, metrics, monitor, largest, patience,
-                callbacks, file, checkpoint_every, log, workers, ranks,
+                told, file, checkpoint_every, log, workers, ranks,
             )  # fmt: skip
-            run = _trained(training, run, progress)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"fit: interrupted: {file.advice()}") from None
-    return _result(run)
+            begin = Begin(
+                net, loss, optimizer, epochs, batches.steps, run.state, dict(file.identity),
+                resume is not None, None if checkpoint is None else os.fspath(checkpoint),
+            )  # fmt: skip
+            _tell(training, "begin", begin)
+            result = _result(_trained(training, run, progress))
+            _tell(training, "end", result)
+            return result
+    except BaseException as error:
+        if ranks.rank == 0:
+            _tell_of_error(told, error)
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"fit: interrupted: {file.advice()}") from None
+        raise
 
 
 class _Training(NamedTuple):
@@ -280,7 +238,7 @@ class _Training(NamedTuple):
     monitor: str
     largest: bool
     patience: int | None
-    callbacks: tuple[Callable[[Epoch], bool | None], ...]
+    callbacks: tuple[Callback, ...]
     file: RunFile
     checkpoint_every: int | None
     log: str | PathLike[str] | None
@@ -342,6 +300,7 @@ def _stepped(training: _Training, run: Run) -> Run:
         after = before._replace(step=before.step + 1, batch=before.batch + 1)
         return run._replace(state=after)
     value = measured["loss"]
+    _tell(training, "step", Step(state, value))
     if np.isfinite(value):
         mean = run.loss.add(value, mean_over(training.loss, batch))
         return run._replace(state=state, loss=mean, parts=_parts(training.loss, run, measured, batch))
@@ -404,8 +363,28 @@ def _asked(training: _Training, run: Run) -> Run:
 
 
 def _stops(training: _Training, epoch: Epoch) -> bool:
-    answers = [callback(epoch) for callback in training.callbacks]
+    answers = [callback.epoch(epoch) for callback in training.callbacks]
     return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
+
+
+def _listens(callbacks: tuple[Callback, ...]) -> bool:
+    """Whether any wants to know more than the ends of epochs."""
+    return not all(isinstance(callback, Function) for callback in callbacks)
+
+
+def _tell(training: _Training, hook: str, event: Any) -> None:
+    if training.ranks.rank == 0:
+        for callback in training.callbacks:
+            getattr(callback, hook)(event)
+
+
+def _tell_of_error(callbacks: tuple[Callback, ...], error: BaseException) -> None:
+    """Whatever a callback makes of it, the error is raised."""
+    for callback in callbacks:
+        try:
+            callback.error(error)
+        except Exception as second:
+            error.add_note(f"fit: {type(callback).__name__}.error: {second!r}")
 
 
 def _result(run: Run) -> FitResult:
