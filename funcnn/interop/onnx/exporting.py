@@ -14,11 +14,13 @@ import onnx
 from onnx import helper
 
 from funcnn import checks, files, random, structure, tree
-from funcnn.interop.onnx.exporting_graph import OPSET, Graph, Value, fixed, tensor
+from funcnn.interop.onnx.exporting_around import AROUND
+from funcnn.interop.onnx.exporting_graph import OPSET, Graph, Value, tensor
 from funcnn.interop.onnx.exporting_layers import ELEMENTWISE, LINEAR
 from funcnn.interop.onnx.exporting_pooling import POOLING
-from funcnn.interop.onnx.exporting_sequences import SEQUENCES, taken
-from funcnn.interop.onnx.exporting_shapes import NORMS, SHAPE, merged
+from funcnn.interop.onnx.exporting_recurrent import RECURRENT
+from funcnn.interop.onnx.exporting_sequences import SEQUENCES
+from funcnn.interop.onnx.exporting_shapes import NORMS, SHAPE
 from funcnn.types import Array, Layer, Params, Shape
 
 __all__ = ["export"]
@@ -197,7 +199,7 @@ def _shapes(values: Any, which: int) -> Any:
 
 # --- layers ---------------------------------------------------------------------------------------
 
-_RULES = {**ELEMENTWISE, **LINEAR, **POOLING, **SHAPE, **NORMS, **SEQUENCES}
+_RULES = {**ELEMENTWISE, **LINEAR, **POOLING, **SHAPE, **NORMS, **SEQUENCES, **RECURRENT}
 
 
 def _child(
@@ -220,14 +222,14 @@ def _run(g: Graph, layer: Layer[Any, Any], params: Params, x: Any) -> Any:
     if kind in ("tied", "weight_norm", "spectral_norm"):
         params = _inner_params(layer, inside[0][1], params)
         return _child(g, (), inside[0][1], params, x)
-    if not layer.spec.build.__module__.startswith("funcnn.") or not (kind in _RULES or kind in _AROUND):
+    if not layer.spec.build.__module__.startswith("funcnn.") or not (kind in _RULES or kind in AROUND):
         checks.refuse(f"`net` must have layers that can be written as ONNX, got {checks.shown(layer)}")
     spec = layer.spec
     given = inspect.signature(spec.build).bind_partial(*spec.args, **spec.options).arguments
     options = SimpleNamespace(**given)
-    if kind in _AROUND:
+    if kind in AROUND:
         runs = {name: _runner(g, name, child, params) for name, child in inside}
-        names = _AROUND[kind](g, x, options, runs)
+        names = AROUND[kind](g, x, options, runs)
     else:
         names = _RULES[kind](g, x, options, params)
     shapes = (layer.init(random.NO_DRAW, _shapes(x, which))[0] for which in (0, 1))
@@ -244,98 +246,3 @@ def _inner_params(layer: Layer[Any, Any], inner: Layer[Any, Any], params: Params
     spy = inner._replace(apply=lambda params, x, *, key=None: (params, {}))
     found: Params = structure.remade(layer, (("", spy),)).apply(params, None)[0]
     return found
-
-
-# --- layers of layers -----------------------------------------------------------------------------
-
-_Runs = dict[str, Callable[[Any], Any]]
-
-
-def _in_turn(g: Graph, x: Any, o: Any, runs: _Runs) -> Any:
-    for run in runs.values():
-        x = run(x)
-    return x
-
-
-def _added(g: Graph, a: Any, b: Any) -> Any:
-    """Two trees, leaf by leaf."""
-    if isinstance(a, Value):
-        return g.Add(a, b)
-    return tuple(_added(g, *pair) for pair in zip(a, b, strict=True))
-
-
-def _residual(g: Graph, x: Any, o: Any, runs: _Runs) -> Any:
-    body = {name: run for name, run in runs.items() if name != "shortcut"}
-    return _added(g, _in_turn(g, x, o, body), runs.get("shortcut", lambda x: x)(x))
-
-
-def _dense_connect(g: Graph, x: Value, o: Any, runs: _Runs) -> Any:
-    for run in runs.values():
-        new, axis = run(x), o.axis % x.rank
-        first, second = (
-            (*a[:axis], a[axis] + b[axis], *a[axis + 1 :])
-            for a, b in zip(x.shapes, new.shapes, strict=True)
-        )
-        x = Value(g.Concat(x, new, axis=o.axis), (first, second))
-    return x
-
-
-def _share(g: Graph, x: Any, o: Any, runs: _Runs) -> Any:
-    for _ in range(o.times):
-        x = _in_turn(g, x, o, runs)
-    return x
-
-
-def _time_distributed(g: Graph, x: Value, o: Any, runs: _Runs) -> Any:
-    (features,) = fixed(x, 2)
-    rows = _in_turn(g, x.resized(g.Reshape(x, [-1, features]), features), o, runs)
-    return g.reshape(rows, g.size(x, 0), g.size(x, 1), *fixed(rows))
-
-
-def _bidirectional(g: Graph, x: Value, o: Any, runs: _Runs) -> Any:
-    def reversed_(value: Value) -> Value:
-        start = np.iinfo(np.int64).min
-        return value._replace(name=g.Slice(value, [-1], [start], [1], [-1]))
-
-    both = runs["forward"](x), reversed_(runs["backward"](reversed_(x)))
-    return merged(g, both, o.merge, 2)
-
-
-def _kept_context(g: Graph, x: Any, o: Any, runs: _Runs) -> Any:
-    return _in_turn(g, taken(g, x, o.context)[0], o, runs), *x[1:]
-
-
-def _graph(g: Graph, x: Any, o: Any, runs: _Runs) -> Any:
-    values, last = {"x": x}, "x"
-    for name, run in runs.items():
-        values[name] = run(_wired(values, (o.wires or {}).get(name, last)))
-        last = name
-    return _wired(values, o.output or last)
-
-
-def _wired(values: dict[str, Any], wire: Any) -> Any:
-    """What a layer of a graph takes: a value by its name, a part of one, or a tuple of these."""
-    if not isinstance(wire, str):
-        return tuple(_wired(values, one) for one in wire)
-    head, *parts = [wire] if wire in values else wire.split("/")
-    found = values[head]
-    for part in parts:
-        found = found[part if isinstance(found, dict) else int(part)]
-    return found
-
-
-_AROUND: dict[str, Callable[[Graph, Any, Any, _Runs], Any]] = {
-    "serial": _in_turn,
-    "repeat": _in_turn,
-    "share": _share,
-    "graph": _graph,
-    "residual": _residual,
-    "dense_connect": _dense_connect,
-    "parallel": lambda g, x, o, runs: merged(g, [run(x) for run in runs.values()], o.merge, o.axis),
-    "branch": lambda g, x, o, runs: tuple(run(x) for run in runs.values()),
-    "each": lambda g, x, o, runs: tuple(run(one) for run, one in zip(runs.values(), x, strict=True)),
-    "time_distributed": _time_distributed,
-    "bidirectional": _bidirectional,
-    "keep_context": _kept_context,
-    "residual_with_context": lambda g, x, o, runs: (g.Add(x[0], _in_turn(g, x, o, runs)), *x[1:]),
-}

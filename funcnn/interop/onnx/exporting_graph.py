@@ -174,5 +174,5 @@ def fixed(x: Value, *axes: int) -> tuple[int, ...]:
 
 def tensor(name: str, value: Array) -> Any:
     """An array as a graph holds it."""
-    native = np.ascontiguousarray(value, value.dtype.newbyteorder("="))
+    native = np.asarray(value, value.dtype.newbyteorder("="), order="C")
     return onnx.numpy_helper.from_array(native, name)

@@ -37,6 +37,11 @@ def _beside(g: Graph, p: Leaves, name: str, rank: int) -> Any:
     return g.leaf(name, p[name].reshape(-1, *[1] * (rank - 2)))
 
 
+def several(x: Any) -> tuple[Any, ...]:
+    """One value, or all of a tuple."""
+    return (x,) if isinstance(x, Value) else x
+
+
 def ints(value: Any, count: int) -> list[Any]:
     """An option for each axis, where one may stand for all."""
     return list(value) if isinstance(value, tuple) else [value] * count

@@ -1,22 +1,18 @@
-"""The table of layers for sequences: tokens, positions, attention, recurrent layers, masks."""
+"""The table of layers for sequences: tokens, positions, attention, masks."""
 
 from __future__ import annotations
 
+from functools import partial, reduce
 from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from funcnn import numerics
+from funcnn._kernels import positions
 from funcnn.interop.onnx.exporting_graph import Graph, Value, fixed, listed
-from funcnn.interop.onnx.exporting_layers import Leaves, Options, Rule
+from funcnn.interop.onnx.exporting_layers import Leaves, Options, Rule, several
 from funcnn.types import Array
-
-
-def _several(x: Any) -> tuple[Any, ...]:
-    """One value, or all of a tuple."""
-    return (x,) if isinstance(x, Value) else x
-
 
 # --- tokens and positions -------------------------------------------------------------------------
 
@@ -30,9 +26,10 @@ def _embedding(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
     return g.Gather(weight, g.takes(x, np.int64))
 
 
-def _angles(g: Graph, x: Value, speeds: Array, behind: list[int]) -> Any:
+def _angles(g: Graph, x: Value, speeds: Array, behind: list[int], first: int = 0) -> Any:
     """Of each step for each feature, in float64; there are axes between them."""
-    return g.Mul(g.Unsqueeze(g.cast(g.steps(x), np.float64), behind), g.exact(speeds))
+    places = g.Add(g.steps(x), first) if first else g.steps(x)
+    return g.Mul(g.Unsqueeze(g.cast(places, np.float64), behind), g.exact(speeds))
 
 
 def _speeds(features: int, base: float) -> Array:
@@ -53,20 +50,79 @@ def _learned_positions(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
 
 
 def _rotary(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
-    return _rotated(g, x, x, fixed(x, 2)[0], o.base, o.interleaved, [1])
+    return _rotated(g, x, x, fixed(x, 2)[0], o, [1], o.offset)
 
 
 def _rotated(
-    g: Graph, x: Any, like: Value, features: int, base: float, interleaved: bool, behind: list[int]
+    g: Graph, x: Any, like: Value, features: int, o: Options, behind: list[int], first: int
 ) -> Any:
     """``(a cos - b sin, b cos + a sin)``: each feature and its partner, whose sine has a sign."""
+    interleaved, base = getattr(o, "interleaved", True), getattr(o, "rotary_base", None) or o.base
     places, half = np.arange(features), features // 2
     partner = places ^ 1 if interleaved else (places + half) % features
     speeds = _speeds(features, base)
     speeds = np.repeat(speeds, 2) if interleaved else np.tile(speeds, 2)
-    angles = _angles(g, like, np.where(partner > places, -speeds, speeds), behind)
+    angles = _angles(g, like, np.where(partner > places, -speeds, speeds), behind, first)
     cos, sin = g.cast(g.Cos(angles), g.dtype), g.cast(g.Sin(angles), g.dtype)
     return g.Add(g.Mul(x, cos), g.Mul(g.Gather(x, partner, axis=-1), sin))
+
+
+def _away(g: Graph, q: Value, k: Value, first: int = 0) -> Any:
+    """How many steps each key is behind each query."""
+    rows = g.Add(g.steps(q), first) if first else g.steps(q)
+    return g.Sub(g.Unsqueeze(rows, [1]), g.Unsqueeze(g.steps(k), [0]))
+
+
+def _with_bias(g: Graph, x: Value, heads: int, bias: Any) -> Any:
+    """A bias ``(heads, T, T)`` for each example, beside the input."""
+    batch, steps = g.Shape(x, start=0, end=1), g.Shape(x, start=1, end=2)
+    return x.name, g.Expand(bias, g.Concat(batch, [heads], steps, steps, axis=0))
+
+
+def _alibi(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
+    slopes = -positions.slopes(o.heads)[:, None, None]
+    return _with_bias(g, x, o.heads, g.Mul(g.cast(g.Abs(_away(g, x, x)), g.dtype), slopes))
+
+
+def _relative_positions(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
+    most = o.max_distance  # beyond it, all are in one bucket
+    table = positions.buckets(np.arange(-most, most + 1), o.buckets, most, o.both)
+    at = g.Gather(table, g.Add(g.Clip(_away(g, x, x), -most, most), most))
+    return _with_bias(g, x, o.heads, g.Transpose(g.Gather(p["weight"], at), perm=[2, 0, 1]))
+
+
+# --- steps that count -----------------------------------------------------------------------------
+
+
+def _counted(g: Graph, mask: Value, x: Value) -> Value:
+    """Flags for the steps that count, of themselves or of lengths."""
+    if mask.rank > 1:
+        return g.takes(mask, np.bool_)
+    lengths = g.Unsqueeze(g.takes(mask, np.int64), [1])
+    flags = g.Less(g.Unsqueeze(g.steps(x), [0]), lengths)
+    first, second = (shape[:2] for shape in x.shapes)
+    return Value(flags, (first, second))
+
+
+def _last_step(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
+    if not o.masked:
+        return g.Gather(x, -1, axis=1)
+    x, mask = x
+    places = g.Where(_counted(g, mask, x), g.Unsqueeze(g.steps(x), [0]), -1)
+    last = g.Equal(g.Unsqueeze(g.steps(x), [0]), g.ReduceMax(places, [1]))
+    return g.ReduceSum(g.Where(g.Unsqueeze(last, [2]), x, 0.0), [1], keepdims=0)
+
+
+def _masked_mean(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
+    flags = g.Unsqueeze(_counted(g, x[1], x[0]), [2])
+    count = g.Max(g.ReduceSum(g.cast(flags, g.dtype), [1], keepdims=0), 1.0)
+    return g.Div(g.ReduceSum(g.Where(flags, x[0], 0.0), [1], keepdims=0), count)
+
+
+def _masked_max(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
+    flags = g.Unsqueeze(_counted(g, x[1], x[0]), [2])
+    top = g.ReduceMax(g.Where(flags, x[0], -np.inf), [1], keepdims=0)
+    return g.Where(g.ReduceMax(flags, [1], keepdims=0), top, 0.0)
 
 
 # --- attention ------------------------------------------------------------------------------------
@@ -86,33 +142,49 @@ def _idle(g: Graph, mask: Value, itself: bool) -> Any:
     return g.And(unseen, g.Not(g.ReduceMax(mask, [2], keepdims=0))) if itself else unseen
 
 
-def _seen(g: Graph, q: Value, k: Value, causal: bool, mask: Value | None, heads: bool) -> Any:
-    """Which keys each query sees, to broadcast over the scores; None for all."""
-    past = None
-    if causal:
-        past = g.GreaterOrEqual(g.Unsqueeze(g.steps(q), [1]), g.Unsqueeze(g.steps(k), [0]))
-    if mask is None:
-        return past
-    axes = [1] * (mask.rank == 2) + [2 if mask.rank == 2 else 1] * heads
-    found = g.Unsqueeze(mask, axes) if axes else mask
-    return found if past is None else g.And(found, past)
+def _looked(g: Graph, rest: list[Value], o: Options, keys: Value) -> tuple[Any, Value | None]:
+    """The bias of the scores and the mask, of what is behind the sequences."""
+    mask = _counted(g, rest[-1], keys) if o.masked else None
+    return (g.takes(rest[0], g.dtype) if o.biased else None), mask
 
 
-def _attend(g: Graph, q: Any, keys: Any, v: Any, seen: Any, width: int) -> Any:
-    """``softmax(q keys / sqrt(width)) v``, the keys transposed; zeros where nothing is seen."""
-    scores = g.MatMul(g.Mul(q, 1 / sqrt(width)), keys)
+def _seen(g: Graph, q: Value, k: Value, o: Options, mask: Value | None, heads: int) -> Any:
+    """Which keys each query sees, to broadcast over the scores of so many heads; None for all."""
+    found, first = [], getattr(o, "offset", 0)
+    if getattr(o, "causal", False):
+        found.append(g.GreaterOrEqual(_away(g, q, k, first), 0))
+    if getattr(o, "window", None) is not None:
+        found.append(g.LessOrEqual(g.Abs(_away(g, q, k, first)), o.window))
+    if mask is not None:
+        axes = list(range(1, 1 + heads + (mask.rank == 2)))
+        found.append(g.Unsqueeze(mask, axes) if axes else mask)
+    return reduce(g.And, found) if found else None
+
+
+def _attend(g: Graph, q: Any, keys: Any, v: Any, seen: Any, bias: Any, o: Options, width: int) -> Any:
+    """``softmax(scores(q keys)) v``, the keys transposed, and the softmax; 0 where nothing is seen."""
+    scores = g.MatMul(g.Mul(q, o.scale or 1 / sqrt(width)), keys)
+    if o.soft_cap is not None:
+        scores = g.Mul(g.Tanh(g.Div(scores, float(o.soft_cap))), float(o.soft_cap))
+    if bias is not None:
+        shown = g.Greater(bias, -np.inf)
+        scores, seen = g.Add(scores, bias), shown if seen is None else g.And(seen, shown)
     if seen is None:
-        return g.MatMul(g.Softmax(scores), v)
-    p = g.Softmax(g.Where(seen, scores, -np.inf))
-    return g.MatMul(g.Where(seen, p, 0.0), v)
+        p = g.Softmax(scores)
+    else:
+        p = g.Where(seen, g.Softmax(g.Where(seen, scores, -np.inf)), 0.0)
+    mixed = g.MatMul(p, v)
+    return mixed, p
 
 
 def _attention(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
-    q, k, v, *masks = x
-    mask = g.takes(masks[0], np.bool_) if masks else None
-    seen = _seen(g, q, k, o.causal, mask, heads=False)
+    q, k, v, *rest = x
+    bias, mask = _looked(g, rest, o, k)
     v = v if mask is None else _cleaned(g, v, _idle(g, mask, itself=False))
-    return _attend(g, q, g.Transpose(k, perm=[0, 2, 1]), v, seen, fixed(q, 2)[0])
+    seen = _seen(g, q, k, o, mask, 0)
+    keys = g.Transpose(k, perm=[0, 2, 1])
+    both = _attend(g, q, keys, v, seen, bias, o, fixed(q, 2)[0])
+    return both if o.return_weights else both[0]
 
 
 def _projected(g: Graph, x: Any, name: str, p: Leaves) -> Any:
@@ -121,117 +193,50 @@ def _projected(g: Graph, x: Any, name: str, p: Leaves) -> Any:
         return g.Add(out, p[name]["bias"]) if "bias" in p[name] else out
 
 
-def _heads(crossed: bool) -> Rule:
-    def rule(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
-        q, *rest = _several(x)
-        memory = rest.pop(0) if crossed else q
-        mask = g.takes(rest[0], np.bool_) if rest else None
-        if mask is not None:
-            memory = _cleaned(g, memory, _idle(g, mask, not crossed))
-        q = q if crossed else memory
-        base, groups = getattr(o, "rotary_base", None), o.kv_heads or o.heads
-        width = len(p["query"]["weight"]) // o.heads
+def _heads(g: Graph, x: Any, o: Options, p: Leaves, inputs: int = 1) -> Any:
+    inputs = 3 if getattr(o, "separate", False) else inputs
+    sources, rest = list(several(x)[:inputs]), list(several(x)[inputs:])
+    bias, mask = _looked(g, rest, o, sources[min(inputs, 2) - 1])
+    if mask is not None:
+        idle, first = _idle(g, mask, itself=inputs == 1), min(inputs - 1, 1)
+        sources[first:] = [_cleaned(g, one, idle) for one in sources[first:]]
+    sources += sources[-1:] * (3 - inputs)
+    groups, width = o.kv_heads or o.heads, len(p["query"]["weight"]) // o.heads
 
-        def split(source: Value, name: str, count: int, *perm: int) -> Any:
-            """``(N, T, heads, width)``, and then the axes in another order."""
-            out = g.Reshape(_projected(g, source, name, p), [0, 0, count, width])
-            if base is not None and name != "value":
-                out = _rotated(g, out, source, width, base, True, [1, 2])
-            if count < o.heads:  # each head of keys serves several of queries
-                out = g.Gather(out, np.repeat(np.arange(count), o.heads // count), axis=2)
-            return g.Transpose(out, perm=perm)
+    def split(place: int, count: int, perm: list[int]) -> Any:
+        """``(N, T, heads, width)``, and then the axes in another order."""
+        source, name = sources[place], ("query", "key", "value")[place]
+        out = g.Reshape(_projected(g, source, name, p), [0, 0, count, width])
+        if getattr(o, "rotary_base", None) is not None and name != "value":
+            first = 0 if name == "key" else o.offset
+            out = _rotated(g, out, source, width, o, [1, 2], first)
+        if count < o.heads:  # each head of keys serves several of queries
+            out = g.Gather(out, np.repeat(np.arange(count), o.heads // count), axis=2)
+        return g.Transpose(out, perm=perm)
 
-        queries, values = (
-            split(q, "query", o.heads, 0, 2, 1, 3),
-            split(memory, "value", groups, 0, 2, 1, 3),
-        )
-        keys = split(memory, "key", groups, 0, 2, 3, 1)
-        seen = _seen(g, q, memory, getattr(o, "causal", False), mask, heads=True)
-        mixed = g.Transpose(_attend(g, queries, keys, values, seen, width), perm=[0, 2, 1, 3])
-        return _projected(g, g.Reshape(mixed, [0, 0, o.heads * width]), "out", p)
-
-    return rule
-
-
-# --- recurrent layers -----------------------------------------------------------------------------
-
-
-def _recurrent(operator: str, order: list[int], states: int) -> Rule:
-    """ONNX has the time in front, the gates in another order, and both biases in one."""
-
-    def gates(leaf: Array) -> Array:
-        blocks = leaf.reshape(len(order), -1, *leaf.shape[1:])
-        return blocks[order].reshape(leaf.shape)
-
-    def level(g: Graph, x: Any, o: Options, own: Leaves, others: list[Any]) -> Any:
-        """All directions of one layer, ``(T, N, F) -> (T, directions, N, H)``."""
-        walks = [own[one] for one in ("forward", "backward")] if o.bidirectional else [own]
-        found = {name: np.stack([gates(walk[name]) for walk in walks], axis=0) for name in walks[0]}
-        bias = None
-        if o.bias:
-            bias = g.leaf("bias", np.concatenate([found["bias_ih"], found["bias_hh"]], axis=1))
-        weights = [g.leaf(name, found[name]) for name in ("weight_ih", "weight_hh")]
-        direction = "bidirectional" if o.bidirectional else "forward"
-        how: dict[str, Any] = {"direction": "reverse" if o.reverse else direction}
-        if operator == "GRU":
-            how["linear_before_reset"] = 1
-        if operator == "RNN":
-            how["activations"] = [o.nonlinearity.capitalize()] * len(walks)
-        how |= {"hidden_size": o.hidden, "outputs": 1 + states * o.carry}
-        return g.add(operator, x, *weights, bias, *others, **how)
-
-    def rule(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
-        x, *rest = _several(x)
-        lengths = g.cast(g.takes(rest.pop(), np.int64), np.int32) if o.lengths else None
-        firsts = [_levels(g, one, o.layers) for one in _several(rest[0])] if o.carry else []
-        out, lasts = g.Transpose(x, perm=[1, 0, 2]), []
-        for place in range(o.layers):
-            name = [f"layer{place + 1}"] * (o.layers > 1)
-            starts = [first[place] for first in firsts]
-            with g.inside(*name):
-                out = level(g, out, o, p[name[0]] if name else p, [lengths, *starts])
-                if o.carry:
-                    out, *last = out
-                    lasts.append([_kept(g, *pair, lengths) for pair in zip(last, starts, strict=True)])
-                out = g.Transpose(out, perm=[0, 2, 1, 3])
-                out = g.Reshape(out, [0, 0, (1 + o.bidirectional) * o.hidden])
-        out = g.Transpose(out, perm=[1, 0, 2])
-        if not o.carry:
-            return out
-        carry = [
-            g.Transpose(g.Concat(*parts, axis=0), perm=[1, 0, 2]) for parts in zip(*lasts, strict=True)
-        ]
-        return out, tuple(carry) if states > 1 else carry[0]
-
-    return rule
-
-
-def _kept(g: Graph, last: Any, first: Any, lengths: Any) -> Any:
-    """The state behind the last step; where there is no step, onnxruntime gives zeros."""
-    if lengths is None:
-        return last
-    none = g.Equal(lengths, g.exact(np.zeros((), np.int32)))
-    return g.Where(g.Unsqueeze(none, [1]), first, last)
-
-
-def _levels(g: Graph, carry: Value, layers: int) -> list[Any]:
-    """The states of each layer, ``(directions, N, H)``."""
-    first = g.Transpose(carry, perm=[1, 0, 2])
-    return [first] if layers == 1 else g.Split(first, axis=0, num_outputs=layers, outputs=layers)
+    heads = split(0, o.heads, [0, 2, 1, 3]), split(1, groups, [0, 2, 3, 1])
+    values = split(2, groups, [0, 2, 1, 3])
+    if bias is not None and bias.rank == 3:
+        bias = g.Unsqueeze(bias, [1])
+    seen = _seen(g, sources[0], sources[1], o, mask, 1)
+    mixed, weights = _attend(g, *heads, values, seen, bias, o, width)
+    rows = g.Reshape(g.Transpose(mixed, perm=[0, 2, 1, 3]), [0, 0, o.heads * width])
+    out = _projected(g, rows, "out", p)
+    return (out, weights) if o.return_weights else out
 
 
 # --- masks ----------------------------------------------------------------------------------------
 
 
 def _clean_padding(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
-    mask = g.takes(x[1], np.bool_)
-    return _cleaned(g, x[0], g.Not(mask)).name, mask.name
+    idle = g.Not(_counted(g, x[-1], x[0]))
+    return _cleaned(g, x[0], idle), *x[1:]
 
 
 def taken(g: Graph, x: Any, context: str) -> Any:
-    """The inputs of a layer with a context, of which a mask is not of floats."""
-    if context.endswith("mask"):
-        g.takes(x[-1], np.bool_)
+    """The inputs of a layer with a context, of which a mask and lengths are not of floats."""
+    if context.endswith(("mask", "lengths")):
+        g.takes(x[-1], np.bool_ if x[-1].rank > 1 else np.int64)
     return x
 
 
@@ -241,11 +246,13 @@ SEQUENCES: dict[str, Rule] = {
     "learned_positions": _learned_positions,
     "rotary": _rotary,
     "attention": _attention,
-    "multi_head_attention": _heads(crossed=False),
-    "cross_attention": _heads(crossed=True),
-    "rnn": _recurrent("RNN", [0], 1),
-    "lstm": _recurrent("LSTM", [0, 3, 1, 2], 2),
-    "gru": _recurrent("GRU", [1, 0, 2], 1),
+    "multi_head_attention": _heads,
+    "cross_attention": partial(_heads, inputs=2),
+    "alibi": _alibi,
+    "relative_positions": _relative_positions,
+    "last_step": _last_step,
+    "masked_mean_pool": _masked_mean,
+    "masked_max_pool": _masked_max,
     "clean_padding": _clean_padding,
     "drop_context": lambda g, x, o, p: taken(g, x, o.context)[0].name,
 }
