@@ -19,6 +19,8 @@ from funcnn import (
     rotary,
 )
 from funcnn._kernels import positions
+from funcnn.machine.threads import in_team
+from funcnn.testing import digest
 from funcnn.types import Layer
 
 
@@ -33,6 +35,24 @@ def test_tables_of_positions_keep_little_memory() -> None:
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 40 * 2**20
+
+
+@pytest.mark.threads
+def test_threads_share_out_a_batch_of_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("funcnn._kernels.attention._CHUNK", 2 * 4 * 4 * 2)  # two examples of a part
+    layer = multi_head_attention(2, causal=True)
+    _, params = layer.init(random.key(0), (9, 4, 6))
+    x = random.normal(random.key(1), (9, 4, 6))
+
+    def both_ways() -> Any:
+        out, cache = layer.apply(params, x)
+        return digest((out, layer.vjp(cache, out)))
+
+    assert len({in_team(workers, both_ways) for workers in (1, 2, 3)}) == 1
+    used: list[int] = []
+    monkeypatch.setattr("funcnn._kernels.attention.share", lambda task, count: used.append(count))
+    layer.apply(params, x)
+    assert used == [5]
 
 
 def test_a_row_of_a_table_is_the_same_for_all_lengths() -> None:

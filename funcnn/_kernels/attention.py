@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from funcnn import numerics
+from funcnn.machine.threads import share
 from funcnn.types import Array
 
 # Measured in November 2026 on an AMD EPYC (two cores, AVX-512, 1 MiB of second-level cache):
@@ -80,7 +81,10 @@ def attend(q: Array, k: Array, v: Array, how: Scores) -> tuple[Array, Array, Arr
     p = np.empty((batch, heads, steps, keys), q.dtype)
     slope = None if how.cap is None else np.empty_like(p)
     out = _headed((batch, heads, steps, v.shape[3]), q)
-    for part in _parts(p):
+    parts = _parts(p)
+
+    def attend_some(i: int) -> None:
+        part = parts[i]
         hidden, unused = _blind(how, part)
         queries = _grouped(q[part] * q.dtype.type(how.scale), groups)
         scores = numerics.matmul(queries, k[part].swapaxes(2, 3)).reshape(p[part].shape)
@@ -104,6 +108,8 @@ def attend(q: Array, k: Array, v: Array, how: Scores) -> tuple[Array, Array, Arr
         used = p[part] if how.kept is None else p[part] * how.kept[part]
         mixed = _product(_grouped(used, groups), v[part], _alike(unused, used, groups))
         out[part] = mixed.reshape(out[part].shape)
+
+    share(attend_some, len(parts))
     return out, p, slope
 
 
@@ -124,7 +130,10 @@ def attend_gradients(
     (out, p, slope), dweights, groups = made, dp, k.shape[1]
     dq, dk, dv = _headed(q.shape, q), _headed(k.shape, q), _headed(v.shape, q)
     dbias = None if how.bias is None else np.empty_like(p)
-    for part in _parts(p):
+    parts = _parts(p)
+
+    def pull_some(i: int) -> None:
+        part = parts[i]
         hidden, unused = _blind(how, part)
         used = p[part] if how.kept is None else p[part] * how.kept[part]
         douts, weights = _grouped(dout[part], groups), _grouped(used, groups).swapaxes(2, 3)
@@ -150,6 +159,8 @@ def attend_gradients(
         dq[part] = _product(dscores, k[part], blind).reshape(dq[part].shape)
         queries, dscores = _grouped(q[part], groups), dscores.swapaxes(2, 3)
         dk[part] = _product(dscores, queries, None if blind is None else blind.swapaxes(2, 3))
+
+    share(pull_some, len(parts))
     return dq, dk, dv, dbias
 
 
@@ -255,7 +266,7 @@ def _alike(hidden: Array | None, weights: Array, groups: int) -> Array | None:
 
 
 def _parts(p: Array) -> list[slice]:
-    """Slices of the batch whose scores stay in the processor's cache."""
+    """Slices of the batch whose scores stay in the processor's cache; threads share them out."""
     count = max(1, _CHUNK * len(p) // max(p.size, 1))
     return [slice(first, first + count) for first in range(0, len(p), count)]
 
