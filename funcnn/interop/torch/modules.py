@@ -84,7 +84,10 @@ class InstanceNorm(nn.InstanceNorm2d):  # type: ignore[misc]
 
     def forward(self, x: Any) -> Any:
         """The output, for a batch."""
-        return self._apply_instance_norm(x)
+        own = self.training or not self.track_running_stats
+        return F.instance_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, own, self.momentum, self.eps
+        )
 
 
 def _conv(o: Options, p: Leaves, weight: str = "weight", **over: Any) -> Any:
