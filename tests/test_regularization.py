@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from funcnn import drop_path, dropout, gaussian_noise, random, spatial_dropout
+from funcnn import alpha_dropout, drop_path, dropout, gaussian_noise, random, spatial_dropout
 from funcnn.types import Array, Layer
 
 Build = Callable[[float], Layer[Array, Array]]
@@ -26,13 +26,33 @@ def test_rate_is_the_fraction_dropped(build: Build, rate: float) -> None:
     assert np.array_equal(build(rate).vjp(cache, x)[1], out)
 
 
-@pytest.mark.parametrize("build", [*_DROPPING, gaussian_noise])
+@pytest.mark.parametrize("build", [*_DROPPING, alpha_dropout, gaussian_noise])
 def test_without_a_key_it_is_the_identity(build: Build) -> None:
     x = random.normal(random.key(0), (4, 3, 2))
     out, cache = build(0.5).apply({}, x)
     assert np.array_equal(out, x)
     assert np.array_equal(build(0.5).vjp(cache, x)[1], x)
     assert not np.array_equal(build(0.5).apply({}, x, key=random.key(1))[0], x)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
+def test_alpha_dropout_keeps_mean_and_variance(rate: float) -> None:
+    """What it drops, and what it makes of it, are as in PyTorch."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    layer: Layer[Array, Array] = alpha_dropout(rate)
+    x = random.normal(random.key(1), (400, 100), dtype=np.float64)
+    out, cache = layer.apply({}, x, key=random.key(0))
+    kept = layer.vjp(cache, np.ones_like(x))[1] != 0
+    assert abs((~kept).mean() - rate) < 0.01
+    assert abs(out.mean()) < 0.03
+    assert abs(out.std() - 1) < 0.03
+    torch.manual_seed(0)
+    theirs = torch.nn.functional.alpha_dropout(torch.tensor(x), rate, True).numpy()
+    numbers, counts = np.unique(theirs.round(9), return_counts=True)
+    dropped = np.abs(theirs - numbers[counts.argmax()]) < 1e-8  # the number that comes often
+    both = kept & ~dropped
+    np.testing.assert_allclose(out[both], theirs[both], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(np.unique(out[~kept]).mean(), theirs[dropped].mean(), atol=1e-12)
 
 
 def test_what_is_dropped_together() -> None:

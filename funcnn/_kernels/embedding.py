@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from funcnn import numerics
 from funcnn.types import Array
 
 
@@ -27,3 +28,20 @@ def add_rows(indices: Array, rows: Array, count: int) -> Array:
         step *= 2
     table[found[firsts]] = sums[firsts]
     return table
+
+
+def bag(rows: Array, seen: Array, mode: str, weights: Array | None) -> tuple[Array, Array]:
+    """``(N, T, F)`` to ``(N, F)``, and how much of each row is in it; rows not seen are zeros."""
+    if mode == "max" and rows.shape[1]:
+        winner = np.argmax(np.where(seen[..., None], rows, -np.inf), 1)[:, None]
+        kept = (np.arange(rows.shape[1])[:, None] == winner) & seen[..., None]
+        return np.take_along_axis(rows, winner, 1)[:, 0], kept.astype(rows.dtype)
+    kept = seen.astype(rows.dtype)[..., None]
+    if weights is not None:
+        kept = np.where(seen, weights, weights.dtype.type(0))[..., None]
+        rows = rows * kept
+    total = numerics.sum(rows, 1)
+    if mode == "mean":
+        count = np.maximum(numerics.sum(kept, 1), 1)
+        return total / count, kept / count[:, None]
+    return total, kept

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 
 from funcnn import checks, numerics
 from funcnn._kernels import embedding as kernels, positions
-from funcnn.checks import Flag, Integer, Number, Optional, Shapes, declared
+from funcnn.checks import Choice, Flag, Integer, Number, Optional, Shapes, When, declared
 from funcnn.initializers import INITIALIZER, Initializer, normal
-from funcnn.types import Cache, Key, Layer, Params, Sequence, Shape, Tokens
+from funcnn.types import Cache, Key, Layer, Params, Sequence, Shape, Tokens, Vector
 
-__all__ = ["embedding", "learned_positions", "positional_encoding", "rotary"]
+__all__ = ["embedding", "embedding_bag", "learned_positions", "positional_encoding", "rotary"]
 
 _BASE = Number(minimum=1e-300)  # or an angle would be infinite
 _UNIT = normal(1.0)
 _SMALL = normal(0.02)
+
+
+class _Options(TypedDict, total=False):
+    """What `embedding_bag` takes beside the option that changes its type."""
+
+    mode: str
+    padding_index: int | None
+    weight_init: Initializer
 
 
 @declared(
@@ -106,6 +114,122 @@ def embedding(
         if padding_index is not None:
             dweight[padding_index] = 0
         return {"weight": dweight}, np.zeros(tokens.shape, dout.dtype)
+
+    return Layer(init, apply, vjp)
+
+
+@overload
+def embedding_bag(
+    vocabulary_size: int, features: int, *, weighted: Literal[False] = ..., **options: Unpack[_Options]
+) -> Layer[Tokens, Vector]: ...
+@overload
+def embedding_bag(
+    vocabulary_size: int, features: int, *, weighted: Literal[True], **options: Unpack[_Options]
+) -> Layer[tuple[Tokens, Vector], Vector]: ...
+@declared(
+    vocabulary_size=Integer(1),
+    features=Integer(1),
+    mode=Choice("sum", "mean", "max"),
+    padding_index=Optional(Integer(0)),
+    weighted=When(Flag(), "mode", "sum"),
+    weight_init=INITIALIZER,
+)
+def embedding_bag(
+    vocabulary_size: int,
+    features: int,
+    *,
+    mode: str = "mean",
+    padding_index: int | None = None,
+    weighted: bool = False,
+    weight_init: Initializer = _UNIT,
+) -> Layer[Any, Any]:
+    """The sum, mean or maximum of learned vectors for integers, ``(N, T) -> (N, features)``.
+
+    Parameters
+    ----------
+    vocabulary_size : int
+        How many integers there are: ``0 .. vocabulary_size - 1``.
+    features : int
+        Features of each vector.
+    mode : "sum", "mean" or "max", default "mean"
+        What becomes of the vectors of an example.
+    padding_index : int, optional
+        An integer that stands for nothing, and does not count; so bags may differ in size.
+    weighted : bool, default False
+        For ``"sum"``: whether a weight of each integer is the second input, ``(N, T)``.
+    weight_init : Initializer
+        Where the vectors start.
+
+    Returns
+    -------
+    Layer
+        With params ``{"weight": (vocabulary_size, features)}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For integers out of range, or inputs that do not fit together.
+
+    Notes
+    -----
+    Forward: ``y[n] = sum_t w[n, t] W[x[n, t]]``, that divided by how many count, or their maximum, of
+    equals the first; a bag of nothing gives zeros. Pullback: row ``i`` of ``dW`` gathers ``w dy`` where
+    ``x`` is ``i``, ``dy`` divided, or ``dy`` where it won; ``dw[n, t] = sum(W[x[n, t]] dy[n])``.
+
+    References
+    ----------
+    A. Joulin et al., "Bag of tricks for efficient text classification", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import embedding_bag
+    >>> layer = embedding_bag(3, 2, padding_index=0)
+    >>> params = {"weight": np.array([[9.0, 9.0], [1.0, 2.0], [3.0, 4.0]])}
+    >>> layer.apply(params, np.array([[1, 2, 0], [2, 0, 0]]))[0]
+    array([[2., 3.],
+           [3., 4.]])
+    """
+    if padding_index is not None and padding_index >= vocabulary_size:
+        checks.refuse(f"`padding_index` must be below {vocabulary_size}, got {padding_index}")
+    shapes: Shapes = {"weight": (vocabulary_size, features)}
+
+    def init(key: Key, shape: Any) -> tuple[Shape, Params]:
+        if weighted:
+            shape, weights = checks.together(shape, "x, weights", "shape")
+            checks.exact_shape(weights, checks.shape(shape, "N, T"), "weights")
+        batch, _ = checks.shape(shape, "N, T")
+        return (batch, features), {"weight": weight_init(checks.key(key), (vocabulary_size, features))}
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        checks.leaves(params, shapes)
+        table, each = params["weight"], None
+        if weighted:
+            x, each = checks.together(x, "x, weights")
+        checks.labels(checks.array(x), vocabulary_size, "x")
+        if x.ndim != 2:
+            checks.refuse(f"`x` must have 2 axes (N, T), got shape {x.shape}")
+        if each is not None:
+            checks.ranked(each, "N, T", "weights")
+            checks.exact_shape(each.shape, x.shape, "weights")
+            checks.same_dtype(each, table, "weights", params=params)
+        seen = np.ones(x.shape, bool) if padding_index is None else x != padding_index
+        rows = np.where(seen[..., None], np.take(table, x, 0), table.dtype.type(0))
+        out, kept = kernels.bag(rows, seen, mode, each)
+        cache = {"tokens": x, "kept": kept, "dtype": out.dtype}
+        return out, cache | ({"rows": rows, "seen": seen} if weighted else {})
+
+    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+        tokens, kept = cache["tokens"], cache["kept"]
+        checks.gradient(dout, (len(tokens), features), cache["dtype"])
+        slopes = np.where(kept != 0, dout[:, None] * kept, dout.dtype.type(0))
+        rows = np.broadcast_to(slopes, (*tokens.shape, features)).reshape(-1, features)
+        dweight = kernels.add_rows(tokens.reshape(-1), rows, vocabulary_size)
+        dx = np.zeros(tokens.shape, dout.dtype)
+        if not weighted:
+            return {"weight": dweight}, dx
+        slopes = np.where(cache["seen"][..., None], cache["rows"] * dout[:, None], dout.dtype.type(0))
+        return {"weight": dweight}, (dx, numerics.sum(slopes, -1))
 
     return Layer(init, apply, vjp)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,9 +15,10 @@ from funcnn.checks import Number, declared
 from funcnn.parameterless import parameterless
 from funcnn.types import Array, Cache, Key, Preserving, Shape
 
-__all__ = ["drop_path", "dropout", "gaussian_noise", "spatial_dropout"]
+__all__ = ["alpha_dropout", "drop_path", "dropout", "gaussian_noise", "spatial_dropout"]
 
 _RATE = Number(minimum=0, below=1)
+_FLOOR = -1.7580993408473766  # scale times alpha of `selu`
 
 
 @declared(rate=_RATE)
@@ -60,6 +62,49 @@ def dropout(rate: float) -> Preserving:
     True
     """
     return _dropping(rate, lambda shape: shape)
+
+
+@declared(rate=_RATE)
+def alpha_dropout(rate: float) -> Preserving:
+    """Drop elements at random in training to the floor of `selu`; mean and variance stay.
+
+    Parameters
+    ----------
+    rate : float
+        The fraction that is dropped: at least 0, below 1.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a rate out of range, or an input that is not float32 or float64.
+
+    Notes
+    -----
+    Forward with a key: ``y = a (m x + (1 - m) f) + b``, where ``m`` is 0 with probability `rate`,
+    else 1, ``f = -1.7581`` is what `selu` gives for minus infinity, and
+    ``a = 1 / sqrt((1 - rate) (1 + rate f^2))`` and ``b = -a rate f`` bring mean and variance back to
+    0 and 1. Pullback: ``dx = a m dy``. Without a key ``y = x``. What is dropped may hold anything.
+
+    References
+    ----------
+    G. Klambauer et al., "Self-normalizing neural networks", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import alpha_dropout, random
+    >>> x = random.normal(random.key(1), (100, 100))
+    >>> out, _ = alpha_dropout(0.2).apply({}, x, key=random.key(0))
+    >>> print(f"{abs(out.mean()):.1f} {out.std():.1f}")
+    0.0 1.0
+    """
+    scale = 1 / math.sqrt((1 - rate) * (1 + rate * _FLOOR**2))
+    return _dropping(rate, lambda shape: shape, scale=scale, floor=_FLOOR)
 
 
 @declared(rate=_RATE)
@@ -153,12 +198,19 @@ def drop_path(rate: float) -> Preserving:
     return _dropping(rate, mask_shape)
 
 
-def _dropping(rate: float, mask_shape: Callable[[Shape], Shape], min_rank: int = 1) -> Preserving:
-    """Drop by a mask that broadcasts against the input."""
-    scale = 1 / (1 - rate)
+def _dropping(
+    rate: float,
+    mask_shape: Callable[[Shape], Shape],
+    min_rank: int = 1,
+    scale: float | None = None,
+    floor: float = 0.0,
+) -> Preserving:
+    """Drop by a mask that broadcasts against the input, to a floor, around which the mean stays."""
+    scale = 1 / (1 - rate) if scale is None else scale
+    shift = -scale * rate * floor
 
     def dropped(x: Array, mask: Array) -> Array:
-        """``x / (1 - rate)`` where the mask is 1, else 0: its own linear pullback."""
+        """``scale x`` where the mask is 1, else 0: its own linear pullback."""
         out = x * x.dtype.type(scale)
         return chosen(out, stretched(mask, x), out)
 
@@ -166,7 +218,10 @@ def _dropping(rate: float, mask_shape: Callable[[Shape], Shape], min_rank: int =
         drawn = random.bernoulli(key, 1 - rate, mask_shape(x.shape))
         mask = np.empty_like(x, np.bool_, shape=drawn.shape)  # in the same order of memory
         mask[...] = drawn
-        return dropped(x, mask), {"mask": mask}
+        out = dropped(x, mask)
+        if floor:
+            out += np.where(mask, shift, scale * floor + shift).astype(x.dtype)
+        return out, {"mask": mask}
 
     return parameterless(
         Preserving,

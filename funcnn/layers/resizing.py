@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from funcnn.checks import (
 from funcnn.parameterless import moving
 from funcnn.types import Array, Image, Layer, Preserving
 
-__all__ = ["crop", "pad", "pixel_shuffle", "pixel_unshuffle", "upsample"]
+__all__ = ["channel_shuffle", "crop", "pad", "pixel_shuffle", "pixel_unshuffle", "upsample"]
 
 Widths = int | tuple[int | tuple[int, int], ...]
 _WIDTHS = Several(Sizes(2))
@@ -312,6 +313,61 @@ def pixel_shuffle(factor: int) -> Layer[Image, Image]:
         lambda dout, shape: _fewer_pixels(dout, factor),
         out_shape,
     )
+
+
+@declared(groups=Integer(1))
+def channel_shuffle(groups: int) -> Preserving:
+    """Deal out the channels of each group in turn, so that groups behind it see all groups before it.
+
+    Parameters
+    ----------
+    groups : int
+        How many groups of neighbouring channels there are; a divisor of their number.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For channels that the groups do not divide.
+
+    Notes
+    -----
+    Channels are axis 1 of images and volumes, and the last axis of sequences ``(N, T, F)``.
+    ``y[:, k G + g] = x[:, g C / G + k]`` for ``G`` groups. Pullback: the same with ``C / G`` groups.
+
+    References
+    ----------
+    X. Zhang et al., "ShuffleNet: an extremely efficient convolutional neural network for mobile
+    devices", 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import channel_shuffle
+    >>> channel_shuffle(2).apply({}, np.arange(6.0).reshape(1, 1, 6))[0]
+    array([[[0., 3., 1., 4., 2., 5.]]])
+    """
+
+    def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+        if channels_second_shape(shape)[1] % groups:
+            checks.refuse(f"`x` must have a multiple of {groups} channels, got shape {shape}")
+        return shape
+
+    def dealt(x: Array, hands: int) -> Array:
+        _, c, *spatial = x.shape
+        return rearranged(x, (hands, c // hands, prod(spatial)), (1, 0, 2), (c, *spatial))
+
+    def backward(dout: Array, shape: tuple[int, ...]) -> Array:
+        return channels_second(dealt(channels_second(dout), channels_second_shape(shape)[1] // groups))
+
+    return moving(
+        Preserving, lambda x: channels_second(dealt(channels_second(x), groups)), backward, out_shape,
+        min_rank=3,
+    )  # fmt: skip
 
 
 @declared(factor=Integer(1))

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from funcnn import drop_path, dropout, gaussian_noise, residual, serial, spatial_dropout, tanh
+from funcnn import (
+    alpha_dropout,
+    drop_path,
+    dropout,
+    gaussian_noise,
+    residual,
+    serial,
+    spatial_dropout,
+    tanh,
+)
 from tests.registry import Case
 
 LAYERS = [
@@ -22,6 +31,7 @@ LAYERS = [
         ),
     ),
     Case(spatial_dropout(0.3), (2, 4, 3), note="sequences"),
+    Case(alpha_dropout(0.3), (4, 3)),
     Case(drop_path(0.5), (6, 3)),
     Case(drop_path(0.2), (4, 2, 3, 3)),
     Case(drop_path(0.2), (4,)),

@@ -18,6 +18,7 @@ from funcnn import (
     drop_context,
     dropout,
     embedding,
+    embedding_bag,
     gru,
     initializers as start,
     keep_context,
@@ -340,6 +341,25 @@ _ATTENTION += [
 _TOKENS = np.array([[0, 1, 4], [4, 4, 2], [2, 0, 4]])
 
 _EMBEDDING = [
+    Case(
+        embedding_bag(5, 3, mode="max", weight_init=start.normal(0.5)),
+        (3, 2),
+        x=np.array([[0, 4], [2, 2], [1, 3]]),
+    ),
+    Case(
+        embedding_bag(5, 3, padding_index=0),
+        (3, 3),
+        x=np.array([[0, 4, 2], [0, 0, 0], [1, 1, 3]]),
+        refused=(
+            (np.array([[5]]), "embedding_bag: `x` must lie in 0..4, got 5"),
+            (np.array([1]), "embedding_bag: `x` must have 2 axes (N, T), got shape (1,)"),
+        ),
+    ),
+    Case(
+        embedding_bag(5, 3, mode="sum", weighted=True, padding_index=2),
+        ((3, 2), (3, 2)),
+        x=(np.array([[0, 4], [2, 2], [1, 2]]), random.normal(random.key(2), (3, 2))),
+    ),
     Case(
         embedding(5, 3),
         (3, 3),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import (
+    channel_shuffle,
     concatenate,
     conv,
     crop,
@@ -138,6 +139,17 @@ _PIXELS = [
         ),
     ),
     Case(pixel_shuffle(1), (2, 2, 2, 2)),
+    Case(channel_shuffle(2), (2, 6, 2, 1)),
+    Case(
+        channel_shuffle(3),
+        (2, 2, 6),
+        refused=(
+            (
+                _zeros(2, 2, 5),
+                "channel_shuffle: `x` must have a multiple of 3 channels, got shape (2, 2, 5)",
+            ),
+        ),
+    ),
     Case(
         pixel_unshuffle(2),
         (2, 2, 2, 4),

@@ -15,6 +15,7 @@ from funcnn import (
     dense,
     drop_context,
     embedding,
+    embedding_bag,
     gru,
     learned_positions,
     lstm,
@@ -286,6 +287,27 @@ def test_attention_drops_a_fraction_of_its_weights() -> None:
 def test_embedding(shape: tuple[int, ...]) -> None:
     tokens = random.randint(random.key(1), shape, 0, 7)
     agrees(embedding(7, 3), tokens, lambda params, x: F.embedding(x, params["weight"]))
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("padding", [None, 0, 6])
+def test_embedding_bag(padding: int | None, mode: str) -> None:
+    tokens = random.randint(random.key(1), (8, 5), 0, 7)
+    tokens[2] = padding or 0  # with padding, nothing is in this bag
+
+    def reference(params: Any, x: Any) -> Any:
+        return F.embedding_bag(x, params["weight"], mode=mode, padding_idx=padding)
+
+    agrees(embedding_bag(7, 3, mode=mode, padding_index=padding), tokens, reference)
+    if mode == "sum":
+
+        def weighing(params: Any, x: Any) -> Any:
+            return F.embedding_bag(
+                x[0], params["weight"], mode=mode, padding_idx=padding, per_sample_weights=x[1]
+            )
+
+        layer = embedding_bag(7, 3, mode=mode, padding_index=padding, weighted=True)
+        agrees(layer, (tokens, normal(8, 5)), weighing)
 
 
 def test_embedding_with_padding() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from funcnn import (
+    channel_shuffle,
     concatenate,
     crop,
     flatten,
@@ -128,6 +129,16 @@ def test_pixel_shuffle(factor: int) -> None:
         large = (2, channels, size * factor, 2 * factor)
         agrees(pixel_shuffle(factor), small, lambda x: F.pixel_shuffle(x, factor))
         agrees(pixel_unshuffle(factor), large, lambda x: F.pixel_unshuffle(x, factor))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 4, 12])
+def test_channel_shuffle(groups: int) -> None:
+    for shape in ((2, 12, 2, 3), (1, 12, 2, 1, 3)):
+        agrees(channel_shuffle(groups), shape, lambda x: F.channel_shuffle(x, groups))
+    over_time: Layer[Any, Any] = channel_shuffle(groups)
+    agrees(
+        over_time, (2, 4, 12), lambda x: F.channel_shuffle(x.transpose(1, 2), groups).transpose(1, 2)
+    )
 
 
 @pytest.mark.parametrize("axis", [1, 2, -1])

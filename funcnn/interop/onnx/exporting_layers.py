@@ -106,7 +106,15 @@ ELEMENTWISE: dict[str, Rule] = {
     "swiglu": _gated("swiglu"),
     "maxout": _maxout,
     **dict.fromkeys(
-        ("identity", "dropout", "spatial_dropout", "drop_path", "gaussian_noise", "stop_gradient"),
+        (
+            "identity",
+            "dropout",
+            "alpha_dropout",
+            "spatial_dropout",
+            "drop_path",
+            "gaussian_noise",
+            "stop_gradient",
+        ),
         lambda g, x, o, p: x.name,
     ),
 }

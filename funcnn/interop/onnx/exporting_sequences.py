@@ -26,6 +26,20 @@ def _embedding(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
     return g.Gather(weight, g.takes(x, np.int64))
 
 
+def _embedding_bag(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
+    tokens, *weights = x if o.weighted else (x,)
+    rows = g.Gather(p["weight"], g.takes(tokens, np.int64))
+    seen = g.Not(g.Equal(tokens, np.int64(-1 if o.padding_index is None else o.padding_index)))
+    if o.mode == "max":
+        largest = g.ReduceMax(g.Where(g.Unsqueeze(seen, [2]), rows, -np.inf), [1], keepdims=0)
+        return g.Where(g.Greater(g.ReduceMax(g.cast(seen, g.dtype), [1]), 0.0), largest, 0.0)
+    kept = g.cast(seen, g.dtype)
+    if weights:
+        kept = g.Mul(kept, weights[0])
+    total = g.ReduceSum(g.Mul(rows, g.Unsqueeze(kept, [2])), [1], keepdims=0)
+    return g.Div(total, g.Max(g.ReduceSum(kept, [1]), 1.0)) if o.mode == "mean" else total
+
+
 def _angles(g: Graph, x: Value, speeds: Array, behind: list[int], first: int = 0) -> Any:
     """Of each step for each feature, in float64; there are axes between them."""
     places = g.Add(g.steps(x), first) if first else g.steps(x)
@@ -242,6 +256,7 @@ def taken(g: Graph, x: Any, context: str) -> Any:
 
 SEQUENCES: dict[str, Rule] = {
     "embedding": _embedding,
+    "embedding_bag": _embedding_bag,
     "positional_encoding": _positional_encoding,
     "learned_positions": _learned_positions,
     "rotary": _rotary,

@@ -66,6 +66,11 @@ def _pixel_unshuffle(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
     return g.Reshape(cut, [-1, c * r * r, h // r, w // r])
 
 
+def _channel_shuffle(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
+    (channels,) = fixed(x, 1)
+    return g.Gather(x, np.arange(channels).reshape(o.groups, -1).T.reshape(-1), axis=1)
+
+
 def _split(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
     size = fixed(x, o.axis)[0]
     several = isinstance(o.sections, tuple)
@@ -100,6 +105,7 @@ SHAPE: dict[str, Rule] = {
     "upsample": turned(_upsample),
     "pixel_shuffle": lambda g, x, o, p: g.DepthToSpace(x, blocksize=o.factor, mode="CRD"),
     "pixel_unshuffle": _pixel_unshuffle,
+    "channel_shuffle": turned(_channel_shuffle),
     "concatenate": lambda g, x, o, p: g.Concat(*x, axis=o.axis),
     "split": _split,
     "merge": _merge,

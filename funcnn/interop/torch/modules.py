@@ -58,6 +58,11 @@ def _places(module: Any, args: tuple[Any, ...]) -> Any:
     return (args[0].long(),)
 
 
+def _bags(module: Any, args: tuple[Any, ...]) -> Any:
+    tokens, *weights = args[0] if isinstance(args[0], tuple) else args
+    return (tokens.long(), None, *weights)
+
+
 def _no_padding(module: Any, args: tuple[Any, ...], out: Any) -> Any:
     return torch.where((args[0] == module.padding_idx)[..., None], 0, out)
 
@@ -139,6 +144,12 @@ def _embedding(o: Options, p: Leaves) -> Any:
     module.register_forward_pre_hook(_places)
     if o.padding_index is not None:
         module.register_forward_hook(_no_padding)
+    return module
+
+
+def _embedding_bag(o: Options, p: Leaves) -> Any:
+    module = nn.EmbeddingBag(*p["weight"].shape, mode=o.mode, padding_idx=o.padding_index)
+    module.register_forward_pre_hook(_bags)
     return module
 
 
@@ -331,6 +342,7 @@ MODULES: dict[str, Callable[[Options, Leaves], Any]] = {
     "dense": lambda o, p: nn.Linear(p["weight"].shape[1], o.out_features, o.bias),
     "bilinear": _bilinear,
     "embedding": _embedding,
+    "embedding_bag": _embedding_bag,
     **dict.fromkeys(("conv", "conv1d", "conv3d"), _conv),
     **dict.fromkeys(("conv_transpose", "conv_transpose1d", "conv_transpose3d"), _conv_transpose),
     "depthwise_conv": _depthwise,
@@ -354,6 +366,8 @@ MODULES: dict[str, Callable[[Options, Leaves], Any]] = {
     "group_norm": _group_norm,
     "instance_norm": _instance_norm,
     "dropout": lambda o, p: nn.Dropout(o.rate),
+    "alpha_dropout": lambda o, p: nn.AlphaDropout(o.rate),
+    "channel_shuffle": lambda o, p: _turned(nn.ChannelShuffle(o.groups)),
     "flatten": lambda o, p: nn.Flatten(),
     "upsample": _upsample,
     "pixel_shuffle": lambda o, p: nn.PixelShuffle(o.factor),
