@@ -127,3 +127,26 @@ def test_examples() -> None:
     value, (slope,) = _pull(losses.poisson_nll(), np.array([710.0, 0, 0, 0]), np.zeros(4))
     assert value == pytest.approx(5.5849869154042776e307, rel=1e-13)
     assert slope.tolist() == pytest.approx([value, 0.25, 0.25, 0.25], rel=1e-13)
+
+
+def test_means_over_examples_of_which_one_is_too_large() -> None:
+    """Of cross-entropies and margins: how far a score lies behind another."""
+    top = 1.7e308
+    z, labels = np.zeros((8, 3)), np.array([1, 0, 0, 0, 0, 0, 0, 0])
+    z[0] = [top, -top, 0]
+    entropy, some = losses.softmax_cross_entropy, np.eye(3)[labels]
+    for loss, target in (
+        (entropy(), labels),
+        (entropy(ignore_index=-1), labels),
+        (entropy(), some),
+        (entropy(class_weight=[1, 1, 1]), labels),
+    ):
+        value, (slope,) = _pull(loss, z, target)
+        assert value == pytest.approx(top / 4, rel=1e-14)
+        assert slope[0].tolist() == [0.125, -0.125, 0]
+        each = loss.spec.build(**{**loss.spec.options, "reduction": "none"})
+        assert np.isinf(each.apply(z, target)[0]).tolist() == [True, *[False] * 7]
+    assert losses.multi_margin().apply(z, labels)[0] == pytest.approx(top / 8, rel=1e-14)
+    assert losses.multi_label_margin().apply(z, some)[0] == pytest.approx(top / 8, rel=1e-14)
+    squares = losses.multi_margin(power=2)
+    assert squares.apply(z / 1e154, labels)[0] == pytest.approx(5 * (top**0.5 / 1e154) ** 2 / 24 * top)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from funcnn.losses.core import (
     reduced,
     shaped,
     share,
+    times_difference,
     unit,
 )
 from funcnn.losses.rounding import loss
@@ -90,6 +92,19 @@ def _plain(logits: Array, labels: Array) -> tuple[Array, Cache]:
         values[right] = 0 - numerics.log1p(-wrong)
         cache.update(right=at[right.reshape(-1)], wrong=wrong)
     return values, cache
+
+
+def _far(logits: Array, at: Array, factor: Any) -> Array:
+    """A factor times cross-entropies so large that they are how far a label is behind the largest."""
+    top = np.maximum.reduce(logits, -1)
+    return times_difference(top, logits.reshape(-1)[at].reshape(top.shape), factor)
+
+
+def _weighted_far(logits: Array, q: Array, factor: Any) -> Array:
+    """The same for targets that weigh each class."""
+    top = np.maximum.reduce(logits, -1, keepdims=True)
+    behind: Array = numerics.sum(counted(q, times_difference(top, logits, factor)), -1)
+    return behind
 
 
 def _entries(labels: Array, classes: int) -> Array:
@@ -176,13 +191,14 @@ def softmax_cross_entropy(
         known = checks.array(target, "target")
         if plain and known.dtype.kind != "f":
             values, cache = _plain(logits, known)
-            return reduced(values, reduction), cache
+            return reduced(values, reduction, times=partial(_far, logits, cache["at"])), cache
         q = of_probabilities(logits, known) if known.dtype.kind == "f" else of_weights(logits, known)
         total = _some(count(known), reduction)
         log_p = log_softmax(np.where(q.any(-1, keepdims=True), logits, 0))
         values = numerics.sum(counted(q, -log_p), -1)
         part = share(total, reduction, logits.dtype)
-        return reduced(values, reduction, total), {"log_p": log_p, "q": q, "share": part}
+        times = partial(_weighted_far, logits, q)
+        return reduced(values, reduction, total, times), {"log_p": log_p, "q": q, "share": part}
 
     def of_probabilities(logits: Array, known: Array) -> Array:
         """The weighted target, from probabilities."""
@@ -356,13 +372,23 @@ def multi_margin(
         classes = scores.shape[-1]
         at = _entries(labels, classes)
         right = scores.reshape(-1)[at].reshape(*labels.shape, 1)
-        below = np.maximum(margin - right + scores, 0)
-        flat = np.where(of_example[..., None] == 0, 0, below).reshape(-1)
-        flat[at] = 0
-        missing: Array = flat.reshape(scores.shape)
         weight = (of_example / classes)[..., None]
-        values = numerics.sum(missing * weight * (1 if power == 1 else missing), -1)
-        return reduced(values, reduction), {"missing": missing, "weight": weight, "at": at}
+
+        def missing(s: Any) -> Array:
+            """Times a factor, which may be finite where it alone is not."""
+            below = np.maximum(s * margin - times_difference(right, scores, s), 0)
+            flat = np.where(of_example[..., None] == 0, 0, below).reshape(-1)
+            flat[at] = 0
+            return flat.reshape(scores.shape)
+
+        found = missing(1)
+
+        def values(s: Any) -> Any:
+            below = found if s == 1 else missing(s)
+            return numerics.sum(below * weight * (1 if power == 1 else below / s), -1)
+
+        cache = {"missing": found, "weight": weight, "at": at}
+        return reduced(values(1), reduction, times=values), cache
 
     def vjp(cache: Cache) -> Array:
         missing, weight, at = cache["missing"], cache["weight"], cache["at"]

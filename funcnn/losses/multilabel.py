@@ -20,6 +20,7 @@ from funcnn.losses.core import (
     reduced,
     shaped,
     share,
+    times_difference,
 )
 from funcnn.losses.rounding import loss
 from funcnn.types import Array, Cache, Loss
@@ -82,10 +83,18 @@ def multi_label_margin(*, reduction: str = "mean") -> Loss:
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
         scores, known = _several_labels(prediction, target)
         pairs = (known[..., :, None] == 1) & (known[..., None, :] == 0)  # (..., right, wrong)
-        missing = 1 - scores[..., :, None] + scores[..., None, :]
-        missing = np.where(pairs, np.maximum(missing, 0), 0)
-        values = numerics.sum(missing / scores.shape[-1], (-2, -1))
-        return reduced(values, reduction), {"active": missing > 0, "dtype": scores.dtype}
+
+        def missing(s: Any) -> Any:
+            behind = times_difference(scores[..., :, None], scores[..., None, :], s)
+            return np.where(pairs, np.maximum(s - behind, 0), 0)
+
+        found = missing(1)
+
+        def values(s: Any) -> Any:
+            return numerics.sum((found if s == 1 else missing(s)) / scores.shape[-1], (-2, -1))
+
+        cache = {"active": found > 0, "dtype": scores.dtype}
+        return reduced(values(1), reduction, times=values), cache
 
     def vjp(cache: Cache) -> Array:
         active, dtype = cache["active"], cache["dtype"]
