@@ -12,4 +12,5 @@ from funcnn.data.pictures import *
 from funcnn.data.scaling import *
 from funcnn.data.sets import *
 from funcnn.data.tables import *
+from funcnn.data.texts import *
 from funcnn.data.toys import *
