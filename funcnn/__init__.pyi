@@ -47,6 +47,7 @@ from funcnn.doctor import doctor as doctor, show_config as show_config
 from funcnn.layers import *
 from funcnn.losses import *
 from funcnn.model_files import load as load, save as save
+from funcnn.models.generation import generate as generate
 from funcnn.optimizers import (
     Optimizer as Optimizer,
     adam as adam,

@@ -1,0 +1,194 @@
+"""Networks that go on where they stopped: each layer that looks back keeps what it needs of the past.
+
+A network is made again from its children, with other ways forward for attention, recurrent layers and
+positions. All other layers must treat each time step alone. In portable arithmetic, where each row of a
+product is rounded once, a step has the bits that it has in a run over the whole sequence.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from math import sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funcnn import structure
+from funcnn._kernels import attention, heads, positions, recurrent
+from funcnn.layers.recurrent.stack import Stack
+from funcnn.types import Array, Cache, Key, Layer, Params
+
+Net = Layer[Any, Any]
+
+
+class Unknown(Exception):
+    """A layer that looks at other time steps, in a way that is not known here."""
+
+
+class Past:
+    """How many time steps have gone by, and how many there will be."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.at = length, 0
+
+
+def stepped(layer: Net, past: Past) -> Net:
+    """The same network, for the next steps alone; it counts on being called for all, in order."""
+    spec = layer.spec
+    options = _options(layer)
+    if spec.kind == "with_encoder":
+        (_, encoder), (_, decoder) = structure.children(layer)
+        both = (("encoder", _once(encoder)), ("decoder", stepped(decoder, past)))
+        return structure.remade(layer, both)
+    if spec.kind in _LOOKING and spec.build.__module__.startswith("funcnn."):
+        return layer._replace(apply=_LOOKING[spec.kind](options, past))
+    if spec.kind == "time_distributed":
+        return layer
+    if not _alone(layer, options):
+        raise Unknown(spec.kind)
+    inside = tuple((name, stepped(child, past)) for name, child in structure.children(layer))
+    return structure.remade(layer, inside)
+
+
+_COMBINED = {
+    "serial", "named", "residual", "tied", "repeat", "remat", "freeze", "stop_gradient", "parallel",
+    "branch", "merge", "keep_context", "with_context", "residual_with_context", "drop_context",
+}  # fmt: skip
+_SINGLE = {
+    "identity", "embedding", "layer_norm", "rms_norm", "dropout", "spatial_dropout", "drop_path",
+    "gaussian_noise", "cross_attention",
+}  # fmt: skip
+
+
+def _alone(layer: Net, options: dict[str, Any]) -> bool:
+    """Whether a layer treats each time step alone, or does as the layers inside it."""
+    module = layer.spec.build.__module__
+    known = layer.spec.kind in _COMBINED | _SINGLE or module.startswith("funcnn.layers.activations")
+    joins = layer.spec.kind in ("parallel", "merge")
+    axis = options.get("axes", options.get("axis", -1))
+    words = (options.get("merge"), options.get("how"))
+    last = axis in (-1, 2) or (joins and "concatenate" not in words)
+    return known and module.startswith("funcnn.") and last
+
+
+def _options(layer: Net) -> dict[str, Any]:
+    spec = layer.spec
+    bound = inspect.signature(spec.build).bind_partial(*spec.args, **spec.options)
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def _once(layer: Net) -> Net:
+    """What does not depend on the time step, computed the first time."""
+    kept: list[tuple[Any, Cache]] = []
+
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        if not kept:
+            kept.append(layer.apply(params, x))
+        return kept[0]
+
+    return layer._replace(apply=apply)
+
+
+# --- layers that look back ------------------------------------------------------------------------
+
+Way = Callable[..., tuple[Any, Cache]]
+
+
+class _Kept(NamedTuple):
+    """Keys and values so far, ``(N, heads, length, D)``."""
+
+    k: Array
+    v: Array
+
+
+def _attention(o: dict[str, Any], past: Past) -> Way:
+    """The queries of new steps, with the keys and values of all."""
+    if not o["causal"] or o["masked"] or o["biased"] or o["separate"] or o["return_weights"]:
+        raise Unknown("multi_head_attention")
+    counts, kept = (o["heads"], o["kv_heads"] or o["heads"]), list[_Kept]()
+
+    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
+        batch, steps, width = x.shape
+        rows, at = np.ascontiguousarray(x).reshape(batch * steps, width), past.at
+        q, k, v = (
+            heads.project(rows, params[name], (batch, steps, count))
+            for name, count in zip(("query", "key", "value"), (*counts, counts[1]), strict=True)
+        )
+        if o["rotary_base"] is not None:
+            turn = positions.turns(steps, q.shape[3], o["rotary_base"], x.dtype, True, at)
+            q, k = (positions.rotate(one, *turn, True) for one in (q, k))
+        if not kept:
+            shape = (batch, counts[1], past.length, q.shape[3])
+            kept.append(_Kept(np.zeros(shape, x.dtype), np.zeros(shape, x.dtype)))
+        for whole, new in zip(kept[0], (k, v), strict=True):
+            whole[:, :, at : at + steps] = new
+        keys, values = (whole[:, :, : at + steps] for whole in kept[0])
+        seen = attention.visible((steps, at + steps), True, window=o["window"], offset=at)
+        scale = o["scale"] or 1 / sqrt(q.shape[3])
+        how = attention.Scores(scale, seen, None, o["soft_cap"])
+        return heads.join(attention.attend(q, keys, values, how)[0], params["out"])[0], {}
+
+    return apply
+
+
+def _recurrent(cell: Callable[[dict[str, Any]], recurrent.Cell]) -> Callable[..., Way]:
+    def way(o: dict[str, Any], past: Past) -> Way:
+        if o["bidirectional"] or o["reverse"] or o["carry"] or o["lengths"]:
+            raise Unknown("recurrent")
+        size, rest = o.get("projection"), (False, False, True, False, o["bias"], 0.0)
+        of, kept = Stack(cell(o), o["hidden"], o["layers"], *rest, size), list[Any]()
+
+        def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
+            carry = kept.pop() if kept else of.start(len(x), x.dtype)
+            last = [np.empty_like(state) for state in carry]
+            for k, path in enumerate(of.walks):
+                own = params[path[0]] if path else params
+                x, final, _ = recurrent.walk(of.cell, x, own, tuple(state[:, k] for state in carry))
+                for state, part in zip(last, final, strict=True):
+                    state[:, k] = part
+            kept.append(last)
+            return x, {}
+
+        return apply
+
+    return way
+
+
+def _learned(o: dict[str, Any], past: Past) -> Way:
+    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
+        return x + params["weight"][past.at : past.at + x.shape[1]], {}
+
+    return apply
+
+
+def _sinusoids(o: dict[str, Any], past: Past) -> Way:
+    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
+        _, steps, features = x.shape
+        return x + positions.sinusoids(steps, features, o["base"], x.dtype, past.at), {}
+
+    return apply
+
+
+def _rotary(o: dict[str, Any], past: Past) -> Way:
+    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
+        (_, steps, features), pairs = x.shape, o["interleaved"]
+        first = past.at + o["offset"]
+        cos, sin = positions.turns(steps, features, o["base"], x.dtype, pairs, first)
+        return positions.rotate(x, cos, sin, pairs), {}
+
+    return apply
+
+
+_LOOKING: dict[str, Callable[[dict[str, Any], Past], Way]] = {
+    "multi_head_attention": _attention,
+    "lstm": _recurrent(lambda o: recurrent.LSTM),
+    "gru": _recurrent(lambda o: recurrent.GRU if o["reset_after"] else recurrent.LATE_GRU),
+    "rnn": _recurrent(
+        lambda o: recurrent.RNN_TANH if o["nonlinearity"] == "tanh" else recurrent.RNN_RELU
+    ),
+    "learned_positions": _learned,
+    "positional_encoding": _sinusoids,
+    "rotary": _rotary,
+}
