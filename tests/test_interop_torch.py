@@ -25,11 +25,13 @@ from funcnn import (
     gaussian_noise,
     gelu,
     global_avg_pool,
+    graph,
     gru,
     layer_norm,
     learned_positions,
     lstm,
     max_pool,
+    merge,
     multi_head_attention,
     named,
     prelu,
@@ -183,6 +185,12 @@ def test_every_case_agrees() -> None:
     errors = {case.id: agrees(case) for case in registry.layers()}
     assert {name for name, error in errors.items() if not error < 1e-9} == set()
     assert set(REFUSED) < set(errors)
+
+
+def test_layers_of_a_graph_may_be_called_as_a_module_is() -> None:
+    wires = {"options": "x", "merge1": ("train", "options")}
+    net = graph(named("train", dense(3)), named("options", dense(3)), merge(), wires=wires)
+    assert largest_error(net, drawn(net, (2, 4)), np.ones((2, 4))) < 1e-9
 
 
 def test_a_wrong_table_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

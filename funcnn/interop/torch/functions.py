@@ -315,6 +315,26 @@ def _with_encoder(m: Any, x: Any, o: Options) -> Any:
     return m.decoder((x[0], *(memory if isinstance(memory, tuple) else (memory,))))
 
 
+def _graph(m: Any, x: Any, o: Options) -> Any:
+    wires, values, last = o.wires or {}, {"x": x}, "x"
+    for place, module in m.named_children():
+        name = place.removesuffix("_") if hasattr(m, place.removesuffix("_")) else place
+        values[name] = module(_wired(values, wires.get(name, last)))
+        last = name
+    return _wired(values, o.output or last)
+
+
+def _wired(values: dict[str, Any], wire: Any) -> Any:
+    """What a layer of a graph takes: a value by its name, a part of one, or a tuple of these."""
+    if not isinstance(wire, str):
+        return tuple(_wired(values, one) for one in wire)
+    head, *parts = [wire] if wire in values else wire.split("/")
+    found = values[head]
+    for part in parts:
+        found = found[part if isinstance(found, dict) else int(part)]
+    return found
+
+
 def _kept_context(m: Any, x: Any, o: Options) -> Any:
     return m.layer(x[0]), *x[1:]
 
@@ -371,6 +391,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "residual_with_context": _with_context,
     "with_context": _context_passed,
     "with_encoder": _with_encoder,
+    "graph": _graph,
 }
 """What `Own` modules compute, of the module, its input and the options."""
 
