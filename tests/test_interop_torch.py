@@ -188,8 +188,10 @@ def test_every_case_agrees() -> None:
 
 
 def test_layers_of_a_graph_may_be_called_as_a_module_is() -> None:
-    wires = {"options": "x", "merge1": ("train", "options")}
-    net = graph(named("train", dense(3)), named("options", dense(3)), merge(), wires=wires)
+    net = graph(
+        named("train", dense(3)), named("options", dense(3)), merge(),
+        wires={"options": "x", "merge1": ("train", "options")},
+    )  # fmt: skip
     assert largest_error(net, drawn(net, (2, 4)), np.ones((2, 4))) < 1e-9
 
 
