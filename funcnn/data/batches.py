@@ -15,11 +15,12 @@ from funcnn import checks, random, tree
 from funcnn.data.augmentation import Augmentation
 from funcnn.data.examples import check_numbers, chosen, has_whole_rows, length, taken
 from funcnn.types import Array, Key
+from funcnn.types.shown import grid
 
 __all__ = ["Batches", "Dataset", "split"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Examples and what is to be said of them, one behind the other; unpacks as ``x, y = dataset``.
 
@@ -52,6 +53,14 @@ class Dataset:
     def __post_init__(self) -> None:
         _check_rows(self.x, self.y)
 
+    def __repr__(self) -> str:
+        x, y = tree.map(_outline, (self.x, self.y))
+        return f"{type(self).__name__}(x={x}, y={y})"
+
+    def _repr_html_(self) -> str:
+        found = tree.leaves({"x": self.x, "y": self.y})
+        return grid(("", "type", "shape"), ((p, str(a.dtype), str(a.shape)) for p, a in found))
+
     def __len__(self) -> int:
         return length(self.x)
 
@@ -75,6 +84,17 @@ class Dataset:
     def _replace(self, **changes: Any) -> Dataset:
         """The data set with another `x` or `y`."""
         return replace(self, **changes)
+
+
+class _Outline(str):
+    """A text that stands for an array."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _outline(leaf: Any) -> _Outline:
+    return _Outline(f"{leaf.dtype} {leaf.shape}")
 
 
 @partial(checks.named, who="Dataset")

@@ -26,7 +26,7 @@ _GAPS = {"", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"}
 Column = int | str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Table(Dataset):
     """A data set from a table, and what its numbers stand for.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from funcnn.types import Array
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["confusion", "curves", "training_report"]
+__all__ = ["confusion", "curves", "live", "training_report"]
 
 _FRACTIONS = ("accuracy", "precision", "recall", "f1", "top")  # shown in per cent
 _AXES = ("epoch", "step", "seconds")
@@ -54,6 +54,53 @@ def curves(history: Mapping[str, Array]) -> Figure:
     figure = new_figure(6.4, 1.2 + 1.9 * len(panels))
     _draw_curves(figure, history, panels)
     return figure
+
+
+@checks.named
+def live(every: int = 1) -> Callable[[Any], None]:
+    """Draw the curves of a training while it goes on, in a notebook.
+
+    Parameters
+    ----------
+    every : int, default 1
+        After how many epochs they are drawn anew.
+
+    Returns
+    -------
+    callable
+        One of the `callbacks` of `funcnn.fit`, for one training.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For something else than a number from 1.
+    ImportError
+        Without matplotlib, and outside notebooks without IPython.
+
+    Examples
+    --------
+    >>> callback = live(every=5)  # fit(..., callbacks=(callback,))
+    """
+    checks.Integer(1).check("every", every)
+    try:
+        from IPython.display import display
+    except ImportError:
+        raise ImportError("IPython is needed: pip install ipython") from None
+    records: list[Mapping[str, float]] = []
+    shown: list[Any] = []  # where the picture is, once it is
+
+    def draw(epoch: Any) -> None:
+        if records and epoch.record["epoch"] <= records[-1]["epoch"]:
+            return  # a resumed training asks again about its last epoch
+        records.append(epoch.record)
+        if len(records) % every == 0:
+            figure = curves({name: np.array([r[name] for r in records]) for name in records[0]})
+            if shown:
+                shown[0].update(figure)
+            else:
+                shown.append(display(figure, display_id=True))
+
+    return draw
 
 
 @checks.named

@@ -11,6 +11,7 @@ from funcnn import checks, tree
 from funcnn.profiling._measure import measure
 from funcnn.structure import Node, Place, each_shape, every, outline
 from funcnn.types import Layer, Shape, Spec
+from funcnn.types.shown import grid
 
 
 class Row(NamedTuple):
@@ -154,8 +155,8 @@ class Summary:
         """What of it does not grow with the batch."""
         return _total([row.fixed_bytes for row in self.rows])
 
-    def __str__(self) -> str:
-        head = ("path", "kind", "output", "parameters", "FLOPs", "cache bytes")
+    def _cells(self) -> list[tuple[str, ...]]:
+        """The table, with its head and its foot."""
         body = [
             (
                 row.path,
@@ -167,9 +168,17 @@ class Summary:
         ]
         ends = (f"{self.shape} -> {self.out_shape}", "", "")
         foot = (*ends, *_numbers(self.parameters, self.flops, self.cache_bytes))
+        return [("path", "kind", "output", "parameters", "FLOPs", "cache bytes"), *body, foot]
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._cells()
+        return grid(head, rows)
+
+    def __str__(self) -> str:
+        head, *body, foot = self._cells()
         widths = [max(len(line[i]) for line in (head, *body)) for i in range(3)]
         numbers = [max(len(line[i]) for line in (head, *body, foot)) for i in range(3, 6)]
-        left = max(sum(widths) + 4, len(ends[0]))
+        left = max(sum(widths) + 4, len(foot[0]))
 
         def line(cells: tuple[str, ...]) -> str:
             first = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from funcnn import tree
 from funcnn.optimizers import Optimizer
 from funcnn.training.evaluation import Record
+from funcnn.training.results import History
 from funcnn.training.state import TrainState
-from funcnn.types import Array, Layer, Loss, Params
+from funcnn.types import Layer, Loss, Params
 
 __all__ = ["Begin", "Callback", "Epoch", "FitResult", "Step"]
 
@@ -97,7 +99,7 @@ class FitResult(NamedTuple):
     ----------
     params : dict
         Of the last step.
-    history : dict of str to ndarray
+    history : History
         One value for each epoch: ``epoch``, ``step``, ``learning_rate``, ``loss``, each loss of a
         `funcnn.sum_losses` as ``loss_<name>``, and with validation ``validation_loss`` and
         ``validation_<metric>``.
@@ -113,16 +115,25 @@ class FitResult(NamedTuple):
     >>> from funcnn import data, dense, fit, mean_squared_error, optimizers, random
     >>> x = random.normal(random.key(0), (32, 2))
     >>> result = fit(dense(1), mean_squared_error(), optimizers.sgd(0.1),
-    ...              data.Dataset(x, x[:, :1]), key=random.key(1), epochs=3)
+    ...              data.Dataset(x, x[:, :1]), key=random.key(1), epochs=3, progress=False)
     >>> list(result.history), result.state.epoch
     (['epoch', 'step', 'loss', 'learning_rate'], 3)
     """
 
     params: Params
-    history: dict[str, Array]
+    history: History
     best_params: Params
     best_epoch: int
     state: TrainState
+
+    def __repr__(self) -> str:
+        count = tree.count(self.params)
+        return f"FitResult({count:_} parameters, best epoch {self.best_epoch}, {self.history})"
+
+    def _repr_html_(self) -> str:
+        count = tree.count(self.params)
+        told = f"<p>{count:_} parameters, best epoch {self.best_epoch}</p>"
+        return told + self.history._repr_html_()
 
 
 class Callback:
@@ -142,7 +153,7 @@ class Callback:
     ...         print(self.steps, "steps")
     >>> x = random.normal(random.key(0), (32, 2))
     >>> result = fit(dense(1), mean_squared_error(), optimizers.sgd(0.1), data.Dataset(x, x[:, :1]),
-    ...              key=random.key(1), epochs=3, batch_size=8, callbacks=(Count(),))
+    ...              key=random.key(1), epochs=3, batch_size=8, callbacks=(Count(),), progress=False)
     12 steps
     """
 

@@ -42,6 +42,7 @@ from funcnn.training.evaluation import (
 from funcnn.training.events import Begin, Callback, Epoch, FitResult, Function, Step
 from funcnn.training.identity import alike, facts, identity, looked_at, shown_by
 from funcnn.training.progress import Progress
+from funcnn.training.results import History
 from funcnn.training.state import TrainState, train_state, train_step
 from funcnn.types import Key, Layer, Loss, Params
 
@@ -121,7 +122,8 @@ def fit(
         Functions are called with an `Epoch` after each; one that returns True ends the training. A
         `Callback` is told of the begin, the steps, the end and errors, too.
     progress : bool, optional
-        Whether to say how it goes on standard output; by default only on a terminal.
+        Whether to say how it goes on standard output, which it does by default: with a bar on a
+        terminal and in a notebook, with a line for each epoch elsewhere.
     workers : int, optional
         Threads; the bits do not depend on their number.
     mode : "fast", "portable", "min" or "max", optional
@@ -163,7 +165,7 @@ def fit(
     >>> x = random.normal(random.key(0), (64, 2))
     >>> train = data.Dataset(x, (x[:, 0] > 0).astype(np.int64))
     >>> result = fit(dense(2), softmax_cross_entropy(), optimizers.adam(0.1), train,
-    ...              key=random.key(1), epochs=5)
+    ...              key=random.key(1), epochs=5, progress=False)
     >>> bool(result.history["loss"][-1] < result.history["loss"][0])
     True
     """
@@ -391,10 +393,14 @@ def _result(run: Run) -> FitResult:
     best = run.best_params if run.best_epoch else run.state.params
     names = list(run.records[0]) if run.records else []
     whole = ("epoch", "step")
-    history = {
-        name: np.array([record[name] for record in run.records], np.int64 if name in whole else None)
-        for name in names
-    }
+    history = History(
+        {
+            name: np.array(
+                [record[name] for record in run.records], np.int64 if name in whole else None
+            )
+            for name in names
+        }
+    )
     return FitResult(run.state.params, history, best, run.best_epoch or len(run.records), run.state)
 
 

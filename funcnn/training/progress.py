@@ -1,8 +1,9 @@
-"""How a training says how it goes: a bar on a terminal, plain lines elsewhere."""
+"""How a training says how it goes: a bar on a terminal and in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import warnings
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -13,14 +14,15 @@ __all__ = ["Progress"]
 class Progress:
     """Says how a training goes, on standard output; with ``shown=False``, nothing.
 
-    On a terminal with ``tqdm`` installed each epoch has a bar; a line for each epoch stays.
+    On a terminal and in a notebook, with ``tqdm`` installed, each epoch has a bar; a line for each
+    epoch stays. Elsewhere, as in a file, there are the lines alone.
 
     Parameters
     ----------
     epochs, steps : int
         Of the whole training, and in each epoch.
     shown : bool, optional
-        Whether to say anything; by default on a terminal only.
+        Whether to say anything; by default, it does.
 
     Examples
     --------
@@ -30,11 +32,11 @@ class Progress:
     """
 
     def __init__(self, epochs: int, steps: int, shown: bool | None) -> None:
-        terminal = _is_terminal(sys.stdout)
-        self._shown = terminal if shown is None else shown
+        self._shown = shown is not False
         self._epochs, self._steps = epochs, steps
         self._bar: Any = None
-        self._make_bar = _tqdm() if self._shown and terminal else None
+        live = self._shown and (_in_notebook() or _is_terminal(sys.stdout))
+        self._make_bar = _tqdm() if live else None
 
     def __enter__(self) -> Progress:
         return self
@@ -105,9 +107,17 @@ def _is_terminal(stream: Any) -> bool:
     return False
 
 
+def _in_notebook() -> bool:
+    """Whether this is a cell of a notebook, which shows more than text."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
 def _tqdm() -> Any:
     try:
-        from tqdm import tqdm
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a notebook without ipywidgets gets a bar of text
+            from tqdm import auto
     except ImportError:  # plain lines do without
         return None
-    return tqdm
+    return auto.tqdm

@@ -25,6 +25,7 @@ from typing import Any, Generic, NamedTuple, Protocol, SupportsIndex, TypeAlias,
 
 import numpy as np
 
+from funcnn.types.shown import indented, page
 from funcnn.types.specs import Spec, Trait, has_trait, rebuild
 
 __all__ = [
@@ -222,6 +223,12 @@ class Layer(Generic[X, Y]):
 
     def __repr__(self) -> str:
         return repr(self.spec)
+
+    def __str__(self) -> str:
+        return indented(self.spec)
+
+    def _repr_html_(self) -> str:
+        return page("", self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (self.spec,)

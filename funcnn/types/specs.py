@@ -67,15 +67,20 @@ class Spec(NamedTuple):
         return str(self.args[0]) if self.kind == "named" else None
 
     def __repr__(self) -> str:
+        before, after = self.outside()
+        return f"{self.kind}({', '.join([*before, *map(repr, self.children), *after])})"
+
+    def outside(self) -> tuple[list[str], list[str]]:
+        """The arguments before the children, and the options that are not as by default, as text."""
         from inspect import signature  # deferred: printing is rare, `inspect` is slow to import
 
         defaults = {n: p.default for n, p in signature(self.build).parameters.items()}
-        shown = [repr(_plain(part)) for part in self.args] + list(map(repr, self.children))
-        for option, value in _plain(dict(self.options)).items():
-            default = defaults.get(option)
-            if type(value) is not type(default) or value != default:
-                shown.append(f"{option}={value!r}")
-        return f"{self.kind}({', '.join(shown)})"
+        options = [
+            f"{option}={value!r}"
+            for option, value in _plain(dict(self.options)).items()
+            if type(value) is not type(defaults.get(option)) or value != defaults.get(option)
+        ]
+        return [repr(_plain(part)) for part in self.args], options
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Spec, (self.build, self.args, dict(self.options), self.children, self.traits)

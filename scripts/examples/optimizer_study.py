@@ -27,7 +27,8 @@ OUT = Path("out")
 def losses(optimizer: optimizers.Optimizer, seed: int, epochs: int) -> Array:
     """The loss of each epoch."""
     train = data.spirals(random.fold_in(random.key(seed), "data"), 400, noise=0.02)
-    result = fit(net, softmax_cross_entropy(), optimizer, train, key=random.key(seed), epochs=epochs)
+    result = fit(net, softmax_cross_entropy(), optimizer, train, key=random.key(seed), epochs=epochs,
+                 progress=False)  # fmt: skip
     return result.history["loss"]
 
 
