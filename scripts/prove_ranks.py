@@ -108,10 +108,14 @@ def started(ranks: int, *command: str) -> subprocess.Popen[str]:
         raise FileNotFoundError('mpiexec is needed: pip install "funcnn[mpi]" mpich')
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    open_mpi = {
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    }  # fmt: skip
     return subprocess.Popen(
         [launcher, "-n", str(ranks), sys.executable, *command], stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": paths, **threads},
+        env={**os.environ, "PYTHONPATH": paths, **threads, **open_mpi},
     )  # fmt: skip
 
 

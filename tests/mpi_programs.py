@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def agree(engine: distributed.Engine) -> None:
     settings: dict[str, Any] = {
         "train": odd, "key": random.key(int(other)), "epochs": 2 + other, "shards": 4 + other,
         "optimizer": adam(0.1 + other), "patience": 1 + other,
+        "checkpoint": None if other else f"{tempfile.mkdtemp()}/run.npz",
     }  # fmt: skip
     for option, value in settings.items():
         try:

@@ -199,8 +199,11 @@ def fit(
             if resume is not None:
                 run, file.identity = resumed(resume, run, optimizer, file.identity, batches)
             ranks.agree(
-                lambda: facts(file.identity, run.state.params, epochs=epochs, step=run.state.step,
-                              patience=patience, checkpoint_every=checkpoint_every), alike,
+                lambda: facts(
+                    file.identity, run.state.params, epochs=epochs, step=run.state.step,
+                    patience=patience, checkpoint_every=checkpoint_every,
+                    checkpoint="none" if checkpoint is None else "one",
+                ), alike,
             )  # fmt: skip
             if isinstance(batches, Batches):
                 check_last_batch(net, loss, batches, run.state)
