@@ -48,6 +48,18 @@ def short(text: str, length: int = 180, start: int = 120) -> str:
     return line if len(line) <= length else f"{line[:start]}...{line[start + 3 - length :]}"
 
 
+def apart(got: str, wanted: str) -> tuple[str, str]:
+    """Two texts on one line each; of long ones, what stands where they begin to differ."""
+    pairs = enumerate(zip(got, wanted, strict=False))
+    first = next((i for i, (a, b) in pairs if a != b), min(len(got), len(wanted)))
+
+    def shown(text: str) -> str:
+        start = max(0, first - 20) if max(len(got), len(wanted)) > 48 else 0
+        return f"{'...' if start else ''}{short(text[start:], 48, 40)}"
+
+    return shown(got), shown(wanted)
+
+
 def short_path(path: str | PathLike[str]) -> str:
     """A path in a message: of a long one, the end."""
     return short(os.fspath(path), 80, 0)

@@ -72,6 +72,12 @@ def resume(engine: distributed.Engine, path: str, epochs: str) -> None:
     say(engine, f"end: {end}")
 
 
+def agree_and_fail(engine: distributed.Engine) -> None:
+    """Both, in one start."""
+    agree(engine)
+    fail(engine)
+
+
 if __name__ == "__main__":
-    engines.PATIENCE = 1.0
+    engines.PATIENCE = 0.5
     globals()[sys.argv[1]](distributed.mpi(), *sys.argv[2:])

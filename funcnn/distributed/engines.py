@@ -105,7 +105,7 @@ class Engine:
         for rank, (there, facts) in enumerate(told):
             for name in wanted:
                 if name not in facts or not same(facts[name], wanted[name]):
-                    got, want = (checks.shown(found.get(name)) for found in (facts, wanted))
+                    got, want = files.apart(str(facts.get(name)), str(wanted[name]))
                     text = f"rank {rank} on {there} has {got}, rank 0 on {here} {want}"
                     checks.refuse(f"ranks must agree on the {name}: {text}")
 

@@ -112,7 +112,7 @@ def resumed(
         elif name == "params" and now is None and is_digest(was):
             continue  # which may be left out
         elif not _same_json(was, now):
-            _refuse_other(path, "{} was {}, now {}".format(name, *_apart(str(was), str(now))))
+            _refuse_other(path, "{} was {}, now {}".format(name, *files.apart(str(was), str(now))))
     run = _read(meta, fresh, batches.steps, wanted)
     if type(meta.get("kernels")) is str:
         meta["kernels"] = numerics.kernels()
@@ -206,15 +206,3 @@ def _mean(facts: Any) -> Mean:
 def _same_json(one: Any, other: Any) -> bool:
     """Whether two things are written alike: 0 is neither False nor 0.0."""
     return json.dumps(one) == json.dumps(other)
-
-
-def _apart(got: str, wanted: str) -> tuple[str, str]:
-    """Two texts on one line each; of long ones, what stands where they begin to differ."""
-    pairs = enumerate(zip(got, wanted, strict=False))
-    first = next((i for i, (a, b) in pairs if a != b), min(len(got), len(wanted)))
-
-    def shown(text: str) -> str:
-        start = max(0, first - 20) if max(len(got), len(wanted)) > 48 else 0
-        return f"{'...' if start else ''}{files.short(text[start:], 48, 40)}"
-
-    return shown(got), shown(wanted)
