@@ -135,6 +135,7 @@ class Engine:
         line = f"funcnn: rank {self.rank} of {self.ranks} on {platform.node()} ends the run: {what}"
         print(files.short(line, 300, 250), file=sys.stderr, flush=True)
         say(self.watcher, ENDING)
+        time.sleep(1)  # MPICH drops what its launcher has not read by now
         self.comm.Abort(1)
         time.sleep(60)  # MPICH comes back before it ends this process
         sys.exit(1)
