@@ -155,6 +155,22 @@ def test_attention_to_scores_beyond_the_largest_number(mode: Any, dtype: Any) ->
     assert out[0, 0, 0] == pytest.approx(0.5)  # of numbers whose last digit is far more than that
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cap", [None, 5.0])
+def test_attention_to_scores_of_which_a_part_is_beyond_the_largest_number(cap: Any, dtype: Any) -> None:
+    """The sign of the whole counts, not that of the part."""
+    root, v = float(np.finfo(dtype).max) ** 0.5, np.arange(5, dtype=dtype).reshape(1, 5, 1)
+    draw = np.random.default_rng(0)
+    signs = np.array([[1, 1, 1], [2, -1, -1.5], [-2, 1.5, 1], [-1, -1, -1], [1.5, 1, -2]])
+    for q in (np.ones((1, 4, 3)), draw.normal(size=(1, 4, 3)), -np.ones((1, 4, 3))):
+        layer, k = funcnn.attention(soft_cap=cap), signs[None]
+        out, cache = layer.apply({}, (dtype(root) * q.astype(dtype), dtype(root) * k.astype(dtype), v))
+        s = q @ k.swapaxes(1, 2)
+        p = (s == s.max(-1, keepdims=True)).astype(float) if cap is None else np.exp(cap * np.sign(s))
+        np.testing.assert_allclose(out, p / p.sum(-1, keepdims=True) @ v, rtol=1e-5)
+        assert all(np.isfinite(slope).all() for slope in layer.vjp(cache, np.ones_like(out))[1])
+
+
 # --- limits that the docstrings state -------------------------------------------------------------
 
 

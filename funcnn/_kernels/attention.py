@@ -87,7 +87,7 @@ def attend(q: Array, k: Array, v: Array, how: Scores) -> tuple[Array, Array, Arr
         part = parts[i]
         hidden, unused = _blind(how, part)
         queries = _grouped(q[part] * q.dtype.type(how.scale), groups)
-        scores = numerics.matmul(queries, k[part].swapaxes(2, 3)).reshape(p[part].shape)
+        scores, far = _scores(queries, k[part], p[part].shape)
         if how.cap is not None and slope is not None:
             bound = scores.dtype.type(how.cap)
             bent = numerics.tanh(scores / bound)
@@ -95,8 +95,7 @@ def attend(q: Array, k: Array, v: Array, how: Scores) -> tuple[Array, Array, Arr
         bias = None if how.bias is None else how.bias[part]
         if bias is not None:
             scores += bias
-        whole = (queries, k[part]) if how.cap is None else None
-        scores = numerics.exp(_below_top(scores, hidden, whole, bias))
+        scores = numerics.exp(_below_top(scores, hidden, far if how.cap is None else None, bias))
         total = _total(scores)
         if hidden is not None:
             total[total == 0] = 1
@@ -180,39 +179,47 @@ def _blind(how: Scores, part: slice) -> tuple[Array | None, Array | None]:
     return hidden, kept[part] == 0 if hidden is None else hidden | (kept[part] == 0)
 
 
-def _below_top(
-    scores: Array, hidden: Array | None, of: tuple[Array, Array] | None, bias: Array | None
-) -> Array:
-    """Scores less the largest of their row, in place; those of what is hidden are minus infinity.
+Far = tuple[Array, Array]  # scores as ``small * 2**power``
 
-    Where they are beyond the largest number, they are taken anew from the queries and keys they are of.
-    """
+
+def _scores(queries: Array, keys: Array, shape: tuple[int, ...]) -> tuple[Array, Far | None]:
+    """The products, right also where a sum is beyond the largest number on the way; how far beyond."""
+    scores = numerics.matmul(queries, keys.swapaxes(2, 3)).reshape(shape)
+    longest = [float(np.max(np.abs(x), initial=0)) for x in (queries, keys)]
+    if longest[0] * longest[1] * queries.shape[3] < np.finfo(scores.dtype).max:
+        return scores, None
+    (q, of_q), (k, of_k) = _scaled(queries), _scaled(keys)
+    small = numerics.matmul(q, k.swapaxes(2, 3)).reshape(shape)
+    power = (of_q + of_k.swapaxes(2, 3)).reshape(shape)
+    return np.where(np.isfinite(scores), scores, np.ldexp(small, power)), (small, power)
+
+
+def _scaled(x: Array) -> tuple[Array, Array]:
+    """Each row times a power of two, so that its largest number is about 1, and the power taken out."""
+    power = np.frexp(np.max(np.abs(x), -1, keepdims=True))[1]
+    return np.ldexp(x, -power), power
+
+
+def _below_top(scores: Array, hidden: Array | None, far: Far | None, bias: Array | None) -> Array:
+    """Scores less the largest of their row, in place; those of what is hidden are minus infinity."""
     if hidden is not None:
         np.copyto(scores, -np.inf, where=hidden)
     top = np.max(scores, -1, keepdims=True)
     lost = ~np.isfinite(top)
-    if not lost.any():
-        scores -= top
-        return scores
-    if hidden is not None:
+    if hidden is not None and lost.any():
         lost &= ~np.all(np.broadcast_to(hidden, scores.shape), -1, keepdims=True)
         top[top == -np.inf] = 0  # of a query that sees nothing
     scores -= top
-    if of is not None and lost.any():
-        np.copyto(scores, _far_below_top(*of, hidden, bias, scores.shape), where=lost)
+    if far is not None and lost.any():
+        np.copyto(scores, _far_below_top(*far, hidden, bias), where=lost)
     return scores
 
 
-def _far_below_top(
-    queries: Array, keys: Array, hidden: Array | None, bias: Array | None, shape: tuple[int, ...]
-) -> Array:
+def _far_below_top(small: Array, power: Array, hidden: Array | None, bias: Array | None) -> Array:
     """The same for scores beyond the largest number: by powers of two less, which cost no digit."""
-    (q, of_q), (k, of_k) = _scaled(queries), _scaled(keys)
-    scores = numerics.matmul(q, k.swapaxes(2, 3)).reshape(shape)
-    power = (of_q + of_k.swapaxes(2, 3)).reshape(shape)
-    seen = scores != 0 if hidden is None else (scores != 0) & ~hidden
+    seen = small != 0 if hidden is None else (small != 0) & ~hidden
     most = np.max(power, -1, keepdims=True, initial=-5000, where=seen)
-    scores = np.ldexp(scores, np.minimum(power - most, 0))
+    scores = np.ldexp(small, np.minimum(power - most, 0))
     if bias is not None:
         scores += np.ldexp(bias, -most)
     if hidden is not None:
@@ -220,12 +227,6 @@ def _far_below_top(
     scores -= np.max(scores, -1, keepdims=True)
     out: Array = np.ldexp(scores, most)
     return out
-
-
-def _scaled(x: Array) -> tuple[Array, Array]:
-    """Each row times a power of two, so that its largest number is about 1, and the power taken out."""
-    power = np.frexp(np.max(np.abs(x), -1, keepdims=True))[1]
-    return np.ldexp(x, -power), power
 
 
 def _lonely(hidden: Array | None, scores: Array) -> Array | None:

@@ -99,8 +99,8 @@ def attention(
     that sees nothing gets zeros, one that sees a single key its value, whatever the score. Pullback:
     ``dv = pᵀ dy``, ``dp = dy vᵀ``, ``dbias = p (dp - sum(p dp))``, ``ds = dbias / sqrt(D)``,
     ``dq = ds k``, ``dk = dsᵀ q``; a cap multiplies ``ds`` by ``1 - tanh²``. Where a query sees a single
-    key, ``ds`` is 0 up to the rounding of ``dp``. Scores without a cap may be larger than the
-    largest number, as those of queries and keys of 1e20 are in float32, where PyTorch gives NaN.
+    key, ``ds`` is 0 up to the rounding of ``dp``. Scores may be larger than the largest
+    number, as those of queries and keys of 1e20 are in float32, where PyTorch gives NaN.
 
     References
     ----------
