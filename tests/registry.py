@@ -110,7 +110,7 @@ def subject(case: Case) -> Subject:
     return _subject(case.id, numerics.kernels())
 
 
-COMPILED = re.compile(r".*(conv|pool|norm|rnn|lstm|gru).*")
+COMPILED = re.compile(r".*(conv|pool|norm|rnn|lstm|gru|glu|gelu|silu|sigmoid|softm).*")
 """The kinds of layers that run compiled kernels."""
 
 

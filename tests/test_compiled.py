@@ -21,7 +21,10 @@ from funcnn import (
     conv,
     dense,
     fit,
+    gelu,
+    glu,
     gru,
+    log_softmax,
     lstm,
     numerics,
     optimizers,
@@ -29,6 +32,11 @@ from funcnn import (
     relu,
     rnn,
     serial,
+    sigmoid,
+    silu,
+    softmax,
+    softmin,
+    swiglu,
     tree,
 )  # fmt: skip
 from funcnn._kernels import convolution, normalization
@@ -508,3 +516,33 @@ def test_functions_of_numbers_are_right_to_the_last_bits(name: str, most: float)
         wanted = exact(limits)
     np.testing.assert_array_equal(out, wanted)
     assert np.signbit(out[-1]) == np.signbit(wanted[-1])
+
+
+# --- functions of every element, and along an axis -------------------------------------------------
+
+ODD = np.array(
+    [[np.inf, 0.0, 1e-40, 88.7, -12, 2], [-np.inf, -0.0, -87.5, -100, -103.9, -110],
+     [3e38, -3e38, 0.3, 5, np.inf, 1], [np.nan, 1, 20, 0, -1, 9]], np.float32,
+)  # fmt: skip
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    "layer",
+    [gelu(), silu(), sigmoid(), swiglu(), glu(), softmax(), log_softmax(), softmin(), softmax(axis=1)],
+    ids=str,
+)
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0)], ids=str)
+def test_functions_as_numpy_computes_them(layer: Any, order: Any) -> None:
+    """With infinity and NaN, subnormal exponentials, and a class that is all but sure."""
+    plain = np.concatenate([3 * random.normal(random.key(0), (5, 4, 6)), ODD[None]])
+    x = plain.transpose(order).copy().transpose(np.argsort(order))
+    dout = random.normal(random.key(1), layer.apply({}, x)[0].shape)
+    found = {}
+    for word in ("off", "require"):
+        with numerics.compiled(word), np.errstate(all="ignore"):
+            out, cache = layer.apply({}, x)
+            found[word] = [out, layer.vjp(cache, dout)[1]]
+    for one, other in zip(found["off"], found["require"], strict=True):
+        assert (one.shape, one.dtype, one.strides) == (other.shape, other.dtype, other.strides)
+        np.testing.assert_allclose(other, one, 2e-5, 1e-7)

@@ -101,6 +101,11 @@ def inlined(function: Callable[..., Any]) -> Any:
     return numba.njit(**_OPTIONS)(function)
 
 
+def ordered(function: Callable[..., Any]) -> Any:
+    """The same, for numbers that are ordered: with NaN among them, it may return any number."""
+    return numba.njit(**{**_OPTIONS, "fastmath": {"nnan", "nsz", "reassoc"}})(function)
+
+
 def _signature(function: Callable[..., Any], dtype: np.dtype[Any]) -> Any:
     number = numba.from_dtype(dtype)
     by_name = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import checks, numerics
-from funcnn._kernels.elementwise import chosen, sigmoid_slope, silu, silu_slope
+from funcnn import checks
+from funcnn._kernels.elementwise import chosen, sigmoid, sigmoid_slope, silu, silu_slope
 from funcnn.checks import Integer, declared
 from funcnn.parameterless import parameterless
 from funcnn.types import Array, Cache, Preserving, Shape
@@ -59,11 +59,11 @@ def glu(axis: int = -1) -> Preserving:
 
     def forward(x: Array) -> tuple[Array, Cache]:
         a, b = np.split(x, 2, axis)
-        return a * numerics.sigmoid(b), {"x": x}
+        return a * sigmoid(b), {"x": x}
 
     def pullback(kept: Cache, dout: Array) -> Array:
         a, b = np.split(kept["x"], 2, axis)
-        return np.concatenate([dout * numerics.sigmoid(b), dout * a * sigmoid_slope(b)], axis)
+        return np.concatenate([dout * sigmoid(b), dout * a * sigmoid_slope(b)], axis)
 
     return parameterless(Preserving, forward, pullback, partial(_divided, axis=axis, pieces=2))
 

@@ -63,7 +63,7 @@ def sigmoid() -> Preserving:
     >>> sigmoid().apply({}, np.array([0.0, 2.0]))[0].round(4)
     array([0.5   , 0.8808])
     """
-    return elementwise(numerics.sigmoid, sigmoid_slope)
+    return elementwise(kernels.sigmoid, sigmoid_slope)
 
 
 @declared()
@@ -397,12 +397,6 @@ def gelu(approximate: str = "none") -> Preserving:
     """
     a, b = math.sqrt(2 / math.pi), 0.044715
 
-    def probability(x: Array) -> Any:
-        return 0.5 * numerics.erfc(-math.sqrt(0.5) * x)
-
-    def density(x: Array) -> Any:
-        return numerics.exp(-0.5 * (x * x)) * (a / 2)
-
     def twice_u(x: Array) -> Any:
         return x * (2 * a + (2 * a * b) * (x * x))
 
@@ -417,9 +411,7 @@ def gelu(approximate: str = "none") -> Preserving:
 
     if approximate == "tanh":
         return elementwise(value_of_tanh, slope_of_tanh)
-    return elementwise(
-        lambda x: gated(x, probability(x)), lambda x: probability(x) + finite(x) * density(x)
-    )
+    return elementwise(kernels.gelu, kernels.gelu_slope)
 
 
 @declared()

@@ -7,15 +7,18 @@ on NaN.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from math import ldexp
 from operator import methodcaller
 from typing import Any
 
 import numpy as np
 
 from funcnn import numerics
+from funcnn._kernels.twins import compiled_in
 from funcnn.types import Array
+
+_compiled = compiled_in("funcnn._kernels.elementwise.compiled")
 
 positive = methodcaller("clip", 0, np.inf)
 """``max(x, 0)`` of an array, in every step of most networks: it enters no Python frame."""
@@ -64,7 +67,7 @@ def without_overflow(out: Array, smaller: Callable[[float], Array], terms: int) 
     """
     good = np.isfinite(out)
     if not good.all():
-        shrink, info = ldexp(1.0, -terms.bit_length()), np.finfo(out.dtype)
+        shrink, info = math.ldexp(1.0, -terms.bit_length()), np.finfo(out.dtype)
         again, top = smaller(shrink), float(info.max) * shrink
         edge = np.abs(again) <= top * (1 + terms * float(info.eps))  # rounding may pass the largest
         again = np.where(edge, again.clip(-top, top), again) / out.dtype.type(shrink)
@@ -86,6 +89,13 @@ def with_tail(out: Array, exponent: Array, factor: Array | float) -> Array:
     return out
 
 
+@_compiled
+def sigmoid(x: Array) -> Any:
+    """``1 / (1 + exp(-x))``."""
+    return numerics.sigmoid(x)
+
+
+@_compiled
 def sigmoid_slope(x: Array) -> Any:
     """``s (1 - s)`` without a difference: ``e / (1 + e)^2`` with ``e = exp(-|x|)``."""
     e = np.asarray(numerics.exp(-np.abs(x)))
@@ -95,11 +105,31 @@ def sigmoid_slope(x: Array) -> Any:
     return e
 
 
+@_compiled
 def silu(x: Array) -> Any:
     """``x sigmoid(x)``."""
     return with_tail(gated(x, numerics.sigmoid(x)), x, finite(x))
 
 
+@_compiled
 def silu_slope(x: Array) -> Any:
     """``s + x s (1 - s)``."""
     return with_tail(numerics.sigmoid(x) + finite(x) * sigmoid_slope(x), x, 1 + finite(x))
+
+
+def _probability(x: Array) -> Any:
+    """The normal distribution function."""
+    return 0.5 * numerics.erfc(-math.sqrt(0.5) * x)
+
+
+@_compiled
+def gelu(x: Array) -> Any:
+    """``x P(x)`` with the normal distribution function ``P``."""
+    return gated(x, _probability(x))
+
+
+@_compiled
+def gelu_slope(x: Array) -> Any:
+    """``P(x) + x exp(-x^2 / 2) / sqrt(2 pi)``."""
+    density = numerics.exp(-0.5 * (x * x)) * (math.sqrt(2 / math.pi) / 2)
+    return _probability(x) + finite(x) * density

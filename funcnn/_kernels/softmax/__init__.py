@@ -10,13 +10,17 @@ from __future__ import annotations
 import numpy as np
 
 from funcnn import numerics
+from funcnn._kernels.twins import compiled_in
 from funcnn.types import Array
+
+_compiled = compiled_in("funcnn._kernels.softmax.compiled")
 
 # An element is all but sure that leaves less to the others: one that leaves more has lost seven bits at
 # most. It is the largest power of 2 with which the portable trainings on record keep their bits.
 SURE = 2.0**-7
 
 
+@_compiled
 def softmax(x: Array, axis: int = -1) -> Array:
     """``exp(x) / sum(exp(x))``; an empty axis is the caller's to refuse."""
     out: Array = numerics.exp(shifted(x, _largest(x, axis)))
@@ -24,6 +28,7 @@ def softmax(x: Array, axis: int = -1) -> Array:
     return out
 
 
+@_compiled
 def log_softmax(x: Array, axis: int = -1) -> Array:
     """``x - log(sum(exp(x)))``: the largest term is 1, and ``log1p`` adds it to the others."""
     out = shifted(x, _largest(x, axis))
@@ -33,6 +38,7 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
     return out
 
 
+@_compiled
 def softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Array:
     """``dx = y * (dy - sum(dy * y))``."""
     dx: Array = dout * out
@@ -42,6 +48,7 @@ def softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Array:
     return balanced(dx, out, axis)
 
 
+@_compiled
 def log_softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Array:
     """``dx = dy - softmax(x) * sum(dy)``."""
     p = numerics.exp(out)

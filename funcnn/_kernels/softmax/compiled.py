@@ -1,0 +1,139 @@
+"""Softmax compiled: a row at a time, while it is in the cache. The readable twins are beside this."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcnn._kernels.jit import In, Out, inlined, kernel, ordered
+from funcnn._kernels.scalars import exp
+from funcnn._kernels.softmax import SURE
+from funcnn.types import Array
+
+
+def _along(run: Any, axis: int, arrays: tuple[Array, ...], *more: float) -> Any:
+    """Of rows that are neighbours in memory, in a new array that lies as the first."""
+    first = arrays[0]
+    order = sorted(range(first.ndim), key=lambda k: (-first.strides[k], k))
+    neighbours = order[-1] == axis % first.ndim and first.transpose(order).flags.c_contiguous
+    if not neighbours or not first.size:
+        return NotImplemented
+    out = np.empty_like(first)
+    flat = [np.ascontiguousarray(x.transpose(order)).reshape(-1) for x in arrays]
+    run(*flat, out.transpose(order).reshape(-1), first.shape[axis], *more)
+    return out
+
+
+def softmax(x: Array, axis: int = -1) -> Any:
+    """`funcnn._kernels.softmax.softmax`."""
+    return _along(_softmax, axis, (x,))
+
+
+def log_softmax(x: Array, axis: int = -1) -> Any:
+    """`funcnn._kernels.softmax.log_softmax`."""
+    return _along(_log_softmax, axis, (x,))
+
+
+def softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Any:
+    """`funcnn._kernels.softmax.softmax_gradient`."""
+    return _along(_softmax_gradient, axis, (out, dout), 1 - SURE)
+
+
+def log_softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Any:
+    """`funcnn._kernels.softmax.log_softmax_gradient`."""
+    return _along(_log_softmax_gradient, axis, (out, dout), 1 - SURE)
+
+
+@ordered
+def _largest(row: In) -> Any:
+    top = row[0]
+    for i in range(1, len(row)):
+        top = row[i] if row[i] > top else top
+    return top
+
+
+@inlined
+def _shift(row: In, out: Out) -> Any:
+    """Less the maximum, which is returned; infinity less itself is 0."""
+    top = _largest(row)
+    for i in range(len(row)):
+        out[i] = row[i] - top
+    if top == np.inf:
+        for i in range(len(row)):
+            if row[i] == np.inf:
+                out[i] = 0
+    return top
+
+
+@inlined
+def _sum(row: In) -> Any:
+    total = row.dtype.type(0)
+    for i in range(len(row)):
+        total += row[i]
+    return total
+
+
+@kernel
+def _softmax(x: In, out: Out, size: int) -> None:
+    for first in range(0, len(x), size):
+        row = out[first : first + size]
+        _shift(x[first : first + size], row)
+        for i in range(size):
+            row[i] = exp(row[i])
+        total = _sum(row)
+        for i in range(size):
+            row[i] /= total
+
+
+@kernel
+def _log_softmax(x: In, out: Out, size: int) -> None:
+    others = np.empty(size, x.dtype)
+    for first in range(0, len(x), size):
+        seen, row = x[first : first + size], out[first : first + size]
+        top = _shift(seen, row)
+        for i in range(size):
+            others[i] = exp(row[i])
+        for i in range(size):
+            if seen[i] == top:
+                others[i] = 0
+                break
+        rest = np.log1p(_sum(others))
+        for i in range(size):
+            row[i] -= rest
+
+
+@inlined
+def _balance(slopes: Out, p: In, sure: float) -> None:
+    """The slope of an element that is all but sure is minus the sum of the others'."""
+    for i in range(len(p)):
+        if p[i] > sure:
+            slopes[i] = 0
+            slopes[i] = p.dtype.type(0) - _sum(slopes)
+
+
+@kernel
+def _softmax_gradient(p: In, dout: In, dx: Out, size: int, sure: float) -> None:
+    for first in range(0, len(p), size):
+        here = slice(first, first + size)
+        weight, slope, row = p[here], dout[here], dx[here]
+        for i in range(size):
+            row[i] = slope[i] * weight[i]
+        total = _sum(row)
+        for i in range(size):
+            row[i] = (slope[i] - total) * weight[i]
+        _balance(row, weight, sure)
+
+
+@kernel
+def _log_softmax_gradient(out: In, dout: In, dx: Out, size: int, sure: float) -> None:
+    p = np.empty(size, out.dtype)
+    for first in range(0, len(out), size):
+        here = slice(first, first + size)
+        value, slope, row = out[here], dout[here], dx[here]
+        for i in range(size):
+            p[i] = exp(value[i])
+        total = _sum(slope)
+        for i in range(size):
+            row[i] = slope[i] - p[i] * total
+        _balance(row, p, sure)
