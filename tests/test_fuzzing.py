@@ -16,6 +16,7 @@ import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -439,6 +440,12 @@ KINDS: dict[
     "CIFAR": (cifar_file, forged_cifar, read_cifar),
     "safetensors": (safetensors_file, forged_safetensors, read_safetensors),
 }
+if find_spec("onnx") is not None:
+    from tests import onnx_models
+
+    KINDS["ONNX"] = (
+        lambda: onnx_models.honest().SerializeToString(), onnx_models.forged, onnx_models.read,
+    )  # fmt: skip
 
 
 # --- trainings that never were ------------------------------------------------------------------------
@@ -498,6 +505,8 @@ def test_a_training_goes_on_from_no_forged_file(tmp_path: Path) -> None:
 def test_a_training_goes_on_from_none_of_many_forged_files(tmp_path: Path) -> None:
     resumed_from_forged_files(tmp_path / "run.npz", 600)
 
+
+LONG = ("checkpoint", "model", "safetensors", "ONNX")  # of which there are the most to try
 
 # --- the tests ----------------------------------------------------------------------------------------
 
@@ -560,4 +569,4 @@ def test_a_reader_that_lets_errors_through_is_found(
 @pytest.mark.parametrize("way", ["mutated", "forged"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_thousands_of_broken_files_are_refused_or_read(tmp_path: Path, kind: str, way: str) -> None:
-    fuzzed(tmp_path, kind, way, 2000 if kind in ("checkpoint", "model") else 1000)
+    fuzzed(tmp_path, kind, way, 2000 if kind in LONG else 1000)

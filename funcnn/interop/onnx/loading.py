@@ -74,19 +74,21 @@ def load(path: str | PathLike[str], *, shape: Shape | None = None) -> tuple[Laye
     array([[3., 3.]], dtype=float32)
     """
     where = files.checked_path(path)
-    model = reading.model(where)
-    folder, version = os.path.dirname(os.path.abspath(where)), reading.opset(model)
-    inputs = reading.inputs(model.graph, shape)
-    arrays = [Stored.of(reading.array(one, folder), one.name) for one in model.graph.initializer]
-    free = sorted({size for one in inputs for size in one.sizes if isinstance(size, str)} - {"batch"})
-    refusals = []
-    for pair in _TRIED if free else _TRIED[:1]:
-        sizes = {name: [size + size // 2 * at for size in pair] for at, name in enumerate(free)}
-        try:
-            return _built(Builder(folder, version), model.graph, inputs, arrays, sizes)
-        except checks.Refusal as refusal:
-            refusals.append(refusal)
-    raise refusals[0]
+    model, folder = reading.model(where), os.path.dirname(os.path.abspath(where))
+    with files.whole(where, "an ONNX model"):
+        version, inputs = reading.opset(model), reading.inputs(model.graph, shape)
+        arrays = [Stored.of(reading.array(one, folder), one.name) for one in model.graph.initializer]
+        free = sorted(
+            {size for one in inputs for size in one.sizes if isinstance(size, str)} - {"batch"}
+        )
+        refusals = []
+        for pair in _TRIED if free else _TRIED[:1]:
+            sizes = {name: [size + size // 2 * at for size in pair] for at, name in enumerate(free)}
+            try:
+                return _built(Builder(folder, version), model.graph, inputs, arrays, sizes)
+            except checks.Refusal as refusal:
+                refusals.append(refusal)
+        raise refusals[0]
 
 
 _TRIED = ((64, 96), (16, 24), (4, 6), (2, 3))

@@ -50,7 +50,7 @@ class Builder:
 
     def add(self, proto: Any) -> None:
         """Build what a node stands for; refusals name it."""
-        name = proto.name or ", ".join(proto.output)
+        name = proto.name or ", ".join(map(str, proto.output))  # bytes, if it is no text
         where = f"{reading.unit(proto.op_type)} node {reading.unit(name)}"
         try:
             found = self._outcome(proto)

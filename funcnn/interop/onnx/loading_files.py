@@ -74,7 +74,7 @@ def inputs(graph: Any, shape: Shape | None) -> list[Input]:
         shapes: Any = shape if several else (shape,)
         if not isinstance(shapes, tuple) or len(shapes) != len(found):
             checks.refuse(f"`shape` must be a tuple of {len(found)} shapes, got {shown(shape)}")
-    given = [None] * len(found) if shape is None else [checks.sizes(one) for one in shapes]
+    given = [None] * len(found) if shape is None else [checks.any_shape(one) for one in shapes]
     return [_input(one, sizes) for one, sizes in zip(found, given, strict=True)]
 
 
@@ -148,13 +148,14 @@ def _external(tensor: Any, folder: str | None, size: int) -> bytes:
     if not (offset.isascii() and offset.isdigit() and len(offset) < 20) or length != str(size):
         got = f"offset {unit(offset)} and length {unit(length)}"
         checks.refuse(f"array {name} must have an offset, and a length of {size}, got {got}")
-    with files.opened(path) as file:
-        if int(offset) + size > (there := files.size(file)):
-            checks.refuse(
-                f"array {name} must end within its file of {there} bytes, got offset {offset}"
-            )
-        file.seek(int(offset))
-        return file.read(size)
+    try:
+        with files.opened(path) as file:
+            if int(offset) + size > files.size(file):
+                checks.refuse(f"array {name} must end within its file, got offset {offset}")
+            file.seek(int(offset))
+            return file.read(size)
+    except OSError as problem:
+        checks.refuse(f"array {name} must lie in a file, got {unit(place)}: {problem.strerror}")
 
 
 def attributes(node: Any, folder: str | None) -> dict[str, Any]:

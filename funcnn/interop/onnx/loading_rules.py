@@ -7,6 +7,7 @@ node becomes an operator without parameters.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,12 @@ def _reshaped(node: Node) -> Any:
     sizes = []
     for at, pair in enumerate(zip(*(part.ravel().tolist() for part in target), strict=True)):
         here = tuple(shape[at] if at < wire.rank else None for shape in wire.shapes)
+        if at == 0 and pair == (-1, -1) and target[0].size > 1:  # all that the others leave
+            pair = tuple(
+                prod(shape) // max(1, prod(part[1:].tolist()))
+                for shape, part in zip(wire.shapes, target, strict=True)
+            )
+            pair = pair if pair == here else (-1, -1)
         if (at == 0 and pair == here) or (pair == (0, 0) and zero):
             sizes.append(0)
         elif pair[0] == pair[1]:

@@ -124,8 +124,6 @@ def _recurrent(node: Node) -> Any:
     for name in ("clip", "activation_alpha", "activation_beta"):
         node.only(name, None)
     node.only("input_forget", 0)
-    if node.kind == "GRU" and node.option("linear_before_reset", 0) != 1:
-        checks.refuse("attribute linear_before_reset must be 1, as in PyTorch")
     node.read |= {"linear_before_reset", "output_sequence"}
     if node.has(7):
         checks.refuse("input 7, peepholes, is not known here")
@@ -152,7 +150,9 @@ def _recurrent(node: Node) -> Any:
     first = (5, 6) if node.kind == "LSTM" else (5,)
     zeros = all(not node.has(at) or _is_zero(node, at) for at in first)
     build: Any = {"LSTM": f.lstm, "GRU": f.gru, "RNN": f.rnn}[node.kind]
-    more = {"nonlinearity": "relu"} if relu else {}
+    more: dict[str, Any] = {"nonlinearity": "relu"} if relu else {}
+    if node.kind == "GRU" and not node.option("linear_before_reset", 0):
+        more = {"reset_after": False}
     inner = build(
         hidden, bidirectional=both, reverse=direction == "reverse", carry=True,
         bias=bias is not None, lengths=node.has(4), **more,

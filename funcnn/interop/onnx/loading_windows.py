@@ -92,18 +92,18 @@ class _Window:
         return tuple(found)
 
     @property
-    def even(self) -> bool:
-        """Whether both ends of each axis get the same, and no more than half of the kernel."""
-        pairs = zip(self.pads, self.kernel, strict=True)
-        return all(before == after <= k // 2 for (before, after), k in pairs)
+    def padding(self) -> Any:
+        """As a layer has it: a number, or one for each axis, or pairs."""
+        return alike(tuple(a if a == b else (a, b) for a, b in self.pads)) if self._even else self.pads
 
     @property
-    def padding(self) -> Any:
-        return alike(tuple(before for before, _ in self.pads))
+    def _even(self) -> bool:
+        return all(before == after for before, after in self.pads)
 
-    def padded(self, node: Node, value: float = 0.0) -> Wire:
-        """A border first, where both ends differ."""
-        if self.even:
+    def within(self, node: Node, value: float) -> Wire:
+        """The input of a pooling, with a border of its own where that is more than half of a kernel."""
+        sizes = zip(self.pads, self.kernel, strict=True)
+        if all(max(pair) <= k // 2 for pair, k in sizes):
             return self.wire
         befores, afters = zip(*self.pads, strict=True)
         self.pads = ((0, 0),) * self.axes
@@ -125,12 +125,11 @@ def _conv(node: Node) -> Any:
     weight = node.array(1)
     w = _Window(node, weight.shape[2:])
     params, sources = _parameters(node, weight, 2)
-    wire = w.padded(node)
     layer = _CONV[w.axes](
         len(weight), alike(w.kernel), stride=alike(w.stride), padding=w.padding,
         dilation=alike(w.dilation), groups=node.option("group", 1), bias="bias" in params,
     )  # fmt: skip
-    return channels_last(node, layer, wire, params=params, sources=sources)
+    return channels_last(node, layer, params=params, sources=sources)
 
 
 def _conv_transpose(node: Node) -> Any:
@@ -155,7 +154,7 @@ def _max_pool(node: Node) -> Any:
     node.only("storage_order", 0)
     if any(node.used[1:]):
         checks.refuse("output 1, the places, is not known here")
-    wire = w.padded(node, -np.inf)
+    wire = w.within(node, -np.inf)
     layer = _MAX[w.axes](
         alike(w.kernel), stride=alike(w.stride), padding=w.padding, dilation=alike(w.dilation),
         ceil_mode=w.ceil,
@@ -166,13 +165,10 @@ def _max_pool(node: Node) -> Any:
 def _average_pool(node: Node) -> Any:
     w = _Window(node)
     counted = bool(node.option("count_include_pad", 0))
-    node.only("dilations", (1,) * w.axes)
-    if not w.even and (not counted or w.ceil):
-        checks.refuse("attribute pads must be the same at both ends, where the border does not count")
-    wire = w.padded(node)
+    wire = w.within(node, 0.0) if counted and not w.ceil else w.wire
     layer = _AVERAGE[w.axes](
-        alike(w.kernel), stride=alike(w.stride), padding=w.padding, ceil_mode=w.ceil,
-        count_include_pad=counted or w.padding == 0,
+        alike(w.kernel), stride=alike(w.stride), padding=w.padding, dilation=alike(w.dilation),
+        ceil_mode=w.ceil, count_include_pad=counted or w.padding == 0,
     )  # fmt: skip
     return channels_last(node, layer, wire)
 
