@@ -43,10 +43,13 @@ from funcnn import (
     tree,
     value_and_grad,
 )
+from funcnn.data.examples import concatenated, taken
 from funcnn.distributed import Engine
 from funcnn.distributed.exchange import added_up
+from funcnn.machine.lockstep import in_lockstep
 from funcnn.testing import digest
-from funcnn.types import Layer, Spec, Trait
+from funcnn.types import Layer, Spec, Trait, has_trait
+from tests import registry
 from tests.ranks import on_ranks
 
 ROOT = Path(__file__).parent.parent
@@ -261,6 +264,40 @@ def test_a_network_that_couples_its_batch_is_the_same_when_cut(name: str) -> Non
     whole = gradients(NETS[name], None)
     for shards in (1, 2, 8, 100):
         assert_close(gradients(NETS[name], shards), whole)
+
+
+CUT = [
+    pytest.param(case, id=case.id)
+    for case in registry.layers()
+    if has_trait(case.layer.spec, "meets_shards")
+    and not has_trait(case.layer.spec, "couples_batch", without="meets_shards")
+    and not has_trait(case.layer.spec, "stochastic")
+]
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("case", CUT)
+def test_every_layer_that_meets_shards_is_the_same_when_cut(case: registry.Case) -> None:
+    subject = registry.subject(case)
+    params, x = subject.params, subject.x
+    out, cache = case.layer.apply(params, x, key=KEY)
+    dout = subject.dout(out)
+    dparams, dx = case.layer.vjp(cache, dout)
+    count = len(tree.leaves(x)[0][1])
+    caches: dict[int, Any] = {}
+
+    def forward(i: int) -> Any:
+        one, caches[i] = case.layer.apply(params, taken(x, slice(i, i + 1)), key=KEY)
+        return one
+
+    def backward(i: int) -> Any:
+        return case.layer.vjp(caches[i], taken(dout, slice(i, i + 1)))
+
+    outs = in_lockstep(forward, count, 2, lambda say: say())
+    slopes = in_lockstep(backward, count, 2, lambda say: say())
+    assert_close(concatenated(outs), out)
+    assert_close(concatenated([own for _, own in slopes]), dx)
+    assert_close(added_up([own for own, _ in slopes]), dparams)
 
 
 @pytest.mark.threads
