@@ -3,6 +3,7 @@
 from funcnn.layers.activations import *
 from funcnn.layers.attentions import *
 from funcnn.layers.convolution import *
+from funcnn.layers.distances import *
 from funcnn.layers.embeddings import *
 from funcnn.layers.linear import *
 from funcnn.layers.normalization import *

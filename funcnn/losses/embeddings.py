@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
 
 from funcnn import checks, numerics
+from funcnn._kernels.distances import lengths
 from funcnn._kernels.softmax import balanced, log_softmax
-from funcnn.checks import Flag, Number
+from funcnn.checks import Flag, Instance, Number, Optional
 from funcnn.losses.core import REDUCTION, fitted, one_of, over, reduced, several, shaped, share
 from funcnn.losses.rounding import enough, loss
-from funcnn.types import Array, Cache, Loss
+from funcnn.types import Array, Cache, Layer, Loss
 
 __all__ = ["contrastive", "cosine_embedding", "triplet"]
 
+_TRIPLET = ("anchor", "positive", "negative")
 _TINY = 1e-12
 _LONG = 2.0**13  # margins: the difference of longer lengths has fewer than ten binary digits
 _FAINT = 1e-30  # a cosine whose products could be so small that float32 does not have them
@@ -109,27 +110,12 @@ def cosine_embedding(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
     return Loss(apply, vjp, weight=over(reduction, np.size))
 
 
-def _lengths(difference: Array, power: float) -> tuple[Array, Array]:
-    """The length of each row, ``(N, 1)``, and its slope, both 0 for a row of zeros.
-
-    By the ratios to the row's largest number, whose powers neither overflow nor all vanish.
-    """
-    most = sys.float_info.max  # in float32, nothing is cut: what is infinite there is found to be so
-    size = np.minimum(np.abs(difference), most)
-    top = np.max(size, -1, keepdims=True)
-    ratio = size / np.where(top == 0, 1, top)
-    powers = ratio if power == 1 else ratio * ratio if power == 2 else numerics.power(ratio, power)
-    total = np.maximum(numerics.sum(powers, -1, keepdims=True), 1)
-    root = np.sqrt(total) if power == 2 else numerics.power(total, 1 / power)
-    slope = ratio / root if power == 2 else numerics.power(ratio, power - 1) * (root / total)
-    return np.minimum(top * root, most), np.sign(difference) * slope
-
-
 @loss(
     margin=Number(above=0),
     norm_type=Number(minimum=1),
     swap=Flag(),
     epsilon=Number(above=0),
+    distance=Optional(Instance(Layer, "a layer")),
     reduction=REDUCTION,
 )
 def triplet(
@@ -138,6 +124,7 @@ def triplet(
     norm_type: float = 2.0,
     swap: bool = False,
     epsilon: float = 1e-6,
+    distance: Layer[Any, Any] | None = None,
     reduction: str = "mean",
 ) -> Loss:
     """How much closer, by a margin, an anchor should lie to its like than to another.
@@ -153,6 +140,9 @@ def triplet(
         is closer.
     epsilon : float, default 1e-6
         Added to each difference, so that a distance of 0 has a gradient.
+    distance : Layer, optional
+        A distance of one's own in place of these lengths: without parameters, of a tuple of two arrays
+        ``(N, ...)``, it gives ``(N,)``.
     reduction : "mean", "sum" or "none", default "mean"
         What becomes of the values of the examples.
 
@@ -173,7 +163,8 @@ def triplet(
     positive: ``dp = -u``, ``dn = v`` and ``da = u - v``, with ``u`` and ``v`` the slopes of the two
     lengths: ``d|x| = sign(x) (abs(x) / |x|)^(p - 1)``, which is ``x / |x|`` for ``p = 2``. With
     `swap`, ``|p - n + epsilon|`` stands for the second length where it is smaller, and ``p`` for
-    ``a``. As `torch.nn.TripletMarginLoss`.
+    ``a``. As `torch.nn.TripletMarginLoss`; with a distance, whose pullback gives the slopes, as
+    `torch.nn.TripletMarginWithDistanceLoss`.
 
     References
     ----------
@@ -189,16 +180,19 @@ def triplet(
     >>> float(triplet().apply((anchor, positive, negative), ())[0].round(4))
     0.5
     """
+    if distance is not None:
+        if (norm_type, epsilon) != (2.0, 1e-6):
+            checks.refuse("`norm_type` and `epsilon` must be left out beside a `distance`")
+        return _triplet_by(checks.bare(distance), margin, swap, reduction)
 
     def apply(prediction: tuple[Array, Array, Array], target: Any = ()) -> tuple[Any, Cache]:
-        anchor, positive, negative = _vectors(prediction, ("anchor", "positive", "negative"))
-        if not (target is None or (isinstance(target, tuple) and not target)):
-            checks.refuse_type(f"`target` must be () or None, got {type(target).__name__}")
-        near, u = _lengths(anchor - positive + epsilon, norm_type)
-        far, v = _lengths(anchor - negative + epsilon, norm_type)
+        anchor, positive, negative = _vectors(prediction, _TRIPLET)
+        _no_target(target)
+        near, u = lengths(anchor - positive + epsilon, norm_type)
+        far, v = lengths(anchor - negative + epsilon, norm_type)
         swapped = np.zeros(far.shape, bool)
         if swap:
-            other, w = _lengths(positive - negative + epsilon, norm_type)
+            other, w = lengths(positive - negative + epsilon, norm_type)
             swapped = other < far
             far, v = np.where(swapped, other, far), np.where(swapped, w, v)
         enough(np.maximum(near, far) <= _LONG * max(margin, 1), near)
@@ -213,6 +207,43 @@ def triplet(
         return u - v * ~swapped, -u - v * swapped, v
 
     # There is no target to count: the mean is over the examples.
+    weight = None if reduction == "mean" else over(reduction, len)
+    return Loss(apply, vjp, weight=weight)
+
+
+def _no_target(target: object) -> None:
+    if not (target is None or (isinstance(target, tuple) and not target)):
+        checks.refuse_type(f"`target` must be () or None, got {type(target).__name__}")
+
+
+def _triplet_by(distance: Layer[Any, Any], margin: float, swap: bool, reduction: str) -> Loss:
+    """The triplet loss of a layer that gives distances."""
+
+    def apply(prediction: tuple[Array, Array, Array], target: Any = ()) -> tuple[Any, Cache]:
+        anchor, positive, negative = several(prediction, _TRIPLET)
+        _no_target(target)
+        pairs = [(anchor, positive), (anchor, negative), *[(positive, negative)] * swap]
+        found, caches = zip(*(distance.apply({}, pair) for pair in pairs), strict=True)
+        for one in found:
+            checks.exact_shape(np.shape(one), (len(anchor),), "distance")
+        far = found[1]
+        swapped = found[2] < far if swap else np.zeros(far.shape, bool)
+        far = np.where(swapped, found[2], far) if swap else far
+        missing = np.maximum(margin + found[0] - far, 0)
+        cache = {"pairs": caches, "swapped": swapped, "active": (missing > 0).astype(missing.dtype)}
+        return reduced(missing, reduction), cache
+
+    def vjp(cache: Cache) -> tuple[Array, Array, Array]:
+        swapped, (near, far, *other) = cache["swapped"], cache["pairs"]
+        part = cache["active"] * share(len(swapped), reduction, cache["active"].dtype)
+        _, (da, dp) = distance.vjp(near, part)
+        _, (more, dn) = distance.vjp(far, -part * ~swapped)
+        da = da + more
+        for one in other:
+            _, (dp_more, dn_more) = distance.vjp(one, -part * swapped)
+            dp, dn = dp + dp_more, dn + dn_more
+        return da, dp, dn
+
     weight = None if reduction == "mean" else over(reduction, len)
     return Loss(apply, vjp, weight=weight)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import losses, random
+from funcnn import losses, pairwise_distance, random
 from funcnn.types import Array, Loss
 from tests.registry import LossCase
 
@@ -256,6 +256,13 @@ _EMBEDDINGS = (
         LossCase(loss, (_X, _Y, 0.5 * (_X + _Y) + 0.1 * _FAR), ())
         for options in ({}, {"margin": 0.2, "epsilon": 1e-3}, {"norm_type": 3, "swap": True})
         for loss in _each_reduction(losses.triplet, **options)
+    ]
+    + [
+        LossCase(
+            losses.triplet(distance=pairwise_distance(epsilon=0.1), margin=0.4, swap=True),
+            (_X, _Y, 0.5 * (_X + _Y) + 0.1 * _FAR),
+            (),
+        )
     ]
     + [
         LossCase(loss, _normal("views", 6, 3), target, note=note)

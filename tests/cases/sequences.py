@@ -13,6 +13,7 @@ from funcnn import (
     bidirectional,
     bilinear,
     clean_padding,
+    cosine_similarity,
     cross_attention,
     dense,
     drop_context,
@@ -29,6 +30,7 @@ from funcnn import (
     masked_max_pool,
     masked_mean_pool,
     multi_head_attention,
+    pairwise_distance,
     positional_encoding,
     random,
     relative_positions,
@@ -412,6 +414,19 @@ _LINEAR = [
         ),
     ),
     Case(bilinear(2, bias=False), ((3, 2), (3, 1))),
+    Case(pairwise_distance(norm_type=3, epsilon=0.01, keepdims=True), ((2, 3, 2), (2, 3, 2))),
+    Case(
+        pairwise_distance(),
+        ((3, 4), (3, 4)),
+        refused=(
+            (
+                (_zeros(2, 3), _zeros(2, 4)),
+                "pairwise_distance: `x2` must have shape (2, 3), got (2, 4)",
+            ),
+        ),
+    ),
+    Case(cosine_similarity(), ((3, 4), (3, 4))),
+    Case(cosine_similarity(axis=-1, epsilon=0.0), ((2, 3, 2), (2, 3, 2))),
     Case(bilinear(2, weight_init=start.he_normal(), bias_init=start.ones()), ((3, 2), (3, 2))),
 ]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 
-from funcnn import log_softmax, losses, random
+from funcnn import cosine_similarity, log_softmax, losses, pairwise_distance, random
 from funcnn.types import Array, Layer, Loss
 from tests.reference.agreement import torch
 
@@ -292,6 +293,23 @@ def test_triplet(margin: float, epsilon: float, norm: float, swap: bool, reducti
             (),
             lambda a, p, n, _: F.triplet_margin_loss(a, p, n, p=norm, eps=epsilon, **options),
         )
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("margin", [1.0, 0.2])
+def test_triplet_with_a_distance(margin: float, swap: bool, reduction: str) -> None:
+    options: dict[str, Any] = {"margin": margin, "swap": swap, "reduction": reduction}
+    distances: list[tuple[Any, Any]] = [
+        (pairwise_distance(norm_type=3), torch.nn.PairwiseDistance(3)),
+        (cosine_similarity(), torch.nn.CosineSimilarity()),
+    ]
+    for (mine, theirs), other in product(distances, (2 * X - Y, X + Y)):
+
+        def reference(a: Any, p: Any, n: Any, _: Any, theirs: Any = theirs) -> Any:
+            return F.triplet_margin_with_distance_loss(a, p, n, distance_function=theirs, **options)
+
+        _agrees(losses.triplet(distance=mine, **options), (X, Y, other), (), reference)
 
 
 def test_triplet_swaps_where_the_other_is_closer_to_the_like() -> None:

@@ -128,6 +128,18 @@ def _bilinear(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
     return g.Add(out, p["bias"]) if o.bias else out
 
 
+def _pairwise_distance(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
+    size = g.Abs(g.Add(g.Sub(*x), float(o.epsilon)))
+    total = g.ReduceSum(g.Pow(size, float(o.norm_type)), [x[0].rank - 1], keepdims=int(o.keepdims))
+    return g.Pow(total, 1 / o.norm_type)
+
+
+def _cosine_similarity(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
+    axes = [o.axis % x[0].rank]
+    a, b = (g.Max(g.ReduceL2(one, axes, keepdims=0), float(o.epsilon)) for one in x)
+    return g.Div(g.Div(g.ReduceSum(g.Mul(*x), axes, keepdims=0), a), b)
+
+
 _MODES = {"replicate": "edge", "circular": "wrap"}
 
 
@@ -184,6 +196,8 @@ def _conv_transpose(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
 LINEAR: dict[str, Rule] = {
     "dense": lambda g, x, o, p: g.Gemm(x, p["weight"], p.get("bias"), transB=1),
     "bilinear": _bilinear,
+    "pairwise_distance": _pairwise_distance,
+    "cosine_similarity": _cosine_similarity,
     "conv": _conv,
     "conv1d": turned(_conv),
     "conv3d": _conv,

@@ -132,11 +132,15 @@ def _conv_transpose(o: Options, p: Leaves) -> Any:
     return _turned(module) if len(kernel) == 1 else module
 
 
-def _bilinear(o: Options, p: Leaves) -> Any:
-    outs, first, second = p["weight"].shape
-    module = nn.Bilinear(first, second, outs, o.bias)
+def _of_two(module: Any) -> Any:
+    """A module of two inputs takes a tuple of them."""
     module.register_forward_pre_hook(_unpacked)
     return module
+
+
+def _bilinear(o: Options, p: Leaves) -> Any:
+    outs, first, second = p["weight"].shape
+    return _of_two(nn.Bilinear(first, second, outs, o.bias))
 
 
 def _embedding(o: Options, p: Leaves) -> Any:
@@ -341,6 +345,8 @@ MODULES: dict[str, Callable[[Options, Leaves], Any]] = {
     "glu": lambda o, p: nn.GLU(o.axis),
     "dense": lambda o, p: nn.Linear(p["weight"].shape[1], o.out_features, o.bias),
     "bilinear": _bilinear,
+    "pairwise_distance": lambda o, p: _of_two(nn.PairwiseDistance(o.norm_type, o.epsilon, o.keepdims)),
+    "cosine_similarity": lambda o, p: _of_two(nn.CosineSimilarity(o.axis, o.epsilon)),
     "embedding": _embedding,
     "embedding_bag": _embedding_bag,
     **dict.fromkeys(("conv", "conv1d", "conv3d"), _conv),
