@@ -316,6 +316,15 @@ def test_time_steps_are_free_where_they_can_be(tmp_path: Path) -> None:
     assert shape(dense(3), (2, 4)) == ["N", 3]
 
 
+def test_numbers_that_are_not_finite_are_written(tmp_path: Path) -> None:
+    net, x, path = share(dense(2), times=2), np.ones((1, 2), np.float32), tmp_path / "net.onnx"
+    weight = np.array([[np.nan, 0], [0, np.inf]], np.float32)
+    params = {"weight": weight, "bias": np.zeros(2, np.float32)}
+    export(net, params, x.shape, path)
+    np.testing.assert_array_equal(answer(loaded(path), x)["out"], net.apply(params, x)[0])
+    assert len(onnx.load(path).graph.initializer) == 2
+
+
 def test_a_model_is_the_same_each_time(tmp_path: Path) -> None:
     net = serial(conv(2, 3), relu(), flatten(), dense(3))
     for name in ("one", "two"):
@@ -369,7 +378,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     weight = params["dense1"]["weight"]
     mixed = {"dense1": {"weight": weight, "bias": np.zeros(3)}}
     dtypes = "export: `params` must be of float32 or of float64, got "
-    bad: list[tuple[Any, Shape, str]] = [
+    bad: list[tuple[Any, Any, str]] = [
         (params, (2, 5), "export: `params` must have 'dense1/weight' of shape (3, 5), got (3, 4)"),
         (
             {"dense1": {"weight": weight}},
@@ -377,10 +386,12 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
             "export: `params` must have 'dense1/bias' of shape (3,)",
         ),
         ({**params, "more": weight}, (2, 4), "export: `params` must not have 'more', got shape (3, 4)"),
-        (params, (2, 4, 4), "dense1: `shape` must have 2 axes (N, F), got (-1, 4, 4)"),
+        (params, (2, 4, 4), "dense1: `shape` must have 2 axes (N, F), got (2, 4, 4)"),
         (mixed, (2, 4), f"{dtypes}float32 and float64"),
         (tree.map(np.float16, params), (2, 4), f"{dtypes}float16"),
         ([], (2, 4), "export: `params` must be a dict, got list"),
+        (params, 3, "dense1: `shape` must be a tuple of ints (N, F), got 3"),
+        (params, (), "dense1: `shape` must have 2 axes (N, F), got ()"),
     ]
     for given, shape, message in bad:
         with pytest.raises((ValueError, TypeError)) as caught:

@@ -73,6 +73,7 @@ def export(net: Layer[Any, Any], params: Params, shape: Shape, path: str | PathL
     if not isinstance(params, dict):
         checks.refuse_type(f"`params` must be a dict, got {type(params).__name__}")
     path = files.checked_path(path)
+    net.init(random.NO_DRAW, shape)  # which refuses what is no shape of an input
     model = _with_free_steps(net, params, structure.with_batch(shape, -1))
     onnx.checker.check_model(model, full_check=True)
     files.write(path, model.SerializeToString())

@@ -154,7 +154,9 @@ class Graph:
     def _entered(self, name: str, value: Array) -> str:
         """A number under a name; if another one has it already, under one like it."""
         count, found = 1, name
-        while not np.array_equal(self.numbers.setdefault(found, value), value):
+        while (there := self.numbers.setdefault(found, value)) is not value:
+            if np.array_equal(there, value, equal_nan=True):
+                break
             found = f"{name}{(count := count + 1)}"
         return found
 
