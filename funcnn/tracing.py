@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from funcnn import checks
 from funcnn.structure import Place, watched
-from funcnn.types import Cache, Key, Layer, Loss, Params, Spec
+from funcnn.types import Array, Cache, Key, Layer, Loss, Params, Spec
 
-__all__ = ["BackwardTrace", "Pullback", "Visit", "trace", "trace_backward"]
+__all__ = ["BackwardTrace", "Pullback", "Visit", "attention_weights", "trace", "trace_backward"]
 
 
 class Visit(NamedTuple):
@@ -183,6 +183,57 @@ def trace_backward(
     dprediction = loss.vjp(loss_cache)
     grads, _ = watched.vjp(cache, dprediction)
     return BackwardTrace(tuple(recorder.visits), value, dprediction, tuple(recorder.pullbacks), grads)
+
+
+def attention_weights(net: Layer[Any, Any], params: Params, x: Any) -> dict[str, Array]:
+    """What each attention in a network looks at, as data for a plot.
+
+    Parameters
+    ----------
+    net : Layer
+        The network.
+    params : dict
+        Its parameters.
+    x : ndarray, or tuple of them
+        A batch.
+
+    Returns
+    -------
+    dict of ndarrays
+        The weights ``(N, heads, T, S)`` of each `attention`, `multi_head_attention` and
+        `cross_attention`, by its path, in the order in which they run.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For what the network refuses.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import models, random
+    >>> from funcnn.tracing import attention_weights
+    >>> net = models.transformer_lm(10, 6, depth=1)
+    >>> _, params = net.init(random.key(0), (1, 6))
+    >>> for path, weights in attention_weights(net, params, np.zeros((1, 6), int)).items():
+    ...     print(path, weights.shape)
+    block1/attention/multi_head_attention1 (1, 4, 6, 6)
+    """
+    found: dict[str, Array] = {}
+
+    def see(place: Place, layer: Layer[Any, Any], made: Layer[Any, Any]) -> Layer[Any, Any]:
+        if layer.spec.kind not in ("attention", "multi_head_attention", "cross_attention"):
+            return made._replace(spec=layer.spec)
+
+        def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+            out, cache = made.apply(params, x, key=key)
+            found["/".join(place.path)] = cache.get("record", cache)["made"][1]
+            return out, cache
+
+        return made._replace(apply=apply, spec=layer.spec)
+
+    watched(_layer("attention_weights", net), see).apply(params, x)
+    return found
 
 
 def _layer(who: str, net: object) -> Layer[Any, Any]:

@@ -114,6 +114,17 @@ def test_the_past_is_kept_where_it_can_be() -> None:
             stepping.stepped(net, stepping.Past(9))
 
 
+def test_a_past_that_is_kept_wrongly_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = NETS["transformer_lm"]
+    params = _made(net)
+    options: Any = {"temperature": 0, "count": 3, "return_logits": True}
+    expected = generate(net, params, START, cached=False, **options)[1]
+    monkeypatch.setitem(
+        stepping._LOOKING, "learned_positions", lambda o, past: stepping._learned(o, stepping.Past(0))
+    )
+    assert generate(net, params, START, **options)[1].tobytes() != expected.tobytes()
+
+
 def test_a_translation() -> None:
     net: Net = encoder_decoder(7, SIZE, 12, features=8, heads=2, masked=True)
     source, lengths = random.randint(KEY, (3, 5), 0, 7), np.array([5, 2, 3])

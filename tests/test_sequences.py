@@ -17,10 +17,13 @@ from funcnn import (
     random,
     rnn,
     rotary,
+    serial,
 )
 from funcnn._kernels import positions
 from funcnn.machine.threads import in_team
+from funcnn.models import encoder_decoder
 from funcnn.testing import digest
+from funcnn.tracing import attention_weights
 from funcnn.types import Layer
 
 
@@ -94,6 +97,30 @@ def test_attention_of_huge_scores_takes_the_largest(size: float) -> None:
     slopes = attention().vjp(cache, np.ones((1, 1, 1), np.float32))[1]
     assert all(np.isfinite(slope).all() for slope in slopes)
     np.testing.assert_array_equal(slopes[2].ravel(), [0, 1, 0])
+
+
+def test_what_a_network_looks_at() -> None:
+    """The weights of each attention, by its path; as the layer gives them that is asked for them."""
+    net: Layer[Any, Any] = encoder_decoder(7, 9, 5, features=4, heads=2, depth=1, masked=True)
+    x = (np.array([[1, 2, 3]]), np.array([[1, 2, 3, 4]]), np.array([3]))
+    _, params = net.init(random.key(0), tuple(one.shape for one in x))
+    found = attention_weights(net, params, x)
+    assert {path: weights.shape for path, weights in found.items()} == {
+        "encoder/block1/attention/multi_head_attention1": (1, 2, 4, 4),
+        "decoder/block1/attention/multi_head_attention1": (1, 2, 3, 3),
+        "decoder/block1/cross_attention/cross_attention1": (1, 2, 3, 4),
+    }
+    for weights in found.values():
+        np.testing.assert_allclose(weights.sum(3), 1, rtol=1e-6)
+    assert not found["decoder/block1/cross_attention/cross_attention1"][..., 3].any()
+    layer, asked = (multi_head_attention(2, causal=True, return_weights=give) for give in (False, True))
+    own, sequence = layer.init(random.key(1), (2, 3, 4))[1], random.normal(random.key(2), (2, 3, 4))
+    np.testing.assert_array_equal(
+        attention_weights(serial(layer), {"multi_head_attention1": own}, sequence)[
+            "multi_head_attention1"
+        ],
+        asked.apply(own, sequence)[0][1],
+    )
 
 
 def test_equal_huge_scores_share_the_weight() -> None:

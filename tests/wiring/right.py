@@ -13,10 +13,15 @@ from funcnn import (
     dense,
     dense_connect,
     dropout,
+    embedding,
     flatten,
     freeze,
     identity,
+    keep_context,
+    last_step,
     layer_norm,
+    lstm,
+    masked_mean_pool,
     max_pool,
     merge,
     named,
@@ -33,10 +38,19 @@ from funcnn import (
     softmax_cross_entropy,
     tied,
     value_and_grad,
+    with_context,
 )
-from funcnn.types import Image, Vector
+from funcnn.types import Counts, Image, Sequence, Tokens, Vector
 
 assert_type(serial(dense(3)), Layer[Vector, Vector])
+assert_type(serial(lstm(4), last_step(), dense(3)), Layer[Sequence, Vector])
+assert_type(
+    serial(
+        keep_context(embedding(9, 4), "lengths"), with_context(lstm(4, lengths=True)), masked_mean_pool(),
+        dense(3),
+    ),
+    Layer[tuple[Tokens, Counts], Vector],
+)
 assert_type(serial(conv(6, 5), flatten()), Layer[Image, Vector])
 assert_type(serial(conv(6, 5), relu(), flatten()), Layer[Image, Vector])
 assert_type(serial(conv(6, 5), relu(), max_pool(2), flatten()), Layer[Image, Vector])
