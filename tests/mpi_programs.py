@@ -10,6 +10,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
+# ruff: noqa: E402  # what follows is set before NumPy is loaded
+RANK = os.environ.get("PMI_RANK") or os.environ.get("OMPI_COMM_WORLD_RANK")
+if sys.argv[1:] == ["mix"] and RANK == "1":
+    os.environ["OPENBLAS_CORETYPE"] = "Nehalem"  # as on an older processor
+
 import numpy as np
 from prove_ranks import CASES, train
 
@@ -70,6 +75,15 @@ def resume(engine: distributed.Engine, path: str, epochs: str) -> None:
     """The rest of a training."""
     end = train("batch norm", "fast", 1, engine, epochs=int(epochs), checkpoint=path, resume=path)
     say(engine, f"end: {end}")
+
+
+def mix(engine: distributed.Engine) -> None:
+    """Trainings on two kinds of processors."""
+    try:
+        train("cnn", "fast", 1, engine)
+    except ValueError as refusal:
+        say(engine, f"{refusal}")
+    say(engine, train("cnn", "portable", 1, engine))
 
 
 def agree_and_fail(engine: distributed.Engine) -> None:

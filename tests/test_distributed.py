@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import signal
@@ -437,6 +438,16 @@ def test_a_rank_that_is_killed_ends_all_and_the_checkpoint_is_whole(prove: Any, 
     epochs = checkpoints.load(path)[1]["cursor"]["epoch"] + 1
     end = prove.train("batch norm", "fast", 2, None, epochs=epochs)
     assert prove.train("batch norm", "fast", 2, None, epochs=epochs, resume=path) == end
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the other kernels are those of x86-64")
+def test_processors_mix_in_portable_mode_alone(prove: Any) -> None:
+    done = run(prove, 2, "mix")
+    refusal, end = done.stdout.splitlines()
+    text = r"fit: ranks must agree on the processor: rank 1 on \S+ has .*Nehalem.*, rank 0 on \S+ .*"
+    assert re.fullmatch(text, refusal), done.stdout + done.stderr
+    assert end == prove.train("cnn", "portable", 2, None)
 
 
 @pytest.mark.slow
