@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,9 +44,53 @@ def test_wrong_networks_are_rejected_and_nothing_else(
     assert set(verdict["wrong.py"]) == marked
 
 
-def test_the_message_shows_both_sides_of_the_joint(
-    verdict: dict[str, dict[int, list[str]]],
-) -> None:
+def _line(text: str) -> int:
     lines = (HERE / "wiring" / "wrong.py").read_text().splitlines()
-    line = 1 + lines.index("serial(conv(6, 5), flatten(), max_pool(2))  # wrong")
-    assert any("Serial" in text for text in verdict["wrong.py"][line])
+    return 1 + lines.index(f"{text}  # wrong")
+
+
+@pytest.mark.parametrize(
+    ("network", "joint"),
+    [
+        ("serial(conv(6, 5), dense(10))", "From1To2"),
+        ("serial(conv(6, 5), flatten(), max_pool(2))", "From2To3"),
+        ("serial(relu(), conv(6, 5), dense(3))", "From2To3"),
+        (
+            "serial(conv(6, 5), relu(), max_pool(2), flatten(), dense(9), relu(), max_pool(2))",
+            "From6To7",
+        ),
+    ],
+)
+def test_the_message_names_the_joint(
+    verdict: dict[str, dict[int, list[str]]], network: str, joint: str
+) -> None:
+    assert any(
+        f'"{joint}" of "__call__" of "Serial"' in text for text in verdict["wrong.py"][_line(network)]
+    )
+
+
+# What other checkers say, in the versions of November 2026: ty 0.0.108, pyrefly 1.5, pyright 1.1.414.
+OTHERS = {
+    "ty": ["check", "--python", sys.executable, "--output-format", "concise"],
+    "pyrefly": ["check", "--python-interpreter-path", sys.executable, "--output-format", "min-text"],
+    "pyright": ["--pythonpath", sys.executable],
+}
+MISSED = {"pyrefly": {"residual(conv(6, 3), flatten())"}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checker", OTHERS)
+def test_other_checkers_reject_what_is_wrong_and_nothing_else(checker: str) -> None:
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    program = shutil.which(checker, path=beside)
+    if program is None:
+        pytest.skip(f"{checker} is not installed")
+    path = HERE / "wiring" / "wrong.py"
+    ran = subprocess.run(
+        [program, *OTHERS[checker], str(path)], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    out = ran.stdout + ran.stderr
+    found = {int(n) for n in re.findall(r"wrong\.py:(\d+):\d+.*?(?:error|\[)", out)}
+    lines = path.read_text().splitlines()
+    marked = {number for number, line in enumerate(lines, 1) if line.endswith("# wrong")}
+    assert found == marked - {_line(text) for text in MISSED.get(checker, ())}, out[-3000:]

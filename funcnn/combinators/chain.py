@@ -36,7 +36,7 @@ def _serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
     Parameters
     ----------
     *layers : Layer
-        At least one. Type checkers see every joint of up to twelve.
+        At least one. Type checkers see every joint of the first twenty.
 
     Returns
     -------

@@ -284,6 +284,14 @@ class Layer(Generic[X, Y]):
     def _at10(self, x: X, /) -> Y: raise NotImplementedError
     def _at11(self, x: X, /) -> Y: raise NotImplementedError
     def _at12(self, x: X, /) -> Y: raise NotImplementedError
+    def _at13(self, x: X, /) -> Y: raise NotImplementedError
+    def _at14(self, x: X, /) -> Y: raise NotImplementedError
+    def _at15(self, x: X, /) -> Y: raise NotImplementedError
+    def _at16(self, x: X, /) -> Y: raise NotImplementedError
+    def _at17(self, x: X, /) -> Y: raise NotImplementedError
+    def _at18(self, x: X, /) -> Y: raise NotImplementedError
+    def _at19(self, x: X, /) -> Y: raise NotImplementedError
+    def _at20(self, x: X, /) -> Y: raise NotImplementedError
     # fmt: on
 
 
@@ -319,6 +327,14 @@ class Preserving(Layer[Any, Any]):
     def _at10(self, x: T, /) -> T: raise NotImplementedError
     def _at11(self, x: T, /) -> T: raise NotImplementedError
     def _at12(self, x: T, /) -> T: raise NotImplementedError
+    def _at13(self, x: T, /) -> T: raise NotImplementedError
+    def _at14(self, x: T, /) -> T: raise NotImplementedError
+    def _at15(self, x: T, /) -> T: raise NotImplementedError
+    def _at16(self, x: T, /) -> T: raise NotImplementedError
+    def _at17(self, x: T, /) -> T: raise NotImplementedError
+    def _at18(self, x: T, /) -> T: raise NotImplementedError
+    def _at19(self, x: T, /) -> T: raise NotImplementedError
+    def _at20(self, x: T, /) -> T: raise NotImplementedError
     # fmt: on
 
 

@@ -143,6 +143,18 @@ assert_type(serial(flatten(), dense(10), relu(), dense(3)), Layer[Any, Vector])
 activation = relu()
 assert_type(serial(dense(3), activation, activation, dense(3)), Layer[Vector, Vector])
 
+# Long chains are checked, too; a list with a star is taken as it is.
+assert_type(
+    serial(
+        conv(8, 3), batch_norm(), relu(), conv(8, 3), batch_norm(), relu(), max_pool(2), conv(8, 3),
+        batch_norm(), relu(), conv(8, 3), batch_norm(), relu(), max_pool(2), flatten(), dense(9), relu(),
+        dropout(0.5), dense(3), softmax(),
+    ),
+    Layer[Image, Vector],
+)  # fmt: skip
+some: list[Layer[Any, Any]] = [*lenet]
+serial(conv(1, 1), *some, dense(3))
+
 # What is inside a network is a layer.
 assert_type(lenet["conv1"], Layer[Any, Any])
 assert_type(lenet[0:3], Layer[Any, Any])

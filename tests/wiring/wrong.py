@@ -44,6 +44,8 @@ serial(conv(6, 5), relu)  # wrong
 serial(conv(6, 5), batch_norm(), relu(), dropout(0.5), dense(3))  # wrong
 serial(relu(), batch_norm(), relu(), dense(3), dropout(0.5), relu(), conv(3, 3))  # wrong
 serial(dense(1), relu(), dense(2), relu(), dense(3), relu(), dense(4), relu(), dense(5), relu(), dense(6), conv(1, 1))  # wrong
+serial(dense(1), relu(), dense(2), relu(), dense(3), relu(), dense(4), relu(), dense(5), relu(), dense(6), relu(), dense(7), conv(1, 1))  # wrong
+serial(dense(1), relu(), dense(2), relu(), dense(3), relu(), dense(4), relu(), dense(5), relu(), dense(6), relu(), dense(7), relu(), dense(8), relu(), dense(9), relu(), conv(1, 1), relu(), relu(), relu())  # wrong
 
 residual(conv(6, 3), dense(3))  # wrong
 residual(conv(6, 3), flatten())  # wrong
