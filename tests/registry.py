@@ -110,7 +110,9 @@ def subject(case: Case) -> Subject:
     return _subject(case.id, numerics.kernels())
 
 
-COMPILED = re.compile(r".*(conv|pool|norm|rnn|lstm|gru|glu|gelu|silu|sigmoid|softm).*")
+COMPILED = re.compile(
+    r".*(conv|pool|norm|rnn|lstm|gru|glu|gelu|silu|sigmoid|softm|hard_swish|leaky_relu).*"
+)
 """The kinds of layers that run compiled kernels."""
 
 

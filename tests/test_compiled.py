@@ -24,6 +24,8 @@ from funcnn import (
     gelu,
     glu,
     gru,
+    hard_swish,
+    leaky_relu,
     log_softmax,
     lstm,
     numerics,
@@ -529,9 +531,10 @@ ODD = np.array(
 @needs_numba
 @pytest.mark.parametrize(
     "layer",
-    [gelu(), silu(), sigmoid(), swiglu(), glu(), softmax(), log_softmax(), softmin(), softmax(axis=1)],
+    [gelu(), gelu("tanh"), silu(), sigmoid(), hard_swish(), leaky_relu(0.1),
+     leaky_relu(0.0), swiglu(), glu(), softmax(), log_softmax(), softmin(), softmax(axis=1)],
     ids=str,
-)
+)  # fmt: skip
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0)], ids=str)
 def test_functions_as_numpy_computes_them(layer: Any, order: Any) -> None:
     """With infinity and NaN, subnormal exponentials, and a class that is all but sure."""

@@ -133,3 +133,46 @@ def gelu_slope(x: Array) -> Any:
     """``P(x) + x exp(-x^2 / 2) / sqrt(2 pi)``."""
     density = numerics.exp(-0.5 * (x * x)) * (math.sqrt(2 / math.pi) / 2)
     return _probability(x) + finite(x) * density
+
+
+# twice the argument of the hyperbolic tangent is x (a + b x^2)
+_A, _B = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
+
+
+@_compiled
+def gelu_tanh(x: Array) -> Any:
+    """``x sigmoid(u)`` with ``u = x (a + b x^2)``."""
+    u = x * (_A + _B * (x * x))
+    return with_tail(gated(x, numerics.sigmoid(u)), u, finite(x))
+
+
+@_compiled
+def gelu_tanh_slope(x: Array) -> Any:
+    """``s + x s (1 - s) du/dx``."""
+    u, near = x * (_A + _B * (x * x)), x.clip(-100, 100)  # beyond, the slope of the gate is 0
+    du = _A + 3 * _B * (near * near)
+    return with_tail(numerics.sigmoid(u) + near * du * sigmoid_slope(u), u, 1 + near * du)
+
+
+@_compiled
+def hard_swish(x: Array) -> Any:
+    """``x clip(x + 3, 0, 6) / 6``."""
+    return (x + 3).clip(0, 6) / 6 * x.clip(-3, np.inf)
+
+
+@_compiled
+def hard_swish_slope(x: Array) -> Any:
+    """``x / 3 + 1 / 2`` up to ``|x| = 3``, then 0 and 1."""
+    return choose(np.abs(x) < 3, x.clip(-3, 3) / 3 + 0.5, x >= 3, x.dtype)
+
+
+@_compiled
+def leaky_relu(x: Array, slope: float) -> Any:
+    """``max(x, 0) + slope min(x, 0)``."""
+    return positive(x) + slope * (negative(x) if slope else x.clip(0, 0))
+
+
+@_compiled
+def leaky_relu_slope(x: Array, slope: float) -> Any:
+    """1 above 0, or else `slope`."""
+    return choose(x > 0, 1, slope, x.dtype)

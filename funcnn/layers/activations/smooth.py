@@ -6,7 +6,6 @@ overflows. A new one is an entry here, and a case and its exact function in the 
 
 from __future__ import annotations
 
-import math
 import sys
 from typing import Any
 
@@ -395,22 +394,8 @@ def gelu(approximate: str = "none") -> Preserving:
     >>> gelu().apply({}, np.array([-1.0, 2.0]))[0].round(4)
     array([-0.1587,  1.9545])
     """
-    a, b = math.sqrt(2 / math.pi), 0.044715
-
-    def twice_u(x: Array) -> Any:
-        return x * (2 * a + (2 * a * b) * (x * x))
-
-    def slope_of_tanh(x: Array) -> Any:
-        u, near = twice_u(x), x.clip(-100, 100)  # beyond, the slope of the gate is 0
-        du = 2 * a + (6 * a * b) * (near * near)
-        return with_tail(numerics.sigmoid(u) + near * du * sigmoid_slope(u), u, 1 + near * du)
-
-    def value_of_tanh(x: Array) -> Any:
-        u = twice_u(x)
-        return with_tail(gated(x, numerics.sigmoid(u)), u, finite(x))
-
     if approximate == "tanh":
-        return elementwise(value_of_tanh, slope_of_tanh)
+        return elementwise(kernels.gelu_tanh, kernels.gelu_tanh_slope)
     return elementwise(kernels.gelu, kernels.gelu_slope)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from funcnn import checks
-from funcnn._kernels.elementwise import choose, negative, positive
+from funcnn._kernels import elementwise as kernels
+from funcnn._kernels.elementwise import choose, positive
 from funcnn.checks import Number, declared
 from funcnn.parameterless import elementwise, held
 from funcnn.types import Preserving
@@ -119,8 +120,8 @@ def leaky_relu(negative_slope: float = 0.01) -> Preserving:
     array([-0.1,  2. ])
     """
     return elementwise(
-        lambda x: positive(x) + negative_slope * (negative(x) if negative_slope else x.clip(0, 0)),
-        lambda x: choose(x > 0, 1, negative_slope, x.dtype),
+        lambda x: kernels.leaky_relu(x, negative_slope),
+        lambda x: kernels.leaky_relu_slope(x, negative_slope),
         negative_slope,
         dead=not negative_slope,
     )
@@ -231,11 +232,7 @@ def hard_swish() -> Preserving:
     >>> hard_swish().apply({}, np.array([-4.0, 1.5, 4.0]))[0].round(4)
     array([-0.   ,  1.125,  4.   ])
     """
-    return elementwise(
-        lambda x: (x + 3).clip(0, 6) / 6 * x.clip(-3, np.inf),
-        lambda x: choose(np.abs(x) < 3, x.clip(-3, 3) / 3 + 0.5, x >= 3, x.dtype),
-        dead=True,
-    )
+    return elementwise(kernels.hard_swish, kernels.hard_swish_slope, dead=True)
 
 
 @declared(threshold=Number(), value=Number(held=True))
