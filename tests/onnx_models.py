@@ -100,6 +100,28 @@ def shipped(modules: list[str] | None = None) -> Iterator[Shipped]:
                 yield Shipped(f"{path.parts[-3]}/{path.parts[-2]}", onnx.load(path), inputs, outputs)
 
 
+def real(name: str) -> Shipped:
+    """One of the real networks, all of whose weights are one number, with its weights in the file."""
+    found = onnx.load(_FOLDER / f"data/light/light_{name}.onnx")
+    graph, output = found.graph, onnx.TensorProto()
+    arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    nodes = list(graph.node)
+    del graph.node[:]
+    for one in nodes:
+        if one.op_type != "ConstantOfShape":
+            graph.node.append(one)
+            continue
+        value = numpy_helper.to_array(one.attribute[0].t)
+        array = np.full(arrays[one.input[0]], value[0], value.dtype)
+        graph.initializer.append(numpy_helper.from_array(array, one.output[0]))
+    output.ParseFromString((_FOLDER / f"data/light/light_{name}_output_0.pb").read_bytes())
+    stored = {one.name for one in graph.initializer}
+    (taken,) = (one for one in graph.input if one.name not in stored)
+    shape = [size.dim_value for size in taken.type.tensor_type.shape.dim]
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / np.prod(shape)
+    return Shipped(name, found, (x.astype(np.float32),), (numpy_helper.to_array(output),))
+
+
 def _arrays(values: tuple[Any, ...]) -> bool:
     return all(isinstance(value, (np.ndarray, np.generic)) for value in values)
 

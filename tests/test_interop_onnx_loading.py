@@ -27,8 +27,8 @@ import onnx
 import torch
 from torch import nn
 
-from funcnn.interop.onnx import LAYERS, export, load
-from tests.onnx_models import Shipped, exported, model, node, shipped, variants
+from funcnn.interop.onnx import LAYERS, export, load, loading_operators, loading_rules
+from tests.onnx_models import Shipped, exported, model, node, real, shipped, variants
 from tests.test_interop_onnx import answer, difference, drawn, example, leaves, loaded as runtime_of
 
 KEY = random.key(0)
@@ -127,6 +127,30 @@ def test_some_of_onnxs_own_tests(tmp_path: Path) -> None:
 def test_all_of_onnxs_own_tests(tmp_path: Path) -> None:
     found = Counter(_outcome(tmp_path, case) for case in shipped())
     assert found["passed"] >= 1040, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["squeezenet", "shufflenet", "densenet121", "inception_v2", "resnet50"]
+)
+def test_real_networks(name: str, tmp_path: Path) -> None:
+    case = real(name)
+    net, params = _loaded(tmp_path, case.model)
+    np.testing.assert_allclose(
+        net.apply(params, case.inputs[0])[0], case.outputs[0], rtol=1e-3, atol=1e-6
+    )
+
+
+@pytest.mark.slow
+def test_every_operator_is_proved(tmp_path: Path) -> None:
+    """Each that is claimed is in a model of ONNX's own tests that passes."""
+    proved = set[str]()
+    for case in shipped():
+        if not {each.op_type for each in case.model.graph.node} <= proved and (
+            _outcome(tmp_path, case) == "passed"
+        ):
+            proved |= {each.op_type for each in case.model.graph.node}
+    assert (loading_operators.OPERATORS.keys() | loading_rules.RULES.keys()) - proved == set()
 
 
 # --- what funcnn writes ---------------------------------------------------------------------------

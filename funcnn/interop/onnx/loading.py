@@ -53,8 +53,7 @@ def load(path: str | PathLike[str], *, shape: Shape | None = None) -> tuple[Laye
     of floats with at least one axis are parameters; scalars, integers and what comes from ``Constant``
     are constants. One array in several nodes is tied, see `funcnn.tied`.
 
-    Layers are in inference mode without a key, as everywhere: what the model says of training does
-    not count. Opsets from 6 on are read.
+    A node in training mode is refused: here a key asks for it. Opsets from 6 on are read.
 
     Examples
     --------
