@@ -292,7 +292,7 @@ def load_tokenizer(path: str | PathLike[str]) -> CharacterTokenizer | BytePairTo
     with files.opened(name) as file, files.whole(name, "a tokenizer"):
         found = files.json_object(file.read())
         if found.pop("format", None) != _FORMAT:
-            raise ValueError(f"its format is not {_FORMAT!r}")
+            raise ValueError(f"its format is not {shown(_FORMAT)}")
         if found.keys() == {"kind", "characters"} and found["kind"] == CharacterTokenizer.kind:
             return CharacterTokenizer(found["characters"])
         if found.keys() == {"kind", "merges"} and found["kind"] == BytePairTokenizer.kind:

@@ -129,6 +129,18 @@ _WINNERS = [
         max_unpool1d(3, stride=3, padding=1, output_size=6),
         ((2, 2, 2), (2, 2, 2)),
         x=(random.normal(random.key(3), (2, 2, 2)), _PLACES.reshape(2, 2, 2) // 2),
+        refused=(
+            (
+                (_zeros(2, 4, 2), np.zeros((2, 4, 2), int)),
+                "max_unpool1d: `output_size` must be less than the stride (3,) away from (10,), "
+                "got (6,)",
+            ),
+        ),
+    ),
+    Case(
+        max_unpool1d(3, stride=3, padding=1),
+        ((2, 2, 2), (2, 2, 2)),
+        x=(random.normal(random.key(3), (2, 2, 2)), _PLACES.reshape(2, 2, 2) // 3),
     ),
     Case(
         max_unpool3d((1, 2, 2), stride=(1, 2, 2), padding=(0, 1, 0), output_size=(1, 3, 4)),

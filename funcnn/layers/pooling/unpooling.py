@@ -175,10 +175,14 @@ def _unpool(
     def spatial(x: Shape, indices: Shape) -> tuple[int, ...]:
         """The sizes that come out for ``(N, C, *spatial)``, of shapes that fit together."""
         checks.exact_shape(indices, x, "indices")
-        if output_size is not None:
-            return expanded(output_size, rank)
         seen = zip(channels_second_shape(x)[2:], steps, sizes, pads, strict=True)
         found = tuple((n - 1) * step + size - 2 * pad for n, step, size, pad in seen)
+        if output_size is not None:
+            wanted = expanded(output_size, rank)
+            if any(abs(w - f) >= step for w, f, step in zip(wanted, found, steps, strict=True)):
+                less = f"less than the stride {steps} away from {found}"
+                checks.refuse(f"`output_size` must be {less}, got {wanted}")
+            return wanted
         if min(found) < 1:
             checks.refuse(f"`x` must reach beyond the padding {pads}, got shape {x}")
         return found
