@@ -165,7 +165,7 @@ def attend_gradients(
 
 def _total(weights: Array) -> Array:
     """The sum over the keys: in portable mode rounded once, so that hidden keys leave no trace."""
-    if numerics.mode() == "portable":
+    if numerics.mode() == "portable" and not numerics.counter():  # the sum is no product that counts
         return numerics.matmul(weights, np.ones((weights.shape[-1], 1), weights.dtype))
     return numerics.sum(weights, -1, keepdims=True)
 
