@@ -34,7 +34,7 @@ PATIENCE = 3.0  # seconds that a rank which fails waits for others to fail as we
 
 @dataclass(frozen=True, repr=False)
 class Engine:
-    """Who computes: this process alone, or with the other ranks of an MPI communicator.
+    """Who computes: this process alone, or with the other ranks of an MPI communicator; see `mpi`.
 
     Parameters
     ----------
