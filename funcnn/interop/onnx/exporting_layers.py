@@ -124,7 +124,8 @@ ELEMENTWISE: dict[str, Rule] = {
 
 
 def _bilinear(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
-    out = g.Einsum(*x, p["weight"], equation="ni,nj,oij->no")
+    half = g.MatMul(g.Unsqueeze(x[0], [1, 2]), p["weight"])  # (N, 1, 1, I) (O, I, J) -> (N, O, 1, J)
+    out = g.Squeeze(g.MatMul(half, g.Unsqueeze(x[1], [1, 3])), [2, 3])
     return g.Add(out, p["bias"]) if o.bias else out
 
 

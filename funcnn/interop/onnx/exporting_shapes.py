@@ -54,9 +54,9 @@ def _upsample(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
         if nearest:
             out = g.Gather(out, matrix.argmax(1), axis=axis)
         else:
-            letters = "ncdhw"[: x.rank]
-            after = letters.replace(letters[axis], "z")
-            out = g.Einsum(out, matrix, equation=f"{letters},z{letters[axis]}->{after}")
+            perm = list(range(x.rank))
+            perm[axis], perm[-1] = perm[-1], axis
+            out = g.Transpose(g.MatMul(g.Transpose(out, perm=perm), matrix.T), perm=perm)
     return out
 
 
