@@ -10,15 +10,21 @@ from typing import Any
 
 from funcnn import checks, random
 from funcnn.interop.torch import to_module
-from tests import registry, test_interop_onnx as of_onnx, test_interop_torch as of_torch
+from tests import (
+    registry,
+    test_interop_onnx as of_onnx,
+    test_interop_onnx_loading as back,
+    test_interop_torch as of_torch,
+)
 
 PAGE = Path(__file__).parent.parent / "docs/neighbours.md"
 HEAD = """\
-| layers | to PyTorch | from PyTorch | to ONNX |
-|---|---|---|---|
+| layers | to PyTorch | from PyTorch | to ONNX | from ONNX |
+|---|---|---|---|---|
 """
 FAMILIES = {
     "linear": "Linear",
+    "distances": "Distances",
     "embeddings": "Tokens, positions",
     "convolution": "Convolution",
     "pooling": "Pooling",
@@ -65,7 +71,15 @@ def to_onnx(case: registry.Case) -> bool:
     return worst is not None and worst < 1e-5
 
 
-COLUMNS: tuple[Callable[[registry.Case], bool | None], ...] = (to_torch, from_torch, to_onnx)
+def from_onnx(case: registry.Case) -> bool | None:
+    """Whether what `export` has written comes back and answers alike; None where it cannot write."""
+    if case.id in of_onnx.REFUSED:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        return back.comes_back(case, Path(folder) / "net.onnx") == "equal"
+
+
+COLUMNS: tuple[Callable[[registry.Case], bool | None], ...] = (to_torch, from_torch, to_onnx, from_onnx)
 
 
 def kinds() -> dict[str, list[registry.Case]]:

@@ -156,7 +156,7 @@ def test_every_operator_is_proved(tmp_path: Path) -> None:
 # --- what funcnn writes ---------------------------------------------------------------------------
 
 
-def _comes_back(case: registry.Case, path: Path) -> str:
+def comes_back(case: registry.Case, path: Path) -> str:
     """A case of the registry exported and loaded: as onnxruntime, "equal", or why it is refused."""
     params, x = drawn(case.layer, case.shape, np.float32), example(case, np.float32)
     try:
@@ -176,14 +176,14 @@ def _comes_back(case: registry.Case, path: Path) -> str:
     return "equal"
 
 
-def test_some_of_what_funcnn_exports_comes_back(tmp_path: Path) -> None:
-    found = Counter(_comes_back(case, tmp_path / "net.onnx") for case in registry.layers()[::23])
+def test_some_of_what_funcnn_exportscomes_back(tmp_path: Path) -> None:
+    found = Counter(comes_back(case, tmp_path / "net.onnx") for case in registry.layers()[::23])
     assert found["equal"] >= 20, found
 
 
 @pytest.mark.slow
-def test_all_of_what_funcnn_exports_comes_back(tmp_path: Path) -> None:
-    found = Counter(_comes_back(case, tmp_path / "net.onnx") for case in registry.layers())
+def test_all_of_what_funcnn_exportscomes_back(tmp_path: Path) -> None:
+    found = Counter(comes_back(case, tmp_path / "net.onnx") for case in registry.layers())
     assert found["equal"] >= 520, found
 
 
