@@ -92,7 +92,7 @@ def shipped(modules: list[str] | None = None) -> Iterator[Shipped]:
     for case in known.values():
         for inputs, outputs in case.data_sets or []:
             if case.model is not None and _arrays((*inputs, *outputs)):
-                yield Shipped(case.name, case.model, tuple(inputs), tuple(outputs))
+                yield Shipped(case.name, case.model, tuple(map(np.array, inputs)), tuple(outputs))
     for path in sorted((_FOLDER / "data").glob("*/*/model.onnx")) if everything else []:
         for data in sorted(path.parent.glob("test_data_set_*")):
             inputs, outputs = (_tensors(data, word) for word in ("input", "output"))

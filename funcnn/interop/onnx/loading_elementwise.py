@@ -203,11 +203,13 @@ def _clip(a: A, x: Array, low: Any = None, high: Any = None) -> Any:
 
 
 def _clip_gradient(a: A, inputs: Any, out: Array, dout: Array) -> tuple[Any, ...]:
+    """What lies beyond a bound moves with the bound."""
     x, low, high = (*inputs, None, None)[:3]
-    inside = np.ones(x.shape, np.bool_)
-    inside &= True if low is None else x >= low
-    inside &= True if high is None else x <= high
-    return (dout * inside,)
+    below = np.zeros(x.shape, np.bool_) if low is None else x < low
+    above = np.zeros(x.shape, np.bool_) if high is None else np.where(below, low, x) > high
+    below &= ~above
+    dlow, dhigh = (numerics.sum(dout * which) for which in (below, above))
+    return dout * ~(below | above), dlow, dhigh
 
 
 def _where_gradient(a: A, inputs: Any, out: Array, dout: Array) -> tuple[Any, ...]:

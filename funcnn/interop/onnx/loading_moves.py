@@ -26,12 +26,12 @@ def _linear(
     forward: Callable[..., Any], backward: Callable[..., Any], *, static: Sizes = (), **options: Any
 ) -> Operator:
     """A linear map of the first input, and its adjoint ``(a, inputs, dout)``."""
-    shape, given = options.pop("shape", None), options.pop("given", ())
+    shape = options.pop("shape", None)
 
     def pullback(a: A, inputs: Any, out: Array, dout: Array) -> tuple[Any]:
         return (backward(a, inputs, dout),)
 
-    return Operator(forward, pullback, shape, options, static, given)
+    return Operator(forward, pullback, shape, options, static)
 
 
 def _back(a: A, inputs: Any, dout: Array) -> Any:
@@ -129,10 +129,12 @@ def _pad_shape(a: A, x: Array, pads: Any, value: Any = None, axes: Any = None) -
     return tuple(n + b + e for n, (b, e) in zip(x.shape, _widths(x, pads, axes), strict=True))
 
 
-def _pad_back(a: A, inputs: Any, dout: Array) -> Any:
+def _pad_back(a: A, inputs: Any, out: Array, dout: Array) -> tuple[Any, ...]:
+    """Each copy gives its gradient to its original, a constant border to its value."""
     x, (pads, axes) = inputs[0], (inputs[1], (*inputs, None, None)[3])
     places = _pad(a, np.arange(1, x.size + 1).reshape(x.shape), pads, np.int64(0), axes)
-    return _added(places.ravel(), dout.ravel(), x.size + 1)[1:].reshape(x.shape)
+    found = _added(places.ravel(), dout.ravel(), x.size + 1)
+    return found[1:].reshape(x.shape), None, found[0]
 
 
 def _added(places: Array, values: Array, count: int) -> Array:
@@ -273,7 +275,7 @@ MOVES: dict[str, Operator] = {
         lambda a, x, repeats: np.tile(x, _ints(repeats)), _tile_back, static=(1,),
         shape=lambda a, x, repeats: tuple(n * r for n, r in zip(x.shape, _ints(repeats), strict=True)),
     ),
-    "Pad": _linear(_pad, _pad_back, static=(1, 3), shape=_pad_shape, given=(2,), mode="constant"),
+    "Pad": Operator(_pad, _pad_back, _pad_shape, {"mode": "constant"}, (1, 3), (2,)),
     "Gather": _linear(_gather, _gather_back, shape=_gather_shape, axis=0),
     "GatherElements": _linear(
         _gather_elements, _elements_back, shape=lambda a, x, indices: tuple(indices.shape), axis=0
