@@ -277,7 +277,9 @@ def _other_tensor(rng: random.Random, found: Any) -> None:
                 tensor.external_data.add(key=key, value=rng.choice(words))
     else:  # other numbers in what sizes are made of
         chosen = rng.choice([each for each in found.graph.initializer if each.data_type == 7])
-        if not (values := np.frombuffer(chosen.raw_data, np.int64).copy()).size:
+        if not (
+            values := np.frombuffer(chosen.raw_data[: len(chosen.raw_data) // 8 * 8], np.int64).copy()
+        ).size:
             return
         values[rng.randrange(values.size)] = rng.choice(_NUMBERS)
         chosen.raw_data = values.tobytes()
