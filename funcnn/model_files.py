@@ -287,6 +287,8 @@ def _misfit(net: Layer[Any, Any], params: Params) -> str:
         except checks.Refusal as problem:
             if problem.text.startswith("`params"):
                 return ": ".join(filter(None, ["/".join((*path, *problem.path)), problem.text]))
+        except Exception:
+            pass  # a layer of the user's own, inside of this one, looked at the input
         if kind not in _OTHERWISE and isinstance(own, dict):
             for name, child in reversed(structure.children(layer)):
                 below = (*path, name) if name else path

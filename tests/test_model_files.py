@@ -27,6 +27,7 @@ from funcnn import (
     random,
     relu,
     repeat,
+    residual,
     serial,
     tree,
 )
@@ -96,16 +97,38 @@ def test_layers_of_ones_own_are_built_only_when_they_are_allowed(tmp_path: Path)
     assert repr(found) == "serial(own(3), relu())"
 
 
+def plain() -> Layer[Any, Any]:
+    """A layer that looks at its input at once, and checks nothing."""
+    return dense(3)._replace(
+        apply=lambda params, x, *, key=None: (x * x.dtype.type(1), {}), spec=Spec(plain)
+    )
+
+
+@pytest.mark.parametrize(
+    "net",
+    [plain(), serial(plain(), dense(2)), residual(serial(plain(), relu())), repeat(plain(), times=2)],
+    ids=repr,
+)
+def test_layers_of_ones_own_need_not_check_their_input_to_be_saved(
+    net: Layer[Any, Any], tmp_path: Path
+) -> None:
+    _, params = net.init(random.key(0), (1, 3))
+    funcnn.save(tmp_path / "net.npz", net, params)
+    found, weights = funcnn.load(tmp_path / "net.npz", allow=(plain,))
+    assert repr(found) == repr(net)
+    assert tree.equal(weights, params)
+
+
 def test_what_could_not_be_built_again_is_refused(tmp_path: Path) -> None:
     def inner(units: int) -> Layer[Any, Any]:
         return dense(units)._replace(spec=Spec(inner, (units,)))
 
-    plain, layer = "must have options that are plain data", dense(3)
+    data, layer = "must have options that are plain data", dense(3)
     for net, message in (
         (inner(3), "must be made by functions at the top of a module, got .*<locals>.inner"),
         (Layer(layer.init, layer.apply, layer.vjp), "must be made by functions at the top of a module"),
-        (dense(3)._replace(spec=Spec(own, (np.ones(3),))), plain),
-        (dense(3)._replace(spec=Spec(own, (), {"f": print})), plain),
+        (dense(3)._replace(spec=Spec(own, (np.ones(3),))), data),
+        (dense(3)._replace(spec=Spec(own, (), {"f": print})), data),
         (
             dense(3, weight_init=initializers.Initializer(np.zeros)),
             "must have initializers of this library",
