@@ -86,6 +86,29 @@ def test_every_kind_of_gap_is_known_and_refused_unless_told(tmp_path: Path, gap:
     assert table(tmp_path, text, missing={"a": 7}).x.tolist() == [[1], [7]]
 
 
+@pytest.mark.parametrize(
+    ("text", "wrong", "options"),
+    [
+        ("a,b\nred,0\n", {}, {"words": ["a"]}),
+        ("a,c,b\nred,1,0\n", {}, {"ignore": ["a"]}),
+        ("a,b\n1,red\n", {}, {"words": ["b"]}),
+        ("red,0\n", {"header": False}, {"words": ["0"]}),
+        ("a,b\n,0\n1,1\n", {}, {"missing": "mean"}),
+        ("a,b\n1,0\n1,\n", {}, {"missing": "drop"}),
+    ],
+)
+def test_a_cell_that_is_no_number_is_refused_with_what_to_write(
+    tmp_path: Path, text: str, wrong: dict[str, Any], options: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match="must have a number in line ") as caught:
+        table(tmp_path, text, **wrong)
+    ((option, value),) = options.items()
+    said = str(caught.value).split(": write ")[1]
+    assert repr(value) in said
+    assert option in said
+    table(tmp_path, text, **wrong, **options)
+
+
 def test_columns_without_names_are_known_by_their_places(tmp_path: Path) -> None:
     found = table(tmp_path, "red,1,x\nblue,,y\n", header=False, words=[0, -1], missing="mean")
     assert found.columns == ("0", "1")

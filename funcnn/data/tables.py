@@ -270,7 +270,8 @@ def _rows(
                 missing == "refuse" or cell.strip() not in _GAPS
                 or (place == form.places[-1] and missing != "drop")
             ):  # fmt: skip
-                files.refuse(form.path, f"must have a number in {where}, got {checks.shown(cell)}")
+                got = f"{checks.shown(cell)}{_remedy(form, place, cell.strip())}"
+                files.refuse(form.path, f"must have a number in {where}, got {got}")
             else:
                 gap = True
                 values.append(float("nan"))
@@ -280,6 +281,14 @@ def _rows(
                     codes = form.codes[place]
                     values[i] = codes.setdefault(values[i], len(codes))
             yield line, values
+
+
+def _remedy(form: _Form, place: int, cell: str) -> str:
+    """What to write for a cell that is no number."""
+    if cell in _GAPS:
+        return ": write missing='drop'" + (" or 'mean'" if place != form.places[-1] else "")
+    column = checks.shown(form.names[place])
+    return f": write words=[{column}], or ignore=[{column}]" if cell[:1].isalpha() else ""
 
 
 def _table(form: _Form, lines: Iterable[tuple[int, list[str]]], kind: str, missing: Any) -> Table:
