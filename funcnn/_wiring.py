@@ -4,7 +4,8 @@ Each place of a chain asks for a method of its own, ``_at1`` to ``_at20``, that 
 before gives. `Preserving` has them as generic methods, ``T -> T``, each with a type variable of its
 own: so a checker solves a whole chain at once, wherever the shape-preserving layers stand. Of more
 than twenty layers, as of a list with a star, it checks the first twenty places. A joint that does not
-fit is named by its type variable: ``From1To2`` is what layer 1 gives and layer 2 takes.
+fit is named by its type variable: ``From1To2`` is what layer 1 gives and layer 2 takes. `Alike` is for
+any number of layers with the same types, such as those of `funcnn.residual`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ Y_out = TypeVar("Y_out", covariant=True)
 
 
 # fmt: off
+class Alike(Protocol[X_in, Y_out]):
+    def _alike(self, x: X_in, /) -> Y_out: ...
+
+
 class At1(Protocol[X_in, Y_out]):
     def _at1(self, x: X_in, /) -> Y_out: ...
 

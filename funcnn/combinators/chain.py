@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar, cast, overload
+from typing import Any, cast, overload
 
 from funcnn import checks, random, tree
 from funcnn._kernels.joining import total
-from funcnn._wiring import At1, Serial
+from funcnn._wiring import Alike, Serial
 from funcnn.checks import Integer, Layers, Optional, Whatever, declared
 from funcnn.structure import (
     Child,
@@ -23,11 +23,9 @@ from funcnn.structure import (
     usual_names,
     vjp_in_turn,
 )
-from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape, Spec, X
+from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape, Spec, X, Y
 
 __all__ = ["named", "repeat", "residual", "serial", "share"]
-
-L = TypeVar("L", bound=Layer[Any, Any])
 
 
 def _serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
@@ -72,8 +70,12 @@ _declared_serial = declared(layers=Layers())(_serial)
 serial = cast(Serial, _declared_serial)
 
 
+@overload
+def named(name: str, layer: Preserving) -> Preserving: ...
+@overload
+def named(name: str, layer: Layer[X, Y]) -> Layer[X, Y]: ...
 @declared(name=Whatever(), layer=Layers())
-def named(name: str, layer: L) -> L:
+def named(name: str, layer: Layer[Any, Any]) -> Layer[Any, Any]:
     """Give a layer a name of its own, for its parent's tree and for messages.
 
     Parameters
@@ -124,9 +126,11 @@ def named(name: str, layer: L) -> L:
 @overload
 def residual(*layers: Preserving, shortcut: Preserving | None = None) -> Preserving: ...
 @overload
-def residual(*layers: At1[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X, X]: ...
+def residual(*layers: Preserving | Alike[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X, X]: ...
 @declared(layers=Layers(), shortcut=Optional(Layers()))
-def residual(*layers: At1[Any, Any], shortcut: Layer[Any, Any] | None = None) -> Layer[Any, Any]:
+def residual(
+    *layers: Preserving | Alike[Any, Any], shortcut: Layer[Any, Any] | None = None
+) -> Layer[Any, Any]:
     """Add the input to what some layers make of it, ``y = x + f(x)``.
 
     Parameters

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, overload
 
 import numpy as np
 
 from funcnn import checks, tree
 from funcnn.checks import Layers, Whatever, declared
 from funcnn.structure import nodes, params_gradient, statistics, within
-from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape
+from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape, X, Y
 
 __all__ = ["freeze", "frozen_paths", "inference_mode", "remat", "stop_gradient", "tied"]
 
-L = TypeVar("L", bound=Layer[Any, Any])
 
-
+@overload
+def remat(layer: Preserving) -> Preserving: ...
+@overload
+def remat(layer: Layer[X, Y]) -> Layer[X, Y]: ...
 @declared(layer=Layers())
-def remat(layer: L) -> L:
+def remat(layer: Layer[Any, Any]) -> Layer[Any, Any]:
     """Compute a layer's forward pass again in its pullback, instead of keeping what it left.
 
     Parameters
@@ -122,8 +124,12 @@ def stop_gradient() -> Preserving:
     return Preserving(init, apply, vjp)
 
 
+@overload
+def freeze(layer: Preserving) -> Preserving: ...
+@overload
+def freeze(layer: Layer[X, Y]) -> Layer[X, Y]: ...
 @declared(layer=Layers())
-def freeze(layer: L) -> L:
+def freeze(layer: Layer[Any, Any]) -> Layer[Any, Any]:
     """Keep a layer's parameters where they are: their gradients are zero, the input's is not.
 
     Parameters
@@ -171,8 +177,12 @@ def freeze(layer: L) -> L:
     return type(layer)(layer.init, apply, vjp, params_vjp=params_vjp, statistics=within(layer))
 
 
+@overload
+def inference_mode(layer: Preserving) -> Preserving: ...
+@overload
+def inference_mode(layer: Layer[X, Y]) -> Layer[X, Y]: ...
 @declared("inference", layer=Layers())
-def inference_mode(layer: L) -> L:
+def inference_mode(layer: Layer[Any, Any]) -> Layer[Any, Any]:
     """Run a layer as in inference, in training too: nothing is dropped, running statistics stay.
 
     Parameters
@@ -251,8 +261,12 @@ def frozen_paths(net: Layer[Any, Any], shape: Shape) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+@overload
+def tied(layer: Preserving, *, ties: Mapping[str, str]) -> Preserving: ...
+@overload
+def tied(layer: Layer[X, Y], *, ties: Mapping[str, str]) -> Layer[X, Y]: ...
 @declared(layer=Layers(), ties=Whatever())
-def tied(layer: L, *, ties: Mapping[str, str]) -> L:
+def tied(layer: Layer[Any, Any], *, ties: Mapping[str, str]) -> Layer[Any, Any]:
     """Use one set of parameters in several places of a network.
 
     Parameters

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnn import checks
 from funcnn._kernels import joining
-from funcnn._wiring import At1
+from funcnn._wiring import Alike
 from funcnn.checks import Choice, Integer, Layers, When, declared
 from funcnn.structure import (
     Child,
@@ -38,7 +38,12 @@ class Parallel(Protocol):
     """The type of `funcnn.parallel`: what the first layer takes and gives, the others do, too."""
 
     def __call__(
-        self, first: Layer[X, Y], /, *layers: At1[X, Y], merge: str = "sum", axis: int = 1
+        self,
+        first: Layer[X, Y],
+        /,
+        *layers: Preserving | Alike[X, Y],
+        merge: str = "sum",
+        axis: int = 1,
     ) -> Layer[X, Y]: ...
 
 
@@ -248,9 +253,9 @@ def merge(how: str = "sum", *, axis: int = 1) -> Layer[Any, Any]:
 @overload
 def dense_connect(*layers: Preserving, axis: int = 1) -> Preserving: ...
 @overload
-def dense_connect(*layers: At1[X, X], axis: int = 1) -> Layer[X, X]: ...
+def dense_connect(*layers: Preserving | Alike[X, X], axis: int = 1) -> Layer[X, X]: ...
 @declared(layers=Layers(), axis=Integer())
-def dense_connect(*layers: At1[Any, Any], axis: int = 1) -> Layer[Any, Any]:
+def dense_connect(*layers: Preserving | Alike[Any, Any], axis: int = 1) -> Layer[Any, Any]:
     """Give each layer the input and all that the layers before it have made, side by side.
 
     Parameters

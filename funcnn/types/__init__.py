@@ -101,7 +101,8 @@ class Key(NamedTuple):
 _UNDECLARED = Spec()
 
 L = TypeVar("L", bound="Layer[Any, Any]")
-T = TypeVar("T")
+# In front of a chain, nothing says yet what T is; with this bound, pyright lets the next layer say it.
+T = TypeVar("T", bound=Any)
 X = TypeVar("X")
 Y = TypeVar("Y")
 _X_contra = TypeVar("_X_contra", contravariant=True)
@@ -272,6 +273,7 @@ class Layer(Generic[X, Y]):
 
     # Never called: what a layer does at each place of a chain, for type checkers (`funcnn._wiring`).
     # fmt: off
+    def _alike(self, x: X, /) -> Y: raise NotImplementedError
     def _at1(self, x: X, /) -> Y: raise NotImplementedError
     def _at2(self, x: X, /) -> Y: raise NotImplementedError
     def _at3(self, x: X, /) -> Y: raise NotImplementedError
@@ -315,6 +317,7 @@ class Preserving(Layer[Any, Any]):
     __slots__ = ()
 
     # fmt: off
+    def _alike(self, x: X, /) -> X: raise NotImplementedError
     def _at1(self, x: T, /) -> T: raise NotImplementedError
     def _at2(self, x: T, /) -> T: raise NotImplementedError
     def _at3(self, x: T, /) -> T: raise NotImplementedError

@@ -17,6 +17,7 @@ from funcnn import (
     flatten,
     freeze,
     identity,
+    inference_mode,
     keep_context,
     last_step,
     layer_norm,
@@ -179,4 +180,10 @@ assert_type(remat(freeze(serial(conv(2, 1), flatten()))), Layer[Image, Vector])
 assert_type(tied(serial(dense(3), dense(3)), ties={"dense2": "dense1"}), Layer[Vector, Vector])
 assert_type(parallel(conv(2, 1), relu(), merge="product"), Layer[Image, Image])
 assert_type(freeze(parallel(conv(2, 1), relu())), Layer[Image, Image])
+assert_type(named("stem", inference_mode(serial(relu(), conv(2, 1), flatten()))), Layer[Image, Vector])
+assert_type(serial(dense(2), named("squash", inference_mode(softmax())), dense(2)), Layer[Vector, Vector])
+assert_type(residual(relu(), dense(2), relu(), dropout(0.5), dense(2)), Layer[Vector, Vector])
+assert_type(serial(residual(relu(), dense(2)), freeze(dense(2))), Layer[Vector, Vector])
+assert_type(named("block", residual(layer_norm(), shortcut=dense(2))), Layer[Vector, Vector])
+assert_type(serial(dense_connect(relu(), conv(2, 1)), flatten()), Layer[Image, Vector])
 named("either", parallel(relu(), conv(2, 1)))
