@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -27,6 +28,8 @@ def run(setting: Setting) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "lock":
         return lambda: None
+    if action == "remove":
+        shutil.rmtree(setting["folder"])
     if action == "sleep":
         time.sleep(setting["time"])
     drawn = random.normal(random.key(setting["seed"]), (3,))

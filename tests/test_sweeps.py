@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -138,8 +140,19 @@ def test_what_other_processes_cannot_import_is_refused_before_anything_starts(tm
     said = script(str(file)).stderr
     assert said.count("Traceback") == 1, said
     assert 'map: a sweep of run must start below `if __name__ == "__main__":`, not at line 4 of' in said
-    said = script("-c", f"{text}{call}").stderr
-    assert "`run` must stand in a file that other processes can import, got run of a notebook" in said
+
+
+@pytest.mark.parametrize("file", [None, "<stdin>"])
+def test_what_stands_in_no_file_is_refused(file: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = ModuleType("__main__")
+    if file:
+        prompt.__file__ = file
+    exec("def typed(setting): return 1", vars(prompt))
+    monkeypatch.setitem(sys.modules, "__main__", prompt)
+    text = r"^map: `run` must stand in a file that other processes can import, got typed of a notebook"
+    with pytest.raises(ValueError, match=text):
+        quiet(prompt.typed, [{}], processes=1)
+    assert quiet(prompt.typed, [{}], processes=0).column("result") == [1]
 
 
 @pytest.mark.parametrize(
@@ -237,13 +250,22 @@ def test_ctrl_c_ends_the_processes_and_says_how_to_go_on(tmp_path: Path) -> None
     )
     assert job.stdout is not None
     assert job.stdout.readline().startswith("run 1/4  seed=0")
-    time.sleep(0.3)
     start = time.monotonic()
     os.killpg(job.pid, signal.SIGINT)  # as a terminal does
     _, said = job.communicate(timeout=30)  # until all of them have ended, who share the pipes
     assert time.monotonic() - start < 10
     assert said.splitlines()[-1] == f"1 of 4 runs are done: the same call goes on from {path}"
     assert said.count("Traceback") == 1
+
+
+def test_an_error_of_the_disk_ends_the_processes(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    settings = [{"seed": 1, "action": "remove", "folder": str(folder)}] * 2
+    with pytest.raises(FileNotFoundError, match=r"sweep\.jsonl") as caught:
+        quiet(run, settings, processes=1, file=folder / "sweep.jsonl")
+    assert caught.traceback  # which would keep the processes
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.threads

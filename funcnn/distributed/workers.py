@@ -162,11 +162,13 @@ def check_run(run: Any, processes: int) -> None:
     except Exception:
         checks.refuse(f"`run` must be a function that other processes can import, got {name}: {else_}")
     main = sys.modules["__main__"]
-    path, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+    path: Any = getattr(main, "__file__", None)
+    spec = getattr(main, "__spec__", None)
     if not processes:
         return
-    if path is None or str(getattr(spec, "name", "")).endswith("__main__"):  # which nobody imports
-        if b"__main__" in packed:
+    alone = path is None or str(getattr(spec, "name", "")).endswith("__main__")  # nobody imports it
+    if alone or not os.path.isfile(path):
+        if not alone or b"__main__" in packed:  # Python's own processes ask for a file `<stdin>`
             text = f"`run` must stand in a file that other processes can import, got {name}"
             checks.refuse(f"{text} of a notebook or a prompt: {else_}")
     elif line := _unguarded(path):
@@ -184,7 +186,7 @@ def _unguarded(path: str) -> int:
         if is_main and os.path.realpath(code.co_filename) == os.path.realpath(path):
             break
         frame = frame.f_back
-    if frame is None or not os.path.isfile(path):
+    if frame is None:
         return 0
     line = frame.f_lineno
     for node in ast.walk(ast.parse(Path(path).read_bytes())):
