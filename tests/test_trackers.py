@@ -228,12 +228,17 @@ def dies(epoch: Epoch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # what MLflow warns of itself
+@pytest.mark.parametrize("kind", ["file", "sqlite"])
 def test_mlflow_gets_the_run_and_a_resumed_one_goes_on_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     tracking = pytest.importorskip("mlflow.tracking")
+    path, store = tmp_path / "run", f"file://{tmp_path}/store"
+    if kind == "sqlite":
+        pytest.importorskip("alembic")
+        store = f"sqlite:///{tmp_path}/store.db"
+        monkeypatch.chdir(tmp_path)  # where artifacts go
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    store, path = f"file://{tmp_path}/store", tmp_path / "run"
 
     def tracker() -> training.Tracker:
         return training.mlflow("digits", tracking_uri=store, every=2, pictures=PICTURES)
