@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from mypy import api
 
+from tests.test_docs import FRAGMENTS, PAGES, program
+from tests.test_readme import BLOCKS
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 
@@ -78,20 +81,38 @@ OTHERS = {
 MISSED = {"pyrefly": {"residual(conv(6, 3), flatten())"}}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("checker", OTHERS)
-def test_other_checkers_reject_what_is_wrong_and_nothing_else(checker: str) -> None:
+def _says(checker: str, files: list[Path]) -> str:
+    """What another checker says of some programs."""
     beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     program = shutil.which(checker, path=beside)
     if program is None:
         pytest.skip(f"{checker} is not installed")
-    files = [str(HERE / "wiring" / name) for name in ("right.py", "wrong.py")]
-    ran = subprocess.run(
-        [program, *OTHERS[checker], *files], capture_output=True, text=True, check=False, cwd=ROOT
-    )
-    out = ran.stdout + ran.stderr
-    found = set(re.findall(r"(\w+\.py):(\d+):\d+.*?(?:error|\[)", out))
+    command = [program, *OTHERS[checker], *map(str, files)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    return ran.stdout + ran.stderr
+
+
+ERROR = re.compile(r"(\w+\.py):(\d+):\d+.*?(?:error|\[).*")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checker", OTHERS)
+def test_other_checkers_reject_what_is_wrong_and_nothing_else(checker: str) -> None:
+    out = _says(checker, [HERE / "wiring" / name for name in ("right.py", "wrong.py")])
     lines = (HERE / "wiring" / "wrong.py").read_text().splitlines()
     marked = {number for number, line in enumerate(lines, 1) if line.endswith("# wrong")}
     wrong = marked - {_line(text) for text in MISSED.get(checker, ())}
-    assert found == {("wrong.py", str(number)) for number in wrong}, out[-3000:]
+    assert set(ERROR.findall(out)) == {("wrong.py", str(number)) for number in wrong}, out[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checker", OTHERS)
+def test_other_checkers_accept_the_programs_of_the_documentation(checker: str, tmp_path: Path) -> None:
+    programs = ["\n".join(BLOCKS), *(program(page) for page in PAGES if page.stem not in FRAGMENTS)]
+    files = [tmp_path / f"page{i}.py" for i in range(len(programs))]
+    for file, text in zip(files, programs, strict=True):
+        file.write_text(text, "utf-8")
+    out = _says(checker, files)
+    assert "0 errors" in out or "All checks passed" in out or ERROR.search(out), out[-3000:]
+    # Pyright's PossiblyUnbound: of a variable that a loop assigns, which runs at least once
+    assert [found[0] for found in ERROR.finditer(out) if "PossiblyUnbound" not in found[0]] == []

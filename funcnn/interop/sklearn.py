@@ -38,6 +38,8 @@ Network = Layer[Any, Any] | Callable[[int, int], Layer[Any, Any]]
 class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """What a classifier and a regressor share: all but the meaning of ``y``."""
 
+    n_features_in_: int
+
     def __init__(
         self,
         net: Network | None = None,
