@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,6 +99,16 @@ def test_what_is_no_whole_picture_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes")
+def test_a_pipe_or_a_device_among_the_pictures_is_refused_and_not_waited_for(folder: Path) -> None:
+    wrong = folder / "rose" / "wrong.png"
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        make(wrong)
+        with pytest.raises(ValueError, match=r"wrong\.png must be a regular file, got a device, a pipe"):
+            data.read_image_folder(folder, size=4)
+        wrong.unlink()
+
+
 def test_folders_that_hold_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must have a folder for each class, got none$"):
         data.read_image_folder(tmp_path, size=4)
@@ -114,9 +126,11 @@ def test_folders_that_hold_nothing_are_refused(tmp_path: Path) -> None:
         ({"size": "large"}, "`size` must be"),
         ({"size": (2, 2, 2)}, "`size` must be an int or 2 of them"),
         ({"size": 4, "channels": 2}, "`channels` must be 1, 3 or 4, got 2"),
+        ({"size": 4, "channels": True}, "`channels` must be an int, got True"),
+        ({"size": 4, "channels": [3]}, "`channels` must be an int, got \\[3\\]"),
     ],
 )
-def test_wrong_options_are_refused(folder: Path, options: dict[str, int], message: str) -> None:
+def test_wrong_options_are_refused(folder: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=f"^read_image_folder: {message}"):
         data.read_image_folder(folder, **options)
 

@@ -75,7 +75,7 @@ def read_image_folder(
         raise ImportError('Pillow is needed: pip install "funcnn[images]"') from None
     sides: Any = checks.Sizes(2, 1).check("size", size)
     height, width = sides if isinstance(sides, tuple) else (sides, sides)
-    if channels not in _MODES:
+    if checks.Integer().check("channels", channels) not in _MODES:
         checks.refuse(f"`channels` must be 1, 3 or 4, got {checks.shown(channels)}")
     where = files.checked_path(path)
     classes = sorted(entry.name for entry in os.scandir(where) if _is_class(entry))
@@ -84,7 +84,11 @@ def read_image_folder(
 
     def picture(name: str) -> Array:
         try:
-            with warnings.catch_warnings(), Image.open(name, formats=("PNG", "JPEG")) as image:
+            with (
+                warnings.catch_warnings(),
+                files.opened(name) as file,
+                Image.open(file, formats=("PNG", "JPEG")) as image,
+            ):
                 warnings.simplefilter("ignore")  # of large pictures and odd metadata
                 if image.width * image.height > _MOST:
                     files.refuse(name, f"must have at most {_MOST} pixels, got {image.size}")
