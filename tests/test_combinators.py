@@ -260,6 +260,8 @@ def test_what_is_no_layer_is_refused_and_calls_are_reminded_of(build: Callable[[
     with pytest.raises(TypeError) as caught:
         build(3)
     assert str(caught.value) == f"{who}: every child must be a layer, got 3"
+    with pytest.raises(TypeError, match=rf"^{who}: every child must be a layer, got \(\)"):
+        build(())  # no layers where one is asked for
 
 
 @pytest.mark.parametrize(

@@ -212,13 +212,13 @@ class Layers(NamedTuple):
 
     kind: type = Layer
     words: str = "a layer"
+    several: bool = False
 
     def check(self, name: str, value: Any, /) -> Any:
-        one = not isinstance(value, tuple) or isinstance(value, self.kind)
-        for child in (value,) if one else value:
+        for child in value if self.several else (value,):
             if not isinstance(child, self.kind):
                 hint = f": write {child.__name__}()" if callable(child) else ""
-                if type(child) in (list, tuple):
+                if self.several and type(child) in (list, tuple):
                     hint = ": write a star in front of it"
                 refuse_type(f"every child must be {self.words}, got {shown(child)}{hint}")
         return value
@@ -226,7 +226,7 @@ class Layers(NamedTuple):
     def wrong(self) -> tuple[object, ...]:
         def maker() -> None: ...
 
-        return (1, None, maker)
+        return (1, None, maker, ())
 
 
 class Optional(NamedTuple):

@@ -66,7 +66,7 @@ def _serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
 
 
 _serial.__name__ = _serial.__qualname__ = "serial"
-_declared_serial = declared(layers=Layers())(_serial)
+_declared_serial = declared(layers=Layers(several=True))(_serial)
 serial = cast(Serial, _declared_serial)
 
 
@@ -127,7 +127,7 @@ def named(name: str, layer: Layer[Any, Any]) -> Layer[Any, Any]:
 def residual(*layers: Preserving, shortcut: Preserving | None = None) -> Preserving: ...
 @overload
 def residual(*layers: Preserving | Alike[X, X], shortcut: Layer[X, X] | None = None) -> Layer[X, X]: ...
-@declared(layers=Layers(), shortcut=Optional(Layers()))
+@declared(layers=Layers(several=True), shortcut=Optional(Layers()))
 def residual(
     *layers: Preserving | Alike[Any, Any], shortcut: Layer[Any, Any] | None = None
 ) -> Layer[Any, Any]:

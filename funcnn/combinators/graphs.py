@@ -28,7 +28,7 @@ __all__ = ["graph"]
 Wire = str | tuple[str, ...]
 
 
-@declared(layers=Layers(), wires=Whatever(), output=Whatever())
+@declared(layers=Layers(several=True), wires=Whatever(), output=Whatever())
 def graph(
     *layers: Layer[Any, Any], wires: Mapping[str, Wire] | None = None, output: Wire | None = None
 ) -> Layer[Any, Any]:

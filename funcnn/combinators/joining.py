@@ -116,7 +116,7 @@ def _joined(children: tuple[Child, ...], merge: str, axis: int) -> Layer[Any, An
 
 
 _parallel.__name__ = _parallel.__qualname__ = "parallel"
-_declare = declared(layers=Layers(), merge=_WAYS, axis=When(Integer(), "merge", "concatenate"))
+_declare = declared(layers=Layers(several=True), merge=_WAYS, axis=When(Integer(), "merge", "concatenate"))
 parallel = cast(Parallel, _declare(_parallel))
 
 
@@ -130,7 +130,7 @@ def branch(l1: Layer[X, A], l2: Layer[X, B], l3: Layer[X, C], /) -> Layer[X, tup
 def branch(
     l1: Layer[X, Y], l2: Layer[X, Y], l3: Layer[X, Y], l4: Layer[X, Y], /, *layers: Layer[X, Y]
 ) -> Layer[X, tuple[Y, ...]]: ...
-@declared(layers=Layers())
+@declared(layers=Layers(several=True))
 def branch(*layers: Any) -> Layer[Any, Any]:
     """Give one input to several layers, and keep what each of them makes of it.
 
@@ -176,7 +176,7 @@ def each(
 def each(
     l1: Layer[X, Y], l2: Layer[X, Y], l3: Layer[X, Y], l4: Layer[X, Y], /, *layers: Layer[X, Y]
 ) -> Layer[tuple[X, ...], tuple[Y, ...]]: ...
-@declared(layers=Layers())
+@declared(layers=Layers(several=True))
 def each(*layers: Any) -> Layer[Any, Any]:
     """Give each of several inputs to a layer of its own: input ``i`` to layer ``i``.
 
@@ -254,7 +254,7 @@ def merge(how: str = "sum", *, axis: int = 1) -> Layer[Any, Any]:
 def dense_connect(*layers: Preserving, axis: int = 1) -> Preserving: ...
 @overload
 def dense_connect(*layers: Preserving | Alike[X, X], axis: int = 1) -> Layer[X, X]: ...
-@declared(layers=Layers(), axis=Integer())
+@declared(layers=Layers(several=True), axis=Integer())
 def dense_connect(*layers: Preserving | Alike[Any, Any], axis: int = 1) -> Layer[Any, Any]:
     """Give each layer the input and all that the layers before it have made, side by side.
 

@@ -192,7 +192,7 @@ def pipeline(*parts: Optimizer) -> Optimizer:
     return Optimizer(init, update)
 
 
-@optimizer(transformations=OPTIMIZER)
+@optimizer(transformations=OPTIMIZER._replace(several=True))
 def chain(*transformations: Optimizer) -> Optimizer:
     """One transformation after the other: the updates of each are the gradients of the next.
 
