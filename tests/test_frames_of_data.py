@@ -89,6 +89,9 @@ def test_a_number_is_predicted_and_columns_are_left_out() -> None:
     [
         (np.ones((2, 2)), {}, "`frame` must be a data frame of pandas or polars, a struct"),
         ([1], {}, "`frame` must be a data frame of pandas or polars, a struct"),
+        ({"a": 1, "b": 2}, {}, "`frame` must hold columns, got 1 for 'a'"),
+        ({"a": "12", "b": [1, 2]}, {}, "`frame` must hold columns, got '12' for 'a'"),
+        ({"a": np.array(3), "b": [1]}, {}, "`frame` must hold columns, got 3 for 'a'"),
         ({"a": [1, 2], "b": [1]}, {}, "`frame` must have columns of one length, got "),
         ({"a": [1, 2], "b": [[1], [2]]}, {}, "`frame` must hold numbers, words or dates, got a list"),
         ({"a": [1, 2j], "b": [1, 2]}, {}, "`frame` must hold numbers, words or dates, got a compl"),

@@ -105,6 +105,9 @@ def test_paths_lead_through_names_and_combinators() -> None:
         ("x" * 999, KeyError, "serial: 'xxxxxxxxxxxx...xxxxxxxxxxxxx' must name one of ["),
         (1.5, TypeError, "serial: 1.5 must be a place, a name or a slice"),
         (None, TypeError, "serial: None must be a place, a name or a slice"),
+        (True, TypeError, "serial: True must be a place, a name or a slice"),
+        (slice("a", "b"), TypeError, "serial: slice('a', 'b', None) must go from place to place"),
+        (slice(0, 2, 0), TypeError, "serial: slice(0, 2, 0) must go from place to place"),
         (slice(2, 2), ValueError, "serial: there must be at least one layer"),
     ],
 )

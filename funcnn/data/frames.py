@@ -62,7 +62,7 @@ def from_frame(
     (array([5.1, 5.7, 6.3], dtype=float32), array([1, 0, 0]), {'species': ('iris', 'rose')})
     """
     check_options(kind, () if words is None else words, missing, ignore)
-    columns = [(str(name), _values(column)) for name, column in _columns(frame)]
+    columns = [(str(name), _values(str(name), column)) for name, column in _columns(frame)]
     names, left_out = [name for name, _ in columns], list(ignore)
     if len({len(values) for _, values in columns}) > 1:
         checks.refuse(f"`frame` must have columns of one length, got {checks.shown(frame)}")
@@ -91,11 +91,15 @@ def _columns(frame: Any) -> Iterable[tuple[Any, Any]]:
     return list(frame.items())
 
 
-def _values(column: Any) -> list[Any]:
+def _values(name: str, column: Any) -> list[Any]:
     """A column as a list."""
     for read in ("to_list", "tolist"):
         if hasattr(column, read):
-            return list(getattr(column, read)())
+            column = getattr(column, read)()
+            break
+    if isinstance(column, str | bytes) or not isinstance(column, Iterable):
+        got = f"{checks.shown(column)} for {checks.shown(name)}"
+        checks.refuse_type(f"`frame` must hold columns, got {got}")
     return list(column)
 
 

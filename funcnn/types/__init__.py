@@ -263,9 +263,12 @@ class Layer(Generic[X, Y]):
                 return inner[index]
             if kind not in ("serial", "repeat") or self.remake is None:
                 raise TypeError(f"{kind}: only a chain, made by `serial` or `repeat`, has slices")
+            ends = (index.start, index.stop, index.step)
+            if not all(end is None or isinstance(end, SupportsIndex) for end in ends) or index.step == 0:
+                raise TypeError(f"{kind}: {shown} must go from place to place")
             part: Layer[Any, Any] = self.remake(self.children[index])
             return part
-        if not isinstance(index, SupportsIndex):
+        if not isinstance(index, SupportsIndex) or isinstance(index, bool):
             raise TypeError(f"{kind}: {shown} must be a place, a name or a slice")
         if not -len(found) <= operator.index(index) < len(found):
             raise IndexError(f"{kind}: {shown} must be the place of one of {len(found)} layers")
