@@ -226,6 +226,8 @@ def test_a_stop_ends_a_text() -> None:
             {"prompt": np.zeros((1, 0), int)},
             "`prompt` must hold texts (T,) of at least 1 token, got shape (0,)",
         ),
+        ({"key": KEY, "count": 3, "stop": 99}, "`stop` must be below 11, the tokens of `net`, got 99"),
+        ({"key": KEY, "net": None}, "every child must be a layer, got None"),
         ({"prompt": []}, "`prompt` must hold at least 1 text, got 0"),
         ({"prompt": np.ones(3)}, "`prompt` must be integers, got float64"),
         (
@@ -236,9 +238,9 @@ def test_a_stop_ends_a_text() -> None:
 )
 def test_what_cannot_be_is_refused(options: Any, text: str) -> None:
     net = NETS["transformer_lm"]
-    call: Any = {"prompt": START, "params": _made(net)} | options
+    call: Any = {"net": net, "prompt": START, "params": _made(net)} | options
     with pytest.raises((ValueError, TypeError)) as caught:
-        generate(net, **call)
+        generate(**call)
     assert str(caught.value).split(": ", 1)[-1] == text or str(caught.value).endswith(text)
 
 

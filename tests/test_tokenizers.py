@@ -102,6 +102,7 @@ def test_files(tokenizer: Any, tmp_path: Path) -> None:
         '{"format": "funcnn tokenizer 1", "kind": "byte_pairs", "merges": [[1, true]]}',
         '{"format": "funcnn tokenizer 1", "kind": "byte_pairs", "merges": [[1, 2], [1, 2]]}',
         '{"format": "funcnn tokenizer 1", "kind": "byte_pairs", "merges": 7}',
+        '{"format": "funcnn tokenizer 1", "kind": "byte_pairs", "merges": {}}',
         '{"format": "funcnn tokenizer 1", "kind": "words", "merges": []}',
     ],
 )  # fmt: skip
@@ -127,3 +128,11 @@ def test_wrong_tokens_are_refused(tokens: Any, text: str) -> None:
         PAIRS.decode(tokens)
     assert str(caught.value) == "byte_pairs: " + text.format(last=len(PAIRS) - 1)
     assert PAIRS.decode([]) == ""
+
+
+@pytest.mark.parametrize("text", [None, 3, ["a", 3]])
+def test_what_is_no_text_is_refused(text: Any) -> None:
+    with pytest.raises(TypeError, match=r"^byte_pair_tokenizer: `text` must be a str, got"):
+        data.byte_pair_tokenizer(text, 300)
+    with pytest.raises(TypeError, match=r"^byte_pairs: `merges` must be a tuple, got"):
+        data.BytePairTokenizer(text)

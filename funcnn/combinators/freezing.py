@@ -255,7 +255,7 @@ def frozen_paths(net: Layer[Any, Any], shape: Shape) -> tuple[str, ...]:
     ('body/bias', 'body/weight')
     """
     found: list[str] = []
-    for node in nodes(net, shape):
+    for node in nodes(Layers().check("net", net), shape):
         if node.spec.kind == "freeze":
             found += ["/".join((*node.path, leaf)) for leaf, _ in tree.leaves(node.params)]
     return tuple(dict.fromkeys(found))

@@ -116,7 +116,9 @@ def _joined(children: tuple[Child, ...], merge: str, axis: int) -> Layer[Any, An
 
 
 _parallel.__name__ = _parallel.__qualname__ = "parallel"
-_declare = declared(layers=Layers(several=True), merge=_WAYS, axis=When(Integer(), "merge", "concatenate"))
+_declare = declared(
+    layers=Layers(several=True), merge=_WAYS, axis=When(Integer(), "merge", "concatenate")
+)
 parallel = cast(Parallel, _declare(_parallel))
 
 

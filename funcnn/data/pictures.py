@@ -102,7 +102,7 @@ def read_image_folder(
         except checks.Refusal:
             raise
         except Exception as problem:  # Pillow raises errors of all kinds for broken files
-            files.refuse(name, f"must be a whole picture: {checks.shown(str(problem))}")
+            files.refuse(name, f"must be a whole picture: {files.short(str(problem))}")
 
     names = [(code, name) for code, label in enumerate(classes) for name in _pictures(where, label)]
     x = np.empty((len(names), channels, height, width), np.float32)

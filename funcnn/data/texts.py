@@ -101,6 +101,8 @@ class BytePairTokenizer:
     kind: ClassVar[str] = "byte_pairs"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.merges, tuple):
+            checks.refuse_type(f"`merges` must be a tuple, got {shown(self.merges)}", self.kind)
         for place, pair in enumerate(self.merges):
             known = isinstance(pair, tuple) and len(pair) == 2
             if not known or not all(type(one) is int and 0 <= one < _BYTES + place for one in pair):
@@ -227,7 +229,7 @@ def byte_pair_tokenizer(text: str | Iterable[str], vocabulary_size: int) -> Byte
     ['s', 'low', 'e', 'r']
     """
     size = Integer(_BYTES).check("vocabulary_size", vocabulary_size)
-    texts = [text] if isinstance(text, str) else list(text)
+    texts = list(text) if isinstance(text, Iterable) and not isinstance(text, str) else [text]
     counted = Counter(word for one in texts for word in _words(_text(one, "text")))
     words, counts = [list(word) for word in counted], list(counted.values())
     pairs: Counter[Pair] = Counter()
@@ -296,6 +298,8 @@ def load_tokenizer(path: str | PathLike[str]) -> CharacterTokenizer | BytePairTo
         if found.keys() == {"kind", "characters"} and found["kind"] == CharacterTokenizer.kind:
             return CharacterTokenizer(found["characters"])
         if found.keys() == {"kind", "merges"} and found["kind"] == BytePairTokenizer.kind:
+            if not isinstance(found["merges"], list):
+                raise ValueError("its merges are no list")
             return BytePairTokenizer(tuple(map(tuple, found["merges"])))
         raise ValueError("its kind is not known")
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, numerics, random
-from funcnn.checks import Flag, Integer, Number, Optional
+from funcnn.checks import Flag, Integer, Layers, Number, Optional
 from funcnn.models.stepping import Past, Unknown, stepped
 from funcnn.types import Array, Key, Layer, Params
 
@@ -108,6 +108,7 @@ def generate(
     stop = Optional(Integer(0)).check("stop", stop)
     cached = Flag().check("cached", cached)
     return_logits = Flag().check("return_logits", return_logits)
+    Layers().check("net", net)
     rows = _rows(prompt)
     if how.temperature and key is None:
         checks.refuse("`key` must be given for a temperature above 0, got None")
@@ -124,7 +125,7 @@ def generate(
             open_ = np.flatnonzero((t >= ends) & (t < ends + count) & ~stopped)
             if not open_.size and (t >= ends).all():
                 break
-            found.append(_checked(logits_behind(t), open_))
+            found.append(_checked(logits_behind(t), open_, stop))
             for i in open_:
                 own = keys[i]
                 tokens[i, t] = how.token(found[-1][i], None if own is None else random.fold_in(own, t))
@@ -211,8 +212,10 @@ def _rows(prompt: Any) -> list[Array]:
     return rows
 
 
-def _checked(logits: Array, used: Array) -> Array:
+def _checked(logits: Array, used: Array, stop: int | None) -> Array:
     """Logits that can be drawn from: numbers, or -inf for what is never drawn."""
+    if stop is not None and stop >= logits.shape[1]:
+        checks.refuse(f"`stop` must be below {logits.shape[1]}, the tokens of `net`, got {stop}")
     some = logits[used]
     top = np.max(some, -1, initial=-np.inf)
     if np.isnan(some).any() or not np.isfinite(top).all():

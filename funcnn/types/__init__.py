@@ -264,7 +264,7 @@ class Layer(Generic[X, Y]):
             if kind not in ("serial", "repeat") or self.remake is None:
                 raise TypeError(f"{kind}: only a chain, made by `serial` or `repeat`, has slices")
             ends = (index.start, index.stop, index.step)
-            if not all(end is None or isinstance(end, SupportsIndex) for end in ends) or index.step == 0:
+            if index.step == 0 or not all(isinstance(end, SupportsIndex | None) for end in ends):
                 raise TypeError(f"{kind}: {shown} must go from place to place")
             part: Layer[Any, Any] = self.remake(self.children[index])
             return part
