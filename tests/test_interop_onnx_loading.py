@@ -524,7 +524,7 @@ _REFUSED: list[tuple[Any, str]] = [
     (
         model([node("Reshape", "x s", "y")], _X, ["y"], {"s": np.array([2, 2, -1, -1])}),
         "load: 'Reshape' node 'y': operator: the inputs must fit Reshape, got shapes [(2, 4), (4,)]: "
-        "'can only specify one unknown dimension'",
+        "can only specify one unknown dimension",
     ),
     (
         model([node("Relu", "x", "y")], {"x": ("N", 1 << 50)}, ["y"]),

@@ -174,6 +174,18 @@ def test_other_encodings(tmp_path: Path, encoding: str) -> None:
             ValueError,
             "`missing` must be one of 'refuse', 'drop', ",
         ),
+        (
+            "a,b\n,0\n",
+            {"missing": {"a": 3.0}, "words": ["a"]},
+            ValueError,
+            "`missing` must be for columns of numbers that are not predicted, got 'a'",
+        ),
+        (
+            "a,b\n1,\n",
+            {"missing": {"b": 3.0}},
+            ValueError,
+            "`missing` must be for columns of numbers that are not predicted, got 'b'",
+        ),
         ("a,b\n,0\n", {"missing": {"a": "x"}}, TypeError, "`missing` must be a number, got 'x'"),
         (
             "a,b\n,0\n",

@@ -84,7 +84,7 @@ def read_csv(
         What to do about gaps, which are empty cells and, among numbers, NA, N/A, NaN, null and ?:
         refuse them, leave out their lines, or put the column's mean there. The `filled` of another
         table puts its means there again. In a column of words, a gap that stays is the word ``""``.
-        A name that is no column's is refused.
+        A name that is no column's, or that of words or of the target, is refused.
     ignore : iterable of column, default ()
         Columns to leave out, such as dates and names.
     header : bool, default True
@@ -209,7 +209,11 @@ def _form(
 
 
 def _name(form: _Form, column: Column) -> str:
-    return form.names[_column("missing", form.path, column, form.names, len(form.names))]
+    place = _column("missing", form.path, column, form.names, len(form.names))
+    if place in form.codes or place == form.places[-1]:
+        text = "must be for columns of numbers that are not predicted"
+        checks.refuse(f"`missing` {text}, got {checks.shown(column)}")
+    return form.names[place]
 
 
 def _fill(value: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import checks, random, structure
+from funcnn import checks, files, random, structure
 from funcnn.checks import Integer, Whatever, declared, shown
 from funcnn.initializers import normal
 from funcnn.interop.onnx.loading_elementwise import ONE, SEVERAL, Operator
@@ -213,7 +213,7 @@ def _computed(kind: str, of: Operator, a: Any, arrays: list[Any]) -> Any:
             raise
         sizes = [one.shape for one in arrays if one is not None]
         checks.refuse(
-            f"the inputs must fit {kind}, got shapes {shown(sizes)}: {shown(str(error))[:99]}"
+            f"the inputs must fit {kind}, got shapes {shown(sizes)}: {files.short(str(error), 99, 60)}"
         )
     return tuple(map(np.asarray, out)) if isinstance(out, tuple) else np.asarray(out)
 
