@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,15 +19,6 @@ from funcnn.types import Array, Layer, Params
 from tests import registry
 from tests.registry import Case, InitializerCase, LossCase
 
-
-def _crossed(cases: tuple[Any, ...], laws: tuple[Law, ...]) -> list[Any]:
-    """All laws of one case after the other, so that they share what was computed for it."""
-    return [
-        pytest.param(c, law, id=f"{c.id}: {law.name}", marks=_leaks(c) if law is locality else ())
-        for c, law in product(cases, laws)
-    ]
-
-
 # Where a query sees a single key, its slope is 0. What comes out is 0 up to the rounding of that key's
 # value and `dout`, as the portable bits on record have it. Others add to it what is not 0.
 _ALONE = (
@@ -41,31 +31,60 @@ _ALONE = (
 )
 
 
-def _leaks(case: Case) -> tuple[Any, ...]:
-    reason = "the slope of a query that sees a single key is 0 up to rounding"
-    return (pytest.mark.xfail(reason=reason, strict=False),) if case.id.startswith(_ALONE) else ()
-
-
 def _each(cases: Sequence[Any]) -> list[Any]:
     return [pytest.param(case, id=case.id) for case in cases]
 
 
-@pytest.mark.parametrize(("case", "law"), _crossed(registry.layers(), LAWS))
-def test_law_holds(case: Case, law: Law) -> None:
-    law(registry.subject(case))
+def _keeps(laws: Iterable[Law], subject: Any) -> None:
+    """Raise what every broken law says, with its name."""
+    broken = []
+    for law in laws:
+        try:
+            law(subject)
+        except Exception as error:
+            error.add_note(f"which breaks the law: {law.name}")
+            broken.append(error)
+    if broken:
+        raise ExceptionGroup(f"{len(broken)} broken laws", broken)
 
 
-@pytest.mark.sampled(5)  # not a divisor of the number of laws
+def _laws(case: Case) -> list[Law]:
+    return [law for law in LAWS if not (law is locality and case.id.startswith(_ALONE))]
+
+
+@pytest.mark.parametrize("case", _each(registry.layers()))
+def test_laws_hold(case: Case) -> None:
+    _keeps(_laws(case), registry.subject(case))
+
+
+@pytest.mark.xfail(reason="the slope of a query that sees one key is 0 up to rounding", strict=False)
+@pytest.mark.parametrize("case", _each([c for c in registry.layers() if c.id.startswith(_ALONE)]))
+def test_locality_where_a_query_sees_a_single_key(case: Case) -> None:
+    locality(registry.subject(case))
+
+
+@pytest.mark.sampled(5)
 @pytest.mark.skipif(find_spec("numba") is None, reason="Numba is not installed")
-@pytest.mark.parametrize(("case", "law"), _crossed(registry.compiled_layers(), LAWS))
-def test_law_holds_compiled(case: Case, law: Law) -> None:
+@pytest.mark.parametrize("case", _each(registry.compiled_layers()))
+def test_laws_hold_compiled(case: Case) -> None:
     with numerics.compiled("require"):
-        law(registry.subject(case))
+        _keeps(_laws(case), registry.subject(case))
 
 
-@pytest.mark.parametrize(("case", "law"), _crossed(registry.losses(), LOSS_LAWS))
-def test_law_of_losses_holds(case: LossCase, law: Law) -> None:
-    law(registry.loss_subject(case))
+@pytest.mark.parametrize("case", _each(registry.losses()))
+def test_laws_of_losses_hold(case: LossCase) -> None:
+    _keeps(LOSS_LAWS, registry.loss_subject(case))
+
+
+def test_a_broken_law_is_named() -> None:
+    def broken(subject: Any) -> None:
+        raise AssertionError("not so")
+
+    laws = [LAWS[0], Law("a law", broken), Law("another", broken)]
+    with pytest.raises(ExceptionGroup, match="2 broken laws") as caught:
+        _keeps(laws, registry.subject(registry.layers()[0]))
+    notes = [error.__notes__ for error in caught.value.exceptions]
+    assert notes == [["which breaks the law: a law"], ["which breaks the law: another"]]
 
 
 # --- what we ask of our own, beyond the laws ------------------------------------------------------

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-@declared()
+@declared("integers")
 def identity() -> Preserving:
     """Give back what comes in, integers and booleans too.
 

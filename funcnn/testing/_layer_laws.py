@@ -338,7 +338,9 @@ def _wrong_dtype(subject: Subject) -> None:
     for path, leaf in leaves:
         wrong: tuple[Any, ...] = ()
         if leaf.dtype.kind == "f":
-            wrong = (np.int64, np.float16, np.complex64, np.bool_)
+            wrong = (np.float16, np.complex64)
+            if not subject.has("integers"):
+                wrong += (np.int64, np.bool_)
             if len(floats) > 1:  # one dtype for everything
                 wrong += (np.float64,)
         elif leaf.dtype.kind in "iu":

@@ -9,7 +9,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 Trait: TypeAlias = Literal[
-    "couples_batch", "meets_shards", "statistics", "stochastic", "monotone", "maximum", "inference"
+    "couples_batch",
+    "meets_shards",
+    "statistics",
+    "stochastic",
+    "monotone",
+    "maximum",
+    "inference",
+    "integers",
 ]
 """What a combinator or a trainer must know of a layer.
 
@@ -20,6 +27,7 @@ Trait: TypeAlias = Literal[
 ``monotone``: elementwise and non-decreasing (commutes with taking a maximum).
 ``maximum``: each output is the largest of some inputs.
 ``inference``: what is inside runs without a key, in training too.
+``integers``: passes integers and booleans on, beside floats.
 """
 
 
