@@ -242,7 +242,7 @@ def _spec(
             children += [layer.spec for layer in (value if several else (value,))]
         elif several:
             args += value
-        elif constraints[name] == Optional(Layers()):
+        elif isinstance(getattr(constraints[name], "inner", None), Layers):
             pass  # an option that is a layer: the constructor counts it among its children
         elif parameter.default is Parameter.empty and not children:
             args.append(value)
