@@ -230,6 +230,10 @@ def test_a_stop_ends_a_text() -> None:
         ({"key": KEY, "net": None}, "every child must be a layer, got None"),
         ({"prompt": []}, "`prompt` must hold at least 1 text, got 0"),
         ({"prompt": np.ones(3)}, "`prompt` must be integers, got float64"),
+        *(
+            ({"prompt": prompt}, "`prompt` must be tokens, got str: write tokenizer.encode(prompt)")
+            for prompt in ("The function ", ["The", "function"])
+        ),
         (
             {"key": KEY, "count": 30},
             "learned_positions1: `x` must have at most 20 time steps, got shape (3, 34, 8)",

@@ -202,6 +202,8 @@ def _rows(prompt: Any) -> list[Array]:
     if len(rows) == 1 and isinstance(prompt, np.ndarray) and prompt.ndim == 2:
         rows = list(prompt)
     for row in rows:
+        if isinstance(row, str):
+            checks.refuse_type("`prompt` must be tokens, got str: write tokenizer.encode(prompt)")
         found = checks.array(row, "prompt")
         if found.dtype.kind not in "iu":
             checks.refuse_type(f"`prompt` must be integers, got {found.dtype}")
