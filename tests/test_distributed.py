@@ -491,3 +491,10 @@ def test_mpi_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(ImportError, match=r'^mpi4py is needed: pip install "funcnn\[mpi\]"$'):
         distributed.mpi()
+
+
+@pytest.mark.parametrize("comm", [3, "world", object])
+def test_what_is_no_communicator_is_refused(comm: Any) -> None:
+    for make in (Engine, distributed.mpi):
+        with pytest.raises(TypeError, match=r"`comm` must be an MPI communicator, got"):
+            make(comm)

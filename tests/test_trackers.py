@@ -137,6 +137,8 @@ def test_bad_options_are_refused(make: Any, message: str) -> None:
 def test_pictures_must_be_functions(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"^tensorboard: `pictures` must be a mapping of names to func"):
         training.tensorboard(tmp_path, pictures={"curves": 3})  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match=r"`pictures` must return figures, got None for 'curves'$"):
+        trained(training.tensorboard(tmp_path, pictures={"curves": lambda result: None}))
 
 
 @pytest.mark.parametrize(

@@ -345,3 +345,16 @@ def test_items_of_a_tree_deeper_than_pythons_stack() -> None:
         deep = {"b": deep, "a": 2}
     found = tree.items(deep)
     assert [found[0][1], len(found), found[1][0].count("/"), found[-1][0]] == [1, 1_501, 1_499, "a"]
+
+
+@pytest.mark.parametrize("verb", ["digest", "count", "norm", "zeros_like", "equal", "allclose"])
+def test_a_tree_too_deep_or_in_itself_is_refused_by_every_verb(verb: str) -> None:
+    around: dict[str, Any] = {}
+    around["a"] = around
+    deep: Any = np.zeros(2)
+    for _ in range(3000):
+        deep = {"a": deep}
+    call = getattr(tree, verb)
+    for wrong in (around, deep):
+        with pytest.raises(ValueError, match="levels: does it hold itself"):
+            call(wrong, wrong) if verb in ("equal", "allclose") else call(wrong)

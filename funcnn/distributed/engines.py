@@ -55,6 +55,11 @@ class Engine:
     watcher: Any = None
     """The connection to the process that says when this one is killed."""
 
+    def __post_init__(self) -> None:
+        if self.comm is not None and not hasattr(self.comm, "allgather"):
+            got = checks.shown(self.comm)
+            checks.refuse_type(f"`comm` must be an MPI communicator, got {got}", "engine")
+
     @property
     def rank(self) -> int:
         """The number of this process, from 0."""
@@ -227,8 +232,9 @@ def mpi(comm: Any = None) -> Engine:
         except RuntimeError:  # of mpi4py, which finds no library
             raise ImportError("mpich is needed: pip install mpich, or another MPI") from None
         comm = MPI.COMM_WORLD
-    if comm.size == 1:
-        return Engine(comm)
+    alone = Engine(comm)
+    if alone.ranks == 1:
+        return alone
     if comm.handle not in _engines:
         watcher = watch(comm) if is_needed() else None
         _engines[comm.handle] = engine = Engine(comm, comm.Dup(), watcher)

@@ -103,7 +103,10 @@ class Tracker(Callback):
     def end(self, result: FitResult) -> None:
         """Write the pictures, keep the checkpoint, end the run."""
         for name, draw in self._pictures.items():
-            self.picture(name, draw(result), result.state.step)
+            drawn = draw(result)
+            if drawn is None:
+                checks.refuse_type(f"`pictures` must return figures, got None for {checks.shown(name)}")
+            self.picture(name, drawn, result.state.step)
         if self._checkpoint is not None:
             self.file(self._checkpoint)
         self.close(None)

@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.checks import refuse_type
+from funcnn.checks import refuse, refuse_type
 
 __all__ = ["digest"]
+
+_DEEPEST = 500  # levels, each a frame of Python: as deep as a checkpoint may be
 
 
 def _described(tree: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, bytes]]:
     """Each leaf's path with all that makes it what it is; empty containers count as leaves."""
+    if len(path) > _DEEPEST:
+        refuse(f"a tree must have at most {_DEEPEST} levels: does it hold itself?", "digest")
     if isinstance(tree, dict) and tree:
         for name in sorted(tree, key=lambda name: (type(name).__name__, name)):
             yield from _described(tree[name], (*path, name))
