@@ -28,7 +28,7 @@ class Tracker(Callback):
 
     Parameters
     ----------
-    every : int or None
+    every : int, optional
         Steps after which the loss of a batch is written, beside what each epoch gives.
     pictures : mapping of str to callable, optional
         ``result -> figure`` of matplotlib, drawn at the end.
@@ -48,11 +48,11 @@ class Tracker(Callback):
     >>> from funcnn import dense, optimizers, random, train_state
     >>> from funcnn.training import Step
     >>> state = train_state(dense(1), optimizers.sgd(0.1), random.key(0), (1, 1))._replace(step=20)
-    >>> Printed(every=10, pictures=None).step(Step(state, 0.25))
+    >>> Printed(every=10).step(Step(state, 0.25))
     20 {'step_loss': 0.25}
     """
 
-    def __init__(self, every: int | None, pictures: Mapping[str, Picture] | None) -> None:
+    def __init__(self, every: int | None = None, pictures: Mapping[str, Picture] | None = None) -> None:
         self._every, self._pictures = every, dict(pictures or {})
         self._checkpoint: str | None = None
 
