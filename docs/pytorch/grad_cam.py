@@ -35,7 +35,7 @@ def main(short: bool) -> float:
     cam = (slopes.mean((2, 3), keepdim=True) * maps).sum(1).relu()
     figure, axes = pyplot.subplots(1, 10, figsize=(10, 1.2))
     for place, picture in zip(axes, [x[0, 0], *maps[0], cam[0]], strict=True):
-        place.imshow(picture.detach(), cmap="gray_r")
+        place.imshow(picture.detach().numpy(), cmap="gray_r")
         place.set_axis_off()
     figure.savefig(OUT / "grad_cam.png")
     return (scores.argmax() == y[0]).float().item()
