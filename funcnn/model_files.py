@@ -239,11 +239,18 @@ def _built(node: Node, known: Mapping[str, Callable[..., Any]]) -> Layer[Any, An
     made = known[name](*args, *inside, **options)
     if (
         not isinstance(made, Layer)
-        or {**_call(made.spec), "layers": node["layers"]} != node
+        or not _is_call(made.spec, node)
         or made.spec.children != tuple(child.spec for child in inside)
     ):
         raise ValueError(f"{checks.shown(name)} does not build what it was")
     return made
+
+
+def _is_call(spec: Spec, node: Node) -> bool:
+    """Whether a node says how a layer is built; options that came later have their defaults."""
+    call = _call(spec)
+    options = {name: value for name, value in call["options"].items() if name in node["options"]}
+    return {**call, "options": options, "layers": node["layers"]} == node
 
 
 def _plain(value: Any) -> Any:

@@ -123,8 +123,9 @@ def _holding(made: Any, beyond: dict[str, float]) -> Any:
     apply = made.apply
 
     def held(first: Any, second: Any, **given: Any) -> Any:
+        inputs = second if isinstance(second, tuple) else (second,)
         for name, value in beyond.items():
-            if np.float32 in (getattr(each, "dtype", None) for each in (first, second)):
+            if np.float32 in (getattr(each, "dtype", None) for each in (first, *inputs)):
                 most = f"at most {_LARGEST:.5g} in size for float32"
                 refuse(f"`{name}` must be {most}, got {shown(value)}")
         return apply(first, second, **given)

@@ -78,7 +78,8 @@ def read_image_folder(
     if checks.Integer().check("channels", channels) not in _MODES:
         checks.refuse(f"`channels` must be 1, 3 or 4, got {checks.shown(channels)}")
     where = files.checked_path(path)
-    classes = sorted(entry.name for entry in os.scandir(where) if _is_class(entry))
+    with files.named(where):
+        classes = sorted(entry.name for entry in os.scandir(where) if _is_class(entry))
     if not classes:
         files.refuse(where, "must have a folder for each class, got none")
 

@@ -92,9 +92,9 @@ class BytePairTokenizer:
 
     Examples
     --------
-    >>> tokenizer = BytePairTokenizer(((104, 105), (256, 33)))
+    >>> tokenizer = BytePairTokenizer(((104, 105), (32, 256)))
     >>> tokenizer.encode("hi hi!"), tokenizer.decode([257])
-    (array([256,  32, 257]), 'hi!')
+    (array([256, 257,  33]), ' hi')
     """
 
     merges: tuple[Pair, ...] = ()

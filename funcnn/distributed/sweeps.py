@@ -206,8 +206,9 @@ def _keys(run: Any, settings: list[dict[str, Any]]) -> list[str]:
 
 def _read(path: str) -> dict[str, dict[str, Any]]:
     """The results in a file by their keys; a last line that was not written whole is cut off."""
-    if files.check_target(path) is None:
-        return {}
+    with files.named(path):
+        if files.check_target(path) is None:
+            return {}
     with files.opened(path) as file:
         text = file.read()
     *lines, torn = text.split(b"\n")

@@ -15,6 +15,7 @@ class History(dict[str, Array]):
 
     Examples
     --------
+    >>> import numpy as np
     >>> History(epoch=np.array([1, 2]), loss=np.array([0.5, 0.25]))
     <2 epochs: loss 0.5 -> 0.25>
     """

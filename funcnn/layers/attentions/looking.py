@@ -17,8 +17,8 @@ SCORES: dict[str, Constraint] = {
     "masked": Flag(),
     "biased": Flag(),
     "return_weights": Flag(),
-    "scale": Optional(Number(above=0)),
-    "soft_cap": Optional(Number(above=0)),
+    "scale": Optional(Number(above=0, held=True)),
+    "soft_cap": Optional(Number(minimum=1e-30, held=True)),
     "rate": RATE,
 }
 WINDOW = Optional(Integer(0))
