@@ -57,11 +57,8 @@ PROCESSORS = {
     "i386": Processor("i386", "i386-linux-gnu"),
 }
 REFUSED = {"armhf", "i386"}
-# Of the tests: those of the type checker, one of a limit that the emulator's own files have as well,
-# and a false alarm of Debian's Hypothesis under Python 3.13.
-_LIMITED = "test_a_full_disk_is_named_by_every_writer_and_the_old_file_stays"
+# Of the tests: those of the type checker, and a false alarm of Debian's Hypothesis under Python 3.13.
 NOT_THERE = [f"--ignore=tests/test_{name}.py" for name in ("readme", "wiring")]
-NOT_THERE += [f"--deselect=tests/test_checkpoints.py::{_LIMITED}"]
 NOT_THERE += ["-W", "ignore::hypothesis.errors.HypothesisWarning"]
 
 
