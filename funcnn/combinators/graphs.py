@@ -104,16 +104,16 @@ def _wired(children: tuple[Child, ...], takes: Mapping[str, Wire], gives: Wire) 
         checks.key(key)
         values, params = {"x": shape}, Params()
         for child in silent:
-            values[child[0]] = init_child(child, key, _taken(values, takes[child[0]]), params)
-        return _taken(values, gives), params
+            values[child[0]] = init_child(child, key, at_wire(values, takes[child[0]]), params)
+        return at_wire(values, gives), params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         checks.children(params, names)
         values, cache = {"x": x}, dict[str, Cache]()
         for child in silent:
-            taken = _taken(values, takes[child[0]])
+            taken = at_wire(values, takes[child[0]])
             values[child[0]] = apply_in_turn((child,), params, taken, key, cache)
-        out = _taken(values, gives)
+        out = at_wire(values, gives)
         likes = {name: _like(value) for name, value in values.items()}
         return out, {**cache, "_likes": likes, "_with_params": tuple(params)}
 
@@ -169,10 +169,10 @@ def _checked(wire: Any, known: Iterable[str], what: str) -> Wire:
     return wire
 
 
-def _taken(values: Mapping[str, Any], wire: Wire) -> Any:
+def at_wire(values: Mapping[str, Any], wire: Wire) -> Any:
     """What a layer takes of the arrays, or the shapes, of all names."""
     if not isinstance(wire, str):
-        return tuple(_taken(values, one) for one in wire)
+        return tuple(at_wire(values, one) for one in wire)
     if wire in values:
         return values[wire]
     head, *parts = wire.split("/")

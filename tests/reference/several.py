@@ -61,3 +61,14 @@ def agrees(layer: Layer[Any, Any], x: Any, reference: Callable[[Any, Any], Any])
     for theirs, mine in zip(expected, found, strict=True):
         assert mine.dtype == np.float64
         np.testing.assert_allclose(mine, theirs.detach().numpy(), rtol=0, atol=1e-9, strict=True)
+
+
+def torch_names(params: Any, layers: int, both: bool) -> dict[str, Any]:
+    """PyTorch's flat names of the parameters of a stack of recurrent layers."""
+    found = {}
+    for k in range(layers):
+        level = params[f"layer{k + 1}"] if layers > 1 else params
+        for name, suffix in (("forward", ""), ("backward", "_reverse"))[: 1 + both]:
+            own = level[name] if both else level
+            found.update({f"{leaf}_l{k}{suffix}": own[leaf] for leaf in own})
+    return found

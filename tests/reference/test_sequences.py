@@ -32,7 +32,7 @@ from funcnn._kernels.embedding import add_rows
 from funcnn.models import transformer_decoder_block, transformer_encoder_block
 from funcnn.types import Array
 from tests.reference.agreement import torch
-from tests.reference.several import agrees, call, leaves, mapped, normal
+from tests.reference.several import agrees, call, leaves, mapped, normal, torch_names
 
 F: Any = torch.nn.functional
 
@@ -47,17 +47,6 @@ _CELLS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 _LENGTHS = np.array([7, 3, 5, 1, 6])
 
 
-def _torch_names(params: Any, layers: int, both: bool) -> dict[str, Any]:
-    """PyTorch's flat names of the same parameters."""
-    found = {}
-    for k in range(layers):
-        level = params[f"layer{k + 1}"] if layers > 1 else params
-        for name, suffix in (("forward", ""), ("backward", "_reverse"))[: 1 + both]:
-            own = level[name] if both else level
-            found.update({f"{leaf}_l{k}{suffix}": own[leaf] for leaf in own})
-    return found
-
-
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("layers", [1, 2, 3])
@@ -69,7 +58,7 @@ def test_recurrent(name: str, layers: int, both: bool, bias: bool) -> None:
     theirs = module(3, 4, batch_first=True, **shared, **options).double()
 
     def run(params: Any, x: Any, *carry: Any) -> Any:
-        return call(theirs, _torch_names(params, layers, both), (x, *carry))
+        return call(theirs, torch_names(params, layers, both), (x, *carry))
 
     def plain(params: Any, x: Any) -> Any:
         return run(params, x)[0]
@@ -105,7 +94,7 @@ def test_recurrent_in_reverse(name: str) -> None:
     theirs = module(3, 4, batch_first=True, **options).double()
 
     def reference(params: Any, x: Any) -> Any:
-        return call(theirs, _torch_names(params, 1, False), (x.flip(1),))[0].flip(1)
+        return call(theirs, torch_names(params, 1, False), (x.flip(1),))[0].flip(1)
 
     agrees(build(4, reverse=True, **options), normal(5, 7, 3), reference)
 
@@ -382,7 +371,7 @@ def test_bidirectional(name: str, merge: str) -> None:
 
     def reference(params: Any, x: Any) -> Any:
         both = {"forward": params["forward"], "backward": params["backward"]}
-        out = call(theirs, _torch_names(both, 1, True), (x,))[0]
+        out = call(theirs, torch_names(both, 1, True), (x,))[0]
         a, b = out.chunk(2, 2)
         return {"concatenate": out, "sum": a + b, "mean": (a + b) / 2, "product": a * b}[merge]
 

@@ -10,21 +10,10 @@ import pytest
 from funcnn import gru, last_step, lstm, masked_max_pool, masked_mean_pool, random, rnn, tree
 from funcnn.types import Array
 from tests.reference.agreement import torch
-from tests.reference.several import agrees, call, normal
+from tests.reference.several import agrees, call, normal, torch_names
 
 LENGTHS = np.array([4, 0, 2, 3])
 FLAGS = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0]], np.bool_)
-
-
-def _flat(params: Any, layers: int, both: bool) -> dict[str, Any]:
-    """PyTorch's names of the parameters of a stack."""
-    found = {}
-    for k in range(layers):
-        level = params[f"layer{k + 1}"] if layers > 1 else params
-        for name, suffix in (("forward", ""), ("backward", "_reverse"))[: 1 + both]:
-            own = level[name] if both else level
-            found.update({f"{leaf}_l{k}{suffix}": own[leaf] for leaf in own})
-    return found
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -37,7 +26,7 @@ def test_lstm_with_a_projection(layers: int, both: bool, bias: bool) -> None:
     def reference(params: Any, x: Any) -> Any:
         x, first = x
         first = tuple(state.transpose(0, 1) for state in first)
-        out, last = call(theirs, _flat(params, layers, both), (x, first))
+        out, last = call(theirs, torch_names(params, layers, both), (x, first))
         return out, tuple(state.transpose(0, 1) for state in last)
 
     count = layers * (1 + both)

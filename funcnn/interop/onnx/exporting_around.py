@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnn.combinators.graphs import at_wire
 from funcnn.interop.onnx.exporting_graph import Graph, Value, fixed
 from funcnn.interop.onnx.exporting_sequences import taken
 from funcnn.interop.onnx.exporting_shapes import merged
@@ -76,20 +77,9 @@ def _with_encoder(g: Graph, x: Any, o: Any, runs: Runs) -> Any:
 def _graph(g: Graph, x: Any, o: Any, runs: Runs) -> Any:
     values, last = {"x": x}, "x"
     for name, run in runs.items():
-        values[name] = run(_wired(values, (o.wires or {}).get(name, last)))
+        values[name] = run(at_wire(values, (o.wires or {}).get(name, last)))
         last = name
-    return _wired(values, o.output or last)
-
-
-def _wired(values: dict[str, Any], wire: Any) -> Any:
-    """What a layer of a graph takes: a value by its name, a part of one, or a tuple of these."""
-    if not isinstance(wire, str):
-        return tuple(_wired(values, one) for one in wire)
-    head, *parts = [wire] if wire in values else wire.split("/")
-    found = values[head]
-    for part in parts:
-        found = found[part if isinstance(found, dict) else int(part)]
-    return found
+    return at_wire(values, o.output or last)
 
 
 AROUND: dict[str, Callable[[Graph, Any, Any, Runs], Any]] = {

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from funcnn._kernels.windows import Window, expanded, on_image, overhanging, window
+from funcnn.combinators.graphs import at_wire
 from funcnn.types import Array
 
 Options = Any
@@ -319,20 +320,9 @@ def _graph(m: Any, x: Any, o: Options) -> Any:
     wires, values, last = o.wires or {}, {"x": x}, "x"
     for place, module in m.named_children():
         name = place.removesuffix("_") if hasattr(m, place.removesuffix("_")) else place
-        values[name] = module(_wired(values, wires.get(name, last)))
+        values[name] = module(at_wire(values, wires.get(name, last)))
         last = name
-    return _wired(values, o.output or last)
-
-
-def _wired(values: dict[str, Any], wire: Any) -> Any:
-    """What a layer of a graph takes: a value by its name, a part of one, or a tuple of these."""
-    if not isinstance(wire, str):
-        return tuple(_wired(values, one) for one in wire)
-    head, *parts = [wire] if wire in values else wire.split("/")
-    found = values[head]
-    for part in parts:
-        found = found[part if isinstance(found, dict) else int(part)]
-    return found
+    return at_wire(values, o.output or last)
 
 
 def _kept_context(m: Any, x: Any, o: Options) -> Any:
