@@ -133,6 +133,13 @@ def _needed(name: str, extra: str) -> Any:
         raise ImportError(f'{package} is needed: pip install "funcnn[{extra}]"') from None
 
 
+def _png(figure: Any) -> bytes:
+    """A figure of matplotlib as a file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
+
+
 def _make(directory: Path) -> None:
     """Make a folder, and those above it."""
     with files.named(str(directory)):
@@ -177,12 +184,11 @@ class _TensorBoard(Tracker):
         self._write("text", name, text, step)
 
     def picture(self, name: str, figure: Any, step: int) -> None:
-        content = io.BytesIO()
-        figure.savefig(content, format="png")
+        content = _png(figure)
         made = _needed("tensorboardX.proto.summary_pb2", "tensorboard").Summary()
         image = made.value.add(tag=name).image
-        image.encoded_image_string, image.colorspace = content.getvalue(), 4
-        image.width, image.height = struct.unpack_from(">II", content.getvalue(), 16)  # PNG's header
+        image.encoded_image_string, image.colorspace = content, 4
+        image.width, image.height = struct.unpack_from(">II", content, 16)  # PNG's header
         self._event(made, step)
 
     def file(self, path: str) -> None:
@@ -365,12 +371,10 @@ class _WandB(Tracker):
         self._run.summary[name] = text
 
     def picture(self, name: str, figure: Any, step: int) -> None:
-        content = io.BytesIO()
-        figure.savefig(content, format="png")
-        content.seek(0)
         from PIL import Image  # which matplotlib needs as well
 
-        self._run.log({name: self._package.Image(Image.open(content))}, step=step)
+        opened = Image.open(io.BytesIO(_png(figure)))
+        self._run.log({name: self._package.Image(opened)}, step=step)
 
     def file(self, path: str) -> None:
         kept = self._package.Artifact(f"checkpoint-{self._run.id}", type="checkpoint")
