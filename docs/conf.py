@@ -179,6 +179,13 @@ def without_sections(
         lines[:] = text.split("\n")
 
 
+def names_alone(app: Any, page: str, text: list[str]) -> None:
+    """Leave of a page of the reference its names, without what their docstrings say."""
+    if page.startswith("reference/"):
+        listed = re.compile(r"^\.\. (?:autosummary|automodule)::.*\n(?:\n(?: .*\n)+)?", re.M)
+        text[0] = re.sub(r"^\.\. auto(?=function|class)", ".. py:", listed.sub("", text[0]), flags=re.M)
+
+
 def formula(display: str, page: Any, node: Any) -> None:
     """A formula, written as MathML."""
     from docutils import nodes
@@ -198,3 +205,5 @@ def setup(app: Any) -> None:
         "mathml", (partial(formula, "inline"), None), (partial(formula, "block"), None)
     )
     app.connect("autodoc-process-docstring", without_sections, priority=100)
+    if app.tags.has("short"):
+        app.connect("source-read", names_alone)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
 import re
+import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -144,6 +147,41 @@ def test_the_page_of_the_rooms_has_the_floors() -> None:
     )
     for room, words in re.findall(r"^`(\w+)`\n: (.*)$", page, re.M):
         assert words in str(importlib.import_module(f"funcnn.{room}").__doc__), room
+
+
+def _needs(extra: str) -> set[str]:
+    """The distributions of an extra, as they are written in lower case."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    return {
+        re.split(r"[>=<\[]", one)[0].lower()
+        for one in settings["project"]["optional-dependencies"][extra]
+    }
+
+
+def test_what_the_notebooks_import_is_installed_with_the_documentation() -> None:
+    names = {"sklearn": "scikit-learn"}
+    there = _needs("docs") | {"numpy", "funcnn"} | set(sys.stdlib_module_names)
+    unrun = {page for needed in _conf().NEEDED.values() for page in needed}  # shown without results
+    for path in PAGES:
+        if "{code-cell}" not in path.read_text("utf-8"):
+            continue
+        found = set(re.findall(r"^(?:import|from) (\w+)", program(path), re.M))
+        assert {names.get(name, name) for name in found} <= there | unrun, path
+
+
+def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
+    """In short: no notebook is run, the reference has names alone. `scripts/docs` builds all."""
+    for needed in ("sphinx", "myst_nb", "numpydoc", "furo", "sphinx_copybutton", "latex2mathml"):
+        pytest.importorskip(needed)
+    short = ["-t", "short", "-D", "nb_execution_mode=off", "-D", "suppress_warnings=myst-nb.lexer"]
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", *short, "-b", "html"]
+    built = subprocess.run(
+        [*command, str(DOCS), str(tmp_path)], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert built.returncode == 0, built.stdout + built.stderr
+    for path in PAGES:
+        assert (tmp_path / f"{_name(path)}.html").stat().st_size > 1000, path
 
 
 def test_the_readme_is_short() -> None:
