@@ -52,24 +52,62 @@ def _line(text: str) -> int:
     return 1 + lines.index(f"{text}  # wrong")
 
 
+KINDS = {
+    "Vector": "ndarray[tuple[int, int], dtype[floating[Any]]]",
+    "Sequence": "ndarray[tuple[int, int, int], dtype[floating[Any]]]",
+    "Image": "ndarray[tuple[int, int, int, int], dtype[floating[Any]]]",
+}
+
+
+def _said(verdict: dict[str, dict[int, list[str]]], network: str) -> str:
+    text = "\n".join(verdict["wrong.py"][_line(network)])
+    for name, kind in KINDS.items():
+        text = text.replace(kind, name)
+    return text
+
+
 @pytest.mark.parametrize(
-    ("network", "joint"),
+    ("network", "place", "found", "expected"),
     [
-        ("serial(conv(6, 5), dense(10))", "From1To2"),
-        ("serial(conv(6, 5), flatten(), max_pool(2))", "From2To3"),
-        ("serial(relu(), conv(6, 5), dense(3))", "From2To3"),
+        ("serial(conv(6, 5), dense(10))", 2, "Vector, Vector", "Image, Vector"),
+        ("serial(conv(6, 5), relu(), dense(10))", 3, "Vector, Vector", "Image, Vector"),
+        ("serial(embedding(9, 4), relu(), dense(3))", 3, "Vector, Vector", "Sequence, Vector"),
+        ("serial(conv(6, 5), flatten(), max_pool(2))", 3, "Image, Image", "Vector, Image"),
         (
             "serial(conv(6, 5), relu(), max_pool(2), flatten(), dense(9), relu(), max_pool(2))",
-            "From6To7",
+            7, "Image, Image", "Vector, Image",
+        ),
+        (
+            "serial(conv(6, 5), relu(), max_pool(2), conv(16, 5), relu(), max_pool(2), dense(10))",
+            7, "Vector, Vector", "Image, Vector",
+        ),
+        (
+            f"serial({', relu(), '.join(f'dense({i})' for i in range(1, 11))}, conv(1, 1))",
+            20, "Image, Image", "Vector, Image",
         ),
     ],
-)
-def test_the_message_names_the_joint(
-    verdict: dict[str, dict[int, list[str]]], network: str, joint: str
+)  # fmt: skip
+def test_the_message_names_the_layer_and_what_it_expects(
+    verdict: dict[str, dict[int, list[str]]], network: str, place: int, found: str, expected: str
 ) -> None:
-    assert any(
-        f'"{joint}" of "__call__" of "Serial"' in text for text in verdict["wrong.py"][_line(network)]
+    assert _said(verdict, network) == (
+        f'Argument {place} to "__call__" of "Serial" has incompatible type "Layer[{found}]"; '
+        f'expected "Layer{place}[{expected}]"  [arg-type]'
     )
+
+
+def test_behind_a_layer_that_keeps_any_shape_the_message_names_the_joint(
+    verdict: dict[str, dict[int, list[str]]],
+) -> None:
+    said = _said(verdict, "serial(relu(), conv(6, 5), dense(3))")
+    assert '"From2To3" of "__call__" of "Serial"' in said
+
+
+def test_more_than_twenty_layers_are_refused_with_what_to_do(
+    verdict: dict[str, dict[int, list[str]]],
+) -> None:
+    long = _said(verdict, f"serial({', '.join(['dense(1)'] * 21)})")
+    assert long.startswith('Value of type variable "AfterLayer20NestAnotherSerial"')
 
 
 # What other checkers say, in the versions of November 2026: ty 0.0.108, pyrefly 1.5, pyright 1.1.414.

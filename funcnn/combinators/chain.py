@@ -34,7 +34,8 @@ def _serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
     Parameters
     ----------
     *layers : Layer
-        At least one. Type checkers see every joint of the first twenty.
+        At least one. Type checkers see every joint of up to twenty, and refuse more, but for a list
+        with a star, ``serial(*blocks)``, which they take as it is.
 
     Returns
     -------

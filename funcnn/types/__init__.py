@@ -21,7 +21,7 @@ import operator
 import reprlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Generic, NamedTuple, Protocol, SupportsIndex, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, SupportsIndex, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -159,8 +159,47 @@ def no_statistics(cache: Cache, /) -> Params:
     return {}
 
 
+class _Unmade: ...
+
+
+class _Told(Protocol[_X_contra, _Y_co]):
+    """``(x: X) -> Y``, but whoever asks what it takes is told that anything goes."""
+
+    @overload
+    def __call__(self, x: object, never: _Unmade, /) -> _Y_co: ...
+    @overload
+    def __call__(self, x: _X_contra, /) -> _Y_co: ...
+
+
+class _Places(Generic[X, Y]):
+    """What a layer does at each place of a chain, for the messages of mypy (`funcnn._wiring`)."""
+
+    __slots__ = ()
+
+    _layer1: Callable[[X], Y]
+    _layer2: _Told[X, Y]
+    _layer3: _Told[X, Y]
+    _layer4: _Told[X, Y]
+    _layer5: _Told[X, Y]
+    _layer6: _Told[X, Y]
+    _layer7: _Told[X, Y]
+    _layer8: _Told[X, Y]
+    _layer9: _Told[X, Y]
+    _layer10: _Told[X, Y]
+    _layer11: _Told[X, Y]
+    _layer12: _Told[X, Y]
+    _layer13: _Told[X, Y]
+    _layer14: _Told[X, Y]
+    _layer15: _Told[X, Y]
+    _layer16: _Told[X, Y]
+    _layer17: _Told[X, Y]
+    _layer18: _Told[X, Y]
+    _layer19: _Told[X, Y]
+    _layer20: _Told[X, Y]
+
+
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Layer(Generic[X, Y]):
+class Layer(_Places[X, Y]):
     """A layer, or a whole network: pure functions, and the data that says what it is.
 
     A network holds the layers that it combines: ``net["conv1"]``, ``net["encoder/conv1"]``,
@@ -341,6 +380,26 @@ class Preserving(Layer[Any, Any]):
     def _at18(self, x: T, /) -> T: raise NotImplementedError
     def _at19(self, x: T, /) -> T: raise NotImplementedError
     def _at20(self, x: T, /) -> T: raise NotImplementedError
+    _layer1: None  # type: ignore[assignment]  # of a chain that it begins, nothing says yet what it takes
+    def _layer2(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer3(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer4(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer5(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer6(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer7(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer8(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer9(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer10(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer11(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer12(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer13(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer14(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer15(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer16(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer17(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer18(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer19(self, x: T, /, *_: Any) -> T: raise NotImplementedError
+    def _layer20(self, x: T, /, *_: Any) -> T: raise NotImplementedError
     # fmt: on
 
 

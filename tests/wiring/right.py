@@ -155,6 +155,10 @@ assert_type(
 )  # fmt: skip
 some: list[Layer[Any, Any]] = [*lenet]
 serial(conv(1, 1), *some, dense(3))
+assert_type(serial(*some), Layer[Any, Any])
+serial(flatten(), *[dense(9) for _ in range(30)], dense(3))
+serial(*[conv(9, 3) for _ in range(30)], flatten(), dense(3))
+deep = serial(*[dense(9) for _ in range(30)], relu()).init(random.key(0), (1, 9))
 
 # What is inside a network is a layer.
 assert_type(lenet["conv1"], Layer[Any, Any])

@@ -11,6 +11,7 @@ from funcnn import (
     dense,
     dense_connect,
     dropout,
+    embedding,
     flatten,
     freeze,
     identity,
@@ -41,11 +42,15 @@ serial(conv(6, 5), relu(), max_pool(2), conv(16, 5), relu(), max_pool(2), dense(
 serial(conv(6, 5), relu(), max_pool(2), flatten(), dense(9), relu(), max_pool(2))  # wrong
 serial(serial(conv(6, 5), relu()), serial(relu(), dense(3)))  # wrong
 serial(conv(6, 5), relu)  # wrong
+serial(*[conv(6, 5)], relu)  # wrong
+serial(embedding(9, 4), relu(), dense(3))  # wrong
 serial(conv(6, 5), batch_norm(), relu(), dropout(0.5), dense(3))  # wrong
 serial(relu(), batch_norm(), relu(), dense(3), dropout(0.5), relu(), conv(3, 3))  # wrong
 serial(dense(1), relu(), dense(2), relu(), dense(3), relu(), dense(4), relu(), dense(5), relu(), dense(6), conv(1, 1))  # wrong
 serial(dense(1), relu(), dense(2), relu(), dense(3), relu(), dense(4), relu(), dense(5), relu(), dense(6), relu(), dense(7), conv(1, 1))  # wrong
-serial(dense(1), relu(), dense(2), relu(), dense(3), relu(), dense(4), relu(), dense(5), relu(), dense(6), relu(), dense(7), relu(), dense(8), relu(), dense(9), relu(), conv(1, 1), relu(), relu(), relu())  # wrong
+serial(dense(1), relu(), dense(2), relu(), dense(3), relu(), dense(4), relu(), dense(5), relu(), dense(6), relu(), dense(7), relu(), dense(8), relu(), dense(9), relu(), dense(10), conv(1, 1))  # wrong
+serial(dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1), dense(1))  # wrong
+serial(dense(1), relu(), dense(2), relu(), dense(3), relu(), dense(4), relu(), dense(5), relu(), dense(6), relu(), dense(7), relu(), dense(8), relu(), dense(9), relu(), dense(1), relu(), relu(), conv(1, 1))  # wrong
 
 residual(conv(6, 3), dense(3))  # wrong
 residual(conv(6, 3), flatten())  # wrong
