@@ -33,6 +33,7 @@ from funcnn import (
     evaluate,
     flatten,
     inference_mode,
+    mean_squared_error,
     merge,
     predict,
     random,
@@ -48,8 +49,9 @@ from funcnn.data.examples import concatenated, taken
 from funcnn.distributed import Engine
 from funcnn.distributed.exchange import added_up
 from funcnn.machine.lockstep import in_lockstep
+from funcnn.structure import statistics
 from funcnn.testing import digest
-from funcnn.types import Layer, Spec, Trait, has_trait
+from funcnn.types import Layer, Loss, Spec, Trait, has_trait
 from tests import registry
 from tests.ranks import on_ranks
 
@@ -273,10 +275,18 @@ def test_a_network_that_couples_its_batch_is_the_same_when_cut(name: str) -> Non
 CUT = [
     pytest.param(case, id=case.id)
     for case in registry.layers()
-    if has_trait(case.layer.spec, "meets_shards")
-    and not has_trait(case.layer.spec, "couples_batch", without="meets_shards")
-    and not has_trait(case.layer.spec, "stochastic")
+    if has_trait(case.layer.spec, "meets_shards") and not has_trait(case.layer.spec, "stochastic")
 ]
+STATISTICS = [
+    pytest.param(case, id=case.id)
+    for case in registry.layers()
+    if has_trait(case.layer.spec, "statistics")
+]
+
+
+def test_every_layer_that_couples_its_batch_meets_shards() -> None:
+    specs = [case.layer.spec for case in registry.layers()]
+    assert [s for s in specs if has_trait(s, "couples_batch", without="meets_shards")] == []
 
 
 @pytest.mark.threads
@@ -302,6 +312,27 @@ def test_every_layer_that_meets_shards_is_the_same_when_cut(case: registry.Case)
     assert_close(concatenated(outs), out)
     assert_close(concatenated([own for _, own in slopes]), dx)
     assert_close(added_up([own for own, _ in slopes]), dparams)
+    for i in range(count):
+        assert_close(statistics(case.layer, caches[i]), statistics(case.layer, cache))
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("case", STATISTICS)
+def test_every_layer_with_statistics_has_one_digest_on_ranks(case: registry.Case) -> None:
+    subject = registry.subject(case)
+    target = subject.dout(case.layer.apply(subject.params, subject.x, key=KEY)[0])
+    loss = Loss(_total, lambda target: target, Spec(mean_squared_error))
+
+    def work(engine: Engine) -> str:
+        step = value_and_grad(case.layer, loss, statistics=True, shards=3, engine=engine)
+        return digest(step(subject.params, subject.x, target, KEY)[1:])
+
+    assert set(on_ranks(3, work)) == {work(Engine())}
+
+
+def _total(prediction: Any, target: Any) -> tuple[Any, Any]:
+    pairs = zip(tree.leaves(prediction), tree.leaves(target), strict=True)
+    return sum(float((one * other).sum()) for (_, one), (_, other) in pairs), target
 
 
 @pytest.mark.threads

@@ -64,11 +64,11 @@ def centre(
     again *= shrink
     shrink *= np.where(large, x.dtype.type(0.5), 1)
     if centred:
-        rest = _mean(again, axes, shard)
+        rest = mean_over(again, axes, shard)
         again -= rest
         mean = np.where(flat, first + rest / shrink, mean)
     np.copyto(offset, again, where=flat)
-    variance = np.where(flat, _mean(offset * offset, axes, shard), variance)
+    variance = np.where(flat, mean_over(offset * offset, axes, shard), variance)
     total = variance + (epsilon * shrink.astype(np.float64) * shrink).astype(x.dtype)
     rstd = np.where(total == 0, x.dtype.type(0), numerics.rsqrt(total))
     rescaled = (large | small).any()
@@ -80,12 +80,12 @@ def deviations(
     x: Array, axes: tuple[int, ...], centred: bool, shard: Shard | None
 ) -> tuple[Array, Array, Array]:
     """``x - mean``, the mean, and the mean of the squares; axes kept."""
-    mean = _mean(x, axes, shard) if centred else np.zeros((1,) * x.ndim, x.dtype)
+    mean = mean_over(x, axes, shard) if centred else np.zeros((1,) * x.ndim, x.dtype)
     offset = x - stretched(mean, x) if centred else x
-    return offset, mean, _mean(offset * offset, axes, shard)
+    return offset, mean, mean_over(offset * offset, axes, shard)
 
 
-def _mean(x: Array, axes: tuple[int, ...], shard: Shard | None) -> Array:
+def mean_over(x: Array, axes: tuple[int, ...], shard: Shard | None) -> Array:
     """The mean over some axes, which are kept, and over all shards of the batch."""
     if shard is None:
         return numerics.mean(x, axes, keepdims=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import checks, numerics
+from funcnn import checks
 from funcnn._kernels import normalization as kernels
 from funcnn._kernels.channels import channel_axis, other_axes, spread
 from funcnn.checks import Flag, Number, Shapes, When, declared
@@ -144,6 +144,9 @@ def normalized(
         offset, rstd, mean, variance, shrink = kernels.centre(x, axes, epsilon, shard=shard)
         if track_running:
             new = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
+            if axes[0]:  # each example has its own: what counts is their mean
+                whole = lockstep.current()
+                new = {name: kernels.mean_over(own, (0,), whole) for name, own in new.items()}
             cache |= {name: _moved(params[name], new[name], momentum) for name in new}
         out = kernels.scaled(offset, rstd, leaves.get("scale"), leaves.get("bias"))
         return out, {**cache, "offset": offset, "rstd": rstd, "shrink": shrink}
@@ -172,6 +175,5 @@ def normalized(
 
 
 def _moved(old: Array, new: Array, momentum: float) -> Array:
-    """A running statistic that has taken a step towards the batch's, or the mean of the examples'."""
-    mean = new if new.size == old.size else numerics.mean(new, 0)
-    return np.asarray((1 - momentum) * old + momentum * mean.reshape(-1))
+    """A running statistic that has taken a step towards the batch's."""
+    return np.asarray((1 - momentum) * old + momentum * new.reshape(-1))

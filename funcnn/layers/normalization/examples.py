@@ -197,7 +197,8 @@ def instance_norm(
         Whether a bias belongs to the scale.
     track_running : bool, default False
         Whether there are running statistics, the means of those of the examples, which take their
-        place in inference; they are carried on as those of `batch_norm`.
+        place in inference; they are carried on as those of `batch_norm`, and, where the batch is
+        cut into shards, of the whole batch, too.
 
     Returns
     -------
@@ -234,7 +235,7 @@ def instance_norm(
     if not track_running:
         return _over_groups(None, epsilon, learned)
     made = normalized(learned, True, momentum, epsilon, lambda rank: other_axes(rank)[1:])
-    return made._replace(spec=Spec(traits=made.spec.traits | {"couples_batch"}))
+    return made._replace(spec=Spec(traits=made.spec.traits | {"couples_batch", "meets_shards"}))
 
 
 class _Layout(NamedTuple):
