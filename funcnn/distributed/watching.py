@@ -18,16 +18,21 @@ from typing import Any
 GOING, ENDING = b"g", b"e"  # a rank is done; or it ends all others, and says why
 
 _PROGRAM = """
-import select, socket, sys
+import selectors, socket, sys
 handle, count, ranks, host = sys.argv[1:]
 server, who = socket.socket(fileno=int(handle)), {}
 server.settimeout(60)
+some = selectors.DefaultSelector()  # of Linux and macOS: tells what came in the order of its coming
 for _ in range(int(count)):
     line = server.accept()[0]
     who[line] = int.from_bytes(line.recv(4), "big")
+    some.register(line, selectors.EVENT_READ)
+for line in who:
+    line.sendall(b"w")
 while who:
-    for line in select.select(list(who), [], [])[0]:
+    for line in [key.fileobj for key, _ in some.select()]:
         rank = who.pop(line)
+        some.unregister(line)
         try:
             said = line.recv(1)
         except OSError:
@@ -62,6 +67,7 @@ def watch(comm: Any) -> socket.socket | None:
     with suppress(OSError):
         line = socket.create_connection(("127.0.0.1", port), timeout=10)
         line.sendall(comm.rank.to_bytes(4, "big"))
+        line.recv(1)  # the watcher has begun: whoever dies now dies in its sight
         atexit.register(say, line, GOING)
         return line
     return None
