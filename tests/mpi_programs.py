@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -71,6 +72,14 @@ def go_on(engine: distributed.Engine, path: str) -> None:
     train("batch norm", "fast", 1, engine, epochs=100_000, checkpoint=path, checkpoint_every=1)
 
 
+def stop_and_go(engine: distributed.Engine, path: str) -> None:
+    """A training of a second or two; rank 1 says in a file what process it is."""
+    if engine.rank == 1:
+        Path(path).with_suffix(".new").write_text(str(os.getpid()))
+        Path(path).with_suffix(".new").rename(Path(path).with_suffix(".pid"))
+    say(engine, f"end: {train('cnn', 'fast', 1, engine, epochs=60)}")
+
+
 def resume(engine: distributed.Engine, path: str, epochs: str) -> None:
     """The rest of a training."""
     end = train("batch norm", "fast", 1, engine, epochs=int(epochs), checkpoint=path, resume=path)
@@ -84,6 +93,41 @@ def mix(engine: distributed.Engine) -> None:
     except ValueError as refusal:
         say(engine, f"{refusal}")
     say(engine, train("cnn", "portable", 1, engine))
+
+
+def leave(engine: distributed.Engine, how: str) -> None:
+    """Rank 1 goes away, one way or another; the others wait for it."""
+    if engine.rank == 1:
+        ways: dict[str, Any] = {
+            "ends": lambda: None, "sys.exit": sys.exit, "os._exit": lambda: os._exit(3),
+            "raises": lambda: 1 / 0, "Ctrl-C": lambda: signal.raise_signal(signal.SIGINT),
+            "SIGTERM": lambda: signal.raise_signal(signal.SIGTERM),
+        }  # fmt: skip
+        ways[how]()
+    else:
+        engine.gathered(list)
+
+
+def sweep(setting: dict[str, Any]) -> Any:
+    """A run that sweeps, and one that wants its neighbours."""
+    if setting["inside"] == "map":
+        return distributed.map(doubled, [{"x": 1}, {"x": setting["x"]}], progress=False).column(
+            "result"
+        )
+    return distributed.mpi().gathered(list)
+
+
+def doubled(setting: dict[str, Any]) -> int:
+    """Twice a number."""
+    return 2 * int(setting["x"])
+
+
+def sweep_and_leave(engine: distributed.Engine, how: str) -> None:
+    """Both, in one start."""
+    settings = [{"inside": inside, "x": x} for inside in ("map", "engine") for x in range(2)]
+    table = distributed.map(sweep, settings, progress=False)
+    say(engine, f"{table.column('result')} {table[3].error}")
+    leave(engine, how)
 
 
 def agree_and_fail(engine: distributed.Engine) -> None:

@@ -444,6 +444,47 @@ def test_ranks_of_mpi_agree_or_say_why_not_and_an_error_of_one_ends_all(prove: A
         assert len(text) < 300
 
 
+def died(rank: int, ranks: int) -> str:
+    """The words for a rank that has died: ours, or those of Open MPI's launcher."""
+    open_mpis = rf"rank {rank} with PID \d+ on node \S+ exited|Process name: \S+@1,{rank}\]"
+    return rf"rank {rank} of {ranks} on \S+ has died|{open_mpis}"
+
+
+ENDS = f"rank 1 of 3 on {platform.node()} ends the run: "
+ENDED = f"{ENDS}its script has ended, and other ranks wait for it"
+
+
+@pytest.mark.threads
+def test_sweeps_within_sweeps_and_a_rank_that_leaves(prove: Any) -> None:
+    done = run(prove, 3, "sweep_and_leave", "sys.exit")
+    assert done.returncode
+    assert re.findall("funcnn: (.*)", done.stderr) == [ENDED]
+    rows, _, error = done.stdout.partition(" RefusedValue: ")
+    assert rows == "[[2, 0], [2, 2], None, None]"
+    assert re.fullmatch("`engine` must be left out in a run of a sweep, got rank . of 3\n", error)
+
+
+@pytest.mark.slow
+@pytest.mark.threads
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ("ends", ENDED),
+        ("raises", f"{ENDS}ZeroDivisionError: division by zero"),
+        ("Ctrl-C", f"{ENDS}KeyboardInterrupt"),
+        ("os._exit", None),
+        ("SIGTERM", None),
+    ],
+)
+def test_ways_to_leave(prove: Any, how: str, line: str | None) -> None:
+    done = run(prove, 3, "leave", how)
+    assert done.returncode
+    if line is None:
+        assert re.search(died(1, 3), done.stderr), done.stderr
+    else:
+        assert re.findall("funcnn: (.*)", done.stderr) == [line]
+
+
 def killed(path: Path, rank: int, ranks: int, moment: float) -> None:
     """Kill one rank of a training, some time after it has begun."""
     prove: Any = import_module("prove_ranks")
@@ -459,8 +500,7 @@ def killed(path: Path, rank: int, ranks: int, moment: float) -> None:
         finally:
             job.kill()
     assert job.returncode
-    ours, open_mpis = rf"of {ranks} on \S+ has died", r"with PID \d+ on node \S+ exited"
-    assert re.search(rf"rank {rank} ({ours}|{open_mpis})", said), said
+    assert re.search(died(rank, ranks), said), said
 
 
 @pytest.mark.threads
@@ -496,6 +536,27 @@ def test_ranks_killed_at_any_moment(prove: Any, tmp_path: Path, seed: int) -> No
     end = prove.train("batch norm", "fast", 1, None, epochs=epochs)
     again = 1 + (seed + 1) % 4
     assert f"end: {end}" in run(prove, again, "resume", str(path), str(epochs)).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.threads
+def test_a_rank_that_is_stopped_makes_the_others_wait_and_changes_nothing(
+    prove: Any, tmp_path: Path
+) -> None:
+    needs_mpi()
+    path = tmp_path / "run.npz"
+    with prove.started(3, "-m", "tests.mpi_programs", "stop_and_go", str(path)) as job:
+        while not (pid := path.with_suffix(".pid")).exists():
+            time.sleep(0.01)
+            assert job.poll() is None, job.communicate()
+        time.sleep(0.3)
+        os.kill(int(pid.read_text()), signal.SIGSTOP)
+        time.sleep(4)
+        assert job.poll() is None
+        os.kill(int(pid.read_text()), signal.SIGCONT)
+        said, errors = job.communicate(timeout=60)
+    assert job.returncode == 0, errors
+    assert said == f"end: {prove.train('cnn', 'fast', 1, None, epochs=60)}\n"
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -269,15 +270,15 @@ def test_an_error_of_the_disk_ends_the_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.threads
-def test_ranks_of_mpi_give_the_rows_of_one_process(tmp_path: Path) -> None:
+def test_ranks_of_mpi_give_the_rows_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     needs_mpi()
-    mpiexec = Path(sys.executable).parent / "mpiexec"
     path = tmp_path / "sweep.jsonl"
-    program = [sys.executable, "-m", "tests.sweep_programs", "ranks", str(path)]
-    done = subprocess.run(
-        [str(mpiexec) if mpiexec.exists() else "mpiexec", "-n", "3", *program],
-        env=environment(), capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    done = import_module("prove_ranks").mpiexec(
+        3, "-m", "tests.sweep_programs", "ranks", str(path), timeout=60
+    )
     assert done.returncode == 0, done.stderr
     settings = [{"seed": i, "action": "raise" if i == 2 else None} for i in range(5)]
     alone = quiet(run, settings, processes=0)

@@ -7,6 +7,7 @@ ranks ask for the same things in the same order, as MPI wants it.
 
 from __future__ import annotations
 
+import atexit
 import pickle
 import platform
 import sys
@@ -14,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from types import TracebackType
@@ -30,6 +32,8 @@ T = TypeVar("T")
 U = TypeVar("U")
 P = ParamSpec("P")
 PATIENCE = 3.0  # seconds that a rank which fails waits for others to fail as well
+in_sweep = ContextVar("in_sweep", default=False)
+"""Whether this process computes a run of a sweep: the other ranks compute theirs."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,11 +121,12 @@ class Engine:
     @contextmanager
     def together(self) -> Iterator[None]:
         """An error of some ranks alone ends all of them, which would wait for those for ever."""
+        self._check_free()
         try:
             yield
         except BaseException as error:
             if self.ranks > 1 and not self.all_fail():
-                self.end(error)
+                self.fail(error)
             raise
 
     def all_fail(self) -> bool:
@@ -133,11 +138,26 @@ class Engine:
             time.sleep(0.001)
         return True
 
-    def end(self, error: BaseException) -> NoReturn:
-        """End all ranks, with a line that says why."""
+    def fail(self, error: BaseException) -> NoReturn:
+        """End all ranks, because of an error of this one."""
         traceback.print_exception(error)
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        line = f"funcnn: rank {self.rank} of {self.ranks} on {platform.node()} ends the run: {what}"
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        self.end(words.removesuffix(":"))
+
+    def leave(self) -> None:
+        """End all ranks if this one ends while others still want something of it."""
+        from mpi4py import MPI
+
+        if self.comm and not MPI.Is_finalized():
+            told = self.comm.allgather(None)
+            if told != [None] * self.ranks:
+                if told.index(None) == self.rank:
+                    self.end("its script has ended, and other ranks wait for it")
+                time.sleep(60)
+
+    def end(self, why: str) -> NoReturn:
+        """End all ranks, with a line that says why."""
+        line = f"funcnn: rank {self.rank} of {self.ranks} on {platform.node()} ends the run: {why}"
         print(files.short(line, 300, 250), file=sys.stderr, flush=True)
         say(self.watcher, ENDING)
         time.sleep(1)  # MPICH drops what its launcher has not read by now
@@ -147,6 +167,7 @@ class Engine:
 
     def _told(self, work: Callable[[], T], tell: Callable[[T], U]) -> tuple[T, list[U]]:
         """What work gives here, and what each rank tells of its own; an error of one is all ranks'."""
+        self._check_free()
         mine: Any = None
         try:
             mine = work()
@@ -156,12 +177,19 @@ class Engine:
                 raise  # all ranks raise it, and wait for no word
             said = None, _sent(error)
         told = self.comm.allgather(said)
+        if None in told:
+            time.sleep(60)  # who leaves ends this rank
+            raise RuntimeError(f"rank {told.index(None)} has left")
         for rank, (_, problem) in enumerate(told):
             if problem is not None:
                 problem.add_note(f"on rank {rank} of {self.ranks}")
                 problem.is_known = True
                 raise problem
         return mine, [found for found, _ in told]
+
+    def _check_free(self) -> None:
+        if self.ranks > 1 and in_sweep.get():
+            checks.refuse(f"`engine` must be left out in a run of a sweep, got {self!r}")
 
 
 def together(function: Callable[P, T]) -> Callable[P, T]:
@@ -239,6 +267,7 @@ def mpi(comm: Any = None) -> Engine:
         watcher = watch(comm) if is_needed() else None
         _engines[comm.handle] = engine = Engine(comm, comm.Dup(), watcher)
         sys.excepthook = _ending(engine, sys.excepthook)
+        atexit.register(engine.leave)
     return _engines[comm.handle]
 
 
@@ -252,7 +281,7 @@ def _ending(engine: Engine, before: _Hook) -> _Hook:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if not engine.all_fail():
-            engine.end(error)
+            engine.fail(error)
         elif engine.rank == 0:
             before(kind, error, trace)
 

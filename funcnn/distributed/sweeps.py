@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from itertools import product
+from operator import eq
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from funcnn import checks, files, tree
-from funcnn.distributed.engines import ALONE, Engine, check_share, mpi
+from funcnn.distributed.engines import ALONE, Engine, check_share, in_sweep, mpi
 from funcnn.distributed.workers import Run, Tasks, check_run, here, in_processes, on_ranks, words
 from funcnn.machine.threads import processors
 from funcnn.types.shown import grid as html_grid
@@ -288,7 +289,7 @@ def map(
         Such as `grid` lists.
     processes : int, optional
         How many compute where there are no ranks: by default as many as there are processors;
-        0 is this process itself.
+        0 is this process itself, as it is by default within a run of another sweep.
     file : str or os.PathLike, optional
         Where each result is kept, as a line of JSON: a second call with the same file computes
         what is not there yet. Results must be what JSON can hold; arrays become lists. A result is
@@ -324,17 +325,20 @@ def map(
     if not callable(run):
         checks.refuse_type(f"`run` must be a function, got {checks.shown(run)}")
     given = _checked_settings(settings)
-    count = processors() if processes is None else checks.Integer(0).check("processes", processes)
+    usual = 0 if in_sweep.get() else processors()
+    count = usual if processes is None else checks.Integer(0).check("processes", processes)
     check_share(None, None, engine)
     path = None if file is None else files.checked_path(file, "file")
     if engine is None:
-        engine = mpi() if any(os.environ.get(name, "1") != "1" for name in _SIZES) else ALONE
+        launched = any(os.environ.get(name, "1") != "1" for name in _SIZES)
+        engine = mpi() if launched and not in_sweep.get() else ALONE
     several = engine.ranks > 1
     if several or count:
         check_run(run, 0 if several else count)
     keys, tasks = _keys(run, given) if path is not None else [], _packed(given)
     shown = progress and engine.rank == 0
     with engine.together():
+        engine.agree(lambda: {"number of settings": len(given)}, eq)
         known = engine.first(lambda: _read(path)) if path is not None else {}
         rows = {
             i: Row(given[i], known[key]["result"], None, known[key]["seconds"])

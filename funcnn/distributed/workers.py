@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from funcnn import checks, files
+from funcnn.distributed.engines import in_sweep
 
 Run = Callable[[Any], Any]
 Tasks = dict[int, bytes]  # pickled settings by their places
@@ -50,6 +51,15 @@ def here(run: Run, tasks: Tasks) -> Outcomes:
         yield index, _attempt(run, task)
 
 
+def _attempt_alone(run: Run, task: bytes) -> bytes:
+    """The same, where others who share a sweep do the same: this process alone has this run."""
+    before = in_sweep.set(True)
+    try:
+        return _attempt(run, task)
+    finally:
+        in_sweep.reset(before)
+
+
 def on_ranks(run: Run, tasks: Tasks, comm: Any) -> Outcomes:
     """Rank 0 hands out the tasks; the others compute, and learn of no outcome."""
     from mpi4py import futures
@@ -57,7 +67,9 @@ def on_ranks(run: Run, tasks: Tasks, comm: Any) -> Outcomes:
     executor: Any
     with futures.MPICommExecutor(comm, root=0) as executor:
         if executor is not None:
-            running = {executor.submit(_attempt, run, task): index for index, task in tasks.items()}
+            running = {
+                executor.submit(_attempt_alone, run, task): index for index, task in tasks.items()
+            }
             for future in futures.as_completed(running):
                 yield running[future], future.result()
 
@@ -121,7 +133,7 @@ def _serve(line: Any, run: Run) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(EOFError, OSError):
         while True:
-            line.send_bytes(_attempt(run, line.recv_bytes()))
+            line.send_bytes(_attempt_alone(run, line.recv_bytes()))
 
 
 def in_processes(run: Run, tasks: Tasks, count: int) -> Outcomes:
