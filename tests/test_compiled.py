@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from importlib import import_module
@@ -44,6 +45,7 @@ from funcnn import (
 from funcnn._kernels import convolution, normalization
 from funcnn._kernels.pooling import separable
 from funcnn._kernels.windows import output_size, window
+from funcnn.machine import code
 from funcnn.machine.threads import in_team
 from funcnn.numerics import sets
 from funcnn.testing import digest
@@ -119,14 +121,20 @@ def test_nothing_is_compiled_ahead_without_numba() -> None:
     assert done.stderr == f"{line}\n"
 
 
-@needs_numba
-def test_import_leaves_numba_alone_and_kernels_bring_it() -> None:
-    code = (
-        "import sys, funcnn; funcnn.conv, funcnn.optimizers.adam, funcnn.numerics.compiled; "
-        f"assert 'numba' not in sys.modules{CONVOLVE}\nassert 'numba' in sys.modules"
-    )
-    done = _run(code, FUNCNN_COMPILED="auto")
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("version", ["99.0", "0.60.1"])
+def test_a_numba_that_cannot_be_used_is_as_good_as_none(tmp_path: Path, version: str) -> None:
+    package = tmp_path / "numba"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('it wants an older NumPy')")
+    (package / "_version.py").write_text(f"""version_json = '{{"version": "{version}"}}'""")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}){CONVOLVE}\nprint(numerics.kernels())"
+    code = code.replace("import conv,", "import conv, numerics,")
+    done = _run(code, FUNCNN_COMPILED="auto", NUMBA_CACHE_DIR=str(tmp_path))
+    why = {
+        "99.0": "Numba, which cannot be imported (ImportError: it wants an older NumPy)",
+        "0.60.1": "Numba 0.61 or newer, got 0.60.1",
+    }
+    assert (done.stdout, done.stderr) == (f"NumPy's (compiled ones need {why[version]})\n", "")
 
 
 @needs_numba
@@ -170,10 +178,71 @@ def test_a_first_run_says_so_and_leaves_code_for_the_next(tmp_path: Path) -> Non
     for process in several:
         assert process.communicate()[1] in {line, ""}
         assert process.returncode == 0
-    jit = import_module("funcnn._kernels.jit")
-    assert list((tmp_path / "funcnn" / jit.processor()).rglob("*.nbi"))
-    again = _run(POOL, **variables)
+    unwritten = "from funcnn.machine import code; code.writable = None"
+    alone = "import sys; assert 'llvmlite' in sys.modules and 'numba' not in sys.modules"
+    again = _run(f"{unwritten}{POOL}{alone}", **variables)
     assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_code_that_is_not_whole_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "kernel"
+    assert code.kept(path) is None
+    code.keep(b"name\n\ncode", path)
+    assert code.kept(path) == b"name\n\ncode"
+    assert list(tmp_path.iterdir()) == [path]
+    for damaged in (b"", path.read_bytes()[:-1], path.read_bytes() + b"x", bytes(100)):
+        path.write_bytes(damaged)
+        assert code.kept(path) is None
+    code.keep(b"", tmp_path / "nowhere" / "kernel")
+
+
+@needs_numba
+def test_code_is_kept_apart_for_every_processor_version_and_source(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def folder() -> Path | None:
+        code.folder.cache_clear()
+        return code.folder(str(tmp_path / "source"))
+
+    (tmp_path / "source").touch()
+    found = [folder()]
+    others: list[Callable[[pytest.MonkeyPatch], None]] = [
+        lambda patch: patch.setattr(code, "processor", lambda: "pdp11"),
+        lambda patch: patch.setattr(code, "features", lambda: "+avx9"),
+        lambda patch: patch.setattr(code, "_about", lambda name: b"1.0"),
+        lambda patch: patch.setattr(np, "__version__", "9.0.0"),
+        lambda patch: patch.setenv("NUMBA_OPT", "1"),
+        lambda patch: patch.setenv("NUMBA_CACHE_DIR", str(tmp_path)),
+    ]
+    for change in others:
+        with monkeypatch.context() as patched:
+            change(patched)
+            found.append(folder())
+    (tmp_path / "source").write_text("another")
+    found.append(folder())
+    code.folder.cache_clear()
+    assert None not in found
+    assert len(set(found)) == len(found)
+
+
+@needs_numba
+def test_a_kernel_takes_only_what_it_is_made_for(tmp_path: Path) -> None:
+    run = import_module("funcnn._kernels.elementwise.compiled")._leaky_relu
+    x, out = np.array([-2, 3], np.float32), np.empty(2, np.float32)
+    on_disk = np.memmap(tmp_path / "x", np.float32, "w+", shape=2)
+    on_disk[:] = x
+    for good in (x, on_disk):
+        run(good, out, np.float64(0.5))
+        assert out.tolist() == [-1, 3]
+    sealed = out.copy()
+    sealed.flags.writeable = False
+    for wrong in (
+        (x[:, None], out, 0.5), (np.zeros(4, np.float32)[::2], out, 0.5), (x, sealed, 0.5),
+        (x, out.astype(np.float64), 0.5), (x, [0.0, 0.0], 0.5), (x, out, "0.5"), (x, out),
+        (x.astype(">f4"), out, 0.5), (x, out, 0.5, 0.5), (x, np.empty(2, np.int32), 0.5),
+    ):  # fmt: skip
+        with pytest.raises(TypeError):
+            run(*wrong)
 
 
 @needs_numba
@@ -191,8 +260,10 @@ def test_where_nothing_can_be_kept(tmp_path: Path) -> None:
 def test_all_are_compiled_ahead(tmp_path: Path) -> None:
     variables = {"NUMBA_CACHE_DIR": str(tmp_path)}
     done = _run("from funcnn.compile import compile_kernels; print(compile_kernels())", **variables)
-    assert f" kernels for {import_module('funcnn._kernels.jit').processor()}, in " in done.stdout
-    assert _run(POOL, FUNCNN_COMPILED="require", **variables).stderr == ""
+    assert f" kernels for {code.processor()}, in " in done.stdout
+    alone = "compile_kernels(); import sys; assert 'numba' not in sys.modules"
+    again = _run(f"from funcnn.compile import compile_kernels; {alone}", **variables)
+    assert (again.returncode, again.stderr) == (0, "")
 
 
 # --- which layers -----------------------------------------------------------------------------------

@@ -1,29 +1,27 @@
-"""Numba, behind one decorator. Nobody imports this but compiled kernels.
+"""Compiled kernels, behind one decorator. Nobody imports this but what is compiled.
 
 A `kernel` is a function of flat arrays and numbers; the names of its annotations say what each is. It
-is compiled for a dtype when it first runs, and kept on disk in the user's cache folder: under the
-processor, what the source says, and the dtype, so that no two processes ever write different things
-to the same file. Where this folder cannot be written, kernels are compiled anew in each process.
+is compiled for a dtype when it first runs, and its machine code is kept on disk, in the user's cache
+folder. Numba is imported when there is something to compile: all that kernels are made of waits for it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import sys
-import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeAlias
 
-import llvmlite.binding
-import numba
 import numpy as np
-from numba.core import types
 
+from funcnn.machine import code
+from funcnn.machine.code import processor, width
 from funcnn.types import Array
+
+__all__ = ["processor", "width"]
 
 In: TypeAlias = Array
 """A flat array that is read."""
@@ -68,99 +66,77 @@ class Kernel:
             return self.by_dtype[dtype.char]
 
     def _compiled(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
-        folder = _folder(self.function.__code__.co_filename, dtype.name)
-        name = f"{Path(self.function.__code__.co_filename).stem}.{self.function.__qualname__}-"
-        if folder is None:
-            tell("for this process alone: NUMBA_CACHE_DIR names a folder to keep them in")
-        elif not any(path.name.startswith(name) for path in folder.glob("*/*.nbc")):
-            tell("once for this machine (python -m funcnn.compile does it ahead)")
-        before = numba.config.CACHE_DIR
-        if folder is not None:
-            numba.config.CACHE_DIR = str(folder)
-        try:
-            code = numba.njit(_signature(self.function, dtype), cache=folder is not None, **_OPTIONS)
-            found: Callable[..., Any] = code(self.function)
-        except numba.core.errors.NumbaError as problem:
-            words = str(problem).strip().splitlines()[0]
-            raise RuntimeError(
-                f"Numba {numba.__version__} cannot compile funcnn's kernel {name[:-1]} ({words}): "
-                "set FUNCNN_COMPILED=off to run without"
-            ) from problem
-        finally:
-            numba.config.CACHE_DIR = before
-        return found
+        source = self.function.__code__.co_filename
+        name = f"{Path(source).parent.name}.{self.function.__qualname__}.{dtype.name}"
+        folder = code.folder(source, *_EVERYWHERE)
+        found = code.kept(folder / name) if folder is not None else None
+        loaded = code.load(found) if found is not None else None
+        if loaded is not None:
+            return loaded
+        keeps = folder is not None and code.writable(folder)
+        how = "once for this machine (python -m funcnn.compile does it ahead)"
+        tell(how if keeps else _FOR_NOW)
+        translated = import_module("funcnn._kernels.translation").translated
+        by_numba, made = translated(self.function, dtype, name, _OPTIONS)
+        if folder is not None and keeps:
+            code.keep(made, folder / name)
+        return code.load(made) or by_numba
+
+
+_FOR_NOW = "for this process alone: NUMBA_CACHE_DIR names a folder to keep them in"
+_EVERYWHERE = [  # what the machine code of every kernel may be made of, beside its own file
+    str(Path(__file__).with_name(f"{name}.py")) for name in ("jit", "scalars", "tiles", "translation")
+]
 
 
 def kernel(function: Callable[..., None]) -> Kernel:
-    """Compile a function of flat arrays when it is first called."""
+    """Compile a function of flat arrays when it is first called; it must not raise anything."""
     return Kernel(function)
 
 
-def inlined(function: Callable[..., Any]) -> Any:
-    """Let kernels of the same file call a function."""
-    return numba.njit(**_OPTIONS)(function)
+class Later:
+    """A module that is imported when it is first asked for something."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, word: str) -> Any:
+        return getattr(import_module(self._name), word)
+
+
+numba: Any = Later("numba")
+
+
+class Inlined:
+    """What kernels may call, made when Numba first asks for it."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+    @cached_property
+    def made(self) -> Any:
+        return self.make()
+
+    @property
+    def _numba_type_(self) -> Any:
+        made, context = self.made, numba.core.registry.cpu_target.typing_context
+        context.refresh()  # it may have been made while another was compiled
+        return context.resolve_value_type(made)
+
+
+def inlined(function: Callable[..., Any], **others: Any) -> Any:
+    """Let kernels of the same file call a function; `others` are options of Numba's."""
+    return Inlined(lambda: numba.njit(**{**_OPTIONS, **others})(function))
 
 
 def ordered(function: Callable[..., Any]) -> Any:
     """The same, for numbers that are ordered: with NaN among them, it may return any number."""
-    return numba.njit(**{**_OPTIONS, "fastmath": {"nnan", "nsz", "reassoc"}})(function)
+    return inlined(function, fastmath={"nnan", "nsz", "reassoc"})
 
 
-def _signature(function: Callable[..., Any], dtype: np.dtype[Any]) -> Any:
-    number = numba.from_dtype(dtype)
-    by_name = {
-        "In": types.Array(number, 1, "C", readonly=True),
-        "Out": types.Array(number, 1, "C"),
-        "Table": types.Array(types.int64, 1, "C", readonly=True),
-        "Bytes": types.Array(types.uint8, 1, "C", readonly=True),
-        "OutBytes": types.Array(types.uint8, 1, "C"),
-        "int": types.int64,
-        "float": number,
-    }
-    code = function.__code__
-    names = code.co_varnames[: code.co_argcount]
-    return types.void(*(by_name[function.__annotations__[name]] for name in names))
-
-
-def processor() -> str:
-    """What the machine code is for, such as ``znver4``."""
-    return str(numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name())
-
-
-@cache
-def width() -> int:
-    """Bytes of the widest register that holds several numbers."""
-    features = llvmlite.binding.get_host_cpu_features()
-    return 64 if features.get("avx512f") else 32 if features.get("avx") else 16
-
-
-@cache
-def _folder(source: str, dtype: str) -> Path | None:
-    """Where the machine code of a file's kernels is kept for a dtype; None where nothing can be."""
-    try:
-        home = Path(numba.config.CACHE_DIR or _user_cache()) / "funcnn"
-        found = home / processor() / _digest(source) / dtype
-        found.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=found).close()
-    except (OSError, RuntimeError):  # nobody may write there, or nobody is at home
-        return None
-    return found
-
-
-def _user_cache() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
-def _digest(source: str) -> str:
-    """What the machine code is made of: the kernels' file, and what it may use of those beside this."""
-    others = (Path(__file__).with_name(name) for name in ("tiles.py", "scalars.py"))
-    sources = [source, __file__, *map(str, others)]
-    text = b"".join(Path(path).read_bytes() for path in sources)
-    return hashlib.sha256(text + numba.__version__.encode()).hexdigest()[:16]
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """Let kernels call what builds a piece of code: `numba.extending.intrinsic`, of literal numbers."""
+    return Inlined(lambda: numba.extending.intrinsic(prefer_literal=True)(function))
 
 
 def tell(text: str) -> None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic, overload
+
+from funcnn._kernels.jit import Inlined, Later, inlined, intrinsic
+
+ir: Any = Later("llvmlite.ir")
+types: Any = Later("numba.core.types")
+extending: Any = Later("numba.extending")
 
 # No sum may be reordered here: what is small is what another has lost.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
@@ -24,7 +26,7 @@ _one = np.float32
 
 def scalar(function: Any) -> Any:
     """Let loops of compiled kernels contain a function of numbers."""
-    return numba.njit(**_OPTIONS)(function)
+    return inlined(function, nogil=False, **_OPTIONS)
 
 
 _LOG2E = _one(1.4426950408889634)
@@ -52,7 +54,7 @@ _0, _1, _2, _3 = map(_one, (0, 1, 2, 3))
 _FAR, _HALF, _SUBNORMAL = map(_one, (30, 0.5, -87.33654475055310))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _scaled(context: Any, p: Any, k: Any) -> Any:
     """``p 2**k`` for a whole `k` from -150 to 129, in two steps, so that no factor overflows."""
 
@@ -70,29 +72,20 @@ def _scaled(context: Any, p: Any, k: Any) -> Any:
     return types.float32(types.float32, types.float32), generate
 
 
-def exp(x: Any) -> Any:
-    """The exponential: ``2**k exp(r)`` with ``x = k log(2) + r``."""
+def _either(single: Any, double: Any) -> Any:
+    """One function for float32, and another for float64."""
 
+    def make() -> Any:
+        def function(x: Any) -> Any:
+            pass
 
-def tanh(x: Any) -> Any:
-    """The hyperbolic tangent: a polynomial near 0, or else by the exponential."""
+        def chosen(x: Any) -> Any:
+            return single if x == types.float32 else double
 
+        extending.overload(function, jit_options=_OPTIONS)(chosen)
+        return function
 
-def sigmoid(x: Any) -> Any:
-    """The logistic function: ``1 / (1 + e)`` or, below 0, ``e / (1 + e)`` with ``e = exp(-|x|)``."""
-
-
-def erfc(x: Any) -> Any:
-    """``1 - erf(x)``, to ``4 + x^2`` units in the last place; the same series as of NumPy's kernels."""
-
-
-def _for_float32(single: Any, double: Any) -> Any:
-    """The one for float32, and the other for float64."""
-
-    def chosen(x: Any) -> Any:
-        return single if x == types.float32 else double
-
-    return chosen
+    return Inlined(make)
 
 
 def _exp(x: Any) -> Any:
@@ -153,10 +146,11 @@ def _sigmoid64(x: Any) -> Any:
     return (e if x < 0 else 1.0) / (1 + e)
 
 
-for _name, _single, _double in (
-    (exp, _exp, _exp64),
-    (tanh, _tanh, _tanh64),
-    (sigmoid, _sigmoid32, _sigmoid64),
-    (erfc, _erfc, _erfc64),
-):
-    overload(_name, jit_options=_OPTIONS)(_for_float32(_single, _double))
+exp = _either(_exp, _exp64)
+"""The exponential: ``2**k exp(r)`` with ``x = k log(2) + r``."""
+tanh = _either(_tanh, _tanh64)
+"""The hyperbolic tangent: a polynomial near 0, or else by the exponential."""
+sigmoid = _either(_sigmoid32, _sigmoid64)
+"""The logistic function: ``1 / (1 + e)`` or, below 0, ``e / (1 + e)`` with ``e = exp(-|x|)``."""
+erfc = _either(_erfc, _erfc64)
+"""``1 - erf(x)``, to ``4 + x^2`` units in the last place; the same series as of NumPy's kernels."""

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from funcnn._kernels.jit import In, Later, Out, Table, inlined, intrinsic, width
 
-from funcnn._kernels.jit import In, Out, Table, inlined, width
+ir: Any = Later("llvmlite.ir")
+types: Any = Later("numba.core.types")
+cgutils: Any = Later("numba.core.cgutils")
 
 _FAST = ("contract",)
 _SUMMED = ("contract", "reassoc")
-_INDEX = ir.IntType(64)
 WIDE, VECTOR, SMALL = 2 * width(), width(), 16  # bytes of tiles
 
 
@@ -83,7 +82,7 @@ def _literals(*kinds: Any) -> bool:
     return all(isinstance(kind, types.IntegerLiteral) for kind in kinds)
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic
 def weighted_runs(
     context: Any, x: Any, at: Any, weight: Any, start: Any, out: Any,
     first: Any, last: Any, base: Any, row: Any, taps: Any, place: Any, pitch: Any,
@@ -103,11 +102,11 @@ def weighted_runs(
         vectors = _Vectors(context, builder, x.dtype, size.literal_value)
         xs, ats, weights, starts, outs = _pointers(context, builder, signature.args[:5], args[:5])
         first, last, base, row, taps, place, pitch = args[5:12]
-        each = [ir.Constant(_INDEX, o) for o in range(rows.literal_value)]
+        each = [ir.IntType(64)(o) for o in range(rows.literal_value)]
         sums = [vectors.variable(vectors.all(starts, builder.add(row, o))) for o in each]
         lines = [builder.gep(weights, [builder.mul(builder.add(row, o), taps)]) for o in each]
-        seen, one = builder.gep(xs, [base]), ir.Constant(_INDEX, 1)
-        with cgutils.for_range_slice(builder, first, last, one, intp=_INDEX) as (t, _):
+        seen, one = builder.gep(xs, [base]), ir.IntType(64)(1)
+        with cgutils.for_range_slice(builder, first, last, one, intp=ir.IntType(64)) as (t, _):
             run = vectors.at(seen, builder.load(builder.gep(ats, [t])))
             for line, total in zip(lines, sums, strict=True):
                 vectors.add_product(total, vectors.all(line, t), run, _FAST)
@@ -118,7 +117,7 @@ def weighted_runs(
     return signature, generate
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic
 def products_of_runs(
     context: Any, x: Any, at: Any, base: Any, slope: Any, out: Any,
     first: Any, last: Any, low: Any, high: Any, row: Any, tap: Any, taps: Any, run: Any, pitch: Any,
@@ -140,18 +139,18 @@ def products_of_runs(
         vectors = _Vectors(context, builder, x.dtype, size.literal_value)
         xs, ats, bases, slopes, outs = _pointers(context, builder, signature.args[:5], args[:5])
         first, last, low, high, row, tap, taps, run, pitch = args[5:14]
-        lines = [builder.add(row, ir.Constant(_INDEX, o)) for o in range(rows.literal_value)]
-        seen = [builder.add(tap, ir.Constant(_INDEX, t)) for t in range(columns.literal_value)]
+        lines = [builder.add(row, ir.IntType(64)(o)) for o in range(rows.literal_value)]
+        seen = [builder.add(tap, ir.IntType(64)(t)) for t in range(columns.literal_value)]
         offsets = [builder.load(builder.gep(ats, [t])) for t in seen]
         sums = [[vectors.variable(vectors.zero()) for _ in seen] for _ in lines]
-        one, step = ir.Constant(_INDEX, 1), ir.Constant(_INDEX, vectors.count)
-        with cgutils.for_range_slice(builder, first, last, one, intp=_INDEX) as (r, _):
+        one, step = ir.IntType(64)(1), ir.IntType(64)(vectors.count)
+        with cgutils.for_range_slice(builder, first, last, one, intp=ir.IntType(64)) as (r, _):
             start = builder.load(builder.gep(bases, [r]))
             runs = [builder.gep(xs, [builder.add(start, offset)]) for offset in offsets]
             begin = builder.mul(r, run)
             places = [builder.add(begin, builder.mul(line, pitch)) for line in lines]
             targets = [builder.gep(slopes, [place]) for place in places]
-            with cgutils.for_range_slice(builder, low, high, step, intp=_INDEX) as (q, _):
+            with cgutils.for_range_slice(builder, low, high, step, intp=ir.IntType(64)) as (q, _):
                 lefts = [vectors.at(target, q) for target in targets]
                 for t, right in enumerate(runs):
                     tile = vectors.at(right, q)
@@ -167,7 +166,7 @@ def products_of_runs(
     return signature, generate
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic
 def largest_of_runs(
     context: Any, x: Any, at: Any, out: Any, winners: Any,
     first: Any, last: Any, base: Any, place: Any, size: Any,
@@ -185,14 +184,14 @@ def largest_of_runs(
         vectors = _Vectors(context, builder, x.dtype, size.literal_value)
         xs, ats, outs, taps = _pointers(context, builder, signature.args[:4], args[:4])
         first, last, base, place = args[4:8]
-        seen, one = builder.gep(xs, [base]), ir.Constant(_INDEX, 1)
+        seen, one = builder.gep(xs, [base]), ir.IntType(64)(1)
         byte = ir.IntType(8)
         counts = ir.VectorType(byte, vectors.count)
         best = vectors.variable(vectors.at(seen, builder.load(builder.gep(ats, [first]))))
         tap = cgutils.alloca_once(builder, counts)
         builder.store(vectors.spread(builder.trunc(first, byte)), tap)
         start = builder.add(first, one)
-        with cgutils.for_range_slice(builder, start, last, one, intp=_INDEX) as (t, _):
+        with cgutils.for_range_slice(builder, start, last, one, intp=ir.IntType(64)) as (t, _):
             new, old = vectors.at(seen, builder.load(builder.gep(ats, [t]))), builder.load(best)
             wins = builder.or_(
                 builder.fcmp_ordered(">", new, old), builder.fcmp_unordered("uno", new, new)

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
 from funcnn import checks
+from funcnn.machine import code
 from funcnn.numerics.modes import arithmetic, mode
 
 Use: TypeAlias = Literal["auto", "require", "off"]
@@ -24,14 +25,17 @@ _word: Any = checks.named(checks.Choice("auto", "require", "off").check, "numeri
 @cache
 def numba_fault() -> str | None:
     """Why Numba cannot be used; asked once, so that the answer never changes within a process."""
-    if find_spec("numba") is None:
+    version = code.numba_version()
+    if version is None:
         return "Numba, which is not installed"
-    try:
-        import numba  # deferred: it takes half a second
-    except Exception as problem:
-        return f"Numba, which cannot be imported ({type(problem).__name__}: {problem})"
-    if tuple(map(int, numba.__version__.split(".")[:2])) < _OLDEST:
-        return f"Numba {'.'.join(map(str, _OLDEST))} or newer, got {numba.__version__}"
+    if tuple(map(int, version.split(".")[:2])) < _OLDEST:
+        return f"Numba {'.'.join(map(str, _OLDEST))} or newer, got {version}"
+    if not code.worked():
+        try:
+            import numba  # noqa: F401  # deferred: it takes half a second
+        except Exception as problem:
+            return f"Numba, which cannot be imported ({type(problem).__name__}: {problem})"
+        code.works()
     return None
 
 
@@ -133,9 +137,7 @@ def kernels() -> str:
     "NumPy's (compiled ones are off)"
     """
     if compiling():
-        from importlib.metadata import version
-
-        return f"compiled by Numba {version('numba')}"
+        return f"compiled by Numba {code.numba_version()}"
     if mode() == "portable":
         return "NumPy's (portable mode has no others)"
     if chosen() == "off":

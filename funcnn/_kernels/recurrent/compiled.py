@@ -211,6 +211,12 @@ def _tanhs(z: Out) -> None:
         z[i] = tanh(z[i])
 
 
+@inlined
+def _copy(source: In, out: Out) -> None:
+    for i in range(len(out)):
+        out[i] = source[i]
+
+
 @kernel
 def _walk(
     entering: Out, at: Table, table: Table, weight: In, bias: In, gates: Out, memory: Out,
@@ -250,7 +256,7 @@ def _walk(
             else:
                 for i in range(block):
                     z[i] = zero if z[i] <= zero else z[i]
-            new[:] = z
+            _copy(z, new)
 
 
 @kernel
@@ -313,4 +319,4 @@ def _walk_back(
             for i in range(block):
                 dh[i] += back[i]
         else:
-            dh[:] = back
+            _copy(back, dh)
