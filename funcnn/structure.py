@@ -218,7 +218,7 @@ def each_shape(shape: Any) -> list[tuple[str, Shape]]:
 
 def with_batch(shape: Any, size: int) -> Any:
     """The shape, or shapes, of a batch of another size."""
-    return over_shapes(lambda _, one: (size, *one[1:]), shape)
+    return over_shapes(lambda _, one: (size, *one[1:])[: len(one)], shape)
 
 
 class Place(NamedTuple):

@@ -17,6 +17,7 @@ from funcnn import checks, files, random, structure, tree
 from funcnn.interop.onnx.exporting_around import AROUND
 from funcnn.interop.onnx.exporting_graph import OPSET, Graph, Value, tensor
 from funcnn.interop.onnx.exporting_layers import ELEMENTWISE, LINEAR
+from funcnn.interop.onnx.exporting_operators import LOADED
 from funcnn.interop.onnx.exporting_pooling import POOLING
 from funcnn.interop.onnx.exporting_recurrent import RECURRENT
 from funcnn.interop.onnx.exporting_sequences import SEQUENCES
@@ -74,8 +75,11 @@ def export(net: Layer[Any, Any], params: Params, shape: Shape, path: str | PathL
         checks.refuse_type(f"`params` must be a dict, got {type(params).__name__}")
     path = files.checked_path(path)
     net.init(random.NO_DRAW, shape)  # which refuses what is no shape of an input
-    model = _with_free_steps(net, params, structure.with_batch(shape, -1))
-    onnx.checker.check_model(model, full_check=True)
+    model = _of_any_batch(net, params, shape)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as problem:  # of two kinds, one of which it does not show
+        checks.refuse(f"`net` must make a valid model: {files.short(str(problem), 150, 60)}")
     files.write(path, model.SerializeToString())
 
 
@@ -84,16 +88,29 @@ def export(net: Layer[Any, Any], params: Params, shape: Shape, path: str | PathL
 _Built = tuple[Graph, Any, Any]
 
 
-def _with_free_steps(net: Layer[Any, Any], params: Params, shape: Any) -> Any:
+def _of_any_batch(net: Layer[Any, Any], params: Params, shape: Any) -> Any:
+    """The model, for any batch unless a network out of another model has one inside it."""
+    two, three = (structure.with_batch(shape, size) for size in (2, 3))  # what differs is free
+    try:
+        return _with_free_steps(net, params, two, three)
+    except checks.RefusedValue:
+        try:
+            return _with_free_steps(net, params, shape, shape)
+        except checks.Refusal:
+            pass
+        raise
+
+
+def _with_free_steps(net: Layer[Any, Any], params: Params, shape: Any, other_batch: Any) -> Any:
     """The model, with as many free axes as the layers allow."""
     free: dict[int, int] = {}
-    built = _built(net, params, shape, shape)
+    built = _built(net, params, shape, other_batch)
     kinds = built[0].kinds
     for size in sorted({shape[axis] for _, shape, axis in _steps(kinds, shape)}):
         for other in (size + 1000, 1 if size > 1 else 2):  # `learned_positions` have an end
             try:
                 tried = {**free, size: other}
-                built = _built(net, params, shape, _resized(kinds, shape, tried))
+                built = _built(net, params, shape, _resized(kinds, other_batch, tried))
             except checks.Refusal:
                 continue
             free = tried
@@ -151,9 +168,13 @@ def _model(g: Graph, x: Any, out: Any, free: dict[int, int]) -> Any:
 
     def info(name: str, value: Value) -> Any:
         pairs = enumerate(zip(*value.shapes, strict=True))
-        sizes = [a if a == b else names.get((a, b), f"{name}/{axis}") for axis, (a, b) in pairs]
+        batch = {0: "N"}
+        sizes = [
+            a if a == b else batch.get(axis) or names.get((a, b), f"{name}/{axis}")
+            for axis, (a, b) in pairs
+        ]
         kind = helper.np_dtype_to_tensor_dtype(g.kinds.get(value.name, g.dtype))
-        return helper.make_tensor_value_info(name, kind, ["N", *sizes[1:]])
+        return helper.make_tensor_value_info(name, kind, sizes)
 
     outs = dict(_named("out", out))
     g.nodes += [helper.make_node("Identity", [one.name], [name], name) for name, one in outs.items()]
@@ -200,7 +221,9 @@ def _shapes(values: Any, which: int) -> Any:
 
 # --- layers ---------------------------------------------------------------------------------------
 
-_RULES = {**ELEMENTWISE, **LINEAR, **POOLING, **SHAPE, **NORMS, **SEQUENCES, **RECURRENT}
+_RULES = {
+    **ELEMENTWISE, **LINEAR, **POOLING, **SHAPE, **NORMS, **SEQUENCES, **RECURRENT, **LOADED,
+}  # fmt: skip
 
 
 def _child(
@@ -227,7 +250,7 @@ def _run(g: Graph, layer: Layer[Any, Any], params: Params, x: Any) -> Any:
         checks.refuse(f"`net` must have layers that can be written as ONNX, got {checks.shown(layer)}")
     spec = layer.spec
     given = inspect.signature(spec.build).bind_partial(*spec.args, **spec.options).arguments
-    options = SimpleNamespace(**given)
+    options = SimpleNamespace(**given, inside=spec.children)
     if kind in AROUND:
         runs = {name: _runner(g, name, child, params) for name, child in inside}
         names = AROUND[kind](g, x, options, runs)

@@ -9,6 +9,7 @@ import numpy as np
 
 from funcnn.combinators.graphs import at_wire
 from funcnn.interop.onnx.exporting_graph import Graph, Value, fixed
+from funcnn.interop.onnx.exporting_operators import time_first
 from funcnn.interop.onnx.exporting_sequences import taken
 from funcnn.interop.onnx.exporting_shapes import merged
 
@@ -98,4 +99,5 @@ AROUND: dict[str, Callable[[Graph, Any, Any, Runs], Any]] = {
     "with_context": lambda g, x, o, runs: (_in_turn(g, x, o, runs), *x[1:]),
     "with_encoder": _with_encoder,
     "residual_with_context": lambda g, x, o, runs: (g.Add(x[0], _in_turn(g, x, o, runs)), *x[1:]),
+    "time_first": time_first,
 }

@@ -86,8 +86,12 @@ class Graph:
         return self._entered("/".join((*self.path, name)), value)
 
     def exact(self, value: Array) -> str:
-        """A number of the graph, in its own dtype."""
-        self.numbers[name := self._fresh("number")] = value
+        """A number of the graph, in its own dtype; one that could pass for a parameter is a node."""
+        name = self._fresh("number")
+        if value.dtype.kind == "f" and value.ndim:
+            self.nodes.append(helper.make_node("Constant", [], [name], name, value=tensor(name, value)))
+        else:
+            self.numbers[name] = value
         return name
 
     @contextmanager

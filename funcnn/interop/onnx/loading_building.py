@@ -10,7 +10,14 @@ from funcnn import checks, combinators, files, random, structure, tree
 from funcnn.checks import shown
 from funcnn.combinators import time_distributed
 from funcnn.interop.onnx import loading_files as reading
-from funcnn.interop.onnx.loading_operators import OPERATORS, Known, operator, plain, weight
+from funcnn.interop.onnx.loading_operators import (
+    OPERATORS,
+    Known,
+    dtypes_of,
+    operator,
+    plain,
+    weight,
+)
 from funcnn.interop.onnx.loading_rules import RULES
 from funcnn.interop.onnx.loading_values import Missing, Node, Stored, Value, Wire
 from funcnn.interop.onnx.loading_versions import as_inputs, settled
@@ -66,7 +73,7 @@ class Builder:
 
     def _outcome(self, proto: Any) -> list[Value]:
         """What a node gives: by a rule of its own, or as an operator."""
-        if proto.domain not in ("", "ai.onnx"):
+        if proto.domain not in ("", "ai.onnx", "ai.onnx.ml"):
             checks.refuse(f"the domain must be ONNX's own, got {reading.unit(proto.domain)}")
         if proto.op_type not in RULES and proto.op_type not in OPERATORS:
             checks.refuse("funcnn does not know this operator")
@@ -105,7 +112,9 @@ class Builder:
             several = out if isinstance(out, tuple) and out and isinstance(out[0], tuple) else (out,)
             if all(isinstance(one, Known) for one in several):
                 return [Stored(one.value, "", False) for one in several]
-        made: Value | list[Value] = self.emit(layer, wires, dtype=_dtype(node), base=node.kind.lower())
+        kinds = ["" if isinstance(one, Missing) else one.dtype for one in node.inputs]
+        dtypes = dtypes_of(node.kind, node.options, kinds)
+        made: Value | list[Value] = self.emit(layer, wires, dtype=dtypes, base=node.kind.lower())
         return made
 
     def wire(self, value: Value) -> Wire:
@@ -134,11 +143,14 @@ class Builder:
         *,
         params: Params | None = None,
         sources: Mapping[str, str] | None = None,
-        dtype: str = "",
+        dtype: str | list[str] = "",
         base: str = "",
     ) -> Any:
         """Put a layer behind what it takes; its output, or a list of them."""
         name = f"{base or layer.spec.kind}.{len(self._placed)}"
+        asked = {str(at): one.dtype for at, one in enumerate(wires) if _head(one.ref) == "x"}
+        if layer.spec.kind == "operator" and {*asked.values()} - {"float32", "float64"}:
+            layer = operator(*layer.spec.args, **{**layer.spec.options, "takes": asked})
         alone = len(wires) == 1
         takes = wires[0].ref if alone else tuple(wire.ref for wire in wires)
         shapes = []
@@ -149,10 +161,11 @@ class Builder:
         _refuse_misfit(own, params or {})
         self._placed[name] = _Placed(layer, base or layer.spec.kind, takes, params or {}, sources or {})
         dtype = dtype or (wires[0].dtype if wires else "float32")
+        kinds = [dtype] if isinstance(dtype, str) else dtype
         if structure.is_shape(shapes[0]):
-            return Wire(name, (shapes[0], shapes[1]), dtype)
-        pairs = zip(shapes[0], shapes[1], strict=True)
-        return [Wire(f"{name}/{at}", pair, dtype) for at, pair in enumerate(pairs)]
+            return Wire(name, (shapes[0], shapes[1]), kinds[0])
+        pairs = enumerate(zip(shapes[0], shapes[1], strict=True))
+        return [Wire(f"{name}/{at}", pair, kinds[min(at, len(kinds) - 1)]) for at, pair in pairs]
 
     def _one(self, layer: Layer[Any, Any], wires: list[Wire], **options: Any) -> Wire:
         """The only output of a layer."""
@@ -176,10 +189,10 @@ class Builder:
             return None
         sequences = placed.layer.spec.kind == "time_distributed"
         spec = placed.layer.spec.children[0] if sequences else placed.layer.spec
-        if bias.array.shape != spec.args or spec.options["bias"]:
+        if (bias.array.size, *bias.array.shape[-1:]) != spec.args * 2 or spec.options["bias"]:
             return None
         layer = time_distributed(dense(*spec.args)) if sequences else dense(*spec.args)
-        params = {**placed.params, "bias": bias.array}
+        params = {**placed.params, "bias": bias.array.reshape(-1)}
         sources = {**placed.sources, "bias": bias.name}
         self._placed[wire.ref] = placed._replace(layer=layer, params=params, sources=sources)
         return wire
@@ -251,17 +264,6 @@ def _under_names(layers: list[tuple[str, Layer[Any, Any]]]) -> list[Layer[Any, A
         seen[kind] += same
         found.append(layer if same else combinators.named(name, layer))
     return found
-
-
-def _dtype(node: Node) -> str:
-    """The type of what an operator gives."""
-    of = OPERATORS[node.kind]
-    if node.kind in ("Cast", "ConstantOfShape"):
-        return str(node.options["to" if node.kind == "Cast" else "dtype"])
-    if of.dtype and not of.dtype.isdigit():
-        return of.dtype
-    first = node.inputs[int(of.dtype or 0)]
-    return "float32" if isinstance(first, Missing) else first.dtype
 
 
 def _refuse_misfit(own: Params, params: Params) -> None:

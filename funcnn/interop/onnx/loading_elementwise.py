@@ -34,7 +34,10 @@ class Operator(NamedTuple):
     given : tuple of int
         Inputs that are no parameters, even where they are arrays of the file.
     dtype : str
-        Of the output, or the place of the input that has it, where this is not the first.
+        Of the outputs, one word each and the last for the rest: their own, or the place of the input
+        that has it; all have that of the first, if there is none.
+    outputs : int
+        How many there are, all of one shape, where `shape` tells it.
     """
 
     forward: Callable[..., Any]
@@ -44,6 +47,7 @@ class Operator(NamedTuple):
     static: tuple[int, ...] = ()
     given: tuple[int, ...] = ()
     dtype: str = ""
+    outputs: int = 1
 
 
 def broadcast(a: A, *inputs: Any) -> tuple[int, ...]:

@@ -49,7 +49,7 @@ def model(path: str) -> Any:
 
 def opset(found: Any) -> int:
     """The version of the operators."""
-    versions = [int(one.version) for one in found.opset_import if one.domain in _DEFAULT]
+    versions = list({int(one.version) for one in found.opset_import if one.domain in _DEFAULT})
     newest = onnx.defs.onnx_opset_version()
     if len(versions) != 1 or not _OLDEST <= versions[0] <= newest:
         got = shown(versions[0] if len(versions) == 1 else versions)

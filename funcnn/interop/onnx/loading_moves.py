@@ -26,12 +26,12 @@ def _linear(
     forward: Callable[..., Any], backward: Callable[..., Any], *, static: Sizes = (), **options: Any
 ) -> Operator:
     """A linear map of the first input, and its adjoint ``(a, inputs, dout)``."""
-    shape = options.pop("shape", None)
+    shape, dtype = options.pop("shape", None), options.pop("dtype", "")
 
     def pullback(a: A, inputs: Any, out: Array, dout: Array) -> tuple[Any]:
         return (backward(a, inputs, dout),)
 
-    return Operator(forward, pullback, shape, options, static)
+    return Operator(forward, pullback, shape, options, static, dtype=dtype)
 
 
 def _back(a: A, inputs: Any, dout: Array) -> Any:
@@ -47,6 +47,8 @@ def _reshape(a: A, x: Array, shape: Any) -> Any:
 
 
 def _flatten(a: A, x: Array) -> Any:
+    if not -x.ndim <= a.axis <= x.ndim:
+        raise ValueError(f"axis {a.axis} of {x.ndim} axes")
     at = a.axis + x.ndim if a.axis < 0 else a.axis
     return x.reshape(prod(x.shape[:at]), prod(x.shape[at:]))
 
@@ -161,22 +163,6 @@ def _gather_back(a: A, inputs: Any, dout: Array) -> Any:
     return np.moveaxis(found, 0, axis)
 
 
-def _elements_back(a: A, inputs: Any, dout: Array) -> Any:
-    x, indices = inputs
-    axis = range(x.ndim)[a.axis]
-    places = list(np.indices(indices.shape, sparse=True))
-    places[axis] = indices % x.shape[axis]
-    dx = np.zeros(x.shape, dout.dtype)
-    np.add.at(dx, tuple(places), dout)
-    return dx
-
-
-def _gather_elements(a: A, x: Array, indices: Array) -> Any:
-    places: list[Any] = list(np.indices(indices.shape, sparse=True))
-    places[range(x.ndim)[a.axis]] = indices
-    return x[tuple(places)]
-
-
 def _concat(a: A, *inputs: Array) -> Any:
     return np.concatenate(inputs, a.axis)
 
@@ -277,9 +263,6 @@ MOVES: dict[str, Operator] = {
     ),
     "Pad": Operator(_pad, _pad_back, _pad_shape, {"mode": "constant"}, (1, 3), (2,)),
     "Gather": _linear(_gather, _gather_back, shape=_gather_shape, axis=0),
-    "GatherElements": _linear(
-        _gather_elements, _elements_back, shape=lambda a, x, indices: tuple(indices.shape), axis=0
-    ),
     "Concat": Operator(_concat, _concat_back, _concat_shape, {"axis": None}),
     "Split": Operator(_split, _split_back, None, {"axis": 0, "num_outputs": None}, (1,)),
     "DepthToSpace": _linear(
@@ -295,5 +278,5 @@ MOVES: dict[str, Operator] = {
     ),
     "CumSum": _linear(_cumsum, _cumsum_back, shape=_same, exclusive=0, reverse=0),
     "Cast": _linear(_cast, _cast_back, shape=_same, to=None, saturate=1),
-    "CastLike": _linear(_cast, _cast_back, shape=_same, saturate=1),
+    "CastLike": _linear(_cast, _cast_back, shape=_same, dtype="1", saturate=1),
 }  # fmt: skip

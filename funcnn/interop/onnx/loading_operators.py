@@ -11,6 +11,8 @@ import numpy as np
 from funcnn import checks, files, random, structure
 from funcnn.checks import Integer, Whatever, declared, shown
 from funcnn.initializers import normal
+from funcnn.interop.onnx.loading_choices import CHOICES
+from funcnn.interop.onnx.loading_contractions import CONTRACTIONS
 from funcnn.interop.onnx.loading_elementwise import ONE, SEVERAL, Operator
 from funcnn.interop.onnx.loading_moves import MOVES
 from funcnn.interop.onnx.loading_sums import SUMS
@@ -18,7 +20,7 @@ from funcnn.types import Array, Cache, Key, Layer, Params, Shape
 
 __all__ = ["operator", "weight"]
 
-OPERATORS: dict[str, Operator] = {**ONE, **SEVERAL, **MOVES, **SUMS}
+OPERATORS: dict[str, Operator] = {**ONE, **SEVERAL, **MOVES, **SUMS, **CHOICES, **CONTRACTIONS}
 """What each operator of ONNX computes."""
 
 _LARGEST_KNOWN = 1 << 16  # numbers: those that shapes are made of are few
@@ -37,13 +39,24 @@ class Known(tuple[int, ...]):
         return found
 
 
-@declared(kind=Whatever(), inputs=Integer(0), attributes=Whatever(), constants=Whatever())
+def dtypes_of(kind: str, attributes: Mapping[str, Any], given: list[str]) -> list[str]:
+    """The types of numbers that an operator gives, the last one for all others, of what it takes."""
+    if kind in ("Cast", "ConstantOfShape"):
+        return [str(attributes["to" if kind == "Cast" else "dtype"])]
+    words = OPERATORS[kind].dtype.split() or ["0"]
+    return [given[int(word)] or "float32" if word.isdigit() else word for word in words]
+
+
+@declared(
+    kind=Whatever(), inputs=Integer(0), attributes=Whatever(), constants=Whatever(), takes=Whatever()
+)
 def operator(
     kind: str,
     *,
     inputs: int = 1,
     attributes: Mapping[str, Any] | None = None,
     constants: Mapping[str, Any] | None = None,
+    takes: Mapping[str, str] | None = None,
 ) -> Layer[Any, Any]:
     """An operator of ONNX as a layer without parameters.
 
@@ -59,6 +72,8 @@ def operator(
         Under the places of inputs, ``"1"``, arrays that never change, or their dtype and numbers,
         ``("int64", (0, -1))``; or None for an input that is left out. Those of floats get the dtype of
         the first array.
+    takes : mapping of str, optional
+        Under the places of inputs of a network, their dtype where it is not of floats: for `export`.
 
     Returns
     -------
@@ -88,7 +103,7 @@ def operator(
     if unknown := given.keys() - of.attributes.keys():
         checks.refuse(f"`attributes` must be those of {kind}, got {shown(min(unknown))}")
     a = SimpleNamespace(**{**of.attributes, **given})
-    fixed = {int(at): _array(value) for at, value in (constants or {}).items()}
+    fixed = constant_arrays(constants)
     free = [at for at in range(inputs) if at not in fixed]
 
     def placed(x: Any) -> list[Any]:
@@ -189,8 +204,12 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _array(value: Any) -> Any:
-    return np.array(value[1], value[0]) if isinstance(value, tuple) else value
+def constant_arrays(constants: Mapping[str, Any] | None) -> dict[int, Any]:
+    """The constants of an operator by their places, as arrays."""
+    return {
+        int(at): np.array(value[1], value[0]) if isinstance(value, tuple) else value
+        for at, value in (constants or {}).items()
+    }
 
 
 # --- what an operator gives -------------------------------------------------------------------------
@@ -245,7 +264,7 @@ def _outcome(kind: str, of: Operator, a: Any, sizes: list[Any], batch: int) -> A
             return tuple(map(Known.of, out))
         return Known.of(out) if out.size <= _LARGEST_KNOWN else out.shape
     if shape is not None:
-        return shape
+        return shape if of.outputs == 1 else (shape,) * of.outputs
     out = _computed(kind, of, a, arrays)
     return tuple(one.shape for one in out) if isinstance(out, tuple) else out.shape
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, combinators, layers as f
+from funcnn.interop.onnx.loading_files import DTYPES
+from funcnn.interop.onnx.loading_learners import LEARNERS
 from funcnn.interop.onnx.loading_operators import OPERATORS, operator
 from funcnn.interop.onnx.loading_resizing import RESIZING
 from funcnn.interop.onnx.loading_sequences import SEQUENCES
@@ -57,7 +59,7 @@ def _softmax(build: Callable[..., Layer[Any, Any]]) -> Rule:
     def rule(node: Node) -> Any:
         if not node.takes_floats():
             return None
-        rank, axis = node.wire().rank, node.option("axis", -1 if node.version > 12 else 1)
+        rank, axis = node.wire().rank, node.axis(-1 if node.version > 12 else 1)
         if axis % rank == 0 or (node.version <= 12 and axis % rank != rank - 1):
             return None
         return node.emit(build(axis if axis < 0 or axis != rank - 1 else -1))
@@ -146,6 +148,7 @@ def _matmul(node: Node) -> Any:
 
 def _gemm(node: Node) -> Any:
     plain = (node.option("alpha", 1.0), node.option("transA", 0)) == (1.0, 0)
+    beta = node.option("beta", 1.0)
     node.only("broadcast", 0, 1)
     if not plain or not node.takes_floats() or not _trainable(node, 1) or node.array(1).ndim != 2:
         return None
@@ -154,7 +157,7 @@ def _gemm(node: Node) -> Any:
     weight, source = (weight.T, transposed(source)) if turned else (weight, source)
     if not node.has(2):
         return _dense(node, weight, None, {"weight": source})
-    if not _trainable(node, 2) or node.option("beta", 1.0) != 1 or node.array(2).size != len(weight):
+    if not _trainable(node, 2) or beta != 1 or node.array(2).size != len(weight):
         return None
     sources = {"weight": source, "bias": node.source(2)}
     return _dense(node, weight, node.array(2).reshape(-1), sources)
@@ -234,8 +237,8 @@ def _transposed(node: Node) -> Any:
 
 
 def _concatenated(node: Node) -> Any:
-    axis, places = node.option("axis", 1), range(len(node.inputs))
-    if not node.takes_floats(*places) or axis % node.wire().rank == 0:
+    places = range(len(node.inputs))
+    if not node.takes_floats(*places) or (axis := node.axis(1)) % node.wire().rank == 0:
         return None
     return node.emit(f.concatenate(axis), *map(node.wire, places)) if len(places) > 1 else None
 
@@ -246,12 +249,20 @@ def _identity(node: Node) -> Any:
     return value._replace(name="") if isinstance(value, Stored) else value
 
 
+def _cast(node: Node) -> Any:
+    """To the type that it has already, nothing."""
+    value = node.inputs[0]
+    same = isinstance(value, Wire) and DTYPES.get(node.options.get("to", 0)) == value.dtype
+    node.read |= {"to", "saturate", "round_mode"} if same else set()
+    return value if same else None
+
+
 def _mean(node: Node) -> Any:
     """The mean of images over both axes is a layer."""
     axes = node.const(1)
     if axes is None or not node.takes_floats() or node.wire().rank != 4:
         return None
-    if sorted(int(axis) % 4 for axis in axes.ravel()) != [2, 3] or node.option("keepdims", 1):
+    if sorted(range(4)[int(axis)] for axis in axes.ravel()) != [2, 3] or node.option("keepdims", 1):
         return None
     node.read.add("noop_with_empty_axes")
     return node.emit(f.global_avg_pool())
@@ -262,7 +273,8 @@ def _prelu(node: Node) -> Any:
     if not node.takes_floats() or not _trainable(node, 1):
         return None
     slope, shape = node.array(1), node.wire().shapes[0]
-    of_channels = [(*shape[1:2], *(1,) * len(shape[2:]))] + [shape[1:2]] * (node.version < 7)
+    channels = (*shape[1:2], *(1,) * len(shape[2:]))
+    of_channels = [channels, (1, *channels)] + [shape[1:2]] * (node.version < 7)
     if slope.size != 1 and slope.shape not in of_channels:
         return None
     layer = f.prelu(per_channel=slope.size > 1)
@@ -303,8 +315,10 @@ RULES: dict[str, Rule] = {
     "Transpose": _transposed,
     "Concat": _concatenated,
     "Identity": _identity,
+    "Cast": _cast,
     "ReduceMean": _mean,
     **WINDOWS,
     **RESIZING,
     **SEQUENCES,
+    **LEARNERS,
 }

@@ -110,6 +110,13 @@ class Node:
             checks.refuse(f"attribute {name} must be a {kind.__name__}, got {shown(found)}")
         return found
 
+    def axis(self, default: int) -> int:
+        """The attribute of that name, an axis of the first input."""
+        found, rank = self.option("axis", default), self.wire().rank
+        if not -rank <= found < rank:
+            checks.refuse(f"attribute axis must be one of {rank} axes, got {found}")
+        return int(found)
+
     def only(self, name: str, *values: Any) -> None:
         """Refuse an attribute that is anything but what is done here."""
         self.read.add(name)

@@ -22,6 +22,7 @@ _MOVED: dict[str, tuple[tuple[str, int], ...]] = {
     "Reshape": (("shape", 1),),
     "Tile": (("repeats", 1),),
     "Dropout": (("ratio", 1),),
+    "TopK": (("k", 1),),
     "Upsample": (("scales", 1),),
     **{kind: (("axes", 1),) for kind in OPERATORS if kind.startswith("Reduce")},
 }
@@ -70,8 +71,10 @@ def settled(node: Node) -> dict[str, Any]:
             continue
         if type(given) is not type(default) and default is not None:
             checks.refuse(f"attribute {name} must be like {shown(default)}, got {shown(given)}")
-        if given is None and name in ("blocksize", "axis"):
+        if given is None and name in ("blocksize", "axis", "equation"):
             checks.refuse(f"attribute {name} must be given")
+    if options.get("reduction", "none") not in ("none", "add"):
+        checks.refuse(f"attribute reduction {shown(options['reduction'])} is not known here")
     if options.get("mode", "DCR") not in ("constant", "reflect", "edge", "wrap", "DCR", "CRD"):
         checks.refuse(f"attribute mode {shown(options['mode'])} is not known here")
     return {name: value for name, value in options.items() if name in known}

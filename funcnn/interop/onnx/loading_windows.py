@@ -60,12 +60,12 @@ class _Window:
         self.axes = self.wire.rank - 2
         if not 1 <= self.axes <= 3:
             checks.refuse(f"its input must have 3 to 5 axes, got {self.wire.rank}")
-        given = _numbers(node, "kernel_shape", self.axes, 0, 0)
-        if kernel is None and 0 in given:
+        if kernel is None and "kernel_shape" not in node.options:
             checks.refuse("attribute kernel_shape must be given")
-        if kernel is not None and 0 not in given and given != kernel:
-            checks.refuse(f"attribute kernel_shape must be {kernel}, got {given}")
-        self.kernel = given if kernel is None else kernel
+        node.options.setdefault("kernel_shape", kernel)
+        self.kernel = _numbers(node, "kernel_shape", self.axes, 1)
+        if kernel not in (None, self.kernel):
+            checks.refuse(f"attribute kernel_shape must be {kernel}, got {self.kernel}")
         self.stride = _numbers(node, "strides", self.axes, 1)
         self.dilation = _numbers(node, "dilations", self.axes, 1)
         self.ceil = bool(node.option("ceil_mode", 0))
@@ -74,6 +74,9 @@ class _Window:
         if word not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
             checks.refuse(f"attribute auto_pad must be a word of ONNX, got {shown(word)}")
         self.pads = tuple(zip(pads[: self.axes], pads[self.axes :], strict=True))
+        wide = [max(pair) >= k for pair, k in zip(self.pads, self.kernel, strict=True)]
+        if kernel is None and any(wide):
+            checks.refuse(f"attribute pads must be below kernel_shape {self.kernel}, got {pads}")
         if word == "VALID":
             self.pads = ((0, 0),) * self.axes
         if word.startswith("SAME"):
@@ -133,27 +136,54 @@ def _conv(node: Node) -> Any:
 
 
 def _conv_transpose(node: Node) -> Any:
-    weight = node.array(1)
+    weight, word = node.array(1), node.options.pop("auto_pad", "NOTSET")
     w = _Window(node, weight.shape[2:])
-    node.only("output_shape", None)
-    node.only("auto_pad", "NOTSET", "VALID")
-    if any(before != after for before, after in w.pads):
-        checks.refuse("attribute pads must be the same at both ends")
+    more = _numbers(node, "output_padding", w.axes, 0, 0)
+    pads = _cut_off(node, w, word, more)
+    more = tuple(extra - min(0, after) for extra, (_, after) in zip(more, pads, strict=True))
+    pads = tuple((before, max(0, after)) for before, after in pads)
     params, sources = _parameters(node, weight, 2)
-    groups = node.option("group", 1)
+    groups, even = node.option("group", 1), all(before == after for before, after in pads)
     layer = _TRANSPOSED[w.axes](
-        weight.shape[1] * groups, alike(w.kernel), stride=alike(w.stride), padding=w.padding,
-        output_padding=alike(_numbers(node, "output_padding", w.axes, 0, 0)),
-        dilation=alike(w.dilation), groups=groups, bias="bias" in params,
+        weight.shape[1] * groups, alike(w.kernel), stride=alike(w.stride),
+        padding=alike(tuple(before for before, _ in pads)) if even else 0,
+        output_padding=alike(more), dilation=alike(w.dilation), groups=groups, bias="bias" in params,
     )  # fmt: skip
-    return channels_last(node, layer, params=params, sources=sources)
+    out = channels_last(node, layer, params=params, sources=sources)
+    return out if even else channels_last(node, f.crop(pads), out)
+
+
+def _cut_off(node: Node, w: _Window, word: str, more: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """How much of a transposed convolution falls away, where its size is said instead."""
+    if word not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        checks.refuse(f"attribute auto_pad must be a word of ONNX, got {shown(word)}")
+    sizes = node.option("output_shape", ())
+    if not sizes and not word.startswith("SAME"):
+        return ((0, 0),) * w.axes if word == "VALID" else w.pads
+    both = []
+    for shape in w.wire.shapes:
+        steps = zip(shape[2:], w.stride, w.kernel, w.dilation, more, strict=True)
+        whole = [(n - 1) * s + (k - 1) * d + 1 + extra for n, s, k, d, extra in steps]
+        wanted = sizes or tuple(n * s for n, s in zip(shape[2:], w.stride, strict=True))
+        both.append([n - size for n, size in zip(whole, wanted[-w.axes :], strict=True)])
+    if both[0] != both[1] or min(both[0]) < -1:
+        checks.refuse(f"attribute output_shape must be of one size near the whole, got {sizes}")
+    halves = [(total // 2, total - total // 2) for total in both[0]]
+    return tuple(pair if word == "SAME_UPPER" else pair[::-1] for pair in halves)
 
 
 def _max_pool(node: Node) -> Any:
     w = _Window(node)
     node.only("storage_order", 0)
     if any(node.used[1:]):
-        checks.refuse("output 1, the places, is not known here")
+        pads = tuple(zip(*w.pads, strict=True))
+        options: dict[str, Any] = {
+            "kernel_shape": w.kernel,
+            "strides": w.stride,
+            "dilations": w.dilation,
+        }
+        options |= {"pads": pads[0] + pads[1], "ceil_mode": int(w.ceil)}
+        return node.emit(operator("MaxPool", attributes=options), dtype=[w.wire.dtype, "int64"])
     wire = w.within(node, -np.inf)
     layer = _MAX[w.axes](
         alike(w.kernel), stride=alike(w.stride), padding=w.padding, dilation=alike(w.dilation),
@@ -247,7 +277,7 @@ def _layer_norm(node: Node) -> Any:
     node.only("stash_type", 1)
     if any(node.used[1:]):
         checks.refuse("its outputs but for the first are not known here")
-    first = node.option("axis", -1) % wire.rank
+    first = node.axis(-1) % wire.rank
     axes = tuple(range(first, wire.rank))
     build: Any = f.rms_norm if node.kind == "RMSNormalization" else f.layer_norm
     more = {} if node.kind == "RMSNormalization" else {"bias": node.has(2)}
