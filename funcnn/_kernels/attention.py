@@ -51,7 +51,8 @@ def visible(
         mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None]
         seen = mask if seen is None else mask & seen
     if bias is not None and (bias == -np.inf).any():
-        seen = bias > -np.inf if seen is None else seen & (bias > -np.inf)
+        given = bias != -np.inf  # NaN is
+        seen = given if seen is None else seen & given
     return seen
 
 
@@ -150,6 +151,9 @@ def attend_gradients(
         dp *= p[part]
         if dbias is not None:
             dbias[part] = dp if hidden is None else np.where(hidden, 0, dp)
+            lonely = _lonely(hidden, dp)
+            if lonely is not None:  # a weight of 1, whatever is added
+                np.copyto(dbias[part], 0, where=lonely)
         if slope is not None:
             dp *= slope[part]
         dp *= dp.dtype.type(how.scale)

@@ -37,9 +37,11 @@ C = TypeVarTuple("C")
 _Counts: TypeAlias = Literal["mask", "lengths"]
 _Memory: TypeAlias = Literal["memory", "bias"]
 _Both: TypeAlias = Literal["memory, mask", "memory, lengths", "bias, mask", "bias, lengths"]
+_All: TypeAlias = Literal["memory, bias, mask", "memory, bias, lengths"]
 _CONTEXT = Choice(
-    "mask", "lengths", "memory", "bias",
+    "mask", "lengths", "memory", "bias", "memory, bias",
     "memory, mask", "memory, lengths", "bias, mask", "bias, lengths",
+    "memory, bias, mask", "memory, bias, lengths",
 )  # fmt: skip
 
 
@@ -53,6 +55,14 @@ def keep_context(
 def keep_context(
     layer: Layer[X, Y], context: _Both
 ) -> Layer[tuple[X, Sequence, Counts], tuple[Y, Sequence, Counts]]: ...
+@overload
+def keep_context(
+    layer: Layer[X, Y], context: Literal["memory, bias"]
+) -> Layer[tuple[X, Sequence, Array], tuple[Y, Sequence, Array]]: ...
+@overload
+def keep_context(
+    layer: Layer[X, Y], context: _All
+) -> Layer[tuple[X, Sequence, Array, Counts], tuple[Y, Sequence, Array, Counts]]: ...
 @declared(layer=Layers(), context=_CONTEXT)
 def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
     """Run a layer on the first of several inputs, and pass on the others, ``(x, c) -> (f(x), c)``.
@@ -63,7 +73,7 @@ def keep_context(layer: Layer[Any, Any], context: str) -> Layer[Any, Any]:
         On the first input alone.
     context : "mask", "lengths", "memory", "bias", "memory, mask" and so on
         What the others are: which steps count, as flags ``(N, T)`` or lengths ``(N,)``; a memory or a
-        bias of floats; or one of these after the other.
+        bias of floats; or several of these in the order memory, bias, mask.
 
     Returns
     -------
@@ -310,6 +320,12 @@ def drop_context(context: _Counts) -> Layer[tuple[Sequence, Counts], Sequence]: 
 def drop_context(context: _Memory) -> Layer[tuple[Sequence, Sequence], Sequence]: ...
 @overload
 def drop_context(context: _Both) -> Layer[tuple[Sequence, Sequence, Counts], Sequence]: ...
+@overload
+def drop_context(
+    context: Literal["memory, bias"],
+) -> Layer[tuple[Sequence, Sequence, Array], Sequence]: ...
+@overload
+def drop_context(context: _All) -> Layer[tuple[Sequence, Sequence, Array, Counts], Sequence]: ...
 @declared(context=_CONTEXT)
 def drop_context(context: str) -> Layer[Any, Any]:
     """Go on with the first of several inputs, ``(x, c) -> x``.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn import checks
+from funcnn import checks, tree
 from funcnn._kernels.joining import total
 from funcnn.checks import Layers, Whatever, declared, shown
 from funcnn.structure import (
@@ -114,7 +114,9 @@ def _wired(children: tuple[Child, ...], takes: Mapping[str, Wire], gives: Wire) 
             taken = at_wire(values, takes[child[0]])
             values[child[0]] = apply_in_turn((child,), params, taken, key, cache)
         out = at_wire(values, gives)
-        likes = {name: _like(value) for name, value in values.items()}
+        floats = (leaf.dtype for _, leaf in tree.leaves(values) if np.asarray(leaf).dtype.kind == "f")
+        beside = next(floats, np.dtype(np.float32))  # the dtype of the zeros for integers and booleans
+        likes = {name: _like(value, beside) for name, value in values.items()}
         return out, {**cache, "_likes": likes, "_with_params": tuple(params)}
 
     def pulled(cache: Cache, dout: Any, sources: set[str]) -> tuple[Params, dict[str, list[Any]]]:
@@ -193,18 +195,21 @@ def at_wire(values: Mapping[str, Any], wire: Wire) -> Any:
 
 
 class _Like(NamedTuple):
-    """The shape and dtype of an array."""
+    """The shape and dtype of an array's gradient, and whether that is more than zeros."""
 
     shape: tuple[int, ...]
     dtype: Any
+    has: bool
 
 
-def _like(value: Any) -> Any:
+def _like(value: Any, beside: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _like(part) for name, part in value.items()}
+        return {name: _like(part, beside) for name, part in value.items()}
     if isinstance(value, tuple):
-        return tuple(map(_like, value))
-    return _Like(np.shape(value), getattr(value, "dtype", None))
+        return tuple(_like(part, beside) for part in value)
+    dtype = np.asarray(value).dtype
+    has = dtype.kind == "f"
+    return _Like(np.shape(value), dtype if has else beside, has)
 
 
 def _spread(found: dict[str, list[Any]], wire: Wire, d: Any, whose: str) -> None:
@@ -227,7 +232,5 @@ def _gathered(found: dict[str, list[Any]], wire: str, like: Any) -> Any:
         return {name: _gathered(found, f"{wire}/{name}", part) for name, part in like.items()}
     if not isinstance(like, _Like):
         return tuple(_gathered(found, f"{wire}/{at}", part) for at, part in enumerate(like))
-    if wire in found:
-        return total(found.pop(wire))
-    whole = like.dtype if np.issubdtype(like.dtype, np.floating) else np.float32
-    return np.zeros(like.shape, whole)
+    given = found.pop(wire, None)
+    return total(given) if given and like.has else np.zeros(like.shape, like.dtype)

@@ -9,6 +9,7 @@ from funcnn import checks
 from funcnn.checks import Choice, Flag
 from funcnn.combinators import named, residual, serial
 from funcnn.combinators.contexts import clean_padding, keep_context, residual_with_context
+from funcnn.combinators.graphs import graph
 from funcnn.combinators.sequences import time_distributed
 from funcnn.layers.activations import gelu, relu
 from funcnn.layers.attentions import cross_attention, multi_head_attention
@@ -27,6 +28,7 @@ _Net: TypeAlias = Layer[Any, Any]
 class _Options(TypedDict, total=False):
     """What both blocks take beside the options that change their type."""
 
+    causal: bool
     rate: float
     norm: str
     activation: str
@@ -36,10 +38,6 @@ class _Options(TypedDict, total=False):
     scale: float | None
     soft_cap: float | None
     bias: bool
-
-
-class _DecoderOptions(_Options, total=False):
-    causal: bool
 
 
 @overload
@@ -90,6 +88,7 @@ def transformer_encoder_block(
     *,
     masked: bool = False,
     biased: bool = False,
+    causal: bool = False,
     rate: float = 0.0,
     norm: str = "pre",
     activation: str = "relu",
@@ -115,6 +114,8 @@ def transformer_encoder_block(
         or the lengths. So blocks can follow each other; `drop_context` ends it.
     biased : bool, default False
         Whether a bias of the scores goes along, in front of a mask: see `alibi`.
+    causal : bool, default False
+        Whether a step sees only the steps up to itself.
     rate : float, default 0.0
         The fraction that is dropped in training, of attention weights and of features.
     norm : "pre" or "post", default "pre"
@@ -161,11 +162,11 @@ def transformer_encoder_block(
     >>> out_shape, list(params)
     ((2, 5, 8), ['attention', 'feed_forward'])
     """
-    masked, biased, bias = _flags(masked=masked, biased=biased, bias=bias)
+    masked, biased, causal, bias = _flags(masked=masked, biased=biased, causal=causal, bias=bias)
     build: Any = multi_head_attention
     attend = build(
-        heads, masked=masked, biased=biased, rate=rate, kv_heads=kv_heads, rotary_base=rotary_base,
-        window=window, scale=scale, soft_cap=soft_cap, bias=bias,
+        heads, masked=masked, biased=biased, causal=causal, rate=rate, kv_heads=kv_heads,
+        rotary_base=rotary_base, window=window, scale=scale, soft_cap=soft_cap, bias=bias,
     )  # fmt: skip
     context = ", ".join(["bias"] * biased + ["mask"] * masked)
     part = _parts(rate, norm, context, bias)
@@ -185,7 +186,7 @@ def transformer_decoder_block(
     memory: _Off = ...,
     masked: _Off = ...,
     biased: _Off = ...,
-    **options: Unpack[_DecoderOptions],
+    **options: Unpack[_Options],
 ) -> Layer[Sequence, Sequence]: ...
 @overload
 def transformer_decoder_block(
@@ -195,7 +196,8 @@ def transformer_decoder_block(
     *,
     memory: _On,
     masked: _Off = ...,
-    **options: Unpack[_DecoderOptions],
+    biased: _Off = ...,
+    **options: Unpack[_Options],
 ) -> Layer[tuple[Sequence, Sequence], tuple[Sequence, Sequence]]: ...
 @overload
 def transformer_decoder_block(
@@ -205,8 +207,31 @@ def transformer_decoder_block(
     *,
     memory: _On,
     masked: _On,
-    **options: Unpack[_DecoderOptions],
+    biased: _Off = ...,
+    **options: Unpack[_Options],
 ) -> Layer[tuple[Sequence, Sequence, Counts], tuple[Sequence, Sequence, Counts]]: ...
+@overload
+def transformer_decoder_block(
+    features: int,
+    heads: int,
+    hidden: int,
+    *,
+    memory: _On,
+    masked: _Off = ...,
+    biased: _On,
+    **options: Unpack[_Options],
+) -> Layer[tuple[Sequence, Sequence, Array], tuple[Sequence, Sequence, Array]]: ...
+@overload
+def transformer_decoder_block(
+    features: int,
+    heads: int,
+    hidden: int,
+    *,
+    memory: _On,
+    masked: _On,
+    biased: _On,
+    **options: Unpack[_Options],
+) -> Layer[tuple[Sequence, Sequence, Array, Counts], tuple[Sequence, Sequence, Array, Counts]]: ...
 @overload
 def transformer_decoder_block(
     features: int,
@@ -216,7 +241,7 @@ def transformer_decoder_block(
     memory: _Off = ...,
     masked: _Off = ...,
     biased: _On,
-    **options: Unpack[_DecoderOptions],
+    **options: Unpack[_Options],
 ) -> Layer[tuple[Sequence, Array], tuple[Sequence, Array]]: ...
 @checks.named
 def transformer_decoder_block(
@@ -255,8 +280,8 @@ def transformer_decoder_block(
         Whether a mask of the memory goes along, too: booleans ``(N, S)``, False for padding, or the
         lengths.
     biased : bool, default False
-        Without a memory, whether a bias of the scores goes along, ``(x, bias) -> (y, bias)``: see
-        `alibi`.
+        Whether a bias of the scores of the attention to itself goes along, ``(x, bias)`` or ``(x,
+        memory, bias)``, in front of a mask: see `alibi`.
     causal : bool, default True
         Whether a step sees only the steps up to itself.
     rate : float, default 0.0
@@ -279,13 +304,14 @@ def transformer_decoder_block(
     Returns
     -------
     Layer
-        A `serial` with the children ``attention``, ``cross_attention`` if there is a memory, and
-        ``feed_forward``; for ``"post"`` also ``attention_norm`` and so on.
+        A `serial`, or a `graph` for a memory and a bias, with the children ``attention``,
+        ``cross_attention`` if there is a memory, and ``feed_forward``; for ``"post"`` also
+        ``attention_norm`` and so on.
 
     Raises
     ------
     ValueError, TypeError
-        For an option that cannot be, a mask without a memory, a bias with one.
+        For an option that cannot be, a mask without a memory.
 
     Notes
     -----
@@ -311,8 +337,6 @@ def transformer_decoder_block(
     )
     if masked and not memory:
         checks.refuse("`masked` must be False without a memory, got True")
-    if biased and memory:
-        checks.refuse("`biased` must be False with a memory, got True")
     build: Any = multi_head_attention
     shared: Any = {
         "rate": rate,
@@ -324,15 +348,28 @@ def transformer_decoder_block(
     attend = build(
         heads, biased=biased, causal=causal, rotary_base=rotary_base, window=window, **shared
     )
-    context = ", ".join(["memory"] * memory + ["bias"] * biased + ["mask"] * masked)
-    part = _parts(rate, norm, context, bias)
+    mask, apart = ["mask"] * masked, memory and biased
+    context = ", ".join(["memory"] * memory + ["bias"] * biased + mask)
+    part = _parts(rate, norm, "bias" if biased else context, bias)
     parts = part("attention", attend, looking=biased)
     if memory:
         look: Any = cross_attention
+        part = _parts(rate, norm, ", ".join(["memory", *mask]), bias)
         parts += part("cross_attention", look(heads, masked=masked, **shared), looking=True)
-    return serial(
-        *parts, *part("feed_forward", *_feed_forward(features, hidden, activation, rate, bias))
-    )
+    part = _parts(rate, norm, "" if apart else context, bias)
+    parts += part("feed_forward", *_feed_forward(features, hidden, activation, rate, bias))
+    return _apart(parts, masked, "_norm" if norm == "post" else "") if apart else serial(*parts)
+
+
+def _apart(parts: tuple[_Net, ...], masked: bool, norm: str) -> _Net:
+    """Each part with what it looks at, of ``(x, memory, bias, mask)``."""
+    mask = ("x/3",) * masked
+    wires: dict[str, Any] = {
+        "attention": ("x/0", "x/2"),
+        "cross_attention": (f"attention{norm}/0", "x/1", *mask),
+        "feed_forward": f"cross_attention{norm}/0",
+    }
+    return graph(*parts, wires=wires, output=(f"feed_forward{norm}", "x/1", "x/2", *mask))
 
 
 def _flags(**flags: bool) -> tuple[bool, ...]:

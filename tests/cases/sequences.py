@@ -560,6 +560,16 @@ _BLOCKS = [
         x=_MEMORY,
     ),
     Case(
+        transformer_encoder_block(4, 2, 3, masked=True, biased=True, causal=True),
+        ((3, 4, 4), (3, 4, 4), (3,)),
+        x=(_normal(3, 4, 4), _normal(3, 4, 4), np.array([3, 0, 4])),
+    ),
+    Case(
+        transformer_decoder_block(4, 2, 3, memory=True, masked=True, biased=True, norm="post"),
+        ((3, 3, 4), (3, 4, 5), (3, 3, 3), (3, 4)),
+        x=(*_MEMORY[:2], _normal(3, 3, 3), _SEEN),
+    ),
+    Case(
         serial(
             transformer_decoder_block(4, 2, 3, memory=True, norm="post", rate=0.5, activation="gelu"),
             drop_context("memory"),

@@ -233,6 +233,41 @@ def test_a_block_with_a_bias(build: Any) -> None:
     agrees(layer, (normal(3, 5, 8), normal(3, 2, 5, 5)), reference)
 
 
+def test_a_causal_encoder_block_with_lengths() -> None:
+    module = torch.nn.TransformerEncoderLayer(8, 2, 6, 0.0, batch_first=True, norm_first=True).double()
+    layer = serial(
+        transformer_encoder_block(8, 2, 6, masked=True, causal=True), drop_context("lengths")
+    )
+    kept = torch.arange(5) < torch.tensor([[5], [3], [1]])
+    ahead = torch.ones(5, 5, dtype=torch.bool).triu(1)
+
+    def reference(params: Any, x: Any) -> Any:
+        seen: Any = {"src_mask": ahead, "src_key_padding_mask": ~kept}
+        return call(module, _block(params["serial1"]), (x[0],), seen)
+
+    agrees(layer, (normal(3, 5, 8), np.array([5, 3, 1])), reference)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_decoder_with_a_memory_and_a_bias(masked: bool) -> None:
+    module = torch.nn.TransformerDecoderLayer(8, 2, 6, 0.0, batch_first=True, norm_first=True).double()
+    build: Any = transformer_decoder_block
+    leave: Any = drop_context
+    context = "memory, bias, mask" if masked else "memory, bias"
+    layer = serial(build(8, 2, 6, memory=True, biased=True, masked=masked), leave(context))
+    kept = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 0]], np.bool_)
+    ahead = torch.ones(5, 5, dtype=torch.bool).triu(1)
+
+    def reference(params: Any, x: Any) -> Any:
+        seen: Any = {"tgt_mask": torch.where(ahead, -torch.inf, x[2]).flatten(0, 1)}
+        if masked:
+            seen["memory_key_padding_mask"] = torch.tensor(~kept)
+        return call(module, _block(params["graph1"]), x[:2], seen)
+
+    x = (normal(3, 5, 8), normal(3, 4, 8), normal(3, 2, 5, 5), *([kept] if masked else []))
+    agrees(layer, x, reference)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_encoder_decoder(masked: bool) -> None:
     """PyTorch's ``nn.Transformer``, between our tokens and logits."""
@@ -265,3 +300,24 @@ def test_encoder_decoder(masked: bool) -> None:
         return F.linear(out, params["decoder"]["logits"]["weight"])
 
     agrees(net, (target, source, *seen), reference)
+
+
+@pytest.mark.parametrize("elsewhere", [0.0, -np.inf])
+def test_a_bias_of_nan_is_seen_whatever_another_example_holds(elsewhere: float) -> None:
+    """What is not seen has the bias -inf, and NaN is none: alone in its row, it has all the weight."""
+    layer = multi_head_attention(1, biased=True, causal=True)
+    x, bias = normal(2, 3, 4), np.zeros((2, 3, 3))
+    _, params = layer.init(random.key(0), (x.shape, bias.shape))
+    params = tree.map(np.float64, params)
+    right = layer.apply(params, (x, bias))[0][0, 0]
+    bias[0, 0, 0], bias[1, 2, 1] = np.nan, elsewhere
+    assert np.array_equal(layer.apply(params, (x, bias))[0][0, 0], right)
+
+
+def test_the_bias_of_the_only_key_has_no_gradient() -> None:
+    layer = multi_head_attention(2, biased=True, causal=True)
+    x, bias = normal(2, 3, 4), normal(2, 3, 3)
+    _, params = layer.init(random.key(0), (x.shape, bias.shape))
+    params = tree.map(np.float64, params)
+    out, cache = layer.apply(params, (x, bias))
+    assert not layer.vjp(cache, normal(*out.shape))[1][1][:, 0].any()
