@@ -31,10 +31,12 @@ from funcnn import (
     each,
     embedding,
     evaluate,
+    fit,
     flatten,
     inference_mode,
     mean_squared_error,
     merge,
+    optimizers,
     predict,
     random,
     relu,
@@ -45,6 +47,7 @@ from funcnn import (
     tree,
     value_and_grad,
 )
+from funcnn.data import augmentation
 from funcnn.data.examples import concatenated, taken
 from funcnn.distributed import Engine
 from funcnn.distributed.exchange import added_up
@@ -229,8 +232,78 @@ def test_each_rank_reads_its_own_part_of_a_batch() -> None:
     assert (late.x.shape, late.x.dtype, len(late)) == (now.x.shape, now.x.dtype, 4)
     shifted = batches._replace(augment=lambda key, x: x + 1)
     assert isinstance(shifted.batch(KEY, 0, 0, late=True).x, np.ndarray)
+    mixed = batches._replace(augment=data.mixup(10), dataset=data.Dataset(images, np.arange(10)))
+    assert isinstance(mixed.batch(KEY, 0, 0, late=True).x, np.ndarray)
     fortran = batches._replace(dataset=data.Dataset(np.asfortranarray(images), np.arange(10)))
     assert isinstance(fortran.batch(KEY, 0, 0, late=True).x, np.ndarray)  # whose parts lie otherwise
+
+
+AUGMENTATIONS = [
+    data.random_flip(), data.random_flip(0.3, vertical=True), data.random_shift(2), data.cutout(3),
+    data.random_crop(5, padding=1), data.random_affine(rotation=20, scale=0.1, shear=0.1, shift=1.0),
+    data.augmentations(data.random_shift(1), data.augmentations(data.random_flip(), data.cutout(2))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("augment", AUGMENTATIONS, ids=repr)
+def test_each_rank_changes_its_own_part_of_a_batch(augment: Any) -> None:
+    read: list[int] = []
+
+    def seen(rows: Any) -> Any:
+        read.append(len(rows))
+        return rows
+
+    images, masks = random.normal(KEY, (30, 2, 7, 8)), random.uniform(KEY, (30, 1, 7, 8))
+    x = {"image": data.prepared(images, seen), "mask": masks, "age": np.arange(30.0)}
+    for some in (x, x["image"]):
+        batches = data.Batches(data.Dataset(some, np.arange(30)), 16, augment=augment)
+        late, now = (batches.batch(KEY, 1, 0, late=late) for late in (True, False))
+        read.clear()
+        assert digest(taken(late.x, slice(3, 6))) == digest(taken(now.x, slice(3, 6)))
+        assert read == [3]
+        assert digest(tree.map(lambda leaf: leaf[:], late.x)) == digest(now.x)
+        assert digest(late.y) == digest(now.y)
+
+
+def test_all_augmentations_are_there() -> None:
+    made = [name for name in augmentation.__all__ if name not in ("Augmentation", "augmentations")]
+    assert [name for name in made if not any(repr(one).startswith(name) for one in AUGMENTATIONS)] == []
+
+
+def test_an_augmentation_that_refuses_says_so_late_as_well() -> None:
+    dataset = data.Dataset(np.zeros((9, 1, 4, 4), np.float32), np.arange(9))
+    batches = data.Batches(dataset, 4, augment=data.random_crop(5))
+    for late in (False, True):
+        with pytest.raises(ValueError, match=r"^random_crop: `x` must be at least 5 x 5, got shape \("):
+            _ = batches.batch(KEY, 0, 0, late=late).x[:2]
+
+
+def test_each_rank_loads_its_own_part_of_a_batch() -> None:
+    read: list[int] = []
+
+    def pictures(key: Any, epoch: int, step: int) -> Any:
+        def seen(places: Any) -> Any:
+            read.extend(places)
+            return random.normal(KEY, (40, 6))[places]
+
+        places = random.permutation(random.fold_in(key, epoch), 40)[step * 20 : step * 20 + 20]
+        return data.prepared(places, seen), places % 3
+
+    train = data.Loader(pictures, 2)
+    net, loss = serial(dense(3)), softmax_cross_entropy()
+
+    def work(engine: Any) -> str:
+        result = fit(
+            net, loss, optimizers.sgd(0.1), train, key=KEY, epochs=2, shards=4, workers=1,
+            engine=engine, progress=False,
+        )  # fmt: skip
+        return digest(result.params)
+
+    late = train.batch(KEY, 1, 1, late=True)
+    read.clear()
+    assert digest(late.x[4:6]) == digest(train.batch(KEY, 1, 1).x[4:6])
+    assert len(read) == 2 + 20
+    assert set(on_ranks(2, work)) == {work(None)}
 
 
 # --- what couples a batch -----------------------------------------------------------------------------

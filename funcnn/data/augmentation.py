@@ -20,12 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import pi
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnn import checks, numerics, random, tree
+from funcnn.data.examples import read_late
 from funcnn.types import Array, Key
 
 __all__ = [
@@ -146,13 +148,58 @@ def _of_images(change: Callable[..., Array], options: tuple[Any, ...], shown: st
     return Augmentation(_each_image, (change, *options), shown)
 
 
+class _Some(NamedTuple):
+    """Which rows of a batch are changed: what is drawn is drawn for all, whoever changes some."""
+
+    among: int
+    rows: Any = slice(None)
+
+    def of(self, drawn: Array) -> Array:
+        return np.asarray(drawn[self.rows])
+
+
 def _each_image(key: Key, x: Any, change: Callable[..., Array], *options: Any) -> Any:
-    images = any(np.ndim(array) == 4 for _, array in tree.leaves(x))
+    return _of_each(x, lambda array: change(key, _Some(*_shape(array)[:1] or [0]), array, *options))
 
-    def changed(array: Array) -> Array:  # without any image, the change refuses what there is
-        return array if images and np.ndim(array) != 4 else change(key, array, *options)
 
-    return tree.map(changed, x)
+def _of_each(x: Any, changed: Callable[[Any], Any]) -> Any:
+    """The images changed; without any image, the change refuses what there is."""
+    images = any(len(_shape(array)) == 4 for _, array in tree.leaves(x))
+    return tree.map(lambda array: array if images and len(_shape(array)) != 4 else changed(array), x)
+
+
+def _shape(array: Any) -> tuple[int, ...]:
+    return tuple(getattr(array, "shape", ()))
+
+
+def goes_by_rows(change: object) -> bool:
+    """Whether an example becomes the same whatever stands beside it in the batch."""
+    if not isinstance(change, Augmentation):
+        return False
+    return change.change is _each_image or (
+        change.change is _all and all(map(goes_by_rows, change.options[0]))
+    )
+
+
+def changed_late(augmentation: Augmentation, key: Key, x: Any) -> Any:
+    """The examples of a change that goes by rows, each changed when it is looked at."""
+    if augmentation.change is _all:
+        for i, part in enumerate(augmentation.options[0]):
+            x = changed_late(part, random.fold_in(key, i), x)
+        return x
+    change, *options = augmentation.options
+
+    def late(array: Any) -> Any:
+        count = len(array)
+
+        @partial(checks.named, who=augmentation.shown.partition("(")[0])
+        def read(index: Any) -> Array:
+            some = _Some(count, np.arange(count)[index])
+            return np.asarray(change(key, some, np.asarray(array[index]), *options))
+
+        return read_late(count, read)
+
+    return _of_each(x, late)
 
 
 # --- moving -------------------------------------------------------------------------------------------
@@ -191,10 +238,10 @@ def random_flip(probability: float = 0.5, *, vertical: bool = False) -> Augmenta
     return _of_images(_flip, (probability, vertical), f"random_flip({', '.join(shown)})")
 
 
-def _flip(key: Key, x: Array, probability: float, vertical: bool) -> Array:
+def _flip(key: Key, some: _Some, x: Array, probability: float, vertical: bool) -> Array:
     found = checks.ranked(x, "N, C, H, W")
     flipped = found[:, :, ::-1] if vertical else found[..., ::-1]
-    chosen = random.bernoulli(key, probability, (len(found),))
+    chosen = some.of(random.bernoulli(key, probability, (some.among,)))
     return np.where(chosen[:, None, None, None], flipped, found)
 
 
@@ -263,14 +310,14 @@ def random_crop(size: int | tuple[int, int], padding: int = 0) -> Augmentation:
     return _of_images(_crop, (padding, (height, width)), shown)
 
 
-def _crop(key: Key, x: Array, padding: int, size: tuple[int, int] | None) -> Array:
+def _crop(key: Key, some: _Some, x: Array, padding: int, size: tuple[int, int] | None) -> Array:
     found = checks.ranked(x, "N, C, H, W")
     _check_side("padding" if size else "pixels", padding, found)
     height, width = size or (found.shape[2], found.shape[3])
     room = found.shape[2] + 2 * padding - height, found.shape[3] + 2 * padding - width
     if min(room) < 0:
         checks.refuse(f"`x` must be at least {height} x {width}, got shape {found.shape}")
-    places = _places(key, len(found), room)
+    places = _places(key, some, room)
     padded = np.pad(found, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (2, 3))
     return np.ascontiguousarray(windows[np.arange(len(found)), :, places[0], places[1]])
@@ -284,12 +331,12 @@ def _check_side(name: str, pixels: int, images: Array) -> None:
         checks.refuse(f"{text}, got {checks.shown(pixels)}")
 
 
-def _places(key: Key, count: int, room: tuple[int, int]) -> tuple[Array, Array]:
+def _places(key: Key, some: _Some, room: tuple[int, int]) -> tuple[Array, Array]:
     """For each image a row from 0 to ``room[0]``, and a column from 0 to ``room[1]``."""
     down, right = random.split(key)
     return (
-        random.randint(down, (count,), 0, room[0] + 1),
-        random.randint(right, (count,), 0, room[1] + 1),
+        some.of(random.randint(down, (some.among,), 0, room[0] + 1)),
+        some.of(random.randint(right, (some.among,), 0, room[1] + 1)),
     )
 
 
@@ -346,19 +393,23 @@ def random_affine(
     return _of_images(_affine, tuple(options.values()), f"random_affine({shown})")
 
 
-def _affine(key: Key, x: Array, rotation: float, scale: float, shear: float, shift: float) -> Array:
+def _affine(
+    key: Key, some: _Some, x: Array, rotation: float, scale: float, shear: float, shift: float
+) -> Array:
     found = checks.ranked(x, "N, C, H, W")
-    count, _, height, width = found.shape
+    _, _, height, width = found.shape
     turn, size, slant, down, right = (
-        limit * random.uniform(own, (count, 1, 1), -1.0, 1.0, dtype=np.float64)
+        limit * random.uniform(own, (some.among, 1, 1), -1.0, 1.0, dtype=np.float64)
         for own, limit in zip(
             random.split(key, 5), (rotation * pi / 180, scale, shear, shift, shift), strict=True
         )
     )
     y = np.arange(height)[:, None] - (height - 1) / 2  # of the result, around its centre
     x_ = np.arange(width)[None, :] - (width - 1) / 2
+    sine, cosine, size, slant, down, right = map(
+        some.of, (numerics.sin(turn), numerics.cos(turn), size, slant, down, right)
+    )
     across = x_ + slant * y
-    sine, cosine = numerics.sin(turn), numerics.cos(turn)
     rows = (cosine * y - sine * across) / (1 + size) + down + (height - 1) / 2  # N, H, W
     columns = (sine * y + cosine * across) / (1 + size) + right + (width - 1) / 2
     return _interpolated(found, rows, columns)
@@ -427,11 +478,11 @@ def cutout(size: int) -> Augmentation:
     return _of_images(_cutout, (size,), f"cutout({size})")
 
 
-def _cutout(key: Key, x: Array, size: int) -> Array:
+def _cutout(key: Key, some: _Some, x: Array, size: int) -> Array:
     found = checks.ranked(x, "N, C, H, W")
     _check_side("size", size, found)
     _, _, height, width = found.shape
-    rows, columns = _places(key, len(found), (height - 1, width - 1))
+    rows, columns = _places(key, some, (height - 1, width - 1))
 
     def hidden(centres: Array, length: int) -> Array:
         first = centres[:, None] - size // 2

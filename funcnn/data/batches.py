@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, random, tree
-from funcnn.data.augmentation import Augmentation
+from funcnn.data.augmentation import Augmentation, changed_late, goes_by_rows
 from funcnn.data.examples import check_numbers, chosen, has_whole_rows, length, taken
 from funcnn.types import Array, Key
 from funcnn.types.shown import grid
@@ -234,8 +234,9 @@ class Batches(NamedTuple):
         epoch, step : int
             From 0; ``step`` below `steps`.
         late : bool, default False
-            Whether examples that nothing augments are read when they are looked at, as by processes
-            of which each needs a part.
+            Whether examples are read, and augmented, when they are looked at, as by processes of
+            which each needs a part; not where `augment` is a function of one's own, or `mixup`,
+            which see the whole batch.
 
         Returns
         -------
@@ -250,13 +251,16 @@ class Batches(NamedTuple):
         check_place(key, epoch, step, self.steps)
         part = slice(step * self.size, (step + 1) * self.size)
         places = _order(key, epoch, len(self.dataset))[part] if self.shuffle else part
-        if late and self.augment is None and has_whole_rows(self.dataset.x):
+        own = random.fold_in(random.fold_in(_epoch_key(key, epoch), step), "augment")
+        by_rows = self.augment is None or goes_by_rows(self.augment)
+        if late and by_rows and has_whole_rows(self.dataset.x):
             rows = np.arange(len(self.dataset))[places] if isinstance(places, slice) else places
-            y = taken(self.dataset.y, places)
-            return Dataset(chosen(self.dataset.x, rows), tree.map(np.array, y))
+            x, y = chosen(self.dataset.x, rows), taken(self.dataset.y, places)
+            if isinstance(self.augment, Augmentation):
+                x = changed_late(self.augment, own, x)
+            return Dataset(x, tree.map(np.array, y))
         x, y = self.dataset.take(places)
         if self.augment is not None:
-            own = random.fold_in(random.fold_in(_epoch_key(key, epoch), step), "augment")
             x, y = tree.map(np.asarray, x), tree.map(np.asarray, y)
             if isinstance(self.augment, Augmentation):
                 x, y = self.augment.pair(own, x, y)

@@ -43,17 +43,17 @@ class _Prepared:
 
 
 @dataclass(frozen=True, eq=False)
-class _Chosen:
-    """Some rows of an array, which are read when they are looked at."""
+class _Late:
+    """Rows that a function reads when they are looked at."""
 
-    source: Any
-    places: Array
+    count: int
+    read: Callable[[Any], Array]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return self.count
 
     def __getitem__(self, index: Any) -> Array:
-        return np.array(self.source[self.places[index]])
+        return self.read(index)
 
 
 def has_whole_rows(x: Any) -> bool:
@@ -62,9 +62,18 @@ def has_whole_rows(x: Any) -> bool:
     return all(isinstance(array, _Prepared) or array.flags.c_contiguous for array in leaves)
 
 
+def read_late(count: int, read: Callable[[Any], Array]) -> Any:
+    """So many rows, which ``read(index)`` gives."""
+    return _Prepared(_Late(count, read), np.asarray)
+
+
 def chosen(x: T, places: Array) -> T:
     """The same rows of every array, read when they are looked at."""
-    return tree.map(lambda array: _Prepared(_Chosen(array, places), np.asarray), x)
+
+    def late(array: Any) -> Any:
+        return read_late(len(places), lambda index: np.array(array[places[index]]))
+
+    return tree.map(late, x)
 
 
 @checks.named

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from funcnn import checks
+import numpy as np
+
+from funcnn import checks, tree
 from funcnn.data.batches import Dataset, check_place
 from funcnn.types import Key
 
@@ -20,7 +22,8 @@ class Loader(NamedTuple):
     ----------
     load : callable
         ``(key, epoch, step) -> batch``, a `Dataset` or a pair ``(x, y)``. If it is a function of
-        these alone, a training can be resumed anywhere with the same bits.
+        these alone, a training can be resumed anywhere with the same bits. Where its ``x`` is memory-
+        mapped, or `prepared`, each of several processes reads its own part of it alone.
     steps : int
         Batches in an epoch.
 
@@ -38,14 +41,26 @@ class Loader(NamedTuple):
     ...     return x, x[:, 0]
     >>> len(Loader(noise, steps=100).batch(random.key(0), epoch=3, step=99))
     8
+
+    Pictures that are read when they are looked at, by the process that needs them:
+
+    >>> import numpy as np
+    >>> from funcnn.data import prepared
+    >>> def read(places):  # such as from so many files
+    ...     return np.stack([np.full((1, 8, 8), place, np.float32) for place in places])
+    >>> def pictures(key, epoch, step):
+    ...     places = random.permutation(random.fold_in(key, epoch), 100)[step * 10 : step * 10 + 10]
+    ...     return prepared(places, read), places % 2
+    >>> Loader(pictures, steps=10).batch(random.key(0), epoch=0, step=0).x.shape
+    (10, 1, 8, 8)
     """
 
     load: Callable[[Key, int, int], Any]
     steps: int
 
     @checks.named
-    def batch(self, key: Key, epoch: int, step: int) -> Dataset:
-        """One batch, as `Batches.batch` gives it."""
+    def batch(self, key: Key, epoch: int, step: int, *, late: bool = False) -> Dataset:
+        """One batch, as `Batches.batch` gives it; if `late`, as `load` does."""
         steps = checks.Integer(1).check("steps", self.steps)
         check_place(key, epoch, step, steps)
         _check_function("load", self.load)
@@ -57,7 +72,9 @@ class Loader(NamedTuple):
             found = Dataset(*found)
         if not len(found):
             checks.refuse("`load` must give at least one example, got none")
-        return found
+        if late:
+            return found
+        return Dataset(*tree.map(lambda array: np.asarray(array[:]), tuple(found)))
 
 
 def _check_function(name: str, value: object) -> None:

@@ -316,10 +316,8 @@ def _stepped(training: _Training, run: Run) -> Run:
 
 def _batch(training: _Training, state: TrainState) -> Dataset:
     """The next batch; several ranks each read their own part of it."""
-    place = state.key, state.epoch, state.batch
-    if training.ranks.ranks == 1 or isinstance(training.batches, Loader):
-        return training.batches.batch(*place)
-    return training.batches.batch(*place, late=True)
+    place, late = (state.key, state.epoch, state.batch), training.ranks.ranks > 1
+    return training.batches.batch(*place, late=late)
 
 
 def _parts(loss: Loss, run: Run, measured: Mapping[str, float], batch: Dataset) -> dict[str, Mean]:
