@@ -42,11 +42,14 @@ from funcnn.checks.arrays import (
     sizes,
     together,
 )
-from funcnn.checks.declarations import bare, declaration, declared, finished, named
+from funcnn.checks.declarations import bare, declaration, declared, declaring, named, takes
 from funcnn.checks.options import (
+    LOSS,
+    NET,
     Beside,
     Choice,
     Constraint,
+    Each,
     Either,
     Flag,
     Instance,
@@ -73,9 +76,12 @@ from funcnn.checks.refusals import (
 )
 
 __all__ = [
+    "LOSS",
+    "NET",
     "Beside",
     "Choice",
     "Constraint",
+    "Each",
     "Either",
     "Flag",
     "Instance",
@@ -104,10 +110,10 @@ __all__ = [
     "counts_shape",
     "declaration",
     "declared",
+    "declaring",
     "exact_shape",
     "feature_axis",
     "float_dtype",
-    "finished",
     "floating",
     "gradient",
     "inputs",
@@ -127,5 +133,6 @@ __all__ = [
     "shown",
     "sized",
     "sizes",
+    "takes",
     "together",
 ]

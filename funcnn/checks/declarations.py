@@ -15,7 +15,16 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from funcnn.checks.options import Beside, Constraint, Layers, Number, Optional, When
+from funcnn.checks.options import (
+    Beside,
+    Constraint,
+    Layers,
+    Number,
+    Optional,
+    When,
+    beyond,
+    refuse_beyond,
+)
 from funcnn.checks.refusals import Refusal, refuse, refuse_type, shown
 from funcnn.types import Layer, Spec, Trait, no_statistics
 
@@ -23,7 +32,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEEPEST = 64  # layers inside each other: each takes a few of Python's 1,000 frames
-_LARGEST = float(np.finfo(np.float32).max)
 _DECLARATIONS = "__funcnn_declaration__"
 _BARE = "__funcnn_bare__"
 
@@ -37,6 +45,23 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
     options. A schedule has no `Spec`: it prints its call.
     """
 
+    def finish(made: R, found: Mapping[str, Any]) -> R:
+        return _holding(made, _held(found, constraints))
+
+    return declaring(finish, traits, constraints)
+
+
+def declaring(
+    finish: Callable[[R, Mapping[str, Any]], R],
+    traits: tuple[Trait, ...],
+    constraints: Mapping[str, Constraint],
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """As `declared`; what a constructor makes also goes through ``finish(made, arguments)``.
+
+    Here is what becomes of options that float32 does not hold: a layer refuses float32 if they may
+    come out; a loss or an optimizer computes in float64.
+    """
+
     def declare(constructor: Callable[P, R]) -> Callable[P, R]:
         who = constructor.__name__
 
@@ -48,7 +73,7 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
                 for name, value in found.items():
                     found[name] = constraints[name].check(name, value)
                 _refuse_idle(constructor, found, constraints)
-                made: Any = constructor(*bound.args, **bound.kwargs)
+                made: Any = finish(constructor(*bound.args, **bound.kwargs), found)
             except Refusal as refusal:
                 raise refusal.by(who)
             spec = _spec(construct, constructor, found, constraints)
@@ -60,7 +85,6 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
             )
             if _depth(spec) > DEEPEST:
                 refuse(f"layers must be nested at most {DEEPEST} deep, got {_depth(spec)}", who)
-            made = _holding(made, _beyond(found, constraints))
             guarded = {
                 field: _guarded(part, who)
                 for field, part in _parts(made)
@@ -78,19 +102,6 @@ def declared(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P,
     return declare
 
 
-def finished(
-    constructor: Callable[P, R], finish: Callable[[R, Mapping[str, Any]], R]
-) -> Callable[P, R]:
-    """A constructor, still to be declared, whose result goes through ``finish(made, arguments)``."""
-
-    @wraps(constructor)
-    def make(*args: P.args, **given: P.kwargs) -> R:
-        arguments = _signature(constructor).bind(*args, **given).arguments
-        return finish(constructor(*args, **given), arguments)
-
-    return make
-
-
 def _refuse_idle(
     constructor: Callable[..., Any], found: Mapping[str, Any], constraints: Mapping[str, Constraint]
 ) -> None:
@@ -106,31 +117,30 @@ def _refuse_idle(
                 refuse(f"`{name}` must be {shown(default)} {where}, got {shown(given)}")
 
 
-def _beyond(found: Mapping[str, Any], constraints: Mapping[str, Constraint]) -> dict[str, float]:
-    """The options that may come out and that float32 cannot hold."""
-    beyond = {}
+def _held(found: Mapping[str, Any], constraints: Mapping[str, Constraint]) -> dict[str, Any]:
+    """The options that may come out and are large."""
+    held = {}
     for name, constraint in constraints.items():
         inner = constraint.inner if isinstance(constraint, (Beside, When, Optional)) else constraint
-        if isinstance(inner, Number) and inner.held and abs(found[name] or 0) > _LARGEST:
-            beyond[name] = found[name]
-    return beyond
+        if isinstance(inner, Number) and inner.held and abs(found[name] or 0) > 2:
+            held[name] = found[name]
+    return held
 
 
-def _holding(made: Any, beyond: dict[str, float]) -> Any:
-    """The same layer or loss, which refuses float32 arrays if options are beyond it."""
-    if not beyond:
+def _holding(made: R, options: Mapping[str, Any]) -> R:
+    """The same layer, which refuses float32 arrays if options are too large for them."""
+    if not beyond(options, np.float32):
         return made
-    apply = made.apply
+    whole: Any = made
+    apply = whole.apply
 
-    def held(first: Any, second: Any, **given: Any) -> Any:
-        inputs = second if isinstance(second, tuple) else (second,)
-        for name, value in beyond.items():
-            if np.float32 in (getattr(each, "dtype", None) for each in (first, *inputs)):
-                most = f"at most {_LARGEST:.5g} in size for float32"
-                refuse(f"`{name}` must be {most}, got {shown(value)}")
-        return apply(first, second, **given)
+    def held(params: Any, x: Any, **given: Any) -> Any:
+        inputs = x if isinstance(x, tuple) else (x,)
+        if np.float32 in (getattr(each, "dtype", None) for each in inputs):
+            refuse_beyond(options, np.float32)
+        return apply(params, x, **given)
 
-    return made._replace(apply=held)
+    return whole._replace(apply=held)  # type: ignore[no-any-return]
 
 
 def _depth(spec: Spec) -> int:
@@ -164,6 +174,22 @@ def named(function: Callable[P, R], who: str = "") -> Callable[P, R]:
 
     setattr(call, _BARE, function)
     return call
+
+
+def takes(**constraints: Constraint) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """As `named`, of a function whose arguments are also checked, each by its constraint."""
+
+    def declare(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def checked(*args: Any, **given: Any) -> R:
+            bound = _bind(function, args, given)
+            for name, constraint in constraints.items():
+                bound.arguments[name] = constraint.check(name, bound.arguments[name])
+            return function(*bound.args, **bound.kwargs)
+
+        return named(checked)
+
+    return declare
 
 
 _TOO_LARGE = (  # what Python and NumPy say of arrays that no machine can have

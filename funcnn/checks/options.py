@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import numpy as np
 
 from funcnn.checks.refusals import refuse, refuse_type, shown
-from funcnn.types import Layer
+from funcnn.types import Layer, Loss
 
 
 class Constraint(Protocol):
@@ -120,6 +120,23 @@ class Several(NamedTuple):
         return ((), *alone, *((value,) for value in wrong))
 
 
+class Each(NamedTuple):
+    """A tuple, or a list, with at least `least` values, each what another constraint says."""
+
+    inner: Constraint
+    words: str = "ints"
+    least: int = 0
+
+    def check(self, name: str, value: Any, /) -> tuple[Any, ...]:
+        if not isinstance(value, (tuple, list)) or len(value) < self.least:
+            refuse_type(f"`{name}` must be a tuple of {self.words}, got {shown(value)}")
+        return tuple(self.inner.check(name, part) for part in value)
+
+    def wrong(self) -> tuple[object, ...]:
+        few = ((),) if self.least else ()
+        return (1, None, "abc", *few, *((value,) for value in self.inner.wrong()))
+
+
 class Number(NamedTuple):
     """A finite real number within bounds (`above` and `below` are exclusive).
 
@@ -205,6 +222,9 @@ class Instance(NamedTuple):
         def maker() -> None: ...
 
         return (object(), maker)
+
+
+NET, LOSS = Instance(Layer, "a layer"), Instance(Loss, "a loss")
 
 
 class Layers(NamedTuple):

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec
 import numpy as np
 
 from funcnn import checks
-from funcnn.checks import Constraint, declared, finished
+from funcnn.checks import Constraint
 from funcnn.types import Array, Cache, Loss, Trait
 
 P = ParamSpec("P")
@@ -34,11 +34,7 @@ def enough(holds: Array, x: Array) -> None:
 
 def loss(*traits: Trait, **constraints: Constraint) -> Callable[[Callable[P, Loss]], Callable[P, Loss]]:
     """As `checks.declared`, of a loss that is right wherever float32 can hold the answer."""
-
-    def declare(constructor: Callable[P, Loss]) -> Callable[P, Loss]:
-        return declared(*traits, **constraints)(finished(constructor, rounded))
-
-    return declare
+    return checks.declaring(rounded, traits, constraints)
 
 
 def rounded(made: Loss, options: Mapping[str, Any]) -> Loss:

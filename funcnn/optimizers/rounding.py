@@ -14,7 +14,7 @@ from typing import Any, ParamSpec
 import numpy as np
 
 from funcnn import checks, tree
-from funcnn.checks import Constraint, bare, declared, finished
+from funcnn.checks import Constraint, bare
 from funcnn.optimizers.core import Optimizer, State
 from funcnn.types import Array, Params, Trait
 
@@ -65,11 +65,7 @@ def optimizer(
     *traits: Trait, **constraints: Constraint
 ) -> Callable[[Callable[P, Optimizer]], Callable[P, Optimizer]]:
     """As `checks.declared`, of an optimizer that is right wherever float32 can hold the update."""
-
-    def declare(constructor: Callable[P, Optimizer]) -> Callable[P, Optimizer]:
-        return declared(*traits, **constraints)(finished(constructor, rounded))
-
-    return declare
+    return checks.declaring(rounded, traits, constraints)
 
 
 def plain(whole: Optimizer) -> Optimizer:

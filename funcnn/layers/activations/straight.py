@@ -12,7 +12,7 @@ from funcnn import checks
 from funcnn._kernels import elementwise as kernels
 from funcnn._kernels.elementwise import choose, positive
 from funcnn.checks import Number, declared
-from funcnn.parameterless import elementwise, held
+from funcnn.parameterless import elementwise
 from funcnn.types import Preserving
 
 __all__ = [
@@ -170,7 +170,7 @@ def hard_tanh(minimum: float = -1.0, maximum: float = 1.0) -> Preserving:
         lambda y: (y > minimum) & (y < maximum),  # of the input, too
         minimum,
         maximum,
-        from_output=held(minimum, maximum),
+        from_output=not checks.beyond({"limits": (minimum, maximum)}, np.float32),
     )
 
 
