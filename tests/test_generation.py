@@ -227,7 +227,7 @@ def test_a_stop_ends_a_text() -> None:
             "`prompt` must hold texts (T,) of at least 1 token, got shape (0,)",
         ),
         ({"key": KEY, "count": 3, "stop": 99}, "`stop` must be below 11, the tokens of `net`, got 99"),
-        ({"key": KEY, "net": None}, "every child must be a layer, got None"),
+        ({"key": KEY, "net": None}, "`net` must be a layer, got None"),
         ({"prompt": []}, "`prompt` must hold at least 1 text, got 0"),
         ({"prompt": np.ones(3)}, "`prompt` must be integers, got float64"),
         *(

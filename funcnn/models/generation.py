@@ -8,14 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, numerics, random
-from funcnn.checks import Flag, Integer, Layers, Number, Optional
+from funcnn.checks import NET, Each, Flag, Integer, Number, Optional, Whatever, takes
 from funcnn.models.stepping import Past, Unknown, stepped
 from funcnn.types import Array, Key, Layer, Params
 
 __all__ = ["generate"]
 
 
-@checks.named
+@takes(
+    net=NET, temperature=Number(minimum=0), top_k=Optional(Integer(1)),
+    top_p=Optional(Number(above=0, maximum=1)), count=Integer(1), stop=Optional(Integer(0)),
+    window=Optional(Integer(1)), context=Each(Whatever(), "arrays"), cached=Flag(),
+    return_logits=Flag(),
+)  # fmt: skip
 def generate(
     net: Layer[Any, Any],
     params: Params,
@@ -99,20 +104,11 @@ def generate(
     >>> generate(net, params, np.array([1, 2, 3]), random.key(1), count=5).shape
     (8,)
     """
-    how = _Draw(
-        Number(minimum=0).check("temperature", temperature),
-        Optional(Integer(1)).check("top_k", top_k),
-        Optional(Number(above=0, maximum=1)).check("top_p", top_p),
-    )
-    count, window = Integer(1).check("count", count), Optional(Integer(1)).check("window", window)
-    stop = Optional(Integer(0)).check("stop", stop)
-    cached = Flag().check("cached", cached)
-    return_logits = Flag().check("return_logits", return_logits)
-    Layers().check("net", net)
     rows = _rows(prompt)
-    if how.temperature and key is None:
+    if temperature and key is None:
         checks.refuse("`key` must be given for a temperature above 0, got None")
     keys = [None if key is None else random.fold_in(checks.key(key), i) for i in range(len(rows))]
+    how = _Draw(temperature, top_k, top_p)
     ends = np.array([len(row) for row in rows])
     tokens = np.zeros((len(rows), int(ends.max()) + count), np.int64)
     for row, known in zip(tokens, rows, strict=True):
@@ -120,7 +116,7 @@ def generate(
     found: list[Array] = []
     stopped = np.zeros(len(rows), np.bool_)
     with numerics.portable():
-        logits_behind = _reader(net, params, tokens, tuple(context), window, cached)
+        logits_behind = _reader(net, params, tokens, context, window, cached)
         for t in range(int(ends.min()), tokens.shape[1]):
             open_ = np.flatnonzero((t >= ends) & (t < ends + count) & ~stopped)
             if not open_.size and (t >= ends).all():
@@ -129,7 +125,7 @@ def generate(
             for i in open_:
                 own = keys[i]
                 tokens[i, t] = how.token(found[-1][i], None if own is None else random.fold_in(own, t))
-                if tokens[i, t] == stop:
+                if stop is not None and tokens[i, t] == stop:
                     stopped[i], tokens[i, t:] = True, stop
     return _given(prompt, tokens, ends, count, stop, found if return_logits else None)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
-from funcnn import checks
-from funcnn.checks import Choice, Flag, Integer
+from funcnn.checks import Choice, Flag, Integer, Number, Optional, takes
 from funcnn.combinators import named, serial, tied
 from funcnn.combinators.contexts import drop_context, keep_context, with_encoder
 from funcnn.combinators.sequences import time_distributed
@@ -21,11 +20,15 @@ from funcnn.types import Counts, Layer, Sequence, Tokens
 __all__ = ["char_rnn", "encoder_decoder", "transformer_lm"]
 
 Net = Layer[Any, Any]
+_ONE, _RATE = Integer(1), Number(minimum=0, below=1)
 _On: TypeAlias = Literal[True]
 _Off: TypeAlias = Literal[False]
 
 
-@checks.named
+@takes(
+    vocabulary_size=_ONE, hidden=_ONE, cell=Choice("lstm", "gru", "rnn"), layers=_ONE, features=_ONE,
+    rate=_RATE,
+)  # fmt: skip
 def char_rnn(
     vocabulary_size: int,
     hidden: int = 128,
@@ -79,7 +82,6 @@ def char_rnn(
     >>> out_shape, list(params)
     ((8, 50, 65), ['embedding1', 'lstm1', 'logits'])
     """
-    Choice("lstm", "gru", "rnn").check("cell", cell)
     read: Any = {"lstm": lstm, "gru": gru, "rnn": rnn}[cell]
     drop: list[Net] = [dropout(rate)] if rate else []
     logits = named("logits", time_distributed(dense(vocabulary_size)))
@@ -88,7 +90,10 @@ def char_rnn(
     )
 
 
-@checks.named
+@takes(
+    vocabulary_size=_ONE, max_length=_ONE, features=_ONE, heads=_ONE, depth=_ONE,
+    hidden=Optional(_ONE), rate=_RATE, tie=Flag(),
+)  # fmt: skip
 def transformer_lm(
     vocabulary_size: int,
     max_length: int,
@@ -151,7 +156,6 @@ def transformer_lm(
     >>> out_shape, list(params)
     ((8, 50, 65), ['embedding1', 'learned_positions1', 'block1', 'block2', 'layer_norm1'])
     """
-    tie = Flag().check("tie", tie)
     hidden = 4 * features if hidden is None else hidden
     drop: list[Net] = [dropout(rate)] if rate else []
 
@@ -162,7 +166,7 @@ def transformer_lm(
         embedding(vocabulary_size, features, weight_init=normal(0.02)),
         learned_positions(max_length),
         *drop,
-        *(named(f"block{i + 1}", block()) for i in range(Integer(1).check("depth", depth))),
+        *(named(f"block{i + 1}", block()) for i in range(depth)),
         layer_norm(),
         named("logits", time_distributed(dense(vocabulary_size, bias=False))),
     )
@@ -195,7 +199,10 @@ def encoder_decoder(
     masked: _On,
     **options: Unpack[_Options],
 ) -> Layer[tuple[Tokens, Tokens, Counts], Sequence]: ...
-@checks.named
+@takes(
+    source_size=_ONE, target_size=_ONE, max_length=_ONE, features=_ONE, heads=_ONE, depth=_ONE,
+    hidden=Optional(_ONE), masked=Flag(), rate=_RATE,
+)  # fmt: skip
 def encoder_decoder(
     source_size: int,
     target_size: int,
@@ -263,7 +270,6 @@ def encoder_decoder(
     >>> out_shape, list(params)
     ((8, 12, 40), ['encoder', 'decoder'])
     """
-    masked, depth = Flag().check("masked", masked), Integer(1).check("depth", depth)
     sizes = (features, heads, 4 * features if hidden is None else hidden)
     drop: list[Net] = [dropout(rate)] if rate else []
     encode: Any = transformer_encoder_block

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from funcnn import checks
-from funcnn.checks import Choice, Flag
+from funcnn.checks import Choice, Flag, Integer, Number, takes
 from funcnn.combinators import named, residual, serial
 from funcnn.combinators.contexts import clean_padding, keep_context, residual_with_context
 from funcnn.combinators.graphs import graph
@@ -23,6 +24,13 @@ __all__ = ["transformer_decoder_block", "transformer_encoder_block"]
 _On: TypeAlias = Literal[True]
 _Off: TypeAlias = Literal[False]
 _Net: TypeAlias = Layer[Any, Any]
+_DECLARED: Any = {  # what both blocks take; the attention declares the rest
+    **dict.fromkeys(("features", "heads", "hidden"), Integer(1)),
+    **dict.fromkeys(("masked", "biased", "causal", "bias"), Flag()),
+    "rate": Number(minimum=0, below=1),
+    "norm": Choice("pre", "post"),
+    "activation": Choice("relu", "gelu"),
+}
 
 
 class _Options(TypedDict, total=False):
@@ -80,7 +88,7 @@ def transformer_encoder_block(
     biased: _On,
     **options: Unpack[_Options],
 ) -> Layer[tuple[Sequence, Array, Counts], tuple[Sequence, Array, Counts]]: ...
-@checks.named
+@takes(**_DECLARED)
 def transformer_encoder_block(
     features: int,
     heads: int,
@@ -162,7 +170,6 @@ def transformer_encoder_block(
     >>> out_shape, list(params)
     ((2, 5, 8), ['attention', 'feed_forward'])
     """
-    masked, biased, causal, bias = _flags(masked=masked, biased=biased, causal=causal, bias=bias)
     build: Any = multi_head_attention
     attend = build(
         heads, masked=masked, biased=biased, causal=causal, rate=rate, kv_heads=kv_heads,
@@ -243,7 +250,7 @@ def transformer_decoder_block(
     biased: _On,
     **options: Unpack[_Options],
 ) -> Layer[tuple[Sequence, Array], tuple[Sequence, Array]]: ...
-@checks.named
+@takes(memory=Flag(), **_DECLARED)
 def transformer_decoder_block(
     features: int,
     heads: int,
@@ -332,30 +339,21 @@ def transformer_decoder_block(
     >>> out_shape, list(params)
     (((2, 5, 8), (2, 7, 6)), ['attention', 'cross_attention', 'feed_forward'])
     """
-    memory, masked, biased, causal, bias = _flags(
-        memory=memory, masked=masked, biased=biased, causal=causal, bias=bias
-    )
     if masked and not memory:
         checks.refuse("`masked` must be False without a memory, got True")
-    build: Any = multi_head_attention
-    shared: Any = {
-        "rate": rate,
-        "kv_heads": kv_heads,
-        "scale": scale,
-        "soft_cap": soft_cap,
-        "bias": bias,
-    }
-    attend = build(
-        heads, biased=biased, causal=causal, rotary_base=rotary_base, window=window, **shared
+    makers: Any = (multi_head_attention, cross_attention)
+    attend, look = (
+        partial(each, heads, rate=rate, kv_heads=kv_heads, scale=scale, soft_cap=soft_cap, bias=bias)
+        for each in makers
     )
+    own = attend(biased=biased, causal=causal, rotary_base=rotary_base, window=window)
     mask, apart = ["mask"] * masked, memory and biased
     context = ", ".join(["memory"] * memory + ["bias"] * biased + mask)
     part = _parts(rate, norm, "bias" if biased else context, bias)
-    parts = part("attention", attend, looking=biased)
+    parts = part("attention", own, looking=biased)
     if memory:
-        look: Any = cross_attention
         part = _parts(rate, norm, ", ".join(["memory", *mask]), bias)
-        parts += part("cross_attention", look(heads, masked=masked, **shared), looking=True)
+        parts += part("cross_attention", look(masked=masked), looking=True)
     part = _parts(rate, norm, "" if apart else context, bias)
     parts += part("feed_forward", *_feed_forward(features, hidden, activation, rate, bias))
     return _apart(parts, masked, "_norm" if norm == "post" else "") if apart else serial(*parts)
@@ -372,10 +370,6 @@ def _apart(parts: tuple[_Net, ...], masked: bool, norm: str) -> _Net:
     return graph(*parts, wires=wires, output=(f"feed_forward{norm}", "x/1", "x/2", *mask))
 
 
-def _flags(**flags: bool) -> tuple[bool, ...]:
-    return tuple(Flag().check(name, value) for name, value in flags.items())
-
-
 def _dropout(rate: float) -> list[_Net]:
     return [dropout(rate)] if rate else []
 
@@ -384,7 +378,6 @@ def _feed_forward(
     features: int, hidden: int, activation: str, rate: float, bias: bool
 ) -> tuple[_Net, ...]:
     """Two dense layers at every step."""
-    Choice("relu", "gelu").check("activation", activation)
     act: _Net = gelu() if activation == "gelu" else relu()
     expand, contract = (time_distributed(dense(size, bias=bias)) for size in (hidden, features))
     return named("expand", expand), act, *_dropout(rate), named("contract", contract)
@@ -392,7 +385,7 @@ def _feed_forward(
 
 def _parts(rate: float, norm: str, context: str, bias: bool) -> Callable[..., tuple[_Net, ...]]:
     """What makes a part of a block: layers added to their input, with normalisation."""
-    post = Choice("pre", "post").check("norm", norm) == "post"
+    post = norm == "post"
     keep: Any = keep_context
 
     def part(name: str, *layers: _Net, looking: bool = False) -> tuple[_Net, ...]:

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from funcnn import checks
-from funcnn.checks import Integer, Integers
+from funcnn.checks import Each, Integer, Integers, Number, takes
 from funcnn.combinators import named, residual, serial
 from funcnn.combinators.sequences import time_distributed
 from funcnn.layers.activations import gelu, relu, sigmoid
@@ -23,10 +23,11 @@ from funcnn.types import Image, Layer, Sequence, Vector
 __all__ = ["autoencoder", "lenet", "mlp", "mlp_mixer", "resnet_small", "vgg_small"]
 
 Net = Layer[Any, Any]
+_ONE, _SIZES, _RATE = Integer(1), Each(Integer(1)), Number(minimum=0, below=1)
 _in_series: Callable[..., Net] = serial  # of a list of layers, whose joints no checker sees
 
 
-@checks.named
+@takes(classes=_ONE, channels=Integers(2, 1), hidden=_SIZES)
 def lenet(
     classes: int = 10, *, channels: tuple[int, int] = (6, 16), hidden: tuple[int, ...] = (120, 84)
 ) -> Layer[Image, Vector]:
@@ -68,12 +69,12 @@ def lenet(
     >>> out_shape, list(params)
     ((32, 10), ['conv1', 'conv2', 'dense1', 'dense2', 'dense3'])
     """
-    first, second = Integers(2, 1).check("channels", channels)
+    first, second = channels
     stages: list[Net] = [conv(first, 5), relu(), max_pool(2), conv(second, 5), relu(), max_pool(2)]
     return _in_series(*stages, *_head(classes, hidden))
 
 
-@checks.named
+@takes(hidden=_SIZES, classes=_ONE, rate=_RATE)
 def mlp(hidden: tuple[int, ...], classes: int, *, rate: float = 0.0) -> Layer[Any, Vector]:
     """Dense layers with rectifiers between them, on whatever the features of an example are.
 
@@ -116,7 +117,7 @@ def mlp(hidden: tuple[int, ...], classes: int, *, rate: float = 0.0) -> Layer[An
     return _in_series(*_head(classes, hidden, rate))
 
 
-@checks.named
+@takes(classes=_ONE, widths=Each(_ONE, least=1), convolutions=_ONE, hidden=_SIZES, rate=_RATE)
 def vgg_small(
     classes: int = 10,
     *,
@@ -170,8 +171,6 @@ def vgg_small(
     >>> out_shape, list(params)
     ((32, 10), ['stage1', 'stage2', 'dense1', 'dense2'])
     """
-    _some("widths", widths)
-    Integer(1).check("convolutions", convolutions)
     stages = [
         named(
             f"stage{i}",
@@ -182,7 +181,7 @@ def vgg_small(
     return _in_series(*stages, *_head(classes, hidden, rate))
 
 
-@checks.named
+@takes(classes=_ONE, depth=Integer(8), width=_ONE)
 def resnet_small(classes: int = 10, *, depth: int = 20, width: int = 16) -> Layer[Image, Vector]:
     """The residual network for CIFAR: three stages, each of half the size and twice the channels.
 
@@ -223,19 +222,21 @@ def resnet_small(classes: int = 10, *, depth: int = 20, width: int = 16) -> Laye
     >>> out_shape, list(params)
     ((2, 10), ['stem', 'stage1', 'stage2', 'stage3', 'dense1'])
     """
-    blocks, rest = divmod(Integer(8).check("depth", depth) - 2, 6)
+    blocks, rest = divmod(depth - 2, 6)
     if rest:
         checks.refuse(f"`depth` must be 6 n + 2, such as 8, 14 or 20, got {depth}")
-    Integer(1).check("width", width)
     stages: list[Net] = []
     for i, (channels, stride) in enumerate(((width, 1), (2 * width, 2), (4 * width, 2)), 1):
         first, others = _block(channels, stride), [_block(channels) for _ in range(blocks - 1)]
         stages.append(named(f"stage{i}", _in_series(first, *others)))
-    head: list[Net] = [global_avg_pool(), dense(Integer(1).check("classes", classes))]
+    head: list[Net] = [global_avg_pool(), dense(classes)]
     return _in_series(named("stem", _normalized_conv(width)), *stages, *head)
 
 
-@checks.named
+@takes(
+    image_size=Integers(2, 1), classes=_ONE, patch=_ONE, features=_ONE, token_hidden=_ONE,
+    channel_hidden=_ONE, depth=_ONE,
+)  # fmt: skip
 def mlp_mixer(
     image_size: tuple[int, int],
     classes: int = 10,
@@ -291,8 +292,8 @@ def mlp_mixer(
     >>> out_shape, list(params["block1"])
     ((2, 10), ['tokens', 'channels'])
     """
-    height, width = Integers(2, 1).check("image_size", image_size)
-    if height % Integer(1).check("patch", patch) or width % patch:
+    height, width = image_size
+    if height % patch or width % patch:
         checks.refuse(f"`image_size` must be multiples of {patch}, got {image_size}")
     patches = height // patch * (width // patch)
 
@@ -308,12 +309,12 @@ def mlp_mixer(
     stem: list[Net] = [
         named("stem", conv(features, patch, stride=patch)), reshape(features, patches), transpose(2, 1),
     ]  # fmt: skip
-    blocks = [block(i) for i in range(1, Integer(1).check("depth", depth) + 1)]
+    blocks = [block(i) for i in range(1, depth + 1)]
     head: list[Net] = [layer_norm(), global_avg_pool(), dense(classes)]
     return _in_series(*stem, *blocks, *head)
 
 
-@checks.named
+@takes(image_shape=Integers(3, 1), code=_ONE, widths=Each(_ONE, least=1))
 def autoencoder(
     image_shape: tuple[int, int, int], code: int, *, widths: tuple[int, ...] = (16, 32)
 ) -> Layer[Image, Image]:
@@ -357,8 +358,7 @@ def autoencoder(
     >>> out_shape, params["encoder"]["dense1"]["weight"].shape
     ((32, 1, 28, 28), (16, 1568))
     """
-    channels, height, width = Integers(3, 1).check("image_shape", image_shape)
-    _some("widths", widths)
+    channels, height, width = image_shape
     step = 2 ** len(widths)
     if height % step or width % step:
         checks.refuse(f"`image_shape` must have multiples of {step} as sides, got {image_shape}")
@@ -377,20 +377,10 @@ def autoencoder(
 def _head(classes: int, hidden: tuple[int, ...], rate: float = 0.0) -> list[Net]:
     """Dense layers on all features."""
     layers: list[Net] = [flatten()]
-    if not isinstance(hidden, (tuple, list)):
-        checks.refuse_type(f"`hidden` must be a tuple of ints, got {checks.shown(hidden)}")
     for size in hidden:
-        layers += [dense(Integer(1).check("hidden", size)), relu()]
+        layers += [dense(size), relu()]
         layers += [dropout(rate)] if rate else []
-    return [*layers, dense(Integer(1).check("classes", classes))]
-
-
-def _some(name: str, values: object) -> None:
-    """A tuple with at least one size in it."""
-    if not isinstance(values, (tuple, list)) or not values:
-        checks.refuse_type(f"`{name}` must be a tuple of ints, got {checks.shown(values)}")
-    for value in values:
-        Integer(1).check(name, value)
+    return [*layers, dense(classes)]
 
 
 def _normalized_conv(channels: int, stride: int = 1) -> Layer[Image, Image]:
