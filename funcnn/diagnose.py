@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, random, schedules, tree
+from funcnn.checks import LOSS, NET
 from funcnn.data.examples import length, taken
 from funcnn.optimizers import Optimizer, apply_updates
+from funcnn.optimizers.core import AN_OPTIMIZER
 from funcnn.structure import params_gradient, statistics
 from funcnn.tracing import trace, trace_backward
 from funcnn.types import Array, Key, Layer, Loss, Params
@@ -72,7 +74,7 @@ class Finding(NamedTuple):
         return f"{self.phase}: the {self.what}{owner} is {self.value}{place}{many}"
 
 
-@checks.named
+@checks.takes(net=NET, loss=checks.Optional(LOSS))
 def trace_nan(
     net: Layer[Any, Any],
     params: Params,
@@ -196,6 +198,7 @@ class GradientNorms(NamedTuple):
         return "\n".join([*lines, f"{'all':<{width}}  {self.total:.2e}"])
 
 
+@checks.takes(net=NET, loss=LOSS)
 def gradient_norms(
     net: Layer[Any, Any],
     params: Params,
@@ -270,7 +273,10 @@ class LearningRates(NamedTuple):
     suggestion: float
 
 
-@checks.named
+@checks.takes(
+    net=NET, loss=LOSS, lowest=checks.Number(above=0), steps=checks.Integer(10),
+    batch_size=checks.Integer(1),
+)  # fmt: skip
 def learning_rate_finder(
     net: Layer[Any, Any],
     params: Params,
@@ -337,21 +343,16 @@ def learning_rate_finder(
     >>> 0.001 < found.suggestion < 1.0
     True
     """
-    checks.Instance(Layer, "a layer").check("net", net)
-    checks.Instance(Loss, "a loss").check("loss", loss)
     if not callable(optimizer):
         hint = "must make an optimizer of a learning rate, such as `funcnn.adam`"
         checks.refuse_type(f"`optimizer` {hint}, got {checks.shown(optimizer)}")
     count = length(x, y)
     if not count:
         checks.refuse("`x` must have at least one example")
-    lowest = checks.Number(above=0).check("lowest", lowest)
     highest = checks.Number(above=lowest).check("highest", highest)
-    steps = checks.Integer(10).check("steps", steps)
-    batch_size = checks.Integer(1).check("batch_size", batch_size)
     checks.key(key)
     rate = schedules.exponential(lowest, highest / lowest, steps - 1)
-    trained = checks.Instance(Optimizer, "an Optimizer").check("optimizer(rate)", optimizer(rate))
+    trained = AN_OPTIMIZER.check("optimizer(rate)", optimizer(rate))
     state, rates, losses = trained.init(params), list[float](), list[float]()
     smooth, weight = 0.0, 0.0
     with np.errstate(all="ignore"):  # it is meant to explode
@@ -416,7 +417,9 @@ class Overfit(NamedTuple):
         return self.learnt
 
 
-@checks.named
+@checks.takes(
+    net=NET, loss=LOSS, optimizer=AN_OPTIMIZER, steps=checks.Integer(1), wanted=checks.Number(above=0)
+)
 def overfit_one_batch(
     net: Layer[Any, Any],
     params: Params,
@@ -469,11 +472,6 @@ def overfit_one_batch(
     >>> bool(overfit_one_batch(net, params, softmax_cross_entropy(), adam(0.01), x, y))
     True
     """
-    checks.Instance(Layer, "a layer").check("net", net)
-    checks.Instance(Loss, "a loss").check("loss", loss)
-    checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
-    steps = checks.Integer(1).check("steps", steps)
-    wanted = checks.Number(above=0).check("wanted", wanted)
     state, losses = optimizer.init(params), list[float]()
     for step in range(steps + 1):
         own = None if key is None else random.fold_in(key, step)

@@ -34,7 +34,7 @@ _OTHERWISE = {"tied", "weight_norm", "spectral_norm"}  # whose layers have param
 Node = dict[str, Any]
 
 
-@checks.named
+@checks.takes(net=checks.NET)
 def save(path: str | PathLike[str], net: Layer[Any, Any], params: Params) -> None:
     """Write a network and its parameters to one file, for `load`.
 
@@ -75,7 +75,6 @@ def save(path: str | PathLike[str], net: Layer[Any, Any], params: Params) -> Non
     serial(dense(8), relu(), dense(2))
     """
     where = files.checked_path(path)
-    checks.Instance(Layer, "a layer").check("net", net)
     node = _node(net.spec)
     if (count := _count(node)) > _MOST:
         checks.refuse(f"`net` must have at most {_MOST} layers, got {count}")

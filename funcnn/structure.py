@@ -202,10 +202,15 @@ def is_shape(shape: object) -> bool:
 
 def over_shapes(fn: Callable[[str, Shape], Any], shape: Any, path: str = "x") -> Any:
     """``fn(path, shape)`` for one shape, or for each in a tree of several."""
+    if path.count("/") >= checks.DEEPEST:
+        checks.refuse(f"`shape` must be nested at most {checks.DEEPEST} deep")
     if isinstance(shape, dict):
         return {name: over_shapes(fn, part, f"{path}/{name}") for name, part in shape.items()}
     if is_shape(shape):
         return fn(path, shape)
+    if not isinstance(shape, tuple):
+        got = checks.shown(shape)
+        checks.refuse_type(f"`shape` must be a tuple of ints, or a tuple or dict of such, got {got}")
     return tuple(over_shapes(fn, part, f"{path}/{place}") for place, part in enumerate(shape))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from funcnn import checks
+from funcnn.checks import LOSS, NET, takes
 from funcnn.structure import Place, watched
 from funcnn.types import Array, Cache, Key, Layer, Loss, Params, Spec
 
@@ -95,6 +95,7 @@ class BackwardTrace(NamedTuple):
     grads: Params
 
 
+@takes(net=NET)
 def trace(net: Layer[Any, Any], params: Params, x: Any, *, key: Key | None = None) -> tuple[Visit, ...]:
     """Run a network and keep what every layer in it gives.
 
@@ -129,10 +130,11 @@ def trace(net: Layer[Any, Any], params: Params, x: Any, *, key: Key | None = Non
     [('dense1', (1, 8)), ('relu1', (1, 8)), ('dense2', (1, 2)), ('', (1, 2))]
     """
     recorder = Recorder()
-    recorder.watch(_layer("trace", net)).apply(params, x, key=key)
+    recorder.watch(net).apply(params, x, key=key)
     return tuple(recorder.visits)
 
 
+@takes(net=NET, loss=LOSS)
 def trace_backward(
     net: Layer[Any, Any],
     params: Params,
@@ -177,7 +179,7 @@ def trace_backward(
     ['dense2', 'dense1', '']
     """
     recorder = Recorder()
-    watched = recorder.watch(_layer("trace_backward", net))
+    watched = recorder.watch(net)
     prediction, cache = watched.apply(params, x, key=key)
     value, loss_cache = loss.apply(prediction, y)
     dprediction = loss.vjp(loss_cache)
@@ -185,6 +187,7 @@ def trace_backward(
     return BackwardTrace(tuple(recorder.visits), value, dprediction, tuple(recorder.pullbacks), grads)
 
 
+@takes(net=NET)
 def attention_weights(net: Layer[Any, Any], params: Params, x: Any) -> dict[str, Array]:
     """What each attention in a network looks at, as data for a plot.
 
@@ -232,14 +235,8 @@ def attention_weights(net: Layer[Any, Any], params: Params, x: Any) -> dict[str,
 
         return made._replace(apply=apply, spec=layer.spec)
 
-    watched(_layer("attention_weights", net), see).apply(params, x)
+    watched(net, see).apply(params, x)
     return found
-
-
-def _layer(who: str, net: object) -> Layer[Any, Any]:
-    if not isinstance(net, Layer):
-        checks.refuse_type(f"`net` must be a layer, got {checks.shown(net)}", who)
-    return net
 
 
 class Recorder:

@@ -898,7 +898,7 @@ ANY: Any = data  # to call what mypy would refuse
          "Dataset: `x` must be a NumPy array, got list"),
         (lambda: ANY.Loader(3, 2).batch(KEY, 0, 0), TypeError, "batch: `load` must be a function, got"),
         (lambda: ANY.Loader(lambda *_: TREE[:0], 2).batch(KEY, 0, 0), ValueError, "batch: `load` mus"),
-        (lambda: ANY.stream(3, 2), TypeError, "stream: `begin` must be a function, got 3"),
+        (lambda: ANY.stream(3, 2), TypeError, "stream: `begin` must be a function of a key and"),
         (lambda: ANY.stream(lambda *_: iter([]), 0), ValueError, "stream: `steps` must be at least 1"),
         (lambda: ANY.stream(lambda *_: 3, 1).batch(KEY, 0, 0), TypeError, "stream: `begin` must give"),
         (lambda: ANY.prepared([1], ANY.pixels), TypeError, "prepared: `source` must be a NumPy array"),

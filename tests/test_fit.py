@@ -750,7 +750,9 @@ def test_the_mode_holds_inside_fit_alone() -> None:
         ({"metrics": {"loss": metrics.accuracy}}, ValueError, "`metrics` must have other names than"),
         ({"callbacks": print}, TypeError, "`callbacks` must be a tuple of functions, got <built-in"),
         ({"callbacks": (3,)}, TypeError, r"`callbacks` must be a tuple of functions, got \(3,\)"),
-        ({"augment": 3}, TypeError, "`augment` must be a function, got 3"),
+        ({"augment": int}, TypeError, "`augment` must be a function of a key and a batch, got <class"),
+        ({"augment": len}, TypeError, "`augment` must be a function of a key and a batch, got <built"),
+        ({"augment": 3}, TypeError, "`augment` must be a function of a key and a batch, got 3"),
         ({"progress": "yes"}, TypeError, "`progress` must be True or False, got 'yes'"),
     ],
 )

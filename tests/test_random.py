@@ -656,7 +656,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: LOOSE.uniform(KEY, (2,), "0"), "uniform: `low` must be a number, got '0'"),
     (
         lambda: LOOSE.uniform(KEY, (2,), high=math.nan),
-        "uniform: `high` must be at most 3.4028234663852886e+38, got nan",
+        "uniform: `high` must be at least -3.4028234663852886e+38, got nan",
     ),
     (
         lambda: LOOSE.uniform(KEY, (2,), low=-math.inf, dtype=np.float64),

@@ -504,3 +504,16 @@ def test_words_are_escaped() -> None:
 
 def _odd(words: str = "") -> Net:
     return relu()._replace(spec=Spec(_odd, ("a < b & c",)))
+
+
+def test_shapes_too_deep_to_be_shapes_are_refused() -> None:
+    deep: Any = (2, 3)
+    for _ in range(3_000):
+        deep = (deep,)
+    below: Any = (2, 3)
+    for _ in range(3_000):
+        below = {"a": below}
+    shapes: tuple[Any, ...] = (deep, below, None, [2, 3], "x")
+    for shape in shapes:
+        with pytest.raises((ValueError, TypeError), match=r"^summary: `shape` must be [^\n]{1,200}$"):
+            summary(dense(3), shape)

@@ -358,3 +358,11 @@ def test_a_tree_too_deep_or_in_itself_is_refused_by_every_verb(verb: str) -> Non
     for wrong in (around, deep):
         with pytest.raises(ValueError, match="levels: does it hold itself"):
             call(wrong, wrong) if verb in ("equal", "allclose") else call(wrong)
+
+
+def test_a_norm_is_right_where_its_square_is_not() -> None:
+    for size in (1e-320, 1e-200, 1.0, 1e200, 1e307):
+        assert tree.norm({"w": np.array([3 * size, 4 * size])}) == pytest.approx(5 * size, rel=1e-3)
+    assert tree.norm({"w": np.array([1e300, np.inf])}) == np.inf
+    assert np.isnan(tree.norm({"w": np.array([1e300, np.nan])}))
+    assert tree.norm({}) == tree.norm({"w": np.zeros((0, 3))}) == 0

@@ -35,6 +35,7 @@ from funcnn.checks.arrays import (
     labels,
     leaves,
     mask,
+    number_dtype,
     ranked,
     same_dtype,
     shape,
@@ -42,16 +43,18 @@ from funcnn.checks.arrays import (
     sizes,
     together,
 )
-from funcnn.checks.declarations import bare, declaration, declared, declaring, named, takes
+from funcnn.checks.declarations import DEEPEST, bare, declaration, declared, declaring, named, takes
 from funcnn.checks.options import (
     LOSS,
     NET,
+    STR,
     Beside,
     Choice,
     Constraint,
     Each,
     Either,
     Flag,
+    Function,
     Instance,
     Integer,
     Integers,
@@ -65,6 +68,7 @@ from funcnn.checks.options import (
     When,
     beyond,
     refuse_beyond,
+    within,
 )
 from funcnn.checks.refusals import (
     Refusal,
@@ -76,14 +80,17 @@ from funcnn.checks.refusals import (
 )
 
 __all__ = [
+    "DEEPEST",
     "LOSS",
     "NET",
+    "STR",
     "Beside",
     "Choice",
     "Constraint",
     "Each",
     "Either",
     "Flag",
+    "Function",
     "Instance",
     "Integer",
     "Integers",
@@ -124,6 +131,7 @@ __all__ = [
     "leaves",
     "mask",
     "named",
+    "number_dtype",
     "ranked",
     "refuse",
     "refuse_beyond",
@@ -135,4 +143,5 @@ __all__ = [
     "sizes",
     "takes",
     "together",
+    "within",
 ]

@@ -65,23 +65,28 @@ def sizes(value: object) -> tuple[int, ...]:
 
 def float_dtype(value: object) -> np.dtype[Any]:
     """The dtype float32 or float64, under any name that NumPy knows."""
-    try:
-        found: np.dtype[Any] | None = np.dtype(value)  # type: ignore[call-overload]
-    except TypeError:
-        found = None
-    if found is None or value is None or found not in (np.float32, np.float64):
-        refuse_type(f"`dtype` must be float32 or float64, got {shown(value)}")
-    return np.dtype(found.type)  # in the machine's own byte order, and the one object that NumPy keeps
+    return _dtype(value, "fd", "float32 or float64")
 
 
 def integer_dtype(value: object) -> np.dtype[Any]:
     """An integer dtype, under any name that NumPy knows."""
+    return _dtype(value, np.typecodes["AllInteger"], "an integer dtype")
+
+
+def number_dtype(value: object) -> np.dtype[Any]:
+    """A dtype of numbers or booleans, under any name that NumPy knows."""
+    chars = np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"
+    return _dtype(value, chars, "a dtype of numbers")
+
+
+def _dtype(value: object, chars: str, words: str) -> np.dtype[Any]:
+    """In the machine's own byte order, and the one object that NumPy keeps."""
     try:
         found: np.dtype[Any] | None = np.dtype(value)  # type: ignore[call-overload]
-    except TypeError:
+    except (TypeError, ValueError, DeprecationWarning):  # the last of a name that was one
         found = None
-    if found is None or found.kind not in "iu":
-        refuse_type(f"`dtype` must be an integer dtype, got {shown(value)}")
+    if value is None or found is None or found.char not in chars:
+        refuse_type(f"`dtype` must be {words}, got {shown(value)}")
     return np.dtype(found.type)
 
 
@@ -227,8 +232,8 @@ def leaves(params: object, shapes: Mapping[str, tuple[int | None, ...]], *path: 
     if not isinstance(params, dict):
         refuse_type(f"`{_at(path)}` must be a dict, got {type(params).__name__}")
     if params.keys() != shapes.keys():
-        wanted, got = ", ".join(sorted(shapes)) or "nothing", ", ".join(sorted(params))
-        refuse(f"`{_at(path)}` must hold {wanted}, got {got or 'nothing'}")
+        wanted, got = (", ".join(sorted(map(str, each))) for each in (shapes, params))
+        refuse(f"`{_at(path)}` must hold {wanted or 'nothing'}, got {got or 'nothing'}")
     dtype: np.dtype[Any] | None = None
     for name, wanted_shape in shapes.items():
         leaf = params[name]

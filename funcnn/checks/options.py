@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
+from inspect import signature
 from types import FunctionType
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -224,7 +225,33 @@ class Instance(NamedTuple):
         return (object(), maker)
 
 
-NET, LOSS = Instance(Layer, "a layer"), Instance(Loss, "a loss")
+class Function(NamedTuple):
+    """A function of so many arguments, and not a class."""
+
+    arguments: int
+    words: str = "a function"
+
+    def check(self, name: str, value: Any, /) -> Any:
+        if not self._fits(value):
+            refuse_type(f"`{name}` must be {self.words}, got {shown(value)}")
+        return value
+
+    def _fits(self, value: Any) -> bool:
+        if isinstance(value, type) or not callable(value):
+            return False
+        try:
+            signature(value).bind(*range(self.arguments))
+        except TypeError:
+            return False
+        except ValueError:  # it does not say what it takes
+            pass
+        return True
+
+    def wrong(self) -> tuple[object, ...]:
+        return (None, 1, int, "len")
+
+
+NET, LOSS, STR = Instance(Layer, "a layer"), Instance(Loss, "a loss"), Instance(str, "a str")
 
 
 class Layers(NamedTuple):
@@ -331,3 +358,9 @@ def refuse_beyond(options: Mapping[str, Any], dtype: Any) -> NoReturn:
     name = beyond(options, dtype)
     text = f"`{name}` must give numbers that {np.dtype(dtype)} can hold"
     refuse(f"{text}, got {shown(options[name])}")
+
+
+def within(value: Any, name: str, dtype: Any, times: int = 1, minimum: float | None = None) -> Any:
+    """A number that a dtype can hold, and so many times as much."""
+    limit = float(np.finfo(dtype).max) / times
+    return dtype.type(Number(-limit if minimum is None else minimum, maximum=limit).check(name, value))

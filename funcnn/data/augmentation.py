@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import pi
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -40,7 +40,8 @@ __all__ = [
     "random_shift",
 ]
 
-_FAR = 1e6  # degrees and pixels, from where an image is turned or moved as if by chance
+# Degrees and pixels, beyond which an image would be turned or moved as if by chance.
+_AMOUNT = checks.Number(minimum=0, maximum=1e6)
 
 
 @dataclass(frozen=True, repr=False)
@@ -205,7 +206,7 @@ def changed_late(augmentation: Augmentation, key: Key, x: Any) -> Any:
 # --- moving -------------------------------------------------------------------------------------------
 
 
-@checks.named
+@checks.takes(probability=checks.Number(minimum=0, maximum=1), vertical=checks.Flag())
 def random_flip(probability: float = 0.5, *, vertical: bool = False) -> Augmentation:
     """Mirror some of the images.
 
@@ -231,8 +232,6 @@ def random_flip(probability: float = 0.5, *, vertical: bool = False) -> Augmenta
     >>> random_flip(1.0)(random.key(0), np.array([[[[1.0, 2.0]]]]))
     array([[[[2., 1.]]]])
     """
-    probability = checks.Number(minimum=0, maximum=1).check("probability", probability)
-    vertical = checks.Flag().check("vertical", vertical)
     shown = [repr(probability)] if probability != 0.5 else []
     shown += ["vertical=True"] if vertical else []
     return _of_images(_flip, (probability, vertical), f"random_flip({', '.join(shown)})")
@@ -245,7 +244,7 @@ def _flip(key: Key, some: _Some, x: Array, probability: float, vertical: bool) -
     return np.where(chosen[:, None, None, None], flipped, found)
 
 
-@checks.named
+@checks.takes(pixels=checks.Integer(0))
 def random_shift(pixels: int) -> Augmentation:
     """Move each image by whole pixels, up to so many in both directions; zeros move in.
 
@@ -269,11 +268,10 @@ def random_shift(pixels: int) -> Augmentation:
     >>> random_shift(1)(random.key(0), np.ones((1, 1, 3, 3))).shape
     (1, 1, 3, 3)
     """
-    pixels = checks.Integer(0).check("pixels", pixels)
     return _of_images(_crop, (pixels, None), f"random_shift({pixels})")
 
 
-@checks.named
+@checks.takes(size=checks.Integers(2, 1), padding=checks.Integer(0))
 def random_crop(size: int | tuple[int, int], padding: int = 0) -> Augmentation:
     """Cut a part out of each image, at a place of its own.
 
@@ -304,8 +302,7 @@ def random_crop(size: int | tuple[int, int], padding: int = 0) -> Augmentation:
     >>> random_crop(32, padding=4)(random.key(0), np.ones((2, 3, 32, 32))).shape
     (2, 3, 32, 32)
     """
-    height, width = checks.Integers(2, 1).check("size", size)
-    padding = checks.Integer(0).check("padding", padding)
+    height, width = cast(tuple[int, int], size)
     shown = f"random_crop({size!r}{f', padding={padding}' if padding else ''})"
     return _of_images(_crop, (padding, (height, width)), shown)
 
@@ -340,7 +337,7 @@ def _places(key: Key, some: _Some, room: tuple[int, int]) -> tuple[Array, Array]
     )
 
 
-@checks.named
+@checks.takes(rotation=_AMOUNT, scale=checks.Number(minimum=0, below=1), shear=_AMOUNT, shift=_AMOUNT)
 def random_affine(
     *, rotation: float = 0.0, scale: float = 0.0, shear: float = 0.0, shift: float = 0.0
 ) -> Augmentation:
@@ -383,12 +380,7 @@ def random_affine(
     >>> random_affine(rotation=10, shift=1.5)(random.key(0), np.ones((2, 1, 8, 8))).shape
     (2, 1, 8, 8)
     """
-    options = {
-        "rotation": checks.Number(minimum=0, maximum=_FAR).check("rotation", rotation),
-        "scale": checks.Number(minimum=0, below=1).check("scale", scale),
-        "shear": checks.Number(minimum=0, maximum=_FAR).check("shear", shear),
-        "shift": checks.Number(minimum=0, maximum=_FAR).check("shift", shift),
-    }
+    options = {"rotation": rotation, "scale": scale, "shear": shear, "shift": shift}
     shown = ", ".join(f"{name}={value!r}" for name, value in options.items() if value)
     return _of_images(_affine, tuple(options.values()), f"random_affine({shown})")
 
@@ -441,7 +433,7 @@ def _interpolated(images: Array, rows: Array, columns: Array) -> Array:
 # --- hiding -------------------------------------------------------------------------------------------
 
 
-@checks.named
+@checks.takes(size=checks.Integer(1))
 def cutout(size: int) -> Augmentation:
     """Hide a square of each image behind zeros.
 
@@ -474,7 +466,6 @@ def cutout(size: int) -> Augmentation:
     >>> int(np.count_nonzero(cutout(3)(random.key(2), np.ones((1, 1, 6, 6))) == 0))
     9
     """
-    size = checks.Integer(1).check("size", size)
     return _of_images(_cutout, (size,), f"cutout({size})")
 
 

@@ -139,7 +139,7 @@ def checked(dataset: object, name: str = "dataset") -> Dataset:
     return dataset
 
 
-@checks.named
+@checks.takes(fraction=checks.Number(minimum=0, maximum=1))
 def split(key: Key, dataset: Dataset, fraction: float) -> tuple[Dataset, Dataset]:
     """Part a data set in two, at random.
 
@@ -172,7 +172,6 @@ def split(key: Key, dataset: Dataset, fraction: float) -> tuple[Dataset, Dataset
     (8, 2)
     """
     dataset = checked(dataset)
-    fraction = checks.Number(minimum=0, maximum=1).check("fraction", fraction)
     order = random.permutation(checks.key(key), len(dataset))
     held_out = ceil(fraction * len(dataset) * (1 - 2**-50))  # the float 0.07 lies above 7 / 100
     return dataset.take(order[held_out:]), dataset.take(order[:held_out])

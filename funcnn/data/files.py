@@ -13,7 +13,7 @@ from funcnn.types import Array
 __all__ = ["read_npy", "read_npz"]
 
 
-@checks.named
+@checks.takes(x=checks.STR, y=checks.STR)
 def read_npz(path: str | PathLike[str], x: str = "x", y: str = "y") -> Dataset:
     """Read examples and targets from a ``.npz`` file.
 
@@ -47,8 +47,6 @@ def read_npz(path: str | PathLike[str], x: str = "x", y: str = "y") -> Dataset:
     2
     """
     where = files.checked_path(path)
-    for option, name in (("x", x), ("y", y)):
-        checks.Instance(str, "a str").check(option, name)
     with (
         files.opened(where) as file,
         files.whole(where, "a whole .npz file"),

@@ -46,7 +46,7 @@ def pixels(images: Array) -> Array:
     return floats[:, None] if found.ndim == 3 else floats
 
 
-@checks.named
+@checks.takes(size=checks.Integers(2, 1))
 def resize(images: Array, size: tuple[int, int]) -> Array:
     """Enlarge or shrink images by bilinear interpolation.
 
@@ -79,8 +79,7 @@ def resize(images: Array, size: tuple[int, int]) -> Array:
     array([[[[0.  , 0.25, 0.75, 1.  ]]]])
     """
     found = checks.ranked(images, "N, C, H, W", "images")
-    height, width = checks.Integers(2, 1).check("size", size)
-    return _along(_along(found, 2, height), 3, width)
+    return _along(_along(found, 2, size[0]), 3, size[1])
 
 
 def _along(images: Array, axis: int, size: int) -> Array:

@@ -63,7 +63,8 @@ class Loader(NamedTuple):
         """One batch, as `Batches.batch` gives it; if `late`, as `load` does."""
         steps = checks.Integer(1).check("steps", self.steps)
         check_place(key, epoch, step, steps)
-        _check_function("load", self.load)
+        if not callable(self.load):
+            checks.refuse_type(f"`load` must be a function, got {checks.shown(self.load)}")
         found = self.load(key, epoch, step)
         if not isinstance(found, Dataset):
             if not isinstance(found, tuple) or len(found) != 2:
@@ -77,12 +78,7 @@ class Loader(NamedTuple):
         return Dataset(*tree.map(lambda array: np.asarray(array[:]), tuple(found)))
 
 
-def _check_function(name: str, value: object) -> None:
-    if not callable(value):
-        checks.refuse_type(f"`{name}` must be a function, got {checks.shown(value)}")
-
-
-@checks.named
+@checks.takes(begin=checks.Function(2, "a function of a key and an epoch"), steps=checks.Integer(1))
 def stream(begin: Callable[[Key, int], Iterator[Any]], steps: int) -> Loader:
     """Make a loader of a function that begins an epoch, such as a generator function.
 
@@ -117,8 +113,7 @@ def stream(begin: Callable[[Key, int], Iterator[Any]], steps: int) -> Loader:
     >>> stream(lines, steps=1000).batch(random.key(0), epoch=0, step=2).x[0]
     array([2, 2])
     """
-    _check_function("begin", begin)
-    return Loader(_Stream(begin), checks.Integer(1).check("steps", steps))
+    return Loader(_Stream(begin), steps)
 
 
 class _Stream:

@@ -14,7 +14,7 @@ from funcnn.types import Array, Key
 __all__ = ["mixup"]
 
 
-@checks.named
+@checks.takes(classes=checks.Integer(2), alpha=checks.Number(above=0, maximum=4))
 def mixup(classes: int, alpha: float = 0.2) -> Augmentation:
     """Blend each example, and its class, with another of the batch.
 
@@ -54,8 +54,6 @@ def mixup(classes: int, alpha: float = 0.2) -> Augmentation:
     >>> bool(np.allclose(x[:, 0], y[:, 1])), y.shape
     (True, (2, 2))
     """
-    classes = checks.Integer(2).check("classes", classes)
-    alpha = checks.Number(above=0, maximum=4).check("alpha", alpha)
     shown = f"mixup({classes}{f', {alpha!r}' if alpha != 0.2 else ''})"
     return Augmentation(_mixup, (classes, alpha), shown, targets=True)
 

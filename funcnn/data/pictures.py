@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,7 +20,7 @@ _MOST = 2**26  # pixels of one picture, 64 million: a bomb of a few kilobytes ca
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-@checks.named
+@checks.takes(size=checks.Integers(2, 1), channels=checks.Integer())
 def read_image_folder(
     path: str | PathLike[str], *, size: int | tuple[int, int], channels: int = 3
 ) -> Table:
@@ -73,9 +73,8 @@ def read_image_folder(
         from PIL import Image, ImageOps
     except ImportError:
         raise ImportError('Pillow is needed: pip install "funcnn[images]"') from None
-    sides: Any = checks.Sizes(2, 1).check("size", size)
-    height, width = sides if isinstance(sides, tuple) else (sides, sides)
-    if checks.Integer().check("channels", channels) not in _MODES:
+    height, width = cast(tuple[int, int], size)
+    if channels not in _MODES:
         checks.refuse(f"`channels` must be 1, 3 or 4, got {checks.shown(channels)}")
     where = files.checked_path(path)
     with files.named(where):

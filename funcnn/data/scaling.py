@@ -103,6 +103,7 @@ def normalization(train: Dataset) -> Normalization:
     return Normalization(tuple(mean.tolist()), tuple(deviation.tolist()))
 
 
+@checks.named
 def normalize(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
     """Bring data sets to mean 0 and standard deviation 1, by the first one's statistics.
 
@@ -134,6 +135,7 @@ def normalize(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
     change = normalization(train)
 
     def changed(part: Dataset) -> Dataset:
+        checked(part, "others")
         return Dataset(prepared(part.x, change) if is_on_disk(part.x) else change(part.x), part.y)
 
     return tuple(changed(part) for part in (train, *others))

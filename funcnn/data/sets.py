@@ -22,7 +22,7 @@ __all__ = ["cifar10", "digits", "mnist", "read_idx"]
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-@checks.named
+@checks.takes(size=checks.Integer(1))
 def digits(size: int = 28) -> Dataset:
     """1,797 handwritten digits, shipped with the package.
 
@@ -47,14 +47,13 @@ def digits(size: int = 28) -> Dataset:
     >>> digits().x.shape, digits(8).x.max(), digits().y[:4]
     ((1797, 1, 28, 28), np.float32(1.0), array([0, 1, 2, 3]))
     """
-    size = checks.Integer(1).check("size", size)
     with np.load(Path(__file__).with_name("digits_8x8.npz")) as stored:
         images = stored["images"].astype(np.float32)[:, None] / np.float32(16)
         labels = stored["labels"].astype(np.int64)
     return Dataset(images if size == 8 else resize(images, (size, size)), labels)
 
 
-@checks.named
+@checks.takes(memory_map=checks.Flag())
 def read_idx(path: str | PathLike[str], *, memory_map: bool = False) -> Array:
     """Read an array from an IDX file, the format of MNIST, gzipped or not.
 
@@ -91,7 +90,6 @@ def read_idx(path: str | PathLike[str], *, memory_map: bool = False) -> Array:
     array([7, 3], dtype=uint8)
     """
     where = files.checked_path(path)
-    checks.Flag().check("memory_map", memory_map)
     with (
         files.opened(where) as file,
         files.whole(where, "a whole IDX file"),
@@ -191,7 +189,7 @@ def _existing(directory: str, name: str) -> str:
 _CIFAR_RECORD = 1 + 3 * 32 * 32  # the label, then the red, green and blue pixels row by row
 
 
-@checks.named
+@checks.takes(part=checks.Choice("train", "test"))
 def cifar10(directory: str | PathLike[str], part: str = "train") -> Dataset:
     """Read CIFAR-10 from its binary files.
 
@@ -225,7 +223,6 @@ def cifar10(directory: str | PathLike[str], part: str = "train") -> Dataset:
     ...
     funcnn.checks.RefusedValue: cifar10: nowhere must hold test_batch.bin
     """
-    checks.Choice("train", "test").check("part", part)
     names = ["test_batch.bin"] if part == "test" else [f"data_batch_{i}.bin" for i in range(1, 6)]
     where = files.checked_folder(directory)
     records = np.concatenate([_cifar_records(where, name) for name in names])

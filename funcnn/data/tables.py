@@ -54,7 +54,7 @@ class Table(Dataset):
     filled: Mapping[str, float] = field(default_factory=dict)
 
 
-@checks.named
+@checks.takes(header=checks.Flag(), encoding=checks.STR)
 def read_csv(
     path: str | PathLike[str],
     target: Column = -1,
@@ -125,8 +125,6 @@ def read_csv(
     (array([1, 0, 0]), ('iris', 'rose'))
     """
     check_options(kind, words, missing, ignore)
-    checks.Flag().check("header", header)
-    checks.Instance(str, "a str").check("encoding", encoding)
     if not isinstance(delimiter, str) or len(delimiter) != 1:
         checks.refuse_type(f"`delimiter` must be one character, got {checks.shown(delimiter)}")
     where = files.checked_path(path)
@@ -157,7 +155,8 @@ def check_options(kind: object, words: object, missing: object, ignore: object) 
             if len(set(found)) < len(found):
                 checks.refuse(f"`words` must hold each word once, got {checks.shown(found)}")
     for name, columns in (("words", words), ("ignore", ignore)):
-        if isinstance(columns, (str, bytes)) or not isinstance(columns, Iterable):
+        table = isinstance(columns, np.ndarray) and columns.ndim != 1
+        if isinstance(columns, (str, bytes)) or not isinstance(columns, Iterable) or table:
             checks.refuse_type(f"`{name}` must be columns, got {checks.shown(columns)}: write a list")
 
 

@@ -188,7 +188,7 @@ def character_tokenizer(text: str) -> CharacterTokenizer:
     return CharacterTokenizer("".join(sorted(set(_text(text, "text")))))
 
 
-@checks.named
+@checks.takes(vocabulary_size=Integer(_BYTES))
 def byte_pair_tokenizer(text: str | Iterable[str], vocabulary_size: int) -> BytePairTokenizer:
     """Learn which pairs of bytes, and of pairs, occur often, and give them tokens of their own.
 
@@ -228,7 +228,6 @@ def byte_pair_tokenizer(text: str | Iterable[str], vocabulary_size: int) -> Byte
     >>> [tokenizer.decode([token]) for token in tokenizer.encode("slower")]
     ['s', 'low', 'e', 'r']
     """
-    size = Integer(_BYTES).check("vocabulary_size", vocabulary_size)
     texts = list(text) if isinstance(text, Iterable) and not isinstance(text, str) else [text]
     counted = Counter(word for one in texts for word in _words(_text(one, "text")))
     words, counts = [list(word) for word in counted], list(counted.values())
@@ -246,7 +245,7 @@ def byte_pair_tokenizer(text: str | Iterable[str], vocabulary_size: int) -> Byte
         count(place, 1)
     merges: list[Pair] = []
     queue: list[tuple[int, Pair]] = []  # also of counts that are no longer true
-    while len(merges) < size - _BYTES:
+    while len(merges) < vocabulary_size - _BYTES:
         for pair in changed:
             heapq.heappush(queue, (-pairs[pair], pair))
         changed.clear()

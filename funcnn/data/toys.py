@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import pi
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,11 @@ from funcnn.types import Array, Key
 
 __all__ = ["blobs", "moons", "spirals", "xor"]
 
+_SOME = checks.Integer(1)
+_DRAWN: Any = {"count": _SOME, "noise": checks.Number(minimum=0, maximum=1e30)}  # in float32
 
-@checks.named
+
+@checks.takes(**_DRAWN)
 def moons(key: Key, count: int = 500, noise: float = 0.1) -> Dataset:
     """Two half circles that reach into each other.
 
@@ -43,7 +47,7 @@ def moons(key: Key, count: int = 500, noise: float = 0.1) -> Dataset:
     >>> moons(random.key(0), 4, noise=0.0).y
     array([0, 1, 0, 1])
     """
-    noise, label, where, spread = _drawn(key, count, noise, 2)
+    label, where, spread = _drawn(key, count, 2)
     angle = pi * where
     side = 1.0 - 2.0 * label  # the upper half circle, or the lower
     x = numerics.cos(angle) * side + label
@@ -51,7 +55,7 @@ def moons(key: Key, count: int = 500, noise: float = 0.1) -> Dataset:
     return _finished(x, y, spread, noise, label)
 
 
-@checks.named
+@checks.takes(arms=_SOME, **_DRAWN)
 def spirals(key: Key, count: int = 500, noise: float = 0.05, arms: int = 2) -> Dataset:
     """Spirals that wind around each other.
 
@@ -83,14 +87,13 @@ def spirals(key: Key, count: int = 500, noise: float = 0.05, arms: int = 2) -> D
     >>> spirals(random.key(0), 6, arms=3).y
     array([0, 1, 2, 0, 1, 2])
     """
-    arms = checks.Integer(1).check("arms", arms)
-    noise, label, where, spread = _drawn(key, count, noise, arms)
+    label, where, spread = _drawn(key, count, arms)
     radius = np.sqrt(where)  # as many points outside as inside, for their room
     angle = 3 * pi * radius + 2 * pi * label / arms
     return _finished(radius * numerics.cos(angle), radius * numerics.sin(angle), spread, noise, label)
 
 
-@checks.named
+@checks.takes(**_DRAWN)
 def xor(key: Key, count: int = 500, noise: float = 0.0) -> Dataset:
     """A square of which opposite quarters are of one class.
 
@@ -122,13 +125,13 @@ def xor(key: Key, count: int = 500, noise: float = 0.0) -> Dataset:
     >>> bool(((x[:, 0] * x[:, 1] < 0) == y).all())
     True
     """
-    noise, _, across, spread = _drawn(key, count, noise, 2)
+    _, across, spread = _drawn(key, count, 2)
     x = 2 * across - 1
     y = random.uniform(random.fold_in(key, "up"), (count,), -1.0, 1.0, dtype=np.float64)
     return _finished(x, y, spread, noise, ((x < 0) != (y < 0)).astype(np.int64))
 
 
-@checks.named
+@checks.takes(centres=_SOME, **_DRAWN)
 def blobs(key: Key, count: int = 500, noise: float = 0.3, centres: int = 3) -> Dataset:
     """Round clouds, one for each class, on a circle.
 
@@ -161,19 +164,15 @@ def blobs(key: Key, count: int = 500, noise: float = 0.3, centres: int = 3) -> D
     array([[ 1.,  0.],
            [-1.,  0.]], dtype=float32)
     """
-    centres = checks.Integer(1).check("centres", centres)
-    noise, label, _, spread = _drawn(key, count, noise, centres)
+    label, _, spread = _drawn(key, count, centres)
     angle = 2 * pi * label / centres
     return _finished(numerics.cos(angle), numerics.sin(angle), spread, noise, label)
 
 
-def _drawn(key: Key, count: int, noise: float, classes: int) -> tuple[float, Array, Array, Array]:
-    """The noise; labels in turns, a place in 0..1 for each point, and its normal deviation."""
-    noise = checks.Number(minimum=0, maximum=1e30).check("noise", noise)  # in float32
-    count = checks.Integer(1).check("count", count)
+def _drawn(key: Key, count: int, classes: int) -> tuple[Array, Array, Array]:
+    """Labels in turns, a place in 0..1 for each point, and its normal deviation."""
     where, spread = random.split(checks.key(key))
     return (
-        noise,
         np.arange(count) % classes,
         random.uniform(where, (count,), dtype=np.float64),
         random.normal(spread, (count, 2), dtype=np.float64),

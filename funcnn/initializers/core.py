@@ -106,9 +106,3 @@ INITIALIZER = checks.Instance(Initializer, "an Initializer")
 
 BIAS_INIT = checks.When(INITIALIZER, "bias", True)
 """What it declares of `bias_init`."""
-
-
-def within(value: float, name: str, dtype: np.dtype[Any], times: int = 1) -> Any:
-    """A number that the dtype can hold, and so many times as much."""
-    limit = float(np.finfo(dtype).max) / times
-    return dtype.type(checks.Number(-limit, maximum=limit).check(name, value))

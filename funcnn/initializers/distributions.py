@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, random
-from funcnn.initializers.core import Initializer, within
+from funcnn.initializers.core import Initializer
 from funcnn.types import Array, Key
 
 __all__ = ["constant", "normal", "ones", "truncated_normal", "uniform", "zeros"]
@@ -49,7 +49,7 @@ def ones() -> Initializer:
     return Initializer(constant_numbers, (1.0,), "ones()")
 
 
-@checks.named
+@checks.takes(value=checks.Number())
 def constant(value: float) -> Initializer:
     """Begin with one number everywhere.
 
@@ -76,11 +76,10 @@ def constant(value: float) -> Initializer:
     >>> constant(0.5)(random.key(0), (2,))
     array([0.5, 0.5], dtype=float32)
     """
-    number = checks.Number().check("value", value)
-    return Initializer(constant_numbers, (number,), f"constant({number!r})")
+    return Initializer(constant_numbers, (value,), f"constant({value!r})")
 
 
-@checks.named
+@checks.takes(std=checks.Number(above=0.0))
 def normal(std: float = 0.01) -> Initializer:
     """Begin with normal numbers around 0.
 
@@ -107,11 +106,10 @@ def normal(std: float = 0.01) -> Initializer:
     >>> print(f"{normal(0.02)(random.key(0), (10_000,)).std():.3f}")
     0.020
     """
-    number = checks.Number(above=0.0).check("std", std)
-    return Initializer(normal_numbers, (number,), f"normal({number!r})")
+    return Initializer(normal_numbers, (std,), f"normal({std!r})")
 
 
-@checks.named
+@checks.takes(std=checks.Number(above=0.0))
 def truncated_normal(std: float = 0.01) -> Initializer:
     """Begin with normal numbers around 0, none further out than two standard deviations.
 
@@ -139,11 +137,10 @@ def truncated_normal(std: float = 0.01) -> Initializer:
     >>> bool(abs(truncated_normal(0.5)(random.key(0), (1000,))).max() <= 1.0)
     True
     """
-    number = checks.Number(above=0.0).check("std", std)
-    return Initializer(truncated_normal_numbers, (number,), f"truncated_normal({number!r})")
+    return Initializer(truncated_normal_numbers, (std,), f"truncated_normal({std!r})")
 
 
-@checks.named
+@checks.takes(scale=checks.Number(above=0.0))
 def uniform(scale: float = 0.01) -> Initializer:
     """Begin with numbers between ``-scale`` and ``scale``, all equally likely.
 
@@ -170,15 +167,14 @@ def uniform(scale: float = 0.01) -> Initializer:
     >>> bool(abs(uniform(0.5)(random.key(0), (1000,))).max() <= 0.5)
     True
     """
-    number = checks.Number(above=0.0).check("scale", scale)
-    return Initializer(uniform_numbers, (number,), f"uniform({number!r})")
+    return Initializer(uniform_numbers, (scale,), f"uniform({scale!r})")
 
 
 # At the top of the module, so that they can be pickled.
 
 
 def constant_numbers(_key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], value: float) -> Array:
-    return np.full(shape, within(value, "value", dtype), dtype)
+    return np.full(shape, checks.within(value, "value", dtype), dtype)
 
 
 def normal_numbers(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], std: float) -> Array:
@@ -189,11 +185,11 @@ def truncated_normal_numbers(
     key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], std: float
 ) -> Array:
     out = random.truncated_normal(key, shape, -2.0, 2.0, dtype)
-    out *= within(std, "std", dtype, 2)
+    out *= checks.within(std, "std", dtype, 2)
     return out
 
 
 def uniform_numbers(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], scale: float) -> Array:
-    if not within(scale, "scale", dtype, 2):  # too small for the dtype
+    if not checks.within(scale, "scale", dtype, 2):  # too small for the dtype
         return np.zeros(shape, dtype)
     return random.uniform(key, shape, -scale, scale, dtype)

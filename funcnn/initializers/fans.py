@@ -27,7 +27,10 @@ Mode = Literal["fan_in", "fan_out", "fan_avg"]
 Distribution = Literal["normal", "truncated_normal", "uniform"]
 
 
-@checks.named
+@checks.takes(
+    scale=checks.Number(above=0.0), mode=checks.Choice(*get_args(Mode)),
+    distribution=checks.Choice(*get_args(Distribution)),
+)  # fmt: skip
 def variance_scaling(scale: float, mode: Mode, distribution: Distribution) -> Initializer:
     """Begin with random numbers of variance ``scale / fan``.
 
@@ -66,11 +69,8 @@ def variance_scaling(scale: float, mode: Mode, distribution: Distribution) -> In
     >>> print(f"{weight.var():.3f}")
     0.010
     """
-    number = checks.Number(above=0.0).check("scale", scale)
-    checks.Choice(*get_args(Mode)).check("mode", mode)
-    checks.Choice(*get_args(Distribution)).check("distribution", distribution)
-    shown = f"variance_scaling({number!r}, {mode!r}, {distribution!r})"
-    return Initializer(_variance_scaling, (number, mode, distribution), shown, 2)
+    shown = f"variance_scaling({scale!r}, {mode!r}, {distribution!r})"
+    return Initializer(_variance_scaling, (scale, mode, distribution), shown, 2)
 
 
 @checks.named
@@ -274,7 +274,9 @@ def _variance_scaling(
 Nonlinearity = Literal["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
 
 
-@checks.named
+@checks.takes(
+    nonlinearity=checks.Choice(*get_args(Nonlinearity)), slope=checks.Number(-1e100, maximum=1e+100),
+)  # fmt: skip
 def gain(nonlinearity: Nonlinearity, slope: float = 0.01) -> float:
     """By which factor weights before a nonlinearity are larger than before none.
 
@@ -308,8 +310,6 @@ def gain(nonlinearity: Nonlinearity, slope: float = 0.01) -> float:
     >>> variance_scaling(gain("tanh") ** 2, "fan_avg", "uniform")
     variance_scaling(2.777777777777778, 'fan_avg', 'uniform')
     """
-    checks.Choice(*get_args(Nonlinearity)).check("nonlinearity", nonlinearity)
-    slope = checks.Number(-1e100, maximum=1e100).check("slope", slope)
     fixed = {"tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
     if nonlinearity == "leaky_relu":
         return math.sqrt(2 / (1 + slope * slope))

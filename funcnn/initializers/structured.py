@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, random
-from funcnn.initializers.core import Initializer, within
+from funcnn.initializers.core import Initializer
 from funcnn.types import Array, Key
 
 __all__ = ["dirac", "eye", "orthogonal", "sparse"]
 
 
-@checks.named
+@checks.takes(gain=checks.Number(above=0.0))
 def orthogonal(gain: float = 1.0) -> Initializer:
     """Begin with a random orthogonal matrix: it neither stretches nor shrinks what it turns.
 
@@ -56,8 +56,7 @@ def orthogonal(gain: float = 1.0) -> Initializer:
     >>> bool(np.allclose(weight @ weight.T, np.eye(3)))
     True
     """
-    number = checks.Number(above=0.0).check("gain", gain)
-    return Initializer(_orthogonal, (number,), f"orthogonal({number!r})", 2)
+    return Initializer(_orthogonal, (gain,), f"orthogonal({gain!r})", 2)
 
 
 def _orthogonal(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], gain: float) -> Array:
@@ -68,7 +67,7 @@ def _orthogonal(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], gain: fl
         rest = vectors[index + 1 :]
         rest -= _sum_last(rest * vector)[:, None] * vector
     matrix = vectors if rows <= columns else vectors.T
-    scaled: Array = float(within(gain, "gain", dtype)) * matrix
+    scaled: Array = float(checks.within(gain, "gain", dtype)) * matrix
     return scaled.astype(dtype, order="C").reshape(shape)
 
 
@@ -106,7 +105,7 @@ def eye() -> Initializer:
     return Initializer(_eye, (), "eye()", 2)
 
 
-@checks.named
+@checks.takes(groups=checks.Integer(1))
 def dirac(groups: int = 1) -> Initializer:
     """Begin with a convolution that changes nothing: each channel goes through as it is.
 
@@ -142,11 +141,10 @@ def dirac(groups: int = 1) -> Initializer:
     array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
-    number = checks.Integer(1).check("groups", groups)
-    return Initializer(_dirac, (number,), f"dirac({number if number != 1 else ''})", 3)
+    return Initializer(_dirac, (groups,), f"dirac({groups if groups != 1 else ''})", 3)
 
 
-@checks.named
+@checks.takes(sparsity=checks.Number(minimum=0, maximum=1), std=checks.Number(above=0.0))
 def sparse(sparsity: float, std: float = 0.01) -> Initializer:
     """Begin with normal numbers around 0, most of which are 0: as many in each column.
 
@@ -181,10 +179,8 @@ def sparse(sparsity: float, std: float = 0.01) -> Initializer:
     >>> np.count_nonzero(sparse(0.75)(random.key(0), (8, 3)), axis=0)
     array([2, 2, 2])
     """
-    fraction = checks.Number(minimum=0, maximum=1).check("sparsity", sparsity)
-    number = checks.Number(above=0.0).check("std", std)
-    shown = f"sparse({fraction!r}{f', {number!r}' if number != 0.01 else ''})"
-    return Initializer(_sparse, (fraction, number), shown, 2)
+    shown = f"sparse({sparsity!r}{f', {std!r}' if std != 0.01 else ''})"
+    return Initializer(_sparse, (sparsity, std), shown, 2)
 
 
 def _matrix(shape: tuple[int, ...]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn.checks import Choice, Number, named, shown
+from funcnn.checks import Choice, Number, shown, takes
 from funcnn.types import Array, Cache, Loss
 
 __all__ = ["one_hot"]
@@ -39,7 +39,7 @@ class Weights(NamedTuple):
         return ((), (1.0, -1.0), [math.nan], "ab", np.ones((2, 2)), (1, True), -1.0, {1.0: 2.0})
 
 
-@named
+@takes(classes=checks.Integer(1))
 def one_hot(labels: Array, classes: int, dtype: Any = np.float32) -> Array:
     """Write each class as a row with a single one.
 
@@ -69,14 +69,8 @@ def one_hot(labels: Array, classes: int, dtype: Any = np.float32) -> Array:
     array([[1., 0., 0.],
            [0., 0., 1.]], dtype=float32)
     """
-    classes = checks.Integer(1).check("classes", classes)
     found = checks.labels(checks.array(labels, "labels"), classes, "labels")
-    try:
-        kind = np.dtype(dtype)
-    except (TypeError, ValueError):
-        kind = np.dtype(object)
-    if kind.kind not in "biufc":
-        checks.refuse_type(f"`dtype` must be a dtype of numbers, got {shown(dtype)}")
+    kind = checks.number_dtype(dtype)
     if classes * max(found.size, 1) * kind.itemsize > sys.maxsize:
         checks.refuse(f"`classes` must be few enough for memory, got {shown(classes)}")
     out = np.zeros((*found.shape, classes), kind)

@@ -9,7 +9,7 @@ import numpy as np
 from funcnn import checks, numerics
 from funcnn._kernels.distances import lengths
 from funcnn._kernels.softmax import balanced, log_softmax
-from funcnn.checks import Flag, Instance, Number, Optional
+from funcnn.checks import NET, Flag, Number, Optional
 from funcnn.losses.core import REDUCTION, fitted, one_of, over, reduced, several, shaped, share
 from funcnn.losses.rounding import enough, loss
 from funcnn.types import Array, Cache, Layer, Loss
@@ -115,7 +115,7 @@ def cosine_embedding(*, margin: float = 0.0, reduction: str = "mean") -> Loss:
     norm_type=Number(minimum=1),
     swap=Flag(),
     epsilon=Number(above=0),
-    distance=Optional(Instance(Layer, "a layer")),
+    distance=Optional(NET),
     reduction=REDUCTION,
 )
 def triplet(

@@ -117,7 +117,7 @@ def _losses(losses: Any) -> dict[Any, Loss]:
     if not found:
         checks.refuse_type(f"`losses` must be a dict or a tuple of losses, got {shown(losses)}")
     for place, loss in found.items():
-        checks.Instance(Loss, "a loss").check(f"losses[{shown(place)}]", loss)
+        checks.LOSS.check(f"losses[{shown(place)}]", loss)
         if loss.parts:
             checks.refuse(f"`losses` must not hold sums of losses, got {shown(loss)}")
     return found

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn.checks import Instance, shown
+from funcnn.checks import LOSS, shown
 from funcnn.losses.core import REDUCTION, counted, over, reduced, share, unit
 from funcnn.losses.rounding import loss
 from funcnn.types import Array, Cache, Loss, has_trait
@@ -51,7 +51,7 @@ def _total(weight: Array) -> float:
     return float(numerics.sum(weight.astype(np.float64).reshape(-1)))
 
 
-@loss(loss=Instance(Loss, "a loss"), reduction=REDUCTION)
+@loss(loss=LOSS, reduction=REDUCTION)
 def weighted(loss: Loss, *, reduction: str = "mean") -> Loss:
     """Give each value of a loss a weight, or say which of them count.
 

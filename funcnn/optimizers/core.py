@@ -62,6 +62,9 @@ class Optimizer(NamedTuple):
         return rebuild, (self.spec,)
 
 
+AN_OPTIMIZER = checks.Instance(Optimizer, "an Optimizer")
+
+
 @checks.named
 def apply_updates(params: Params, updates: Params) -> Params:
     """Add updates to parameters.
@@ -94,7 +97,7 @@ def apply_updates(params: Params, updates: Params) -> Params:
     return both(np.add, params, updates, "updates")
 
 
-@checks.named
+@checks.takes(optimizer=AN_OPTIMIZER)
 def check_state(optimizer: Optimizer, state: State, params: Params) -> None:
     """Refuse a state that is not this optimizer's for these parameters, such as one from a file.
 
@@ -184,7 +187,7 @@ def learning_rate(state: State) -> float:
     return real({"learning_rate": found[0][1]}, "learning_rate")
 
 
-@checks.named
+@checks.takes(lr=Number(minimum=0))
 def sgd_update(params: Params, grads: Params, lr: float) -> Params:
     """One step of gradient descent, as a map over two trees.
 
@@ -214,15 +217,14 @@ def sgd_update(params: Params, grads: Params, lr: float) -> Params:
     >>> sgd_update({"w": np.array([1.0])}, {"w": np.array([0.5])}, lr=0.1)
     {'w': array([0.95])}
     """
-    rate = Number(minimum=0).check("lr", lr)
-    usual = 1e-30 < rate < 1e30  # in every dtype
+    usual = 1e-30 < lr < 1e30  # in every dtype
 
     def step(leaf: Array, gradient: Array) -> Array:
-        moved: Array = np.asarray(gradient * rate) if usual else times(gradient, rate)
+        moved: Array = np.asarray(gradient * lr) if usual else times(gradient, lr)
         np.subtract(leaf, moved, out=moved)
         return moved
 
     stepped = both(step, params, grads, "grads")
-    if rate > 1e38 and not tree.is_finite(stepped):
-        checks.refuse_beyond({"lr": rate}, np.float32)
+    if lr > 1e38 and not tree.is_finite(stepped):
+        checks.refuse_beyond({"lr": lr}, np.float32)
     return stepped

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics, tree
-from funcnn.checks import Instance, Integer, Optional
+from funcnn.checks import Integer, Optional
 from funcnn.optimizers.adaptive_moments import adam
 from funcnn.optimizers.agreement import counted, counter, hold
 from funcnn.optimizers.clipping import DECAYED, MASK, Mask, add_decayed_weights, selects
-from funcnn.optimizers.core import Optimizer, Rate, State
+from funcnn.optimizers.core import AN_OPTIMIZER, Optimizer, Rate, State
 from funcnn.optimizers.descent import scale_by_learning_rate
 from funcnn.optimizers.moments import Squares, averaged, coded, grown, largest, length, quotient, times
 from funcnn.optimizers.parts import (
@@ -331,7 +331,7 @@ def adafactor(
     nesterov=FLAG,
     iterations=Integer(0),
     matrices=MASK,
-    others=Optional(Instance(Optimizer, "an Optimizer")),
+    others=Optional(AN_OPTIMIZER),
 )
 def muon(
     learning_rate: Rate = 2e-2,

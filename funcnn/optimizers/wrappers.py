@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, tree
-from funcnn.checks import Instance, Integer, Refusal
+from funcnn.checks import Integer, Refusal
 from funcnn.optimizers.agreement import belong, counted, counter, hold
-from funcnn.optimizers.core import Optimizer, State
+from funcnn.optimizers.core import AN_OPTIMIZER, Optimizer, State
 from funcnn.optimizers.moments import averaged
 from funcnn.optimizers.parts import OPTIMIZER, PART, filled, walk
 from funcnn.optimizers.rounding import optimizer, plain
@@ -261,7 +261,7 @@ def ema_params(state: State) -> Params:
     >>> ema_params(chain(sgd(0.1), ema()).init(params))
     {'w': array([0.])}
     """
-    found = _average(state)
+    found = _average(state) if isinstance(state, dict) else None
     if found is None:
         checks.refuse("`state` must be that of an optimizer with `ema`, got no average")
     return found
@@ -379,8 +379,7 @@ class Rules(NamedTuple):
         if not isinstance(value, Mapping) or not value or not all(isinstance(p, str) for p in value):
             got = checks.shown(value)
             checks.refuse_type(f"`{name}` must map patterns to optimizers, got {got}")
-        one = Instance(Optimizer, "an Optimizer")
-        return {pattern: one.check(name, part) for pattern, part in value.items()}
+        return {pattern: AN_OPTIMIZER.check(name, part) for pattern, part in value.items()}
 
     def wrong(self) -> tuple[object, ...]:
         return ({}, None, {"*": 0.1}, {3: None}, "*")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from funcnn import checks, numerics, random, tree
-from funcnn.checks import Integer, Number
+from funcnn.checks import LOSS, NET, Integer, Number, takes
 from funcnn.plots.style import BLUE, GREY, ORANGE, new_figure
 from funcnn.tracing import trace, trace_backward
 from funcnn.types import Array, Key, Layer, Loss, Params
@@ -135,7 +135,7 @@ def activations(net: Layer[Any, Any], params: Params, x: Array) -> Figure:
     >>> [part.get_suptitle() for part in figure.subfigs]
     ['input (1, 6, 6)', 'conv1 (2, 4, 4)', 'flatten1 (32,)', 'dense1 (4,)']
     """
-    if not len(x):
+    if not checks.array(x).size:
         checks.refuse("`x` must have at least one example")
     visits = [visit for visit in trace(net, params, x[:1]) if not visit.spec.children]
     rows = [("input", x[0]), *[(v.path or v.spec.kind, v.out[0]) for v in visits]]
@@ -184,6 +184,7 @@ def _draw_values(part: Any, out: Array) -> None:
 # --- gradients ----------------------------------------------------------------------------------------
 
 
+@takes(net=NET, loss=LOSS)
 def gradient_flow(
     net: Layer[Any, Any],
     params: Params,
@@ -280,7 +281,7 @@ class Landscape(NamedTuple):
     loss: Array
 
 
-@checks.named
+@takes(net=NET, loss=LOSS, points=Integer(2), span=Number(above=0))
 def landscape(
     net: Layer[Any, Any],
     params: Params,
@@ -339,8 +340,7 @@ def landscape(
     >>> landscape(dense(1), params, mean_squared_error(), x, y, key=random.key(1), points=3).along
     array([-1.,  0.,  1.])
     """
-    points = Integer(2).check("points", points)
-    span = Number(above=0).check("span", span)
+    loss.apply(net.apply(params, x)[0], y)  # refuses what does not fit
     one, other = (_direction(own, params) for own in random.split(checks.key(key)))
     along = -span + 2 * span * np.arange(points) / (points - 1)
     values = np.empty((points, points))

@@ -18,6 +18,9 @@ from funcnn.types import Array, Layer, Params
 
 __all__ = ["html_report"]
 
+_PARAMS = checks.Instance(dict, "a dict")
+_DICT = checks.Optional(checks.Instance(Mapping, "a dict"))
+
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
        color: #222; background: #fff }
@@ -28,7 +31,7 @@ td { font-variant-numeric: tabular-nums } img { max-width: 100%; height: auto }
 """
 
 
-@checks.named
+@checks.takes(net=checks.NET, params=_PARAMS, title=checks.STR, figures=_DICT, notes=_DICT)
 def html_report(
     path: str | PathLike[str],
     net: Layer[Any, Any],
@@ -92,7 +95,10 @@ def html_report(
     pictures = {"Learning curves": curves(history)}
     if matrix is not None:
         pictures["Confusion matrix"] = confusion(matrix, labels)
-    pictures.update(figures or {})
+    for name, figure in (figures or {}).items():
+        if not hasattr(figure, "savefig"):
+            checks.refuse_type(f"`figures` must hold figures, got {checks.shown(figure)}")
+        pictures[html.escape(str(name))] = figure
     facts: dict[str, object] = {
         "parameters": f"{tree.count(params):,}",
         **_lasts(history),
@@ -104,11 +110,11 @@ def html_report(
         "machine": f"{platform.system()} {platform.machine()}",
     }
     rows = "\n".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
+        f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>"
         for name, value in facts.items()
     )
     sections = "\n".join(
-        f'<h2>{html.escape(name)}</h2>\n<img alt="{html.escape(name)}" src="{_inline(figure)}">'
+        f'<h2>{name}</h2>\n<img alt="{name}" src="{_inline(figure)}">'
         for name, figure in pictures.items()
     )
     page = (

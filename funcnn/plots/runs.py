@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def curves(history: Mapping[str, Array]) -> Figure:
     return figure
 
 
-@checks.named
+@checks.takes(every=checks.Integer(1))
 def live(every: int = 1) -> Callable[[Any], None]:
     """Draw the curves of a training while it goes on, in a notebook.
 
@@ -81,7 +81,6 @@ def live(every: int = 1) -> Callable[[Any], None]:
     --------
     >>> callback = live(every=5)  # fit(..., callbacks=(callback,))
     """
-    checks.Integer(1).check("every", every)
     try:
         from IPython.display import display
     except ImportError:
@@ -188,7 +187,7 @@ def _panels(history: Mapping[str, Array]) -> list[str]:
     if not isinstance(history, Mapping):
         checks.refuse_type(f"`history` must be a dict of arrays, got {type(history).__name__}")
     if "loss" not in history:
-        checks.refuse(f"`history` must hold 'loss', got {', '.join(history) or 'nothing'}")
+        checks.refuse(f"`history` must hold 'loss', got {', '.join(map(str, history)) or 'nothing'}")
     if not len(history["loss"]):
         checks.refuse("`history` must hold at least one epoch")
     lengths = {len(values) for values in history.values()}
@@ -262,7 +261,9 @@ def _counts(matrix: Array, labels: Sequence[str] | None) -> tuple[Array, list[st
         checks.refuse(f"`matrix` must have shape (C, C), got {counts.shape}")
     if counts.min() < 0:
         checks.refuse(f"`matrix` must not be negative, got {counts.min()}")
-    names = [str(i) for i in range(len(counts))] if labels is None else list(map(str, labels))
+    names = [str(i) for i in range(len(counts))]
+    if labels is not None:
+        names = list(map(str, checks.Instance(Iterable, "a list of names").check("labels", labels)))
     if len(names) != len(counts):
         checks.refuse(f"`labels` must name {len(counts)} classes, got {len(names)}")
     return counts, names

@@ -6,6 +6,8 @@ import io
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from funcnn.checks import Number, takes
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -17,6 +19,7 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
 GREY = "#666666"
 
 
+@takes(width=Number(above=0), height=Number(above=0))
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, that arranges its own parts, and shows itself in a notebook.
 

@@ -212,7 +212,7 @@ class Summary:
         return picture(self.nodes)
 
 
-@checks.named
+@checks.takes(net=checks.NET)
 def summary(net: Layer[Any, Any], shape: Shape) -> Summary:
     """Tell what a network is and costs.
 
@@ -253,8 +253,6 @@ def summary(net: Layer[Any, Any], shape: Shape) -> Summary:
     >>> table.parameters, table.flops, table.cache_bytes
     (795010, 101632000, 256000)
     """
-    if not isinstance(net, Layer):
-        checks.refuse_type(f"`net` must be a layer, got {checks.shown(net)}")
     _refuse_any_batch(shape)
     return Summary(net, shape)
 

@@ -62,15 +62,12 @@ def uniform(
     (True, True, dtype('float32'))
     """
     shape, kind = checks.sizes(shape), checks.float_dtype(dtype)
-    limit = float(np.finfo(kind).max)
-    low = checks.Number(-limit, maximum=limit).check("low", low)
-    high = checks.Number(maximum=limit).check("high", high)
-    if not high - low <= limit:
+    least, beyond = checks.within(low, "low", kind), checks.within(high, "high", kind)
+    if not float(high) - float(low) <= float(np.finfo(kind).max):
         got = f"{checks.shown(high)} and {checks.shown(low)}"
         checks.refuse(f"`high` - `low` must fit {kind}, got {got}")
-    if not (high > low and kind.type(high) > kind.type(low)):
+    if not (high > low and beyond > least):
         checks.refuse(f"`high` must be above `low`, got {checks.shown(high)} and {checks.shown(low)}")
-    least, beyond = kind.type(low), kind.type(high)
     out, drawing = empty(key, shape, kind)
     if drawing:
         fill_unit(key, out)
@@ -133,16 +130,15 @@ def normal(
     3.00 0.50
     """
     shape, kind = checks.sizes(shape), checks.float_dtype(dtype)
-    limit = float(np.finfo(kind).max) / 16  # no draw is that many standard deviations out
-    mean = checks.Number(minimum=-limit, maximum=limit).check("mean", mean)
-    std = checks.Number(minimum=0.0, maximum=limit).check("std", std)
+    at = checks.within(mean, "mean", kind, 16)  # no draw is that many standard deviations out
+    times = checks.within(std, "std", kind, 16, minimum=0.0)
     out, drawing = empty(key, shape, kind)
     if drawing:
         _standard_normal(key, out)
         if std != 1.0:
-            np.multiply(out, kind.type(std), out=out)
+            np.multiply(out, times, out=out)
         if mean != 0.0:
-            np.add(out, kind.type(mean), out=out)
+            np.add(out, at, out=out)
     return out
 
 

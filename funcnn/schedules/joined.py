@@ -56,7 +56,7 @@ def join(schedules: tuple[Any, ...] | list[Any], boundaries: tuple[int, ...] | l
     return Schedule(_join, (parts, bounds), f"join({list(parts)!r}, {list(bounds)!r})")
 
 
-@checks.named
+@checks.takes(steps=checks.Integer(1))
 def warmup(schedule: Any, steps: int, start: float = 0.0) -> Schedule:
     """A straight line up to where a schedule starts, then that schedule from its step 0.
 
@@ -87,7 +87,6 @@ def warmup(schedule: Any, steps: int, start: float = 0.0) -> Schedule:
     """
     after = _as_schedule("schedule", schedule)
     first = checks.Number().check("schedule(0)", after(0))
-    steps = checks.Integer(1).check("steps", steps)
     rise = linear(checks.Number().check("start", start), first, steps)
     shown = f"warmup({schedule!r}, {steps!r}{f', {start!r}' if start else ''})"
     return Schedule(_join, ((rise, after), (steps,)), shown)

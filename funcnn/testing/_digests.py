@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.checks import Integer, named, refuse, shown
+from funcnn.checks import Function, Integer, refuse, shown, takes
 from funcnn.tree.digests import digest, leaf_digests
 
 __all__ = ["assert_reproducible", "digest"]
@@ -32,7 +32,7 @@ def _disturb(run: int) -> None:
     del leftovers
 
 
-@named
+@takes(fn=Function(0), runs=Integer(1), processes=Integer(0))
 def assert_reproducible(fn: Callable[[], Any], runs: int = 2, processes: int = 1) -> None:
     """Prove that a function gives the same bits each time.
 
@@ -61,8 +61,6 @@ def assert_reproducible(fn: Callable[[], Any], runs: int = 2, processes: int = 1
     >>> assert_reproducible(lambda: dense(3).init(random.key(0), (1, 2)), processes=0)
     """
     who = "assert_reproducible"
-    runs = Integer(1).check("runs", runs)
-    processes = Integer(0).check("processes", processes)
     if runs + processes < 2:
         refuse(f"`runs` and `processes` must make at least 2 results, got {runs + processes}", who)
     pickled = _importable(who, fn, ", or `processes` must be 0") if processes else b""

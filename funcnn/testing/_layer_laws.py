@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import structure
+from funcnn.checks import named
 from funcnn.testing import _values
 from funcnn.testing._calculus import CALCULUS
 from funcnn.testing._laws import (
@@ -374,6 +375,7 @@ LAWS: tuple[Law, ...] = (
 """The laws that every layer keeps, in the order in which `check_layer` checks them."""
 
 
+@named
 def check_layer(
     layer: Layer[Any, Any],
     shape: Shape,

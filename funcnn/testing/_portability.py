@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from funcnn import numerics
-from funcnn.checks import refuse
+from funcnn.checks import Function, refuse, takes
 from funcnn.testing._digests import _importable, _same
 from funcnn.tree.digests import leaf_digests, total_digest
 
@@ -129,6 +129,7 @@ def _effect_of(variables: tuple[tuple[str, str], ...]) -> str:
     return "" if done.returncode else done.stdout
 
 
+@takes(fn=Function(0))
 def assert_portable(
     fn: Callable[[], Any],
     digest: str | None = None,

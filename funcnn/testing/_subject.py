@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set as AbstractSet
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnn import random, structure, tree
-from funcnn.checks import refuse, refuse_type, shown
+from funcnn.checks import STR, Each, refuse, refuse_type, shown
 from funcnn.testing import _values
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Trait, has_trait
 
@@ -74,6 +74,8 @@ class Subject:
             refuse_type(f"`layer` must be a Layer, got {shown(layer)}", "check_layer")
         if any(not one or one[0] < 2 for _, one in structure.each_shape(shape)):
             refuse(f"`shape` must have a batch of at least 2, got {shape}", "check_layer")
+        for name, words in (("traits", traits), ("stopped", stopped)):
+            Each(STR, "words").check(name, list(words) if isinstance(words, AbstractSet) else words)
         self.layer, self.spec, self.shape = layer, layer.spec, shape
         self.key = random.key(seed) if key is None else key
         self.own_traits = layer.spec.traits | frozenset(traits)

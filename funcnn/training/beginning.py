@@ -13,10 +13,8 @@ from funcnn.data import Augmentation, Batches, Dataset, Loader
 from funcnn.data.batches import checked
 from funcnn.data.examples import is_on_disk, length, shape, taken
 from funcnn.metrics import better
-from funcnn.optimizers import Optimizer
 from funcnn.training.evaluation import (
     Metric,
-    check_metrics,
     check_something_counts,
     mean_over,
     predict,
@@ -28,21 +26,6 @@ from funcnn.types import Key, Layer, Loss, Params, Shape
 _SOME = 64  # examples of a validation set that the network sees before the first step
 
 Mode = numerics.Mode | Literal["min", "max"]
-
-
-def check_parts(
-    net: Layer[Any, Any],
-    loss: Loss,
-    optimizer: Optimizer,
-    validation: Dataset | None,
-    metrics: Mapping[str, Metric] | None,
-) -> None:
-    checks.Instance(Layer, "a layer").check("net", net)
-    checks.Instance(Loss, "a loss").check("loss", loss)
-    checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
-    if validation is not None:
-        check_something_counts(loss, checked(validation, "validation"), "validation")
-    check_metrics(metrics)
 
 
 def check_needs(
@@ -118,16 +101,7 @@ def first_shape(batches: Batches | Loader, key: Key) -> Shape:
     return shape(batches.dataset.x, min(batches.size, len(batches.dataset)))
 
 
-def check_counts(key: Key, epochs: int, **counts: int | None) -> None:
-    checks.key(key)
-    checks.Integer(0).check("epochs", epochs)
-    for name, count in counts.items():
-        checks.Optional(checks.Integer(1)).check(name, count)
-
-
-def check_functions(augment: object, callbacks: object) -> None:
-    if augment is not None and not callable(augment):
-        checks.refuse_type(f"`augment` must be a function, got {checks.shown(augment)}")
+def check_callbacks(callbacks: object) -> None:
     if not isinstance(callbacks, (tuple, list)) or not all(
         callable(callback) or isinstance(callback, Callback) for callback in callbacks
     ):

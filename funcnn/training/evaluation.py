@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, tree
+from funcnn.checks import LOSS, NET
 from funcnn.data import Dataset
 from funcnn.data.batches import checked
 from funcnn.data.examples import concatenated, length, taken
@@ -23,7 +24,7 @@ Record = dict[str, float]
 _SHARD = 64  # examples that one thread predicts at a time
 
 
-@checks.named
+@checks.takes(net=NET)
 def predict(
     net: Layer[Any, Any],
     params: Params,
@@ -69,7 +70,6 @@ def predict(
     >>> predict(dense(2), params, np.ones((1000, 3), np.float32)).shape
     (1000, 2)
     """
-    checks.Instance(Layer, "a layer").check("net", net)
     count = max(length(x), 1)
     check_share(workers, None, engine)
     ranks = ALONE if engine is None else engine
@@ -93,7 +93,7 @@ def predict(
     return concatenated(on_one_blas_thread(lambda: ranks.gathered(parts)))
 
 
-@checks.named
+@checks.takes(net=NET, loss=LOSS)
 def evaluate(
     net: Layer[Any, Any],
     params: Params,
@@ -139,8 +139,6 @@ def evaluate(
     >>> evaluate(dense(1), params, zeros, mean_squared_error())
     {'loss': 0.0}
     """
-    checks.Instance(Layer, "a layer").check("net", net)
-    checks.Instance(Loss, "a loss").check("loss", loss)
     check_something_counts(loss, checked(dataset), "dataset")
     check_metrics(metrics)
     prediction = predict(net, params, dataset.x, workers=workers, engine=engine)

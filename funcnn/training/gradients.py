@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 import numpy as np
 
 from funcnn import checks, random, tree
+from funcnn.checks import LOSS, NET
 from funcnn.data.examples import concatenated, length, taken
 from funcnn.distributed.engines import ALONE, Engine, check_share
 from funcnn.machine.blas import on_one_blas_thread
@@ -66,7 +67,7 @@ def value_and_grad(
     shards: int | None = ...,
     engine: Engine | None = ...,
 ) -> StatisticsStep[X]: ...
-@checks.named
+@checks.takes(net=NET, loss=LOSS)
 def value_and_grad(
     net: Layer[X, Y],
     loss: Loss,
@@ -135,8 +136,6 @@ def value_and_grad(
     >>> list(grads)
     ['weight', 'bias']
     """
-    checks.Instance(Layer, "a layer").check("net", net)
-    checks.Instance(Loss, "a loss").check("loss", loss)
     check_share(workers, shards, engine)
     ranks = ALONE if engine is None else engine
     keeps_statistics = has_trait(net.spec, "statistics")

@@ -15,18 +15,18 @@ import numpy as np
 
 from funcnn import checks, files, numerics, tree
 from funcnn.data import Batches, Dataset, Loader
+from funcnn.data.batches import checked
 from funcnn.distributed.engines import ALONE, Engine, check_share, together
 from funcnn.metrics import Mean
 from funcnn.optimizers import Optimizer, learning_rate
+from funcnn.optimizers.core import AN_OPTIMIZER
 from funcnn.training.beginning import (
     Mode,
     batches_of,
-    check_counts,
+    check_callbacks,
     check_files,
-    check_functions,
     check_last_batch,
     check_needs,
-    check_parts,
     check_validation,
     first_shape,
     is_best_large,
@@ -35,6 +35,7 @@ from funcnn.training.checkpointing import Run, RunFile, best_of, resumed
 from funcnn.training.evaluation import (
     Metric,
     Record,
+    check_metrics,
     check_something_counts,
     evaluate,
     mean_over,
@@ -48,8 +49,17 @@ from funcnn.types import Key, Layer, Loss, Params
 
 __all__ = ["fit"]
 
+_COUNT = checks.Optional(checks.Integer(1))
+_MODES = checks.Choice("fast", "portable", "min", "max")
 
-@checks.named
+
+@checks.takes(
+    net=checks.NET, loss=checks.LOSS, optimizer=AN_OPTIMIZER, epochs=checks.Integer(0),
+    batch_size=_COUNT, patience=_COUNT,
+    augment=checks.Optional(checks.Function(2, "a function of a key and a batch")),
+    checkpoint_every=_COUNT, progress=checks.Optional(checks.Flag()), mode=checks.Optional(_MODES),
+    drop_last=checks.Flag(),
+)  # fmt: skip
 @together
 def fit(
     net: Layer[Any, Any],
@@ -169,15 +179,13 @@ def fit(
     >>> bool(result.history["loss"][-1] < result.history["loss"][0])
     True
     """
-    check_parts(net, loss, optimizer, validation, metrics)
-    check_counts(
-        key, epochs, batch_size=batch_size, checkpoint_every=checkpoint_every, patience=patience
-    )
-    check_functions(augment, callbacks)
+    checks.key(key)
+    if validation is not None:
+        check_something_counts(loss, checked(validation, "validation"), "validation")
+    check_metrics(metrics)
+    check_callbacks(callbacks)
     check_share(workers, shards, engine)
-    checks.Optional(checks.Flag()).check("progress", progress)
-    checks.Optional(checks.Choice("fast", "portable", "min", "max")).check("mode", mode)
-    batches = batches_of(train, loss, batch_size, checks.Flag().check("drop_last", drop_last), augment)
+    batches = batches_of(train, loss, batch_size, drop_last, augment)
     largest = is_best_large(monitor, loss, metrics or {}, mode)
     check_needs(validation, metrics, monitor, mode, patience, checkpoint, checkpoint_every)
     check_files(checkpoint, resume, log)

@@ -7,11 +7,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from funcnn import checks, random, tree
+from funcnn.checks import LOSS, NET
 from funcnn.data import Dataset
 from funcnn.data.batches import checked
 from funcnn.distributed.engines import Engine
 from funcnn.losses.joint import remade
 from funcnn.optimizers import Optimizer, apply_updates
+from funcnn.optimizers.core import AN_OPTIMIZER
 from funcnn.training.gradients import value_and_grad
 from funcnn.types import Cache, Key, Layer, Loss, Params, Part, Shape, has_trait
 
@@ -58,7 +60,7 @@ class TrainState(NamedTuple):
         return {"key": list(self.key), "step": self.step, "epoch": self.epoch, "batch": self.batch}
 
 
-@checks.named
+@checks.takes(net=NET, optimizer=AN_OPTIMIZER)
 def train_state(
     net: Layer[Any, Any],
     optimizer: Optimizer,
@@ -96,14 +98,12 @@ def train_state(
     >>> train_state(dense(2), optimizers.sgd(0.1), random.key(0), (8, 3)).params["weight"].shape
     (2, 3)
     """
-    checks.Instance(Layer, "a layer").check("net", net)
-    checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
     if params is None:
         _, params = net.init(random.fold_in(checks.key(key), "init"), shape)
     return TrainState(params, optimizer.init(params), key)
 
 
-@checks.named
+@checks.takes(net=NET, loss=LOSS, optimizer=AN_OPTIMIZER)
 def train_step(
     net: Layer[Any, Any],
     loss: Loss,
@@ -150,7 +150,6 @@ def train_step(
     >>> state.step, list(metrics)
     (1, ['loss'])
     """
-    checks.Instance(Optimizer, "an Optimizer").check("optimizer", optimizer)
     how: dict[str, Any] = {"workers": workers, "shards": shards, "engine": engine}
     gradients = value_and_grad(net, loss, statistics=True, **how)
     keeps_statistics = has_trait(net.spec, "statistics")

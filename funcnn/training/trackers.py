@@ -389,7 +389,7 @@ class _WandB(Tracker):
             self._run = _NONE
 
 
-@checks.named
+@checks.takes(mode=checks.Choice("online", "offline", "disabled"))
 def wandb(
     project: str,
     *,
@@ -432,7 +432,6 @@ def wandb(
     wandb: `mode` must be one of 'online', 'offline', 'disabled', got 'later'
     """
     _check_name("project", project)
-    checks.Choice("online", "offline", "disabled").check("mode", mode)
     _check(every, pictures)
     where = files.checked_folder(directory)
     package = _needed("wandb", "wandb")

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from math import sqrt
+from math import inf, sqrt
 from typing import Any, TypeVar
 
 import numpy as np
 
 from funcnn import numerics
-from funcnn.checks import Number, RefusedValue, array, float_dtype, named, refuse, refuse_type, shown
+from funcnn.checks import (
+    Instance,
+    Number,
+    RefusedValue,
+    array,
+    float_dtype,
+    named,
+    refuse,
+    refuse_type,
+    shown,
+    takes,
+    within,
+)
 from funcnn.tree.walking import (
     leaves,
     map,
@@ -108,6 +120,7 @@ def _all(holds: Callable[[Any, Any], bool], a: Any, b: Any) -> bool:
         return False
 
 
+@takes(rtol=Number(minimum=0), atol=Number(minimum=0))
 def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
     """Whether two trees match and have the same shapes, and values that are nearly equal.
 
@@ -130,7 +143,8 @@ def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
     """
 
     def near(x: Any, y: Any) -> bool:
-        return np.shape(x) == np.shape(y) and bool(np.allclose(x, y, rtol, atol))
+        with np.errstate(over="ignore"):  # of a large tolerance
+            return np.shape(x) == np.shape(y) and bool(np.allclose(_array(x), _array(y), rtol, atol))
 
     return _all(near, a, b)
 
@@ -154,7 +168,22 @@ def is_finite(tree: Any) -> bool:
     >>> tree.is_finite({"a": np.ones(2), "b": (np.array(np.nan),)})
     False
     """
-    return all(np.isfinite(leaf).all() for _, leaf in leaves(tree))
+    return all(np.isfinite(_array(leaf)).all() for _, leaf in leaves(tree))
+
+
+def _array(leaf: Any) -> Array:
+    """A leaf, of numbers."""
+    found = np.asarray(leaf)
+    if found.dtype.kind not in "biuf":
+        refuse_type(f"leaves must be arrays of numbers, got {shown(leaf)}", "tree")
+    return found
+
+
+def _alike(x: Any, y: Any) -> tuple[Array, Array]:
+    """Two leaves of one shape."""
+    if np.shape(x) != np.shape(y):
+        refuse(f"leaves must have one shape, got {np.shape(x)} and {np.shape(y)}", "tree")
+    return _array(x), _array(y)
 
 
 def zeros_like(tree: T) -> T:
@@ -196,10 +225,10 @@ def add(a: T, b: T) -> T:
     >>> tree.add({"w": np.ones(2)}, {"w": np.ones(2)})
     {'w': array([2., 2.])}
     """
-    return map(lambda x, y: np.asarray(x + y), a, b)  # a sum of numbers, too, stays an array
+    return map(lambda *pair: np.asarray(np.add(*_alike(*pair))), a, b)
 
 
-@named
+@takes(factor=Number())
 def scale(tree: T, factor: float) -> T:
     """Every leaf times a number, in the leaf's own dtype.
 
@@ -220,8 +249,14 @@ def scale(tree: T, factor: float) -> T:
     >>> tree.scale({"w": np.ones(2)}, 3)
     {'w': array([3., 3.])}
     """
-    times = Number().check("factor", factor)
-    return map(lambda leaf: np.asarray(leaf * leaf.dtype.type(times)), tree)
+
+    def times(leaf: Array) -> Array:
+        found = _array(leaf)
+        floats = found.dtype.kind == "f"
+        number = within(factor, "factor", found.dtype) if floats else found.dtype.type(factor)
+        return np.asarray(found * number)
+
+    return map(times, tree)
 
 
 @named
@@ -249,7 +284,8 @@ def cast(tree: T, dtype: Any) -> T:
     wanted = float_dtype(dtype)
 
     def convert(leaf: Array) -> Array:
-        return leaf.astype(wanted) if leaf.dtype.kind == "f" else leaf
+        found = _array(leaf)
+        return found.astype(wanted) if found.dtype.kind == "f" else found
 
     return map(convert, tree)
 
@@ -274,9 +310,8 @@ def dot(a: Any, b: Any) -> float:
     """
 
     def product(x: Array, y: Array) -> float:
-        if np.shape(x) != np.shape(y):
-            refuse(f"leaves must have one shape, got {np.shape(x)} and {np.shape(y)}", "tree")
-        return float(numerics.sum(np.multiply(x, y, dtype=np.float64).reshape(-1)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(numerics.sum(np.multiply(*_alike(x, y), dtype=np.float64).reshape(-1)))
 
     return reduce(lambda total, leaf: total + float(leaf), map(product, a, b), 0.0)
 
@@ -299,7 +334,14 @@ def norm(tree: Any) -> float:
     >>> tree.norm({"a": np.array([3.0]), "b": {"c": np.array([4.0])}})
     5.0
     """
-    return sqrt(dot(tree, tree))
+    found = dot(tree, tree)
+    if found != found or 1e-290 < found < inf:
+        return sqrt(found)
+    most = reduce(lambda so_far, leaf: max(so_far, float(np.max(np.abs(leaf), initial=0))), tree, 0.0)
+    if not 0 < most < inf:
+        return most
+    share = map(lambda leaf: np.asarray(leaf, np.float64) / most, tree)
+    return most * sqrt(dot(share, share))
 
 
 def select(tree: Any, pattern: str | Callable[[str], bool] | Layer[Any, Any]) -> Params:
@@ -328,7 +370,7 @@ def select(tree: Any, pattern: str | Callable[[str], bool] | Layer[Any, Any]) ->
     if isinstance(pattern, Layer) and pattern.children:
         inside = {name for name, _ in pattern.children}
         return select(tree, lambda path: path.partition("/")[0] in inside)
-    if not callable(pattern) and not isinstance(pattern, str):
+    if not isinstance(pattern, str) and (isinstance(pattern, type) or not callable(pattern)):
         kinds = "a str, a function or a network"
         refuse_type(f"`pattern` must be {kinds}, got {shown(pattern)}", "select")
     fits = pattern if callable(pattern) else lambda path: fnmatchcase(path, pattern)
@@ -343,6 +385,7 @@ def select(tree: Any, pattern: str | Callable[[str], bool] | Layer[Any, Any]) ->
     return kept
 
 
+@takes(changes=Instance(Mapping, "a dict of leaves"))
 def replace(tree: T, changes: Mapping[str, Any]) -> T:
     """A tree with some leaves exchanged.
 

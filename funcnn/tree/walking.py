@@ -8,7 +8,7 @@ from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, NoReturn, TypeVar
 
-from funcnn.checks import refuse, refuse_type, shown
+from funcnn.checks import Integer, named, refuse, refuse_type, shown
 
 __all__ = [
     "is_statistic",
@@ -62,6 +62,9 @@ def walk(outs: _Parts, *trees: Any) -> Iterator[_Group]:
     'b' []
     'b/c' [2, 3]
     """
+    for out in outs if isinstance(outs, list) else (None,):
+        if not isinstance(out, dict):
+            refuse_type(f"`outs` must be a list of dicts, got {shown(outs)}", "tree")
     groups: list[_Group] = []
     tuples: list[_Closing] = []
     todo: list[tuple[_Keys, _Parts, _Parts]] = [
@@ -160,7 +163,20 @@ def place(path: str) -> str:
     >>> place("conv1/weight")
     "'conv1/weight'"
     """
+    _text(path)
     return repr(path if len(path) <= 80 else f"{path[:40]}...{path[-40:]}")
+
+
+def _text(path: str) -> str:
+    """A path, and nothing else."""
+    if not isinstance(path, str):
+        refuse_type(f"`path` must be a str, got {shown(path)}", "tree")
+    return path
+
+
+def _callable(fn: Callable[..., Any]) -> None:
+    if not callable(fn):
+        refuse_type(f"`fn` must be a function, got {shown(fn)}", "tree")
 
 
 def _at(keys: _Keys) -> str:
@@ -185,6 +201,7 @@ def _kind(node: Any) -> str:
     return "a dict" if isinstance(node, dict) else "a tuple" if isinstance(node, tuple) else "a leaf"
 
 
+@named
 def map_several(
     fn: Callable[..., tuple[Any, ...]], number: int, tree: Any, *others: Any
 ) -> tuple[Any, ...]:
@@ -215,7 +232,8 @@ def map_several(
     >>> tree.map_several(lambda path, leaf: (path, -leaf), 2, {"w": 1, "x": (2, 3)})
     ({'w': 'w', 'x': ('x/0', 'x/1')}, {'w': -1, 'x': (-2, -3)})
     """
-    whole: _Parts = [{} for _ in range(number)]
+    _callable(fn)
+    whole: _Parts = [{} for _ in range(Integer(0).check("number", number))]
     for keys, names, insides, outs in walk(whole, tree, *others):
         for name in names:
             results = fn(path(*keys, name), *builtins.map(itemgetter(name), insides))
@@ -249,6 +267,7 @@ def map_with_path(fn: Callable[..., Any], tree: T, *others: Any) -> T:
     >>> map_with_path(lambda path, leaf: path, {"dense1": {"weight": 1}})
     {'dense1': {'weight': 'dense1/weight'}}
     """
+    _callable(fn)
     whole: dict[str, T] = {}
     for keys, names, insides, (out,) in walk([whole], tree, *others):
         for name in names:
@@ -284,6 +303,7 @@ def map(fn: Callable[..., Any], tree: T, *others: Any) -> T:
     >>> tree.map(lambda leaf: -leaf, (1, (2, 3)))
     (-1, (-2, -3))
     """
+    _callable(fn)
     whole: dict[str, T] = {}
     for _, names, insides, (out,) in walk([whole], tree, *others):
         for name in names:
@@ -377,6 +397,7 @@ def reduce(fn: Callable[[T, Any], T], tree: Any, initial: T) -> T:
     >>> tree.reduce(lambda total, leaf: total + leaf, {"a": 1, "b": {"c": 2}}, 0)
     3
     """
+    _callable(fn)
     for _, leaf in leaves(tree):
         initial = fn(initial, leaf)
     return initial
@@ -400,4 +421,4 @@ def is_statistic(path: str) -> bool:
     >>> is_statistic("batch_norm1/running_mean"), is_statistic("batch_norm1/scale")
     (True, False)
     """
-    return path.rpartition("/")[2].startswith("running_")
+    return _text(path).rpartition("/")[2].startswith("running_")
