@@ -16,7 +16,8 @@ class Entry(NamedTuple):
     """A layer in both words.
 
     ``shape`` is our input's, or a tuple of several inputs' shapes; ``sequence`` says that PyTorch
-    wants channels before time; ``tokens``, where positive, that the input is integers below it.
+    wants channels before time; ``tokens``, where positive, that the input is integers below it;
+    ``given`` is the second of two inputs, if it is not numbers.
     """
 
     ours: str
@@ -25,6 +26,7 @@ class Entry(NamedTuple):
     sequence: bool = False
     tokens: int = 0
     note: str = ""
+    given: Any = None
 
     @property
     def name(self) -> str:
@@ -36,6 +38,22 @@ STEPS = (32, 64, 128)  # of a sequence, with features last
 VOLUME = (32, 8, 8, 16, 16)
 ROWS = (32, 256)
 LACKS = "(not in PyTorch: composed there)"
+
+
+def corners(shape: tuple[int, ...]) -> Any:
+    """The index of the first element of each window of 2 along each axis of space."""
+    first = np.indices(shape[2:]) * 2
+    return np.full(shape, np.ravel_multi_index(tuple(first), tuple(2 * n for n in shape[2:])))
+
+
+def _steps(ours: str, theirs: str) -> Entry:
+    """Of sequences with lengths."""
+    return Entry(ours, theirs, (STEPS, (32,)), note=LACKS, given=np.arange(33, 65))
+
+
+def _unpool(ours: str, theirs: str, shape: tuple[int, ...]) -> Entry:
+    return Entry(ours, theirs, (shape, shape), given=corners(shape))
+
 
 _ELEMENTWISE = (
     ("relu()", "nn.ReLU()"),
@@ -92,6 +110,7 @@ _NORMALISATIONS = (
 _REGULARISERS = (
     Entry("dropout(0.3)", "nn.Dropout(0.3)", IMAGE),
     Entry("spatial_dropout(0.3)", "nn.Dropout2d(0.3)", IMAGE),
+    Entry("alpha_dropout(0.3)", "nn.AlphaDropout(0.3)", IMAGE),
     Entry("drop_path(0.3)", "DropPath(0.3)", IMAGE, note=LACKS),
     Entry("gaussian_noise(0.1)", "Noise(0.1)", IMAGE, note=LACKS),
 )
@@ -100,10 +119,15 @@ _LINEAR = (
     Entry("dense(256)", "nn.Linear(256, 256)", ROWS),
     Entry("bilinear(64)", "nn.Bilinear(64, 64, 64)", ((32, 64), (32, 64))),
     Entry("embedding(1000, 128)", "nn.Embedding(1000, 128)", (32, 64), tokens=1000),
+    Entry("embedding_bag(1000, 128)", "nn.EmbeddingBag(1000, 128)", (32, 64), tokens=1000),
+    Entry("cosine_similarity()", "nn.CosineSimilarity()", (ROWS, ROWS)),
+    Entry("pairwise_distance()", "nn.PairwiseDistance()", (ROWS, ROWS)),
     Entry("positional_encoding()", "Sinusoids(64, 128)", STEPS, note=LACKS),
     Entry("learned_positions(64)", "Positions(64, 128)", STEPS, note=LACKS),
     Entry("rotary()", "Rotary(64, 128)", STEPS, note=LACKS),
     Entry("rotary(interleaved=False)", "Rotary(64, 128, False)", STEPS, note=LACKS),
+    Entry("alibi(8)", "Biases(8, 64)", STEPS, note=LACKS),
+    Entry("relative_positions(8)", "Biases(8, 64, 32)", STEPS, note=LACKS),
 )
 
 _CONVOLUTIONS = (
@@ -116,6 +140,7 @@ _CONVOLUTIONS = (
     ),
     Entry("conv3d(8, 3, padding=1)", "nn.Conv3d(8, 8, 3, padding=1)", VOLUME),
     Entry("conv_transpose(32, 2, stride=2)", "nn.ConvTranspose2d(32, 32, 2, 2)", IMAGE),
+    Entry("conv_transpose3d(8, 2, stride=2)", "nn.ConvTranspose3d(8, 8, 2, 2)", VOLUME),
     Entry("conv_transpose1d(64, 2, stride=2)", "nn.ConvTranspose1d(128, 64, 2, 2)", STEPS, True),
     Entry("depthwise_conv(3, padding=1)", "nn.Conv2d(32, 32, 3, 1, 1, groups=32)", IMAGE),
     Entry(
@@ -146,6 +171,15 @@ _POOLS = (
     Entry("adaptive_max_pool(7)", "nn.AdaptiveMaxPool2d(7)", IMAGE),
     Entry("adaptive_max_pool1d(7)", "nn.AdaptiveMaxPool1d(7)", STEPS, True),
     Entry("adaptive_max_pool3d(3)", "nn.AdaptiveMaxPool3d(3)", VOLUME),
+    _unpool("max_unpool(2)", "nn.MaxUnpool2d(2)", (32, 32, 8, 8)),
+    _unpool("max_unpool3d(2)", "nn.MaxUnpool3d(2)", (32, 8, 4, 8, 8)),
+    Entry(
+        "max_unpool1d(2)", "nn.MaxUnpool1d(2)", ((32, 32, 128),) * 2, True,
+        given=corners((32, 128, 32)).swapaxes(1, 2),
+    ),
+    Entry("last_step()", "Call(lambda x: x[:, -1])", STEPS),
+    _steps("masked_mean_pool()", "MaskedPool('mean')"),
+    _steps("masked_max_pool()", "MaskedPool('max')"),
 )
 
 _SHAPES = (
@@ -163,6 +197,7 @@ _SHAPES = (
         "upsample(2, mode='bilinear')", "nn.Upsample(scale_factor=2, mode='bilinear')", IMAGE
     ),
     Entry("pixel_shuffle(2)", "nn.PixelShuffle(2)", IMAGE),
+    Entry("channel_shuffle(4)", "nn.ChannelShuffle(4)", IMAGE),
     Entry("pixel_unshuffle(2)", "nn.PixelUnshuffle(2)", IMAGE),
     Entry("concatenate()", "Call(lambda *x: torch.cat(x, 1))", (IMAGE, IMAGE)),
     Entry("split(2)", "Call(lambda x: torch.split(x, 16, 1))", IMAGE),
@@ -223,6 +258,8 @@ def inputs(entry: Entry) -> Any:
     draw = np.random.default_rng(0)
     if entry.tokens:
         return draw.integers(0, entry.tokens, entry.shape)
+    if entry.given is not None:
+        return draw.standard_normal(entry.shape[0], np.float32), entry.given
     if isinstance(entry.shape[0], tuple):
         return tuple(draw.standard_normal(shape, np.float32) for shape in entry.shape)
     return draw.standard_normal(entry.shape, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -101,6 +102,39 @@ class Rotary(Module):  # type: ignore[misc]
             a, b = x.chunk(2, -1)
         turned = a * self.cos - b * self.sin, b * self.cos + a * self.sin
         return torch.stack(turned, -1).flatten(-2) if self.interleaved else torch.cat(turned, -1)
+
+
+class Biases(Module):  # type: ignore[misc]
+    """Of attention: by distance, or with a weight for each bucket of distances."""
+
+    def __init__(self, heads: int, steps: int, buckets: int = 0) -> None:
+        super().__init__()
+        at = torch.arange(steps)
+        self.distance = (at[:, None] - at).abs()
+        self.slopes = 2.0 ** -torch.arange(1, heads + 1)[:, None, None]
+        self.weight = nn.Parameter(torch.randn(buckets, heads)) if buckets else None
+
+    def forward(self, x: Any) -> Any:
+        if self.weight is None:
+            bias = self.distance * self.slopes + 0 * x[0, 0, 0]
+        else:
+            bucket = self.distance.clamp(max=len(self.weight) - 1)
+            bias = F.embedding(bucket, self.weight).permute(2, 0, 1)
+        return x * 1, bias.expand(len(x), *bias.shape)
+
+
+class MaskedPool(Module):  # type: ignore[misc]
+    """Of the time steps that count."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__()
+        self.word = word
+
+    def forward(self, x: Any, lengths: Any) -> Any:
+        counts = (torch.arange(x.shape[1]) < lengths[:, None])[:, :, None]
+        if self.word == "max":
+            return x.masked_fill(~counts, -math.inf).amax(1)
+        return x.masked_fill(~counts, 0).sum(1) / lengths[:, None]
 
 
 class CausalConv1d(Module):  # type: ignore[misc]
