@@ -111,7 +111,7 @@ def subject(case: Case) -> Subject:
 
 
 COMPILED = re.compile(
-    r".*(conv|pool|norm|rnn|lstm|gru|glu|gelu|silu|sigmoid|softm|hard_swish|leaky_relu).*"
+    r".*(conv|pool|norm|rnn|lstm|gru|glu|gelu|silu|sigmoid|softm|hard_swish|leaky_relu|upsample).*"
 )
 """The kinds of layers that run compiled kernels."""
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,21 @@ import pytest
 
 import funcnn
 from funcnn import (
+    adaptive_avg_pool,
+    adaptive_max_pool,
+    avg_pool,
     checkpoints,
     conv,
     dense,
     fit,
     gelu,
+    global_max_pool,
     glu,
     gru,
     hard_swish,
     leaky_relu,
     log_softmax,
+    lp_pool,
     lstm,
     numerics,
     optimizers,
@@ -41,6 +47,7 @@ from funcnn import (
     softmin,
     swiglu,
     tree,
+    upsample,
 )  # fmt: skip
 from funcnn._kernels import convolution, normalization
 from funcnn._kernels.pooling import separable
@@ -446,6 +453,36 @@ def test_max_pool_as_numpy_computes_it(batch: int, at: tuple[Any, ...], dtype: A
     with numerics.compiled("off"):
         other = separable.max_pool_gradient(dout, winners, x.shape, win)
     np.testing.assert_allclose(other, dx, 0, 1e-5)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("batch", [1, 5, 24])
+@pytest.mark.parametrize(
+    "layer",
+    [adaptive_max_pool((3, 2)), adaptive_avg_pool((3, 2)), adaptive_avg_pool((9, 4)),
+     global_max_pool(), avg_pool(3, stride=2, padding=1, count_include_pad=False),
+     lp_pool(2, ceil_mode=True), upsample((2, 3)), upsample(size=(7, 9), mode="bicubic")],
+    ids=str,
+)  # fmt: skip
+def test_windows_and_bins_as_numpy_sees_them(layer: Any, batch: int, dtype: Any) -> None:
+    """With what is not finite; and either set goes back from what the other has kept."""
+    x = random.normal(random.key(0), (batch, 3, 7, 5), dtype=dtype).round(1)
+    x[0, 1, 2, :3] = np.nan, np.inf, -np.inf
+    x[-1, 2] = 0
+    found = {}
+    with np.errstate(all="ignore"):
+        for there, back in product(("off", "require"), repeat=2):
+            with numerics.compiled(there):
+                out, cache = layer.apply({}, x)
+            with numerics.compiled(back):
+                dx = layer.vjp(cache, random.normal(random.key(1), out.shape, dtype=dtype))[1]
+            found[there, back] = out, dx
+    tolerance = 1e-5 if dtype == np.float32 else 1e-13
+    for pair in found.values():
+        for one, other in zip(found["off", "off"], pair, strict=True):
+            assert (one.shape, one.dtype) == (other.shape, other.dtype)
+            np.testing.assert_allclose(other, one, tolerance, tolerance)
 
 
 # --- normalization ----------------------------------------------------------------------------------

@@ -315,7 +315,7 @@ ON_PURPOSE = {
 
 
 # Kernels that never run in portable mode.
-FAST_ALONE = {"compiled", "jit", "scalars", "tiles", "translation"}
+FAST_ALONE = {"compiled", "jit", "scalars", "sparse", "tiles", "translation"}
 
 
 @pytest.mark.parametrize(

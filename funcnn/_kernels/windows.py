@@ -107,6 +107,17 @@ def taps(window: Window, places: tuple[int, ...]) -> Iterator[tuple[slice, ...]]
     return ((slice(None), *tap) for tap in product(*each))
 
 
+def apart(window: Window) -> bool:
+    """Whether each element is in one window at most.
+
+    Examples
+    --------
+    >>> apart(window((2, 2), 2)), apart(window((3, 3), 2))
+    (True, False)
+    """
+    return all(d * (k - 1) < s for k, s, _, d in zip(*window, strict=True))
+
+
 def same_padding(
     kernel: tuple[int, ...],
     stride: tuple[int, ...],

@@ -15,8 +15,11 @@ from funcnn import numerics
 from funcnn._kernels.elementwise import chosen, without_overflow
 from funcnn._kernels.pooling import separable as pooling
 from funcnn._kernels.runs import short_runs
+from funcnn._kernels.twins import compiled_in
 from funcnn._kernels.windows import Window, window
 from funcnn.types import Array
+
+_compiled = compiled_in("funcnn._kernels.pooling.compiled")
 
 # Measured in November 2026 on an AMD EPYC (two cores, AVX-512, 1 MiB of second-level cache):
 # bins of 6 slices take a fifth less time if they are added one by one.
@@ -31,8 +34,12 @@ def average(x: Array, places: tuple[int, ...]) -> Array:
 
 def _average(x: Array, places: tuple[int, ...]) -> Array:
     at = _window(x.shape[2:], places)
-    if at is not None:
-        return pooling.average_pool(x, at)
+    return means(x, places) if at is None else pooling.average_pool(x, at)
+
+
+@_compiled
+def means(x: Array, places: tuple[int, ...]) -> Array:
+    """`average`, for bins that are no window; sums may overflow."""
     mean = np.moveaxis(x, 0, -1)
     if math.prod(places) == 1:  # everything: in one go
         spatial = tuple(range(1, x.ndim - 1))
@@ -40,7 +47,7 @@ def _average(x: Array, places: tuple[int, ...]) -> Array:
         total = total / x.dtype.type(math.prod(x.shape[2:]))
         return np.moveaxis(total, -1, 0)
     for axis, o in _last_first(places):
-        parts = [_mean(mean[_along(axis, seen)], axis) for seen in _bins(mean.shape[axis], o)]
+        parts = [_mean(mean[_along(axis, seen)], axis) for seen in intervals(mean.shape[axis], o)]
         mean = np.concatenate(parts, axis)
     return np.moveaxis(mean, -1, 0)
 
@@ -64,17 +71,22 @@ def average_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
     return without_overflow(dx, lambda shrink: _average_gradient(shrink * dout, x_shape), terms)
 
 
-@short_runs
 def _average_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
-    places = dout.shape[2:]
-    at = _window(x_shape[2:], places)
+    at = _window(x_shape[2:], dout.shape[2:])
     if at is not None:
         return pooling.average_pool_gradient(dout, x_shape, at)
+    return means_gradient(dout, x_shape)
+
+
+@_compiled
+@short_runs
+def means_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
+    """`average_gradient`, for bins that are no window."""
     slope = np.moveaxis(dout, 0, -1)
-    for axis, o in reversed(_last_first(places)):
+    for axis, o in reversed(_last_first(dout.shape[2:])):
         n = x_shape[axis + 1]
         dx = np.zeros((*slope.shape[:axis], n, *slope.shape[axis + 1 :]), dout.dtype)
-        for i, seen in enumerate(_bins(n, o)):
+        for i, seen in enumerate(intervals(n, o)):
             share = slope[_along(axis, slice(i, i + 1))] / dout.dtype.type(seen.stop - seen.start)
             dx[_along(axis, seen)] += share
         slope = dx
@@ -84,8 +96,12 @@ def _average_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
 def maximum(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
     """The largest element of each bin, and which it was; the first of equals, or the first NaN."""
     at = _window(x.shape[2:], places)
-    if at is not None:
-        return pooling.max_pool(x, at)
+    return largest_of_bins(x, places) if at is None else pooling.max_pool(x, at)
+
+
+@_compiled
+def largest_of_bins(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
+    """`maximum`, for bins that are no window."""
     largest, winners = np.moveaxis(x, 0, -1), []
     if math.prod(places) == 1:  # everything: in one go
         flat = largest.reshape(x.shape[1], math.prod(x.shape[2:]), x.shape[0])
@@ -93,7 +109,7 @@ def maximum(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
         largest = _settled(np.take_along_axis(flat, taps, 1)[:, 0])
         return largest.T.reshape(*x.shape[:2], *places), (taps,)
     for axis, o in _last_first(places):
-        bins = _bins(largest.shape[axis], o)
+        bins = intervals(largest.shape[axis], o)
         found = [_first_largest(largest[_along(axis, seen)], axis) for seen in bins]
         largest = np.concatenate([values for values, _ in found], axis)
         winners.append(np.concatenate([taps for _, taps in found], axis))
@@ -123,24 +139,32 @@ def _first_largest(part: Array, axis: int) -> tuple[Array, Array]:
     return largest, taps
 
 
-@short_runs
 def maximum_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Array:
     """Each output's gradient goes to the element that won."""
-    places = dout.shape[2:]
-    at = _window(x_shape[2:], places)
+    at = _window(x_shape[2:], dout.shape[2:])
     if at is not None:
         return pooling.max_pool_gradient(dout, winners, x_shape, at)
-    slope = np.moveaxis(dout, 0, -1)
+    return largest_of_bins_gradient(dout, winners, x_shape)
+
+
+@_compiled
+@short_runs
+def largest_of_bins_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Array:
+    """`maximum_gradient`, for bins that are no window."""
+    places, slope = dout.shape[2:], np.moveaxis(dout, 0, -1)
     if math.prod(places) == 1:
         every = np.arange(math.prod(x_shape[2:]), dtype=np.int32)[:, None]
         flat = slope.reshape(x_shape[1], 1, x_shape[0])
         dx = np.empty((*x_shape[1:], x_shape[0]), dout.dtype)
-        chosen(flat, winners[0] == every, dx.reshape(len(dx), len(every), len(dout)))
+        wins = winners[0].reshape(flat.shape) == every
+        chosen(flat, wins, dx.reshape(len(dx), len(every), len(dout)))
         return np.moveaxis(dx, -1, 0)
+    if len(winners) < len(places):
+        return _to_members(slope, winners[0], x_shape)
     for (axis, o), taps in zip(reversed(_last_first(places)), reversed(winners), strict=True):
         n = x_shape[axis + 1]
         dx = np.zeros((*slope.shape[:axis], n, *slope.shape[axis + 1 :]), dout.dtype)
-        for i, seen in enumerate(_bins(n, o)):
+        for i, seen in enumerate(intervals(n, o)):
             place = _along(axis, slice(i, i + 1))
             for tap in range(seen.stop - seen.start):
                 here = _along(axis, slice(seen.start + tap, seen.start + tap + 1))
@@ -148,6 +172,19 @@ def maximum_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Arr
                 dx[here] += chosen(part, taps[place] == tap, np.empty_like(part))
         slope = dx
     return np.moveaxis(slope, -1, 0)
+
+
+def _to_members(slope: Array, winners: Array, x_shape: tuple[int, ...]) -> Array:
+    """To winners that are counted over all axes, in ``(C, *places, N)``."""
+    dx = np.zeros((*x_shape[1:], x_shape[0]), slope.dtype)
+    places, spread = slope.shape[1:-1], (slice(None), *(None,) * (slope.ndim - 2))
+    each = [intervals(n, o) for n, o in zip(x_shape[2:], places, strict=True)]
+    for place in np.ndindex(places):
+        part = dx[(slice(None), *(seen[i] for seen, i in zip(each, place, strict=True)))]
+        taps = np.arange(math.prod(part.shape[1:-1])).reshape(*part.shape[1:-1], 1)
+        won, share = (one[(slice(None), *place)][spread] for one in (winners, slope))
+        part += np.where(won == taps, share, slope.dtype.type(0))
+    return np.moveaxis(dx, -1, 0)
 
 
 def _last_first(places: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -159,7 +196,7 @@ def _last_first(places: tuple[int, ...]) -> list[tuple[int, int]]:
     return list(enumerate(places, 1))[::-1]
 
 
-def _bins(n: int, o: int) -> list[slice]:
+def intervals(n: int, o: int) -> list[slice]:
     """What each of `o` places along an axis of `n` elements sees."""
     return [slice(i * n // o, -(-(i + 1) * n // o)) for i in range(o)]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnn._kernels.elementwise import without_overflow
 from funcnn._kernels.pooling.separable import average_pool, average_pool_gradient
-from funcnn._kernels.windows import Window, output_size, reads
+from funcnn._kernels.windows import Window, apart, output_size, reads
 from funcnn.types import Array
 
 
@@ -37,7 +37,10 @@ def mean_gradient(
         slope = dout if more is None else dout * more
         return average_pool_gradient(slope, x_shape, window, count_include_pad)
 
-    return without_overflow(shares(dout), lambda shrink: shares(shrink * dout), prod(window.kernel))
+    dx = shares(dout)
+    if apart(window):
+        return dx
+    return without_overflow(dx, lambda shrink: shares(shrink * dout), prod(window.kernel))
 
 
 def excess(

@@ -15,8 +15,11 @@ import numpy as np
 from funcnn import numerics
 from funcnn._kernels.images import frame, inside
 from funcnn._kernels.pooling.means import excess
+from funcnn._kernels.twins import compiled_in
 from funcnn._kernels.windows import Window, output_size, taps
 from funcnn.types import Array
+
+_compiled = compiled_in("funcnn._kernels.pooling.compiled")
 
 _EASY: dict[float, Callable[[Array], Any]] = {
     0: np.ones_like,
@@ -27,6 +30,7 @@ _EASY: dict[float, Callable[[Array], Any]] = {
 }
 
 
+@_compiled
 def norm(x: Array, window: Window, counted: Window, power: float) -> tuple[Array, tuple[Array, Array]]:
     """``(sum |x|^p)^(1/p)``; and the largest ``|x|`` and ``s``, as ``(C, *places, N)``."""
     size = _sizes(x, window, power)
@@ -37,11 +41,13 @@ def norm(x: Array, window: Window, counted: Window, power: float) -> tuple[Array
     s = _power(_ratio(size[first], top), power)
     for at in others:
         s += _power(_ratio(size[at], top), power)
+    s += top == 0
     s *= _weights(x.shape, window, counted, s.dtype)
     out = top * _power(s, 1 / power)
     return np.moveaxis(out.astype(x.dtype, copy=False), -1, 0), (top, s)
 
 
+@_compiled
 def norm_gradient(
     dout: Array,
     x: Array,
@@ -55,10 +61,12 @@ def norm_gradient(
     sign = frame(np.sign(x), window.padding)
     share = np.moveaxis(dout, 0, -1) * _power(s, 1 / power - 1)
     share *= _weights(x.shape, window, counted, s.dtype)
+    plain = np.isfinite(share).all()  # or else 0 times infinity would be NaN
     dx = np.zeros_like(size)
     for at in taps(window, dout.shape[2:]):
-        part = share * _power(_ratio(size[at], top), power - 1) * sign[at]
-        np.add(dx[at], part, out=dx[at], where=size[at] != 0)
+        part = _power(_ratio(size[at], top), power - 1) * sign[at]
+        part *= share
+        np.add(dx[at], part, out=dx[at], where=True if plain else size[at] != 0)
     return np.moveaxis(dx[inside(x.shape[2:], window)], -1, 0).astype(x.dtype, copy=False)
 
 
@@ -69,8 +77,11 @@ def _sizes(x: Array, window: Window, power: float) -> Array:
 
 
 def _ratio(size: Array, top: Array) -> Array:
-    """``size / top``, and 1 where they are the same: both zero, or both infinite."""
-    return np.divide(size, top, out=np.ones_like(top), where=size != top)
+    """``size / top``, of zeros 0, and 1 where both are infinite."""
+    unit = top + (top == 0)
+    if not np.isinf(top).any():
+        return np.asarray(size / unit)
+    return np.divide(size, unit, out=np.ones_like(top), where=size != unit)
 
 
 def _power(x: Array, power: float) -> Any:

@@ -53,18 +53,24 @@ def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
     return out.transpose(route.batch_first), winners
 
 
-@short_runs
 def average_pool(x: Array, window: Window, count_include_pad: bool = True) -> Array:
     """The mean of each window; without `count_include_pad`, of what lies inside the image."""
+    mean = sums(x, window)
+    mean /= _counts(x.shape, window, count_include_pad, x.dtype)
+    return mean
+
+
+@_compiled
+@short_runs
+def sums(x: Array, window: Window) -> Array:
+    """The sum of each window, in memory of its own."""
     out, route = frame(x, window.padding), _route(x.shape, window)
     for axis in reversed(range(len(window.kernel))):
         first, *others = (out[where] for where in route.taps[axis])
         out = first + others[0] if others else first.copy()
         for other in others[1:]:
             out += other
-    mean = out.transpose(route.batch_first)
-    mean /= _counts(x.shape, window, count_include_pad, x.dtype)
-    return mean
+    return out.transpose(route.batch_first)
 
 
 def average_pool_gradient(

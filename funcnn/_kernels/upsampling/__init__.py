@@ -10,7 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from funcnn import numerics
+from funcnn._kernels.twins import compiled_in
 from funcnn.types import Array
+
+_compiled = compiled_in("funcnn._kernels.upsampling.compiled")
 
 _SHARP = -0.75  # the slope of the cubic at its first zero, as in PyTorch and OpenCV
 
@@ -34,6 +37,7 @@ def repeated(x: Array, scale: tuple[int, ...]) -> Array:
     return np.moveaxis(out.reshape(c, *(h * s for h, s in zip(spatial, scale, strict=True)), n), -1, 0)
 
 
+@_compiled
 def repeated_gradient(dout: Array, scale: tuple[int, ...]) -> Array:
     """The sum over the copies of each pixel."""
     n, c, *spatial = dout.shape
@@ -42,6 +46,7 @@ def repeated_gradient(dout: Array, scale: tuple[int, ...]) -> Array:
     return np.moveaxis(numerics.sum(blocks, tuple(range(2, blocks.ndim, 2))), -1, 0)
 
 
+@_compiled
 def resized(x: Array, lines: tuple[Line, ...]) -> Array:
     """``Y = A_h X A_wᵀ``, with a few weights in each row of ``A``."""
     for axis, line in enumerate(lines, 2):
@@ -49,6 +54,7 @@ def resized(x: Array, lines: tuple[Line, ...]) -> Array:
     return x
 
 
+@_compiled
 def resized_gradient(dout: Array, lines: tuple[Line, ...]) -> Array:
     """``dX = A_hᵀ dY A_w``."""
     for axis, line in enumerate(lines, 2):
