@@ -472,7 +472,8 @@ def test_windows_and_bins_as_numpy_sees_them(layer: Any, batch: int, dtype: Any)
     x[-1, 2] = 0
     found = {}
     with np.errstate(all="ignore"):
-        for there, back in product(("off", "require"), repeat=2):
+        words: tuple[Any, ...] = ("off", "require")
+        for there, back in product(words, repeat=2):
             with numerics.compiled(there):
                 out, cache = layer.apply({}, x)
             with numerics.compiled(back):

@@ -129,11 +129,6 @@ def inlined(function: Callable[..., Any], **others: Any) -> Any:
     return Inlined(lambda: numba.njit(**{**_OPTIONS, **others})(function))
 
 
-def ordered(function: Callable[..., Any]) -> Any:
-    """The same, for numbers that are ordered: with NaN among them, it may return any number."""
-    return inlined(function, fastmath={"nnan", "nsz", "reassoc"})
-
-
 def intrinsic(function: Callable[..., Any]) -> Any:
     """Let kernels call what builds a piece of code: `numba.extending.intrinsic`, of literal numbers."""
     return Inlined(lambda: numba.extending.intrinsic(prefer_literal=True)(function))

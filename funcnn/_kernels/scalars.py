@@ -72,6 +72,19 @@ def _scaled(context: Any, p: Any, k: Any) -> Any:
     return types.float32(types.float32, types.float32), generate
 
 
+@intrinsic
+def larger(context: Any, a: Any, b: Any) -> Any:
+    """The larger of two numbers; of NaN, any. Loops over it vectorise, as over no condition."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = args[0].type
+        maximum = ir.FunctionType(kind, [kind, kind])
+        function = builder.module.declare_intrinsic("llvm.maxnum", [kind], maximum)
+        return builder.call(function, args, fastmath=("nnan", "nsz"))
+
+    return a(a, a), generate
+
+
 def _either(single: Any, double: Any) -> Any:
     """One function for float32, and another for float64."""
 

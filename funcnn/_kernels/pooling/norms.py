@@ -81,7 +81,9 @@ def _ratio(size: Array, top: Array) -> Array:
     unit = top + (top == 0)
     if not np.isinf(top).any():
         return np.asarray(size / unit)
-    return np.divide(size, unit, out=np.ones_like(top), where=size != unit)
+    out = np.ones_like(top)
+    np.divide(size, unit, out=out, where=size != unit)
+    return out
 
 
 def _power(x: Array, power: float) -> Any:

@@ -32,8 +32,11 @@ def softmax(x: Array, axis: int = -1) -> Array:
 def log_softmax(x: Array, axis: int = -1) -> Array:
     """``x - log(sum(exp(x)))``: the largest term is 1, and ``log1p`` adds it to the others."""
     out = shifted(x, _largest(x, axis))
-    others = np.asarray(numerics.exp(out))
-    np.put_along_axis(others, np.argmax(x, axis, keepdims=True), 0, axis)
+    others, less = np.asarray(numerics.exp(out)), out != 0
+    if out.size - np.count_nonzero(less) == out.size // max(out.shape[axis], 1):
+        others *= less  # no two are the largest
+    else:
+        np.put_along_axis(others, np.argmax(x, axis, keepdims=True), 0, axis)
     out -= numerics.log1p(numerics.sum(others, axis, keepdims=True))
     return out
 

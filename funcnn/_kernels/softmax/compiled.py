@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnn._kernels.jit import In, Out, inlined, kernel, ordered
-from funcnn._kernels.scalars import exp
+from funcnn._kernels.jit import In, Out, inlined, kernel
+from funcnn._kernels.scalars import exp, larger
 from funcnn._kernels.softmax import SURE
 from funcnn.types import Array
 
@@ -45,11 +45,11 @@ def log_softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Any:
     return _along(_log_softmax_gradient, axis, (out, dout), 1 - SURE)
 
 
-@ordered
+@inlined
 def _largest(row: In) -> Any:
     top = row[0]
     for i in range(1, len(row)):
-        top = row[i] if row[i] > top else top
+        top = larger(top, row[i])
     return top
 
 
@@ -88,17 +88,15 @@ def _softmax(x: In, out: Out, size: int) -> None:
 
 @kernel
 def _log_softmax(x: In, out: Out, size: int) -> None:
-    others = np.empty(size, x.dtype)
+    zero, one = x.dtype.type(0), x.dtype.type(1)
     for first in range(0, len(x), size):
         seen, row = x[first : first + size], out[first : first + size]
-        top = _shift(seen, row)
+        _shift(seen, row)
+        others, largest = zero, zero  # the first of the largest is none of the others
         for i in range(size):
-            others[i] = exp(row[i])
-        for i in range(size):
-            if seen[i] == top:
-                others[i] = 0
-                break
-        rest = np.log1p(_sum(others))
+            others += zero if row[i] == 0 else exp(row[i])
+            largest += one if row[i] == 0 else zero
+        rest = np.log1p(others + (largest - one))
         for i in range(size):
             row[i] -= rest
 
@@ -106,6 +104,8 @@ def _log_softmax(x: In, out: Out, size: int) -> None:
 @inlined
 def _balance(slopes: Out, p: In, sure: float) -> None:
     """The slope of an element that is all but sure is minus the sum of the others'."""
+    if not _largest(p) > sure:
+        return
     for i in range(len(p)):
         if p[i] > sure:
             slopes[i] = 0
@@ -117,9 +117,9 @@ def _softmax_gradient(p: In, dout: In, dx: Out, size: int, sure: float) -> None:
     for first in range(0, len(p), size):
         here = slice(first, first + size)
         weight, slope, row = p[here], dout[here], dx[here]
+        total = p.dtype.type(0)
         for i in range(size):
-            row[i] = slope[i] * weight[i]
-        total = _sum(row)
+            total += slope[i] * weight[i]
         for i in range(size):
             row[i] = (slope[i] - total) * weight[i]
         _balance(row, weight, sure)
