@@ -8,29 +8,44 @@ import numpy as np
 import pytest
 
 from funcnn import (
+    alibi,
     bidirectional,
+    conv1d,
+    cross_attention,
     dense,
+    dense_connect,
+    drop_context,
     dropout,
     embedding,
     generate,
+    graph,
     gru,
+    inference_mode,
+    keep_context,
     lstm,
+    merge,
     named,
     numerics,
     positional_encoding,
     random,
+    relative_positions,
+    relu,
+    residual,
     rms_norm,
     rnn,
     rotary,
     serial,
+    share,
     softmax,
     time_distributed,
+    with_encoder,
 )
 from funcnn.models import (
     char_rnn,
     encoder_decoder,
     stepping,
     transformer_decoder_block,
+    transformer_encoder_block,
     transformer_lm,
 )
 from funcnn.types import Array, Layer
@@ -47,6 +62,16 @@ def _chain(*layers: Any) -> Net:
     return net
 
 
+def _biased(positions: Any, heads: int = 2, **options: Any) -> Net:
+    build: Any = transformer_decoder_block
+    leave: Any = drop_context
+    return _chain(
+        positions,
+        *(named(f"b{i}", build(8, heads, 6, biased=True, **options)) for i in (1, 2)),
+        leave("bias"),
+    )
+
+
 NETS: dict[str, Net] = {
     "transformer_lm": transformer_lm(SIZE, 20, features=8, heads=2, rate=0.1),
     "char_rnn": char_rnn(SIZE, 6, features=4, layers=2, rate=0.5),
@@ -61,8 +86,32 @@ NETS: dict[str, Net] = {
         named("second", transformer_decoder_block(8, 2, 6, norm="post", activation="gelu")),
         dropout(0.5),
     ),
+    "alibi": _biased(alibi(2), window=5),
+    "relative positions": _biased(relative_positions(2, buckets=6, max_distance=9)),
+    "causal convolutions": _chain(
+        conv1d(6, 3, padding="causal", dilation=2, groups=2),
+        residual(relu(), conv1d(6, 1), conv1d(6, 4, padding=((3, 0),), bias=False)),
+    ),
+    "graph": _chain(
+        graph(
+            gru(8),
+            conv1d(8, 2, padding="causal"),
+            merge("sum"),
+            transformer_decoder_block(8, 2, 6),
+            wires={"conv1d1": "x", "merge1": ("gru1", "conv1d1", "x")},
+        )
+    ),
+    "shared": _chain(
+        share(transformer_decoder_block(8, 2, 6, rotary_base=50.0), times=3), share(gru(8), times=2)
+    ),
+    "dense connections": _chain(inference_mode(dense_connect(gru(2), lstm(3), axis=2))),
+    "a causal encoder": _chain(transformer_encoder_block(8, 2, 6, causal=True)),
     "not one way": _chain(bidirectional(gru(3))),
+    "sees ahead": _chain(conv1d(4, 3, padding=1)),
+    "repeats its start": _chain(conv1d(4, 3, padding="causal", padding_mode="replicate")),
+    "encoder that sees ahead": _chain(transformer_encoder_block(8, 2, 6)),
 }
+WHOLE = ["not one way", "sees ahead", "repeats its start", "encoder that sees ahead"]
 
 
 def _made(net: Net, length: int = 20) -> Any:
@@ -92,6 +141,12 @@ def test_what_is_kept_changes_no_bit(name: str) -> None:
     expected, by_hand = _greedy(net, params, START, count)
     np.testing.assert_array_equal(tokens, expected)
     assert logits.tobytes() == by_hand.tobytes()
+
+
+@pytest.mark.parametrize("name", ["transformer_lm", "gru, positions", "not one way"])
+def test_what_is_kept_changes_no_draw(name: str) -> None:
+    net, count = NETS[name], 9
+    params = _made(net)
     for temperature, top_k, top_p in ((1.0, None, None), (2.0, 5, None), (0.7, None, 0.8)):
         runs = [
             generate(
@@ -105,9 +160,9 @@ def test_what_is_kept_changes_no_bit(name: str) -> None:
 
 
 def test_the_past_is_kept_where_it_can_be() -> None:
-    """All but the last of the networks go on; each step they get the new tokens alone."""
+    """All but the last networks go on; each step they get the new tokens alone."""
     for name, net in NETS.items():
-        if name == "not one way":
+        if name in WHOLE:
             with pytest.raises(stepping.Unknown):
                 stepping.stepped(net, stepping.Past(9))
         else:
@@ -125,17 +180,48 @@ def test_a_past_that_is_kept_wrongly_is_noticed(monkeypatch: pytest.MonkeyPatch)
     assert generate(net, params, START, **options)[1].tobytes() != expected.tobytes()
 
 
-def test_a_translation() -> None:
-    net: Net = encoder_decoder(7, SIZE, 12, features=8, heads=2, masked=True)
+def _translated(net: Net) -> None:
     source, lengths = random.randint(KEY, (3, 5), 0, 7), np.array([5, 2, 3])
     params = net.init(KEY, ((3, 4), (3, 5), (3,)))[1]
-    context = (source, lengths)
-    tokens, logits = generate(
-        net, params, START, temperature=0, count=6, context=context, return_logits=True
+    found = generate(
+        net, params, START, temperature=0, count=6, context=(source, lengths), return_logits=True
     )
-    expected, by_hand = _greedy(net, params, START, 6, context)
-    np.testing.assert_array_equal(tokens, expected)
-    assert logits.tobytes() == by_hand.tobytes()
+    expected, by_hand = _greedy(net, params, START, 6, (source, lengths))
+    np.testing.assert_array_equal(found[0], expected)
+    assert found[1].tobytes() == by_hand.tobytes()
+
+
+def test_a_translation() -> None:
+    _translated(encoder_decoder(7, SIZE, 12, features=8, heads=2, masked=True))
+
+
+def test_a_translation_with_a_bias() -> None:
+    """A graph makes the bias; the decoder has it beside the encoder's memory."""
+    block: Any = transformer_decoder_block(8, 2, 6, memory=True, masked=True, biased=True)
+    wires: Any = {
+        "alibi1": "embedding1",
+        "block": ("alibi1/0", "x/1", "alibi1/1", "x/2"),
+        "logits": "block/0",
+        "embedding1": "x/0",
+    }
+    logits = named("logits", time_distributed(dense(SIZE)))
+    decoder = graph(embedding(SIZE, 8), alibi(2), named("block", block), logits, wires=wires)
+    stepping.stepped(decoder, stepping.Past(9))
+    _translated(with_encoder(keep_context(embedding(7, 8), "lengths"), decoder))
+
+
+def test_what_reads_a_source_in_a_graph_is_run_from_the_start() -> None:
+    look: Any = cross_attention(2, masked=True)
+    net = graph(
+        named("read", serial(embedding(7, 8), gru(8))),
+        embedding(SIZE, 8),
+        look,
+        time_distributed(dense(SIZE)),
+        wires={"read": "x/1", "embedding1": "x/0", "cross_attention1": ("embedding1", "read", "x/2")},
+    )
+    with pytest.raises(stepping.Unknown):
+        stepping.stepped(net, stepping.Past(9))
+    _translated(net)
 
 
 def test_prompts_go_on_as_they_would_alone() -> None:

@@ -74,9 +74,16 @@ def _waves(
     return cos[:steps], sin[:steps]
 
 
-def distances(queries: int, keys: int) -> Array:
-    """How far each key is behind each query, ``(T, S)``."""
-    return np.arange(queries)[:, None] - np.arange(keys)
+def distances(steps: int, first: int = 0) -> Array:
+    """How far each key is behind each query, ``(T, first + T)``; queries begin at the place `first`."""
+    return np.arange(first, first + steps)[:, None] - np.arange(first + steps)
+
+
+def falling(heads: int, steps: int, dtype: Float, first: int = 0) -> Array:
+    """ALiBi's biases of scores, ``(heads, T, first + T)``."""
+    away = -np.abs(distances(steps, first)).astype(dtype)
+    bias: Array = slopes(heads).astype(dtype)[:, None, None] * away
+    return bias
 
 
 def slopes(heads: int) -> Array:

@@ -88,8 +88,8 @@ def generate(
     others, cached or not, and all logits are the same to the bit. Draw ``t`` of text ``i`` has the key
     ``fold_in(fold_in(key, i), t)``, for ``t`` the place of the token. First comes the temperature, then
     `top_k`, then `top_p`. A network is cached if its layers are attention that is causal, recurrent in
-    one direction, positions, and those that treat each step alone; any other is run from the first
-    token for each.
+    one direction, causal convolutions, positions, and those that treat each step alone, also in a
+    `graph`; any other is run from the first token for each.
 
     References
     ----------

@@ -1,8 +1,9 @@
 """Networks that go on where they stopped: each layer that looks back keeps what it needs of the past.
 
-A network is made again from its children, with other ways forward for attention, recurrent layers and
-positions. All other layers must treat each time step alone. In portable arithmetic, where each row of a
-product is rounded once, a step has the bits that it has in a run over the whole sequence.
+A network is made again from its children, with other ways forward for attention, recurrent layers,
+causal convolutions and positions. All other layers must treat each time step alone. In portable
+arithmetic, where each row of a product is rounded once, a step has the bits that it has in a run over
+the whole sequence.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import numpy as np
 
 from funcnn import structure
 from funcnn._kernels import attention, heads, positions, recurrent
+from funcnn.layers.convolution import conv1d
 from funcnn.layers.recurrent.stack import Stack
 from funcnn.types import Array, Cache, Key, Layer, Params
 
 Net = Layer[Any, Any]
+Way = Callable[..., tuple[Any, Cache]]
 
 
 class Unknown(Exception):
@@ -41,6 +44,9 @@ def stepped(layer: Net, past: Past) -> Net:
         (_, encoder), (_, decoder) = structure.children(layer)
         both = (("encoder", _once(encoder)), ("decoder", stepped(decoder, past)))
         return structure.remade(layer, both)
+    if spec.kind == "share":
+        uses = [stepped(structure.children(layer)[0][1], past) for _ in range(options["times"])]
+        return layer._replace(apply=_in_turn(uses))
     if spec.kind in _LOOKING and spec.build.__module__.startswith("funcnn."):
         return layer._replace(apply=_LOOKING[spec.kind](options, past))
     if spec.kind == "time_distributed":
@@ -53,7 +59,8 @@ def stepped(layer: Net, past: Past) -> Net:
 
 _COMBINED = {
     "serial", "named", "residual", "tied", "repeat", "remat", "freeze", "stop_gradient", "parallel",
-    "branch", "merge", "keep_context", "with_context", "residual_with_context", "drop_context",
+    "branch", "merge", "keep_context", "with_context", "residual_with_context", "drop_context", "graph",
+    "inference_mode", "dense_connect",
 }  # fmt: skip
 _SINGLE = {
     "identity", "embedding", "layer_norm", "rms_norm", "dropout", "spatial_dropout", "drop_path",
@@ -69,7 +76,26 @@ def _alone(layer: Net, options: dict[str, Any]) -> bool:
     axis = options.get("axes", options.get("axis", -1))
     words = (options.get("merge"), options.get("how"))
     last = axis in (-1, 2) or (joins and "concatenate" not in words)
-    return known and module.startswith("funcnn.") and last
+    return known and module.startswith("funcnn.") and last and _of_the_text(layer, options)
+
+
+def _of_the_text(layer: Net, options: dict[str, Any]) -> bool:
+    """Whether each layer in a graph goes on with the text, rather than with something beside it."""
+    if layer.spec.kind != "graph":
+        return True
+    names = [name for name, _ in structure.children(layer)]
+    wires = dict(zip(names, ["x", *names], strict=False)) | dict(options["wires"] or {})
+    mains = [wire if isinstance(wire, str) else wire[0] for wire in wires.values()]
+    return all(main in ("x", *names) or main.partition("/")[2] == "0" for main in mains)
+
+
+def _in_turn(layers: list[Net]) -> Way:
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        for layer in layers:
+            x = layer.apply(params, x)[0]
+        return x, {}
+
+    return apply
 
 
 def _options(layer: Net) -> dict[str, Any]:
@@ -93,8 +119,6 @@ def _once(layer: Net) -> Net:
 
 # --- layers that look back ------------------------------------------------------------------------
 
-Way = Callable[..., tuple[Any, Cache]]
-
 
 class _Kept(NamedTuple):
     """Keys and values so far, ``(N, heads, length, D)``."""
@@ -105,11 +129,12 @@ class _Kept(NamedTuple):
 
 def _attention(o: dict[str, Any], past: Past) -> Way:
     """The queries of new steps, with the keys and values of all."""
-    if not o["causal"] or o["masked"] or o["biased"] or o["separate"] or o["return_weights"]:
+    if not o["causal"] or o["masked"] or o["separate"] or o["return_weights"]:
         raise Unknown("multi_head_attention")
     counts, kept = (o["heads"], o["kv_heads"] or o["heads"]), list[_Kept]()
 
-    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
+    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
+        x, bias = x if o["biased"] else (x, None)
         batch, steps, width = x.shape
         rows, at = np.ascontiguousarray(x).reshape(batch * steps, width), past.at
         q, k, v = (
@@ -125,9 +150,11 @@ def _attention(o: dict[str, Any], past: Past) -> Way:
         for whole, new in zip(kept[0], (k, v), strict=True):
             whole[:, :, at : at + steps] = new
         keys, values = (whole[:, :, : at + steps] for whole in kept[0])
-        seen = attention.visible((steps, at + steps), True, window=o["window"], offset=at)
+        if bias is not None and bias.ndim == 3:
+            bias = bias[:, None]
+        seen = attention.visible((steps, at + steps), True, None, bias, o["window"], at)
         scale = o["scale"] or 1 / sqrt(q.shape[3])
-        how = attention.Scores(scale, seen, None, o["soft_cap"])
+        how = attention.Scores(scale, seen, bias, o["soft_cap"])
         return heads.join(attention.attend(q, keys, values, how)[0], params["out"])[0], {}
 
     return apply
@@ -181,6 +208,42 @@ def _rotary(o: dict[str, Any], past: Past) -> Way:
     return apply
 
 
+def _alibi(o: dict[str, Any], past: Past) -> Way:
+    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
+        bias = positions.falling(o["heads"], x.shape[1], x.dtype, past.at)
+        return (x, np.broadcast_to(bias, (len(x), *bias.shape))), {}
+
+    return apply
+
+
+def _relative(o: dict[str, Any], past: Past) -> Way:
+    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
+        away = positions.distances(x.shape[1], past.at)
+        places = positions.buckets(away, o["buckets"], o["max_distance"], o["both"])
+        bias = np.take(params["weight"], places, 0).transpose(2, 0, 1)
+        return (x, np.broadcast_to(bias, (len(x), *bias.shape))), {}
+
+    return apply
+
+
+def _convolution(o: dict[str, Any], past: Past) -> Way:
+    """The last inputs are kept, as many as the filters see before their own."""
+    reach, padding = o["dilation"] * (o["kernel_size"] - 1), o["padding"]
+    causal = padding in ("causal", ((reach, 0),)) or (not reach and padding in (0, "same", "valid"))
+    if o["stride"] != 1 or o["padding_mode"] != "zeros" or not causal:
+        raise Unknown("conv1d")
+    options = {name: o[name] for name in ("dilation", "groups", "bias")}
+    layer, kept = conv1d(o["out_features"], o["kernel_size"], **options), list[Array]()
+
+    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
+        before = kept.pop() if kept else np.zeros((len(x), reach, x.shape[2]), x.dtype)
+        seen = np.concatenate((before, x), 1)
+        kept.append(seen[:, seen.shape[1] - reach :])
+        return layer.apply(params, seen)
+
+    return apply
+
+
 _LOOKING: dict[str, Callable[[dict[str, Any], Past], Way]] = {
     "multi_head_attention": _attention,
     "lstm": _recurrent(lambda o: recurrent.LSTM),
@@ -191,4 +254,7 @@ _LOOKING: dict[str, Callable[[dict[str, Any], Past], Way]] = {
     "learned_positions": _learned,
     "positional_encoding": _sinusoids,
     "rotary": _rotary,
+    "alibi": _alibi,
+    "relative_positions": _relative,
+    "conv1d": _convolution,
 }

@@ -64,8 +64,7 @@ def alibi(heads: int) -> Layer[Sequence, tuple[Sequence, Array]]:
 
     def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
         batch, steps, _ = checks.inputs(params, {}, x, "N, T, F").shape
-        away = -np.abs(positions.distances(steps, steps)).astype(x.dtype)
-        bias = positions.slopes(heads).astype(x.dtype)[:, None, None] * away
+        bias = positions.falling(heads, steps, x.dtype)
         shape = (batch, *bias.shape)
         return (x, np.broadcast_to(bias, shape)), {"shape": x.shape, "dtype": x.dtype, "bias": shape}
 
@@ -146,7 +145,7 @@ def relative_positions(
     shapes: Shapes = {"weight": (buckets, heads)}
 
     def places(steps: int) -> Array:
-        return positions.buckets(positions.distances(steps, steps), buckets, max_distance, both)
+        return positions.buckets(positions.distances(steps), buckets, max_distance, both)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         batch, steps, features = checks.shape(shape, "N, T, F")
