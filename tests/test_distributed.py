@@ -183,6 +183,25 @@ def test_ranks_that_disagree_are_refused_by_name() -> None:
     assert len(str(caught.value)) < 300
 
 
+def test_the_model_of_an_exchange_finds_latency_and_bandwidth(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    cost: Any = import_module("cost_of_ranks")
+    network = cost.Network(2e-6, 10e9)
+    for messages in (cost.ours, cost.theirs):
+        rows = [
+            (ranks, size, network.seconds(messages(ranks), cost.sent(ranks, size)))
+            for ranks in (2, 4)
+            for size in cost.SIZES
+        ]
+        np.testing.assert_allclose(cost.fitted(messages, rows), network, rtol=1e-6)
+    cost.show_model("net", 5e-3, 669_706, network, network)
+    *ranks, end = capsys.readouterr().out.splitlines()
+    assert "512 ranks, modelled: 2.61 ms, Allreduce 0.57 ms; 66% of full speed" in ranks[2]
+    assert end == "  net: half of full speed up to 1024 ranks; one batch in all is fastest on 32"
+
+
 # --- training -----------------------------------------------------------------------------------------
 
 
