@@ -214,9 +214,9 @@ def walk(
 
 @_compiled
 def walk_gradients(
-    cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool = False
-) -> tuple[dict[str, Array], Array, Carry]:
-    """Gradients of `walk` for the parameters (both biases), the input and the first carry."""
+    cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool = False, of_input: bool = True
+) -> tuple[dict[str, Array], Any, Carry]:
+    """Gradients of `walk` for the parameters (both biases), the input, if wanted, and the carry."""
     if "entering" in cache:
         cache = _as_of_walk(cell, cache, reverse)
     gates, valid, weights, whole = (cache[name] for name in ("gates", "valid", "weights", "whole"))
@@ -272,6 +272,8 @@ def walk_gradients(
     }
     if dhidden is not None:
         dparams["weight_hr"] = numerics.matmul(flat(dhidden).T, flat(whole))
+    if not of_input:
+        return dparams, None, dcarry
     dx = numerics.matmul(dz, weights["weight_ih"]).reshape(steps, batch, cache["x"].shape[1])
     return dparams, dx.transpose(1, 0, 2), dcarry
 

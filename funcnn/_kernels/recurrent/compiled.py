@@ -74,20 +74,22 @@ def _stacked(cell: Cell, of_x: Array, of_h: Array) -> tuple[Array, Array]:
     return np.concatenate([of_x[2 * third :], of_x[: 2 * third]]), of_h
 
 
-def _table(cell: Cell, size: _Sizes, back: bool) -> Array:
+def _table(cell: Cell, size: _Sizes) -> Array:
     """The blocks of a weight that are not 0: its columns, from and to, and its rows.
 
     Only a GRU has some that are: of x for the last block of gates, and of h for the first.
     """
     rows, entering, some = size.rows, size.entering, cell.gates * size.hidden
     x, h = (0, size.features), (size.features, entering)
-    if cell.one_sum:
-        blocks = [(0, rows, 0, entering) if back else (0, entering, 0, rows)]
-    elif back:
-        blocks = [(0, some, *x), (size.hidden, rows, *h)]
-    else:
-        blocks = [(*x, 0, size.hidden), (0, entering, size.hidden, some), (*h, some, rows)]
-    return np.array(blocks, np.int64).reshape(-1)
+    blocks = [(*x, 0, size.hidden), (0, entering, size.hidden, some), (*h, some, rows)]
+    return np.array([(0, entering, 0, rows)] if cell.one_sum else blocks, np.int64).reshape(-1)
+
+
+def _table_back(cell: Cell, size: _Sizes, of_input: bool) -> Array:
+    """The same for the transposed weight, without the rows of x if nobody wants them."""
+    first = 0 if cell.one_sum else size.hidden
+    blocks = [(0, cell.gates * size.hidden, 0, size.features)] * of_input
+    return np.array([*blocks, (first, size.rows, size.features, size.entering)], np.int64).reshape(-1)
 
 
 def walk(
@@ -121,7 +123,7 @@ def walk(
         of_x, of_h = _stacked(cell, params["bias_ih"], params["bias_hh"])
         bias[: len(of_x)] += of_x
         bias[len(bias) - len(of_h) :] += of_h
-    at, table = np.arange(size.entering) * size.batch, _table(cell, size, False)
+    at, table = np.arange(size.entering) * size.batch, _table(cell, size)
 
     def walk_some(i: int) -> None:
         _walk(
@@ -144,7 +146,9 @@ def walk(
     return out[:, ::-1] if reverse else out, tuple(map(_joined, last)), cache
 
 
-def walk_gradients(cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool = False) -> Any:
+def walk_gradients(
+    cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool = False, of_input: bool = True
+) -> Any:
     """`funcnn._kernels.recurrent.walk_gradients`, of what `walk` has left."""
     if "entering" not in cache:
         return NotImplemented
@@ -159,7 +163,7 @@ def walk_gradients(cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse
     dgates = np.empty_like(gates)
     dentering = np.empty((size.parts, size.steps, size.entering, size.batch), dout.dtype)
     dstates = np.stack([_split(one, size.parts) for one in dcarry], 1)
-    at, table = np.arange(size.rows) * size.batch, _table(cell, size, True)
+    at, table = np.arange(size.rows) * size.batch, _table_back(cell, size, of_input)
     nothing = np.zeros(size.entering, dout.dtype)
 
     def walk_back_some(i: int) -> None:
@@ -188,9 +192,9 @@ def walk_gradients(cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse
         "bias_ih": _unstacked(cell, sums[: len(of_x)]),
         "bias_hh": sums[size.rows - len(of_h) :].copy(),
     }
-    dx = _joined(dentering[:, :, : size.features])
     first = tuple(_joined(dstates[:, k]) for k in range(cell.states))
-    return dparams, dx[:, ::-1] if reverse else dx, first
+    dx = _joined(dentering[:, :, : size.features]) if of_input else None
+    return dparams, dx[:, ::-1] if reverse and dx is not None else dx, first
 
 
 def _unstacked(cell: Cell, of_x: Array) -> Array:

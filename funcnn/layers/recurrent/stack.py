@@ -173,7 +173,7 @@ def recurrent(
         cache = {"walks": caches, "drops": drops, "shape": x.shape, "dtype": x.dtype}
         return of.whole(x, last), {**cache, "lengths": np.shape(lengths)}
 
-    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+    def vjp(cache: Cache, dout: Any, of_input: bool = True) -> tuple[Params, Any]:
         dout, dcarry = of.gradients(dout, cache["shape"], cache["dtype"])
         dfirst, dparams, dxs = tuple(map(np.empty_like, dcarry)), Params(), list[Array]()
         for path in walks:  # in their order
@@ -183,16 +183,23 @@ def recurrent(
             if not dxs and cache["drops"][k // directions] is not None:
                 dout = dout * cache["drops"][k // directions]
             part, last = dout[:, :, place : place + hidden], tuple(state[:, k] for state in dcarry)
-            down, dx, first = kernels.walk_gradients(of.cell, cache["walks"][k], part, last, reverse)
+            wanted = of_input or k >= directions
+            down, dx, first = kernels.walk_gradients(
+                of.cell, cache["walks"][k], part, last, reverse, wanted
+            )
             for state, dstate in zip(dfirst, first, strict=True):
                 state[:, k] = dstate
             _enter(dparams, walks[k], {name: down[name] for name in of.shapes(k, 0)})
             dxs.append(dx)
-            if len(dxs) == directions:
+            if len(dxs) == directions and wanted:
                 dout, dxs = dxs[0] + dxs[1] if of.both else dx, []
         return dparams, of.whole(dout, dfirst, *[np.zeros(cache["lengths"], dout.dtype)] * of.ragged)
 
-    return Layer(init, apply, vjp, Spec(traits=frozenset({"stochastic"} if of.rate else ())))
+    def params_vjp(cache: Cache, dout: Any) -> Params:
+        return vjp(cache, dout, False)[0]
+
+    spec = Spec(traits=frozenset({"stochastic"} if of.rate else ()))
+    return Layer(init, apply, vjp, spec, params_vjp)
 
 
 def _enter(tree: Params, path: tuple[str, ...], own: Params) -> None:
