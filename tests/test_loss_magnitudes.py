@@ -192,7 +192,7 @@ def _weighted() -> Iterator[Any]:
     for case in registry.losses():
         if case.loss.spec.options.get("class_weight") is not None:
             yield pytest.param(case, "class_weight", id=case.id)
-        if case.loss.spec.kind == "weighted":
+        if case.loss.spec.kind == "weighted" and not case.loss.spec.options["lengths"]:
             yield pytest.param(case, "", id=case.id)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from funcnn import losses, numerics, tree
+from funcnn import losses, metrics, numerics, tree
 from funcnn.testing import LOSS_LAWS, LossSubject
 from funcnn.testing._loss_laws import uncounted
 from funcnn.types import Array, Loss
@@ -221,6 +222,30 @@ def test_weights_may_be_those_of_values_or_of_examples() -> None:
         losses.weighted(losses.l1())
     with pytest.raises(ValueError, match=r"^weighted: `loss` must not couple its examples"):
         losses.weighted(losses.contrastive(reduction="none"))
+
+
+def test_lengths_are_the_mask_that_they_stand_for() -> None:
+    scores, labels = np.arange(24.0).reshape(2, 4, 3) % 5, np.array([[0, 1, 2, 2], [1, -7, 99, 3]])
+    lengths = np.array([4, 1])
+    mask = np.arange(4) < lengths[:, None]
+    each = losses.softmax_cross_entropy(reduction="none")
+    found = _pull(losses.weighted(each, lengths=True), scores, (labels, lengths))
+    for one, other in zip(found, _pull(losses.weighted(each), scores, (labels, mask)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for metric in (metrics.accuracy, partial(metrics.recall, average="macro"), metrics.log_loss):
+        measure: Any = metric
+        value = metrics.with_lengths(measure)(scores, (labels, lengths))
+        assert value == measure(scores, (labels, mask))
+    assert metrics.better(metrics.with_lengths(metrics.log_loss)) == "min"
+    for wrong, text in (
+        (np.array([5, 1]), "`lengths` must lie in 0..4, got 5"),
+        (np.array([4, 1, 1]), "`lengths` must have shape (2,), got (3,)"),
+        (np.array([4.0, 1.0]), "`lengths` must be integers, got float64"),
+    ):
+        for call in (losses.weighted(each, lengths=True).apply, metrics.with_lengths(metrics.accuracy)):
+            with pytest.raises((ValueError, TypeError)) as caught:
+                call(scores, (labels, wrong))
+            assert str(caught.value).endswith(text)
 
 
 def test_probabilities_of_0_and_1_are_taken_at_their_word() -> None:

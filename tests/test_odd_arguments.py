@@ -87,6 +87,7 @@ USUAL: dict[str, dict[str, Any]] = {
     "character_tokenizer": {"text": "abc"},
     "char_rnn": {"vocabulary_size": 5, "hidden": 4},
     "better": {"metric": metrics.accuracy},
+    "with_lengths": {"metric": metrics.accuracy},
     "cast": {"dtype": np.float64},
     "col2im": {"columns": np.ones((4, 18)), "shape": (2, 1, 4, 4), "kernel_size": 2},
     "digest": {"tree": PARAMS},

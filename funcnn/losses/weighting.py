@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import checks, numerics
-from funcnn.checks import LOSS, shown
+from funcnn import checks, numerics, tree
+from funcnn._kernels import steps
+from funcnn.checks import LOSS, Flag, shown
 from funcnn.losses.core import REDUCTION, counted, over, reduced, share, unit
 from funcnn.losses.rounding import loss
 from funcnn.types import Array, Cache, Loss, has_trait
@@ -28,6 +29,16 @@ def _weights(target: object) -> tuple[Any, Array]:
             worst = most if least >= 0 else least
             checks.refuse(f"`weight` must be finite and at least 0, got {worst}")
     return target[0], weight
+
+
+def _until(target: object) -> tuple[Any, Array]:
+    """The loss's own target, and flags of the steps that count."""
+    if not isinstance(target, tuple) or len(target) != 2:
+        checks.refuse_type("`target` must be a tuple (target, lengths)")
+    shape: Any = next((np.shape(leaf) for _, leaf in tree.leaves(target[0])), ())
+    if len(shape) < 2:
+        checks.refuse(f"`target` must be sequences (N, T, ...), got shape {shown(shape)}")
+    return target[0], steps.counted(checks.counts(target[1], shape[:2]), shape[1])
 
 
 def _settled(whole: Any, counts: Array) -> Any:
@@ -51,14 +62,17 @@ def _total(weight: Array) -> float:
     return float(numerics.sum(weight.astype(np.float64).reshape(-1)))
 
 
-@loss(loss=LOSS, reduction=REDUCTION)
-def weighted(loss: Loss, *, reduction: str = "mean") -> Loss:
+@loss(loss=LOSS, lengths=Flag(), reduction=REDUCTION)
+def weighted(loss: Loss, *, lengths: bool = False, reduction: str = "mean") -> Loss:
     """Give each value of a loss a weight, or say which of them count.
 
     Parameters
     ----------
     loss : Loss
         With ``reduction="none"``.
+    lengths : bool, default False
+        Whether the weights are the lengths of sequences, ints ``(N,)``: of each, so many first steps
+        count. `funcnn.metrics.with_lengths` makes metrics that take the same target.
     reduction : "mean", "sum" or "none", default "mean"
         What becomes of the weighted values; the mean divides by the sum of the weights.
 
@@ -67,7 +81,7 @@ def weighted(loss: Loss, *, reduction: str = "mean") -> Loss:
     Loss
         ``prediction`` is that of the loss; ``target`` a tuple ``(target, weight)``, whose weights are
         booleans or numbers of at least 0, in the shape of the loss's values or of their first axes.
-        Predictions and targets of weight 0 may be anything.
+        Predictions and targets of weight 0 may be anything. Or ``(target, lengths)``.
 
     Raises
     ------
@@ -100,7 +114,7 @@ def weighted(loss: Loss, *, reduction: str = "mean") -> Loss:
     inner = checks.bare(loss)
 
     def apply(prediction: Any, target: tuple[Any, Array]) -> tuple[Any, Cache]:
-        known, weight = _weights(target)
+        known, weight = _until(target) if lengths else _weights(target)
         if weight.size and not weight.all():
             prediction, known = _settled((prediction, known), weight != 0)
         values, cache = inner.apply(prediction, known)

@@ -9,10 +9,11 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from funcnn import checks, numerics
+from funcnn._kernels.steps import counted
 from funcnn.checks import named, shown
 from funcnn.types import Array
 
-__all__ = ["Mean", "better"]
+__all__ = ["Mean", "better", "with_lengths"]
 
 Better = Literal["max", "min"]
 _Metric = TypeVar("_Metric", bound=Callable[..., object])
@@ -59,6 +60,49 @@ def better(metric: object) -> Better | None:
     """
     found = getattr(getattr(metric, "func", metric), "better", None)
     return found if found in ("max", "min") else None
+
+
+@named
+def with_lengths(metric: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """Make a metric of sequences of different lengths, whose target is a tuple ``(target, lengths)``.
+
+    Parameters
+    ----------
+    metric : callable
+        One of this module, a `functools.partial` of it, or your own, of targets ``(target, flags)``.
+
+    Returns
+    -------
+    callable
+        ``(prediction, (target, lengths)) -> value``: of each target ``(N, T, ...)``, as many first
+        steps count as its length says, ints ``(N,)``, or those that have a flag ``(N, T)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For lengths that do not fit the target; and what the metric refuses.
+
+    Examples
+    --------
+    >>> from funcnn.metrics import accuracy
+    >>> scores, labels = np.array([[[0.1, 0.9], [0.2, 0.8]]]), np.array([[1, 0]])
+    >>> accuracy(scores, labels), with_lengths(accuracy)(scores, (labels, np.array([1])))
+    (0.5, 1.0)
+    """
+    if not callable(metric):
+        checks.refuse_type(f"`metric` must be callable, got {shown(metric)}")
+
+    def measure(prediction: Any, target: Any) -> Any:
+        if type(target) is not tuple or len(target) != 2:
+            checks.refuse_type("`target` must be a tuple (target, lengths)")
+        known = checks.array(target[0], "target")
+        if known.ndim < 2:
+            checks.refuse(f"`target` must be sequences (N, T, ...), got shape {shown(known.shape)}")
+        found = checks.counts(target[1], known.shape[:2])
+        return metric(prediction, (known, counted(found, known.shape[1])))
+
+    vars(measure)["better"] = better(metric)
+    return named(measure, "with_lengths")
 
 
 class Cases(NamedTuple):

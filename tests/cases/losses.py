@@ -378,6 +378,19 @@ _MARGINS = (
     ]
     + [
         LossCase(
+            losses.weighted(losses.softmax_cross_entropy(reduction="none"), lengths=True),
+            _X.reshape(2, 2, 3),
+            (np.array([[0, 2], [1, 9]]), np.array([2, 1])),
+            note="lengths",
+            refused=(
+                (
+                    _X,
+                    (_LABELS, np.array([2, 1])),
+                    "weighted: `target` must be sequences (N, T, ...), got shape (4,)",
+                ),
+            ),
+        ),
+        LossCase(
             losses.weighted(losses.l1(reduction="none")),
             _Y,
             (_FAR, _MASK),
@@ -392,7 +405,7 @@ _MARGINS = (
                 (_Y, (_FAR, -_SOME), "weighted: `weight` must be finite and at least 0, got -2.0"),
                 (_Y, (_FAR, 0 * _SOME), "weighted: `weight` must be above 0 somewhere"),
             ),
-        )
+        ),
     ]
 )
 
