@@ -1,4 +1,4 @@
-"""Modules of the library that a missing extra makes impossible to import."""
+"""Modules, of the library and of its tests, that a missing extra makes impossible to import."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ PACKAGE = Path(__file__).resolve().parent.parent / "funcnn"
 @cache
 def missing(path: Path) -> str | None:
     """The library that is not installed and that a file imports at once, itself or through another."""
-    for name in _imported(path):
-        top = name.partition(".")[0]
-        own = PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py")
-        if top == PACKAGE.name and own.is_file():
-            if lacking := missing(own):
-                return lacking
-        elif top not in sys.stdlib_module_names and find_spec(top) is None:
-            return top
+    waiting, seen = [path], set()
+    while waiting:
+        here = waiting.pop()
+        if here not in seen and here.is_file():
+            seen.add(here)
+            waiting += [folder / "__init__.py" for folder in here.parents if PACKAGE in folder.parents]
+            for name in _imported(here):
+                top = name.partition(".")[0]
+                if top in (PACKAGE.name, "tests"):
+                    own = PACKAGE.parent.joinpath(*name.split("."))
+                    waiting += [own.with_suffix(".py"), own / "__init__.py"]
+                elif top not in sys.stdlib_module_names and find_spec(top) is None:
+                    return top
     return None
 
 
