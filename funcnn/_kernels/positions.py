@@ -11,7 +11,7 @@ from funcnn.types import Array
 
 Float = np.dtype[np.floating]
 
-_KEPT = 2**19  # numbers in a table that is kept: at most 4 tables, 32 MiB
+_KEPT = 2**19  # numbers in a table that is kept: a bound on memory, 4 tables of 8 MiB at the most
 
 
 def sinusoids(steps: int, features: int, base: float, dtype: Float, first: int = 0) -> Array:

@@ -15,7 +15,7 @@ from funcnn.types import Array
 
 __all__ = ["Normalization", "normalization", "normalize"]
 
-_CHUNK = 1024  # examples that are in memory at a time
+_CHUNK = 1024  # examples that are in memory at a time: a bound on memory, not on time
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def keep_freed_memory() -> None:
 
 
 _LINE = 64  # bytes of a cache line, and of the widest load
-_KEPT = 1 << 23  # bytes; what is larger goes back to the system
+_KEPT = 1 << 23  # bytes, a bound on memory: a block of columns; what is larger goes back to the system
 
 
 class _Buffers(threading.local):

@@ -36,6 +36,8 @@ import numpy as np
 
 from funcnn.types import Array
 
+# Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache):
+# from 4096 to 2**16 the same within a fifth; chunks of 1024 take twice as long.
 _CHUNK = 8192  # elements worked on at a time: some dozen arrays of them stay in the cache
 _SHIFT = 1.5 * 2.0**52  # adding it rounds to an integer, which stands in the lowest bits of the sum
 _SHIFT_BITS = int(np.float64(_SHIFT).view(np.int64))

@@ -55,12 +55,15 @@ import numpy as np
 from funcnn import checks
 from funcnn.types import Array
 
+# Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache):
+# panels of 1024 to 4096 and tiles of 2**15 to 2**20 take the same time, for products of 512 and of
+# 8192 terms. Depth and slices say how exact a first try is, and not how fast.
 _UNIT = 2.0**-53
 _PANEL = 2048  # terms that are widened to float64 at a time
 _DEPTH = 256  # terms that a BLAS adds up at a time: few, as this sets the bound on its error
 _TILE = 1 << 18  # entries of an operand or a product that are worked on at a time: they stay in cache
 _SLICES = 4
-_MOST_SLICES = 12  # of 21 bits and more; beyond, whole numbers of any size are as fast
+_MOST_SLICES = 12  # of 21 bits and more; beyond, Python's integers: such numbers are rare
 _local = threading.local()
 
 

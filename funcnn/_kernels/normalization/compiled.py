@@ -15,6 +15,7 @@ from funcnn._kernels.jit import In, Out, inlined, kernel
 from funcnn.machine.lockstep import Shard
 from funcnn.types import Array
 
+# How exact sums are, and not how fast.
 _ROW = 512  # numbers that are added up in their own dtype, before their sum is in float64
 _ROWS = 64  # gradients of one scale that are, before their sum is added to others
 

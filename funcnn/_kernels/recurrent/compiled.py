@@ -21,6 +21,7 @@ from funcnn.machine.threads import share
 from funcnn.numerics import arithmetic
 from funcnn.types import Array, Cache
 
+# Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache).
 _FEW = 2  # sequences: one alone has products with vectors, which BLAS reads as fast
 _PART = 1 << 24  # multiplications that are worth a thread
 _TANH, _RELU, _LSTM, _GRU = range(4)
