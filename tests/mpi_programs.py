@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import sys
 import tempfile
@@ -15,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 RANK = os.environ.get("PMI_RANK") or os.environ.get("OMPI_COMM_WORLD_RANK")
 if sys.argv[1:] == ["mix"] and RANK == "1":
     os.environ["OPENBLAS_CORETYPE"] = "Nehalem"  # as on an older processor
+if sys.argv[1:] == ["leave", "elsewhere"] and RANK == "1":
+    platform.node = lambda: "localhost"  # as on another machine
 
 import numpy as np
 from prove_ranks import CASES, train
@@ -102,6 +105,7 @@ def leave(engine: distributed.Engine, how: str) -> None:
             "ends": lambda: None, "sys.exit": sys.exit, "os._exit": lambda: os._exit(3),
             "raises": lambda: 1 / 0, "Ctrl-C": lambda: signal.raise_signal(signal.SIGINT),
             "SIGTERM": lambda: signal.raise_signal(signal.SIGTERM),
+            "elsewhere": lambda: signal.raise_signal(signal.SIGKILL),
         }  # fmt: skip
         ways[how]()
     else:

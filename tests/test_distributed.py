@@ -566,6 +566,7 @@ def test_sweeps_within_sweeps_and_a_rank_that_leaves(prove: Any) -> None:
         ("Ctrl-C", f"{ENDS}KeyboardInterrupt"),
         ("os._exit", None),
         ("SIGTERM", None),
+        ("elsewhere", None),
     ],
 )
 def test_ways_to_leave(prove: Any, how: str, line: str | None) -> None:
@@ -573,6 +574,7 @@ def test_ways_to_leave(prove: Any, how: str, line: str | None) -> None:
     assert done.returncode
     if line is None:
         assert re.search(died(1, 3), done.stderr), done.stderr
+        assert done.stderr.count("has died") <= 1  # who was ended by the launcher is not named
     else:
         assert re.findall("funcnn: (.*)", done.stderr) == [line]
 
@@ -593,6 +595,7 @@ def killed(path: Path, rank: int, ranks: int, moment: float) -> None:
             job.kill()
     assert job.returncode
     assert re.search(died(rank, ranks), said), said
+    assert said.count("has died") <= 1
 
 
 @pytest.mark.threads

@@ -172,9 +172,7 @@ def _memory(module: Any) -> None:
     builder = ir.IRBuilder(ir.Function(module, kind, "NRT_MemInfo_alloc_aligned").append_basic_block())
     size, align = builder.function.args
     align, head = builder.zext(align, _WORD), _WORD(_MEMORY_BYTES)
-    raw = cgutils.get_or_insert_function(
-        module, ir.FunctionType(_POINTER, [_WORD]), "PyMem_RawMalloc"
-    )
+    raw = cgutils.get_or_insert_function(module, ir.FunctionType(_POINTER, [_WORD]), "PyMem_RawMalloc")
     found = builder.call(raw, [builder.add(builder.add(size, align), head)])
     with builder.if_then(builder.icmp_signed("==", found, _POINTER(None)), likely=False):
         builder.ret(found)
