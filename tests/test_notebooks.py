@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +30,8 @@ from funcnn import (
     summary,
 )
 from funcnn.training import FitResult, History
+from tests.books import cells, executed
+from tests.test_examples import EXAMPLES
 
 NET = serial(
     named("stem", serial(conv(4, 3, padding=1), relu())),
@@ -179,13 +182,8 @@ print(net)
 
 
 @pytest.mark.slow
-def test_a_notebook_shows_what_it_should(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    nbformat = pytest.importorskip("nbformat")
-    nbclient = pytest.importorskip("nbclient")
-    cells = [nbformat.v4.new_code_cell(cell.strip()) for cell in CELLS.split("---")]
-    book = nbformat.v4.new_notebook(cells=cells)
-    nbclient.NotebookClient(book, timeout=120, kernel_name="python3").execute(cwd=str(tmp_path))
-    outputs = [cell.outputs for cell in book.cells]
+def test_a_notebook_shows_what_it_should(tmp_path: Path) -> None:
+    outputs = executed(CELLS.strip().split("\n---\n"), tmp_path)
     for place, text in ((0, "dense1"), (1, "FLOPs"), (2, "x"), (4, "best epoch"), (5, "epoch")):
         (one,) = outputs[place]
         assert text in one.data["text/html"]
@@ -197,3 +195,25 @@ def test_a_notebook_shows_what_it_should(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert not any(o.output_type == "stream" and "Warning" in o.text for o in outputs[3])
     assert "image/png" in outputs[6][0].data
     assert outputs[7][0].text.startswith("serial(")
+
+
+def test_the_program_in_a_notebook_runs_short() -> None:
+    pytest.importorskip("IPython")
+    pytest.importorskip("matplotlib")
+    found: dict[str, Any] = {}
+    for cell in cells(EXAMPLES / "notebook.py", True):
+        exec(cell, found)
+    assert len(found["result"].history["validation_accuracy"]) == 1
+    assert found["scores"].shape == (360, 10)
+
+
+@pytest.mark.slow
+def test_the_program_in_a_notebook_shows_what_it_should(tmp_path: Path) -> None:
+    train, net, training, errors, accuracy = executed(cells(EXAMPLES / "notebook.py", True), tmp_path)
+    for (shown,), text in ((train, "(1437, 1, 8, 8)"), (net, "batch_norm1")):
+        assert text in shown.data["text/html"]
+    assert "best epoch" in training[-1].data["text/html"]
+    assert sum("image/png" in output.get("data", {}) for output in training) == 1
+    assert "image/png" in errors[0].data
+    assert 0 <= float(accuracy[0].data["text/plain"]) <= 1
+    assert not any("Warning" in output.get("text", "") for output in training)
