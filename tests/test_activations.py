@@ -12,6 +12,7 @@ from funcnn import (
     hard_tanh,
     max_pool,
     maxout,
+    parameterless,
     random,
     relu,
     relu6,
@@ -21,7 +22,6 @@ from funcnn import (
     threshold,
 )
 from funcnn.layers import activations
-from funcnn.parameterless import _BLOCK
 from funcnn.types import Array, Layer, has_trait
 from tests import registry
 
@@ -66,9 +66,13 @@ def test_memory_order_stays(layer: Layer[Array, Array]) -> None:
 
 
 @pytest.mark.parametrize("layer", _ELEMENTWISE, ids=repr)
-def test_blocks_and_memory_order_do_not_show(layer: Layer[Array, Array]) -> None:
+def test_blocks_and_memory_order_do_not_show(
+    layer: Layer[Array, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parameterless, "_LARGE", 1 << 14)
+    monkeypatch.setattr(parameterless, "_BLOCK", 1 << 14)
     x = random.normal(random.key(0), (40, 3, 30, 20), std=3.0)
-    assert x.size > 2 * _BLOCK
+    assert x.size > 2 * parameterless._LARGE
     last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0)
     gaps = np.repeat(x, 2, 3)[..., ::2]
     one_by_one = np.concatenate([layer.apply({}, image)[0] for image in np.split(x, 40)])

@@ -30,8 +30,12 @@ from funcnn import (
     global_max_pool,
     glu,
     gru,
+    hard_shrink,
+    hard_sigmoid,
     hard_swish,
+    hard_tanh,
     leaky_relu,
+    log_sigmoid,
     log_softmax,
     lp_pool,
     lstm,
@@ -39,13 +43,17 @@ from funcnn import (
     optimizers,
     random,
     relu,
+    relu6,
     rnn,
     serial,
     sigmoid,
     silu,
+    soft_shrink,
     softmax,
     softmin,
+    softplus,
     swiglu,
+    threshold,
     tree,
     upsample,
 )  # fmt: skip
@@ -640,8 +648,10 @@ ODD = np.array(
 @needs_numba
 @pytest.mark.parametrize(
     "layer",
-    [gelu(), gelu("tanh"), silu(), sigmoid(), hard_swish(), leaky_relu(0.1),
-     leaky_relu(0.0), swiglu(), glu(), softmax(), log_softmax(), softmin(), softmax(axis=1)],
+    [gelu(), gelu("tanh"), silu(), sigmoid(), hard_swish(), leaky_relu(0.1), leaky_relu(0.0),
+     relu6(), hard_tanh(-0.5, 2.0), hard_sigmoid(), threshold(0.3, 20.0), soft_shrink(0.3),
+     hard_shrink(0.3), softplus(2.0), log_sigmoid(), swiglu(),
+     glu(), softmax(), log_softmax(), softmin(), softmax(axis=1)],
     ids=str,
 )  # fmt: skip
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0)], ids=str)

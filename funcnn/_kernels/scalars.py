@@ -50,6 +50,10 @@ _C13, _C12, _C11, _C10, _C9, _C8, _C7, _C6, _C5, _C4, _C3, _C2, _C1, _C0 = map(_
     0.06830870677166787, -0.11927369132068086, 0.12964509696901552, -0.04756229269565379,
     -0.13562110449402126, 1.2530080582534238,
 ))  # fmt: skip
+# (atanh(t) / t - 1) / t^2 up to |t| = 1/3, by powers of t^2
+_L0, _L1, _L2, _L3 = map(_one, (
+    0.3333320915699005, 0.2001074254512787, 0.14001290500164032, 0.14003890752792358,
+))  # fmt: skip
 _0, _1, _2, _3 = map(_one, (0, 1, 2, 3))
 _FAR, _HALF, _SUBNORMAL = map(_one, (30, 0.5, -87.33654475055310))
 
@@ -128,6 +132,15 @@ def _erfc(x: Any) -> Any:
     tail = ((middle * t + _C2) * t + _C1) * t + _C0
     tail = tail * exp(-(size * size)) / (_2 * size + _1)
     return _2 - tail if x < _0 else tail
+
+
+@scalar
+def log1p(x: Any) -> Any:
+    """``log(1 + x)`` for `x` from 0 to 1, in float32: ``2 atanh(t)`` with ``t = x / (2 + x)``."""
+    t = x / (_2 + x)
+    square = t * t
+    p = square * (_L0 + square * (_L1 + square * (_L2 + square * _L3)))
+    return (t + t) + (t + t) * p
 
 
 @scalar

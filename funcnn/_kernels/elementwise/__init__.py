@@ -59,6 +59,32 @@ def passed(dout: Array, slope: Array) -> Any:
     return dx
 
 
+Twin = tuple[Any, ...]
+"""The name of a compiled pair of functions, a value and its slope, and their options."""
+
+
+@_compiled
+def applied(x: Array, function: Callable[[Array], Any], twin: Twin) -> Any:
+    """``function(x)``, or what its compiled twin gives."""
+    return function(x)
+
+
+@_compiled
+def pulled(
+    x: Array, dout: Array, slope: Callable[[Array], Any], twin: Twin, dead: bool = False
+) -> Any:
+    """``dout * slope(x)``, or what the compiled twin gives."""
+    return sloped(x, dout, slope, dead)
+
+
+def sloped(x: Array, dout: Array, slope: Callable[[Array], Any], dead: bool) -> Any:
+    """``dout * slope(x)``; if `dead`, or of a slope that says where it is 1, 0 where that is 0."""
+    d = np.asarray(slope(x))
+    if d.dtype == np.bool_:
+        return chosen(dout, d, np.empty_like(d, dout.dtype))
+    return passed(dout, d) if dead else np.multiply(dout, d, out=d)
+
+
 def without_overflow(out: Array, smaller: Callable[[float], Array], terms: int) -> Array:
     """A linear function's values; where sums of so many terms overflowed on the way, computed again.
 
@@ -89,13 +115,11 @@ def with_tail(out: Array, exponent: Array, factor: Array | float) -> Array:
     return out
 
 
-@_compiled
 def sigmoid(x: Array) -> Any:
     """``1 / (1 + exp(-x))``."""
     return numerics.sigmoid(x)
 
 
-@_compiled
 def sigmoid_slope(x: Array) -> Any:
     """``s (1 - s)`` without a difference: ``e / (1 + e)^2`` with ``e = exp(-|x|)``."""
     e = np.asarray(numerics.exp(-np.abs(x)))
@@ -105,13 +129,11 @@ def sigmoid_slope(x: Array) -> Any:
     return e
 
 
-@_compiled
 def silu(x: Array) -> Any:
     """``x sigmoid(x)``."""
     return with_tail(gated(x, numerics.sigmoid(x)), x, finite(x))
 
 
-@_compiled
 def silu_slope(x: Array) -> Any:
     """``s + x s (1 - s)``."""
     return with_tail(numerics.sigmoid(x) + finite(x) * sigmoid_slope(x), x, 1 + finite(x))
@@ -122,13 +144,11 @@ def _probability(x: Array) -> Any:
     return 0.5 * numerics.erfc(-math.sqrt(0.5) * x)
 
 
-@_compiled
 def gelu(x: Array) -> Any:
     """``x P(x)`` with the normal distribution function ``P``."""
     return gated(x, _probability(x))
 
 
-@_compiled
 def gelu_slope(x: Array) -> Any:
     """``P(x) + x exp(-x^2 / 2) / sqrt(2 pi)``."""
     density = numerics.exp(-0.5 * (x * x)) * (math.sqrt(2 / math.pi) / 2)
@@ -139,14 +159,12 @@ def gelu_slope(x: Array) -> Any:
 _A, _B = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
 
 
-@_compiled
 def gelu_tanh(x: Array) -> Any:
     """``x sigmoid(u)`` with ``u = x (a + b x^2)``."""
     u = x * (_A + _B * (x * x))
     return with_tail(gated(x, numerics.sigmoid(u)), u, finite(x))
 
 
-@_compiled
 def gelu_tanh_slope(x: Array) -> Any:
     """``s + x s (1 - s) du/dx``."""
     u, near = x * (_A + _B * (x * x)), x.clip(-100, 100)  # beyond, the slope of the gate is 0
@@ -154,25 +172,21 @@ def gelu_tanh_slope(x: Array) -> Any:
     return with_tail(numerics.sigmoid(u) + near * du * sigmoid_slope(u), u, 1 + near * du)
 
 
-@_compiled
 def hard_swish(x: Array) -> Any:
     """``x clip(x + 3, 0, 6) / 6``."""
     return (x + 3).clip(0, 6) / 6 * x.clip(-3, np.inf)
 
 
-@_compiled
 def hard_swish_slope(x: Array) -> Any:
     """``x / 3 + 1 / 2`` up to ``|x| = 3``, then 0 and 1."""
     return choose(np.abs(x) < 3, x.clip(-3, 3) / 3 + 0.5, x >= 3, x.dtype)
 
 
-@_compiled
 def leaky_relu(x: Array, slope: float) -> Any:
     """``max(x, 0) + slope min(x, 0)``."""
     return positive(x) + slope * (negative(x) if slope else x.clip(0, 0))
 
 
-@_compiled
 def leaky_relu_slope(x: Array, slope: float) -> Any:
     """1 above 0, or else `slope`."""
     return choose(x > 0, 1, slope, x.dtype)

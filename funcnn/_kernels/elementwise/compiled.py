@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from funcnn._kernels.jit import In, Out, kernel
-from funcnn._kernels.scalars import erfc, exp, scalar, sigmoid as logistic, tail
+from funcnn._kernels.elementwise import Twin
+from funcnn._kernels.jit import In, Kernel, Out, kernel
+from funcnn._kernels.scalars import erfc, exp, log1p, scalar, sigmoid as logistic, tail
 from funcnn.types import Array
 
 _0, _1, _3, _6, _HALF = map(np.float32, (0, 1, 3, 6, 0.5))
@@ -17,76 +19,58 @@ _A, _B = map(np.float32, (1.5957691216057308, 0.07135481627260025))  # as in the
 _FAR = np.float32(100)  # beyond, the slope of the gate is 0
 
 
-def _each(run: Any, x: Array, *options: float) -> Any:
-    """A new array that lies in memory as `x`; float64 is left to NumPy."""
+_OPTIONS = 8  # of a pair, at most
+_pairs: dict[str, tuple[Kernel, Kernel]] = {}
+
+
+def applied(x: Array, function: Any, twin: Twin) -> Any:
+    """`funcnn._kernels.elementwise.applied`; float64 is left to NumPy."""
     if x.dtype != np.float32 or not x.size:
         return NotImplemented
     out = np.empty_like(x)
     line, target = x.ravel("K"), out.ravel("K")
     if not np.may_share_memory(out, target):
         return NotImplemented
-    run(line, target, *options)
+    _pairs[twin[0]][0](line, target, _options(twin))
     return out
 
 
-def sigmoid(x: Array) -> Any:
-    """`funcnn._kernels.elementwise.sigmoid`."""
-    return _each(_sigmoid, x)
+def pulled(x: Array, dout: Array, slope: Any, twin: Twin, dead: bool = False) -> Any:
+    """`funcnn._kernels.elementwise.pulled`."""
+    if x.dtype != np.float32 or not x.size:
+        return NotImplemented
+    out = np.empty_like(x)
+    if dout.strides != out.strides:  # in the same order
+        np.copyto(out, dout)
+        dout = out
+    line, target = x.ravel("K"), out.ravel("K")
+    if not np.may_share_memory(out, target):
+        return NotImplemented
+    _pairs[twin[0]][1](line, dout.ravel("K"), target, _options(twin))
+    return out
 
 
-def sigmoid_slope(x: Array) -> Any:
-    """`funcnn._kernels.elementwise.sigmoid_slope`."""
-    return _each(_sigmoid_slope, x)
+@lru_cache(maxsize=256)
+def _options(twin: Twin) -> Array:
+    return np.array([*twin[1:], *[0] * (_OPTIONS + 1 - len(twin))], np.float32)
 
 
-def silu(x: Array) -> Any:
-    """`funcnn._kernels.elementwise.silu`."""
-    return _each(_silu, x)
+def _pair(name: str, value: Any, slope: Any, dead: bool = False) -> None:
+    """Kernels for a function of a number and options, and for its slope times a gradient."""
 
+    def run(x: In, out: Out, o: In) -> None:
+        options = (o[0], o[1], o[2], o[3], o[4], o[5], o[6], o[7])
+        for i in range(len(x)):
+            out[i] = value(x[i], options)
 
-def silu_slope(x: Array) -> Any:
-    """`funcnn._kernels.elementwise.silu_slope`."""
-    return _each(_silu_slope, x)
+    def back(x: In, dout: In, out: Out, o: In) -> None:
+        options = (o[0], o[1], o[2], o[3], o[4], o[5], o[6], o[7])
+        for i in range(len(x)):
+            d = slope(x[i], options)
+            out[i] = _0 if dead and d == _0 else dout[i] * d
 
-
-def gelu(x: Array) -> Any:
-    """`funcnn._kernels.elementwise.gelu`."""
-    return _each(_gelu, x)
-
-
-def gelu_slope(x: Array) -> Any:
-    """`funcnn._kernels.elementwise.gelu_slope`."""
-    return _each(_gelu_slope, x)
-
-
-def gelu_tanh(x: Array) -> Any:
-    """`funcnn._kernels.elementwise.gelu_tanh`."""
-    return _each(_gelu_tanh, x)
-
-
-def gelu_tanh_slope(x: Array) -> Any:
-    """`funcnn._kernels.elementwise.gelu_tanh_slope`."""
-    return _each(_gelu_tanh_slope, x)
-
-
-def hard_swish(x: Array) -> Any:
-    """`funcnn._kernels.elementwise.hard_swish`."""
-    return _each(_hard_swish, x)
-
-
-def hard_swish_slope(x: Array) -> Any:
-    """`funcnn._kernels.elementwise.hard_swish_slope`."""
-    return _each(_hard_swish_slope, x)
-
-
-def leaky_relu(x: Array, slope: float) -> Any:
-    """`funcnn._kernels.elementwise.leaky_relu`; of a slope of 0, times infinity, there is none."""
-    return _each(_leaky_relu, x, slope) if slope else NotImplemented
-
-
-def leaky_relu_slope(x: Array, slope: float) -> Any:
-    """`funcnn._kernels.elementwise.leaky_relu_slope`."""
-    return _each(_leaky_relu_slope, x, slope)
+    run.__qualname__, back.__qualname__ = name, f"{name}_back"
+    _pairs[name] = kernel(run), kernel(back)
 
 
 # What is computed stands in functions of numbers, in which no product is reordered: it could overflow.
@@ -116,123 +100,110 @@ def _logistic_slope(x: Any) -> Any:
 
 
 @scalar
+def _sigmoid(x: Any, o: Any) -> Any:
+    return logistic(x)
+
+
+@scalar
+def _sigmoid_slope(x: Any, o: Any) -> Any:
+    return _logistic_slope(x)
+
+
+@scalar
 def _probability(x: Any) -> Any:
     """The normal distribution function."""
     return _HALF * erfc(-_ROOT * x)
 
 
-@kernel
-def _sigmoid(x: In, out: Out) -> None:
-    for i in range(len(x)):
-        out[i] = logistic(x[i])
-
-
-@kernel
-def _sigmoid_slope(x: In, out: Out) -> None:
-    for i in range(len(x)):
-        out[i] = _logistic_slope(x[i])
-
-
 @scalar
-def _silu_of(x: Any) -> Any:
+def _silu(x: Any, o: Any) -> Any:
     return tail(_gated(x, logistic(x)), x, _finite(x))
 
 
-@kernel
-def _silu(x: In, out: Out) -> None:
-    for i in range(len(x)):
-        out[i] = _silu_of(x[i])
-
-
 @scalar
-def _silu_slope_of(x: Any) -> Any:
+def _silu_slope(x: Any, o: Any) -> Any:
     return tail(logistic(x) + _finite(x) * _logistic_slope(x), x, _1 + _finite(x))
 
 
-@kernel
-def _silu_slope(x: In, out: Out) -> None:
-    for i in range(len(x)):
-        out[i] = _silu_slope_of(x[i])
-
-
 @scalar
-def _gelu_of(x: Any) -> Any:
+def _gelu(x: Any, o: Any) -> Any:
     return _gated(x, _probability(x))
 
 
-@kernel
-def _gelu(x: In, out: Out) -> None:
-    for i in range(len(x)):
-        out[i] = _gelu_of(x[i])
-
-
 @scalar
-def _gelu_slope_of(x: Any) -> Any:
+def _gelu_slope(x: Any, o: Any) -> Any:
     return _probability(x) + _finite(x) * (exp(-_HALF * (x * x)) * _DENSITY)
 
 
-@kernel
-def _gelu_slope(x: In, out: Out) -> None:
-    for i in range(len(x)):
-        out[i] = _gelu_slope_of(x[i])
-
-
 @scalar
-def _gelu_tanh_of(x: Any) -> Any:
+def _gelu_tanh(x: Any, o: Any) -> Any:
     u = x * (_A + _B * (x * x))
     return tail(_gated(x, logistic(u)), u, _finite(x))
 
 
-@kernel
-def _gelu_tanh(x: In, out: Out) -> None:
-    for i in range(len(x)):
-        out[i] = _gelu_tanh_of(x[i])
-
-
 @scalar
-def _gelu_tanh_slope_of(x: Any) -> Any:
+def _gelu_tanh_slope(x: Any, o: Any) -> Any:
     u, near = x * (_A + _B * (x * x)), _clip(x, -_FAR, _FAR)
     steep = near * (_A + _3 * _B * (near * near))
     return tail(logistic(u) + steep * _logistic_slope(u), u, _1 + steep)
 
 
-@kernel
-def _gelu_tanh_slope(x: In, out: Out) -> None:
-    for i in range(len(x)):
-        out[i] = _gelu_tanh_slope_of(x[i])
-
-
 @scalar
-def _hard_swish_of(x: Any) -> Any:
+def _hard_swish(x: Any, o: Any) -> Any:
     return _clip(x + _3, _0, _6) / _6 * (-_3 if x < -_3 else x)
 
 
-@kernel
-def _hard_swish(x: In, out: Out) -> None:
-    for i in range(len(x)):
-        out[i] = _hard_swish_of(x[i])
-
-
 @scalar
-def _hard_swish_slope_of(x: Any) -> Any:
+def _hard_swish_slope(x: Any, o: Any) -> Any:
     near = _clip(x, -_3, _3) / _3 + _HALF
     return _1 if x >= _3 else _0 if x <= -_3 else near
 
 
-@kernel
-def _hard_swish_slope(x: In, out: Out) -> None:
-    for i in range(len(x)):
-        out[i] = _hard_swish_slope_of(x[i])
+@scalar
+def _softplus(x: Any, o: Any) -> Any:
+    """The options are beta and its inverse."""
+    u = -abs(o[0] * x)
+    return (x if x > _0 else _0) + tail(log1p(exp(u)) / o[0], u, o[1])
 
 
-@kernel
-def _leaky_relu(x: In, out: Out, slope: float) -> None:
-    for i in range(len(x)):
-        out[i] = x[i] if x[i] > 0 else slope * x[i]
+@scalar
+def _softplus_slope(x: Any, o: Any) -> Any:
+    return logistic(o[0] * x)
 
 
-@kernel
-def _leaky_relu_slope(x: In, out: Out, slope: float) -> None:
-    one = x.dtype.type(1)
-    for i in range(len(x)):
-        out[i] = one if x[i] > 0 else slope
+@scalar
+def _log_sigmoid(x: Any, o: Any) -> Any:
+    return -_softplus(-x, o)
+
+
+@scalar
+def _log_sigmoid_slope(x: Any, o: Any) -> Any:
+    return logistic(-x)
+
+
+@scalar
+def _lines(x: Any, o: Any) -> Any:
+    """``(x + shift) factor`` of three pieces: up to a bound, from another on, and between.
+
+    The options are these bounds, and factor and shift of each piece; of factor 0, the shift itself.
+    """
+    low, high = x <= o[0], x >= o[1]
+    factor = o[2] if low else o[6] if high else o[4]
+    shift = o[3] if low else o[7] if high else o[5]
+    y = shift if factor == _0 else (x + shift) * factor
+    return y if x == x else x
+
+
+@scalar
+def _lines_slope(x: Any, o: Any) -> Any:
+    return o[6] if x >= o[1] else o[4] if x > o[0] else o[2]
+
+
+_pair("sigmoid", _sigmoid, _sigmoid_slope)
+_pair("silu", _silu, _silu_slope)
+_pair("gelu", _gelu, _gelu_slope)
+_pair("gelu_tanh", _gelu_tanh, _gelu_tanh_slope)
+_pair("hard_swish", _hard_swish, _hard_swish_slope, dead=True)
+_pair("softplus", _softplus, _softplus_slope)
+_pair("log_sigmoid", _log_sigmoid, _log_sigmoid_slope)
+_pair("lines", _lines, _lines_slope, dead=True)

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks
-from funcnn._kernels.elementwise import chosen, sigmoid, sigmoid_slope, silu, silu_slope
+from funcnn._kernels.elementwise import (
+    applied,
+    chosen,
+    pulled,
+    sigmoid,
+    sigmoid_slope,
+    silu,
+    silu_slope,
+)
 from funcnn.checks import Integer, declared
 from funcnn.parameterless import parameterless
 from funcnn.types import Array, Cache, Preserving, Shape
@@ -59,11 +67,12 @@ def glu(axis: int = -1) -> Preserving:
 
     def forward(x: Array) -> tuple[Array, Cache]:
         a, b = np.split(x, 2, axis)
-        return a * sigmoid(b), {"x": x}
+        return a * applied(b, sigmoid, ("sigmoid",)), {"x": x}
 
     def pullback(kept: Cache, dout: Array) -> Array:
         a, b = np.split(kept["x"], 2, axis)
-        return np.concatenate([dout * sigmoid(b), dout * a * sigmoid_slope(b)], axis)
+        da = dout * applied(b, sigmoid, ("sigmoid",))
+        return np.concatenate([da, pulled(b, dout * a, sigmoid_slope, ("sigmoid",))], axis)
 
     return parameterless(Preserving, forward, pullback, partial(_divided, axis=axis, pieces=2))
 
@@ -108,11 +117,12 @@ def swiglu(axis: int = -1) -> Preserving:
 
     def forward(x: Array) -> tuple[Array, Cache]:
         a, b = np.split(x, 2, axis)
-        return silu(a) * b, {"x": x}
+        return applied(a, silu, ("silu",)) * b, {"x": x}
 
     def pullback(kept: Cache, dout: Array) -> Array:
         a, b = np.split(kept["x"], 2, axis)
-        return np.concatenate([dout * b * silu_slope(a), dout * silu(a)], axis)
+        db = dout * applied(a, silu, ("silu",))
+        return np.concatenate([pulled(a, dout * b, silu_slope, ("silu",)), db], axis)
 
     return parameterless(Preserving, forward, pullback, partial(_divided, axis=axis, pieces=2))
 

@@ -62,7 +62,7 @@ def sigmoid() -> Preserving:
     >>> sigmoid().apply({}, np.array([0.0, 2.0]))[0].round(4)
     array([0.5   , 0.8808])
     """
-    return elementwise(kernels.sigmoid, sigmoid_slope)
+    return elementwise(kernels.sigmoid, sigmoid_slope, twin=("sigmoid",))
 
 
 @declared()
@@ -85,7 +85,11 @@ def log_sigmoid() -> Preserving:
     >>> log_sigmoid().apply({}, np.array([0.0, 2.0]))[0].round(4)
     array([-0.6931, -0.1269])
     """
-    return elementwise(lambda x: -numerics.softplus(-x), lambda x: numerics.sigmoid(-x))
+    return elementwise(
+        lambda x: -numerics.softplus(-x),
+        lambda x: numerics.sigmoid(-x),
+        twin=("log_sigmoid", 1.0, 1.0),
+    )
 
 
 @declared()
@@ -229,6 +233,7 @@ def softplus(beta: float = 1.0) -> Preserving:
         value,
         lambda x: numerics.sigmoid(beta * x),
         beta,
+        twin=("softplus", beta, inverse),
     )
 
 
@@ -395,8 +400,8 @@ def gelu(approximate: str = "none") -> Preserving:
     array([-0.1587,  1.9545])
     """
     if approximate == "tanh":
-        return elementwise(kernels.gelu_tanh, kernels.gelu_tanh_slope)
-    return elementwise(kernels.gelu, kernels.gelu_slope)
+        return elementwise(kernels.gelu_tanh, kernels.gelu_tanh_slope, twin=("gelu_tanh",))
+    return elementwise(kernels.gelu, kernels.gelu_slope, twin=("gelu",))
 
 
 @declared()
@@ -424,7 +429,7 @@ def silu() -> Preserving:
     >>> silu().apply({}, np.array([-1.0, 2.0]))[0].round(4)
     array([-0.2689,  1.7616])
     """
-    return elementwise(kernels.silu, kernels.silu_slope)
+    return elementwise(kernels.silu, kernels.silu_slope, twin=("silu",))
 
 
 @declared()

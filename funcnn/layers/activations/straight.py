@@ -6,11 +6,13 @@ overflows. A new one is an entry here, and a case and its exact function in the 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from funcnn import checks
 from funcnn._kernels import elementwise as kernels
-from funcnn._kernels.elementwise import choose, positive
+from funcnn._kernels.elementwise import Twin, choose, positive
 from funcnn.checks import Number, declared
 from funcnn.parameterless import elementwise
 from funcnn.types import Preserving
@@ -80,7 +82,12 @@ def relu6() -> Preserving:
     >>> relu6().apply({}, np.array([-1.0, 2.0, 8.0]))[0]
     array([0., 2., 6.])
     """
-    return elementwise(lambda x: x.clip(0, 6), lambda y: (y > 0) & (y < 6), from_output=True)
+    return elementwise(
+        lambda x: x.clip(0, 6),
+        lambda y: (y > 0) & (y < 6),
+        from_output=True,
+        twin=_lines(0, 6, (0, 0), (1, 0), (0, 6)),
+    )
 
 
 @declared(negative_slope=Number(held=True))
@@ -124,6 +131,7 @@ def leaky_relu(negative_slope: float = 0.01) -> Preserving:
         lambda x: kernels.leaky_relu_slope(x, negative_slope),
         negative_slope,
         dead=not negative_slope,
+        twin=_lines(0, math.inf, (negative_slope, 0), (1, 0), (1, 0)),
     )
 
 
@@ -171,6 +179,7 @@ def hard_tanh(minimum: float = -1.0, maximum: float = 1.0) -> Preserving:
         minimum,
         maximum,
         from_output=not checks.beyond({"limits": (minimum, maximum)}, np.float32),
+        twin=_lines(minimum, maximum, (0, minimum), (1, 0), (0, maximum)),
     )
 
 
@@ -204,6 +213,7 @@ def hard_sigmoid() -> Preserving:
         lambda x: (x + 3).clip(0, 6) / 6,
         lambda x: (np.abs(x) < 3) * x.dtype.type(1 / 6),
         dead=True,
+        twin=_lines(-3, 3, (0, 0), (1 / 6, 3), (0, 1)),
     )
 
 
@@ -232,7 +242,9 @@ def hard_swish() -> Preserving:
     >>> hard_swish().apply({}, np.array([-4.0, 1.5, 4.0]))[0].round(4)
     array([-0.   ,  1.125,  4.   ])
     """
-    return elementwise(kernels.hard_swish, kernels.hard_swish_slope, dead=True)
+    return elementwise(
+        kernels.hard_swish, kernels.hard_swish_slope, dead=True, twin=("hard_swish",)
+    )
 
 
 @declared(threshold=Number(), value=Number(held=True))
@@ -273,6 +285,7 @@ def threshold(threshold: float, value: float) -> Preserving:
         lambda x: x > threshold,
         threshold,
         value,
+        twin=_lines(threshold, math.inf, (0, value), (1, 0), (1, 0)),
     )
 
 
@@ -312,7 +325,10 @@ def soft_shrink(threshold: float = 0.5) -> Preserving:
     array([-1.5,  0. ,  0.5])
     """
     return elementwise(
-        lambda x: x - x.clip(-threshold, threshold), lambda x: np.abs(x) > threshold, threshold
+        lambda x: x - x.clip(-threshold, threshold),
+        lambda x: ~(np.abs(x) <= threshold),
+        threshold,
+        twin=_shrinking(threshold, threshold),
     )
 
 
@@ -352,5 +368,20 @@ def hard_shrink(threshold: float = 0.5) -> Preserving:
     array([-2.,  0.,  1.])
     """
     return elementwise(
-        lambda x: x * (np.abs(x) > threshold), lambda x: np.abs(x) > threshold, threshold
+        lambda x: x * (np.abs(x) > threshold),
+        lambda x: ~(np.abs(x) <= threshold),
+        threshold,
+        twin=_shrinking(threshold, 0),
     )
+
+
+def _lines(low: float, high: float, *pieces: tuple[float, float]) -> Twin:
+    """Lines ``(x + shift) factor``, or of factor 0 the shift: up to `low`, between, from `high` on."""
+    return ("lines", float(low), float(high), *(float(one) for piece in pieces for one in piece))
+
+
+def _shrinking(threshold: float, shift: float) -> Twin:
+    """Lines beyond the threshold, both ways."""
+    with np.errstate(over="ignore"):  # of a threshold for float64 alone, they are for nobody
+        beyond = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
+    return _lines(-beyond, beyond, (1, shift), (0, 0), (1, -shift))
