@@ -159,7 +159,8 @@ class Engine:
         """End all ranks, with a line that says why."""
         line = f"funcnn: rank {self.rank} of {self.ranks} on {platform.node()} ends the run: {why}"
         print(files.short(line, 300, 250), file=sys.stderr, flush=True)
-        say(self.watcher, ENDING)
+        for engine in (self, *_engines.values()):
+            say(engine.watcher, ENDING)
         time.sleep(1)  # MPICH drops what its launcher has not read by now
         self.comm.Abort(1)
         time.sleep(60)  # MPICH comes back before it ends this process
