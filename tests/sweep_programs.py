@@ -28,12 +28,20 @@ def run(setting: Setting) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "lock":
         return lambda: None
+    if action == "sweep":
+        table = distributed.map(process, [{}, {}], progress=False)
+        return table.column("result") == [os.getpid()] * 2
     if action == "remove":
         shutil.rmtree(setting["folder"])
     if action == "sleep":
         time.sleep(setting["time"])
     drawn = random.normal(random.key(setting["seed"]), (3,))
     return {"mean": float(drawn.mean()), "drawn": drawn, "odd": np.float32(setting["seed"]) / 3}
+
+
+def process(setting: Setting) -> int:
+    """Who computes this."""
+    return os.getpid()
 
 
 def noted(setting: Setting) -> Any:

@@ -57,7 +57,9 @@ def test_processes_give_the_rows_of_one_and_a_killed_one_is_a_row() -> None:
     assert alone.column("error")[:4] == [None, None, "ValueError: no such thing", "SystemExit: enough"]
     assert str(alone[4].error).startswith("the result cannot be pickled: ")
     kill = {"seed": 9, "action": "kill"}
-    table = quiet(run, [*settings[:3], kill, *settings[3:], kill], processes=2)
+    sweep = {"action": "sweep"}
+    table = quiet(run, [*settings[:3], kill, *settings[3:], kill, sweep], processes=2)
+    assert table[8].result is True  # a sweep within one has no processes of its own
     same(Table([*table[:3], *table[4:7]]), alone)
     for row in (table[3], table[7]):
         assert 0 < row.seconds < 60
