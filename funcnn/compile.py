@@ -41,12 +41,12 @@ def compile_kernels() -> str:
     """
     began = time.perf_counter()
     with numerics.compiled("require"):
-        for path in sorted(ROOT.rglob("compiled.py")):
+        for path in sorted(ROOT.rglob("*compiled.py")):
             import_module(".".join(("funcnn", *path.relative_to(ROOT).with_suffix("").parts)))
-        from funcnn._kernels import jit
+        from funcnn.numerics import jit
 
         for kernel in jit.every:
-            for dtype in (np.float32, np.float64):
+            for dtype in kernel.dtypes:
                 kernel.compile(np.dtype(dtype))
     seconds = time.perf_counter() - began
     return f"{len(jit.every)} kernels for {jit.processor()}, in {seconds:.1f} s"

@@ -33,7 +33,7 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 REQUIRED = {"numpy", "threadpoolctl"}  # others are extras, imported where they are used
-MACHINERY = {"_kernels.translation"}
+MACHINERY = {"numerics.translation"}
 COMPILER = {"numba", "llvmlite"}  # by what compiled kernels are made of, which nothing else imports
 FORBIDDEN_ROOMS = {"utils", "helpers", "misc", "common"}
 
@@ -315,7 +315,10 @@ ON_PURPOSE = {
 
 
 # Kernels that never run in portable mode.
-FAST_ALONE = {"compiled", "jit", "scalars", "sparse", "tiles", "translation"}
+FAST_ALONE = {"compiled", "jit", "scalars", "sparse", "tiles", "translation"} | {
+    "vectors", "rounded", "_compiled", "portable_compiled"  # which prove the bits of their results
+}  # fmt: skip
+
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn._kernels.jit import Inlined, Later, inlined, intrinsic
+from funcnn.numerics.jit import Inlined, Later, inlined, intrinsic
 
 ir: Any = Later("llvmlite.ir")
 types: Any = Later("numba.core.types")

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from funcnn._kernels.jit import In, Out, Table, kernel
-from funcnn._kernels.tiles import VECTOR, one_row
+from funcnn._kernels.tiles import one_row
+from funcnn.numerics.jit import In, Out, Table, kernel
+from funcnn.numerics.vectors import VECTOR
 from funcnn.types import Array
 
 

@@ -1,85 +1,26 @@
 """Tiles of results that stay in registers while a loop adds products to them.
 
-LLVM vectorises a plain loop, but keeps no block of results in registers across it. So these two say
-which vectors there are; everything else about a kernel is Python. A tile has ``rows`` of results,
-and of each as many neighbours as ``size`` bytes hold (or one number: 0); both are known when it is
-compiled. A result is the same chain of operations for every size.
+A tile has ``rows`` of results, and of each as many neighbours as ``size`` bytes hold (or one number:
+0); both are known when it is compiled. A result is the same chain of operations for every size.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from funcnn._kernels.jit import In, Later, Out, Table, inlined, intrinsic, width
-
-ir: Any = Later("llvmlite.ir")
-types: Any = Later("numba.core.types")
-cgutils: Any = Later("numba.core.cgutils")
-
-_FAST = ("contract",)
-_SUMMED = ("contract", "reassoc")
-WIDE, VECTOR, SMALL = 2 * width(), width(), 16  # bytes of tiles
-
-
-class _Vectors:
-    """Vectors of a dtype in the code that is being made."""
-
-    def __init__(self, context: Any, builder: Any, dtype: Any, size: int) -> None:
-        self.builder, self.one = builder, context.get_data_type(dtype)
-        self.bytes = dtype.bitwidth // 8
-        self.count = max(1, size // self.bytes)
-        self.type = ir.VectorType(self.one, self.count)
-
-    def zero(self) -> Any:
-        return ir.Constant(self.type, [0.0] * self.count)
-
-    def variable(self, value: Any) -> Any:
-        """A local variable, which ends up in a register."""
-        place = cgutils.alloca_once(self.builder, self.type)
-        self.builder.store(value, place)
-        return place
-
-    def at(self, array: Any, index: Any) -> Any:
-        """The neighbours from an index on."""
-        place = self.builder.bitcast(self.builder.gep(array, [index]), self.type.as_pointer())
-        return self.builder.load(place, align=self.bytes)
-
-    def put(self, value: Any, array: Any, index: Any) -> None:
-        place = self.builder.bitcast(self.builder.gep(array, [index]), self.type.as_pointer())
-        self.builder.store(value, place, align=self.bytes)
-
-    def all(self, array: Any, index: Any) -> Any:
-        """One number of an array in every place."""
-        return self.spread(self.builder.load(self.builder.gep(array, [index])))
-
-    def spread(self, number: Any) -> Any:
-        """A number in every place."""
-        index = ir.IntType(32)
-        empty = ir.Constant(ir.VectorType(number.type, self.count), ir.Undefined)
-        single = self.builder.insert_element(empty, number, ir.Constant(index, 0))
-        places = ir.Constant(ir.VectorType(index, self.count), [0] * self.count)
-        return self.builder.shuffle_vector(single, empty, places)
-
-    def add_product(self, place: Any, a: Any, b: Any, flags: tuple[str, ...]) -> None:
-        product = self.builder.fmul(a, b, flags=flags)
-        self.builder.store(self.builder.fadd(self.builder.load(place), product, flags=flags), place)
-
-    def sum(self, vector: Any) -> Any:
-        name = f"llvm.vector.reduce.fadd.v{self.count}f{8 * self.bytes}"
-        kind = ir.FunctionType(self.one, [self.one, self.type])
-        reduce = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        return self.builder.call(reduce, [ir.Constant(self.one, -0.0), vector], fastmath=_SUMMED)
-
-
-def _pointers(context: Any, builder: Any, kinds: Any, arrays: Any) -> list[Any]:
-    return [
-        context.make_array(kind)(context, builder, one).data
-        for kind, one in zip(kinds, arrays, strict=True)
-    ]
-
-
-def _literals(*kinds: Any) -> bool:
-    return all(isinstance(kind, types.IntegerLiteral) for kind in kinds)
+from funcnn.numerics.jit import In, Out, Table, inlined, intrinsic
+from funcnn.numerics.vectors import (
+    FAST,
+    SMALL,
+    VECTOR,
+    WIDE,
+    Vectors,
+    cgutils,
+    ir,
+    literals,
+    pointers,
+    types,
+)
 
 
 @intrinsic
@@ -92,15 +33,15 @@ def weighted_runs(
 
     For ``o < rows``, all `q` of a tile, and ``first <= t < last`` of the `taps` of a row of weights.
     """
-    if not _literals(rows, size):
+    if not literals(rows, size):
         return None
     signature = types.void(
         x, at, weight, start, out, first, last, base, row, taps, place, pitch, rows, size
     )
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vectors = _Vectors(context, builder, x.dtype, size.literal_value)
-        xs, ats, weights, starts, outs = _pointers(context, builder, signature.args[:5], args[:5])
+        vectors = Vectors(context, builder, x.dtype, size.literal_value)
+        xs, ats, weights, starts, outs = pointers(context, builder, signature.args[:5], args[:5])
         first, last, base, row, taps, place, pitch = args[5:12]
         each = [ir.IntType(64)(o) for o in range(rows.literal_value)]
         sums = [vectors.variable(vectors.all(starts, builder.add(row, o))) for o in each]
@@ -109,7 +50,7 @@ def weighted_runs(
         with cgutils.for_range_slice(builder, first, last, one, intp=ir.IntType(64)) as (t, _):
             run = vectors.at(seen, builder.load(builder.gep(ats, [t])))
             for line, total in zip(lines, sums, strict=True):
-                vectors.add_product(total, vectors.all(line, t), run, _FAST)
+                vectors.add_product(total, vectors.all(line, t), run, FAST)
         for o, total in zip(each, sums, strict=True):
             vectors.put(builder.load(total), outs, builder.add(place, builder.mul(o, pitch)))
         return context.get_dummy_value()
@@ -128,7 +69,7 @@ def products_of_runs(
     For ``o < rows``, ``t < columns``, ``first <= r < last`` and ``low <= q < high``, which are apart by
     a multiple of a tile.
     """
-    if not _literals(rows, columns, size):
+    if not literals(rows, columns, size):
         return None
     signature = types.void(
         x, at, base, slope, out, first, last, low, high, row, tap, taps, run, pitch,
@@ -136,8 +77,8 @@ def products_of_runs(
     )  # fmt: skip
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vectors = _Vectors(context, builder, x.dtype, size.literal_value)
-        xs, ats, bases, slopes, outs = _pointers(context, builder, signature.args[:5], args[:5])
+        vectors = Vectors(context, builder, x.dtype, size.literal_value)
+        xs, ats, bases, slopes, outs = pointers(context, builder, signature.args[:5], args[:5])
         first, last, low, high, row, tap, taps, run, pitch = args[5:14]
         lines = [builder.add(row, ir.IntType(64)(o)) for o in range(rows.literal_value)]
         seen = [builder.add(tap, ir.IntType(64)(t)) for t in range(columns.literal_value)]
@@ -155,7 +96,7 @@ def products_of_runs(
                 for t, right in enumerate(runs):
                     tile = vectors.at(right, q)
                     for left, line in zip(lefts, sums, strict=True):
-                        vectors.add_product(line[t], left, tile, _FAST)
+                        vectors.add_product(line[t], left, tile, FAST)
         for line, totals in zip(lines, sums, strict=True):
             for t, total in zip(seen, totals, strict=True):
                 place = builder.gep(outs, [builder.add(builder.mul(line, taps), t)])
@@ -176,13 +117,13 @@ def largest_of_runs(
     For ``first <= t < last``. The first of equals wins, and a NaN over everything; a zero comes out
     as 0.0, and a NaN as `numpy.nan`.
     """
-    if not _literals(size):
+    if not literals(size):
         return None
     signature = types.void(x, at, out, winners, first, last, base, place, size)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vectors = _Vectors(context, builder, x.dtype, size.literal_value)
-        xs, ats, outs, taps = _pointers(context, builder, signature.args[:4], args[:4])
+        vectors = Vectors(context, builder, x.dtype, size.literal_value)
+        xs, ats, outs, taps = pointers(context, builder, signature.args[:4], args[:4])
         first, last, base, place = args[4:8]
         seen, one = builder.gep(xs, [base]), ir.IntType(64)(1)
         byte = ir.IntType(8)

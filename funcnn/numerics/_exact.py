@@ -28,8 +28,7 @@ operation rounded as IEEE 754 says (no Strassen, no reduced precision).
 
 What made it cheaper, in processor time of a training step: one bound for a whole tile, and windows
 that overlap squared once, 10 to 25 %; sums of products rounded once (`summed_matmul`), 30 % of a
-stack of convolutions. What did not: tiles of other sizes (2**15 to 2**19; up to 60 % slower). What
-was left: widening a weight once for both passes would save 2 % of an MLP, and double every cache.
+stack of convolutions. What did not: tiles of other sizes (2**15 to 2**19; up to 60 % slower).
 
 References
 ----------
@@ -53,6 +52,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
 # Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache):
@@ -65,8 +65,10 @@ _TILE = 1 << 18  # entries of an operand or a product that are worked on at a ti
 _SLICES = 4
 _MOST_SLICES = 12  # of 21 bits and more; beyond, Python's integers: such numbers are rare
 _local = threading.local()
+_compiled = compiled_in(portable="funcnn.numerics._compiled")
 
 
+@_compiled
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     """Product of matrices, or of stacks of them; every entry is correctly rounded."""
     a, b = np.asarray(a), np.asarray(b)
@@ -132,6 +134,7 @@ def summed_matmul(a: Array, b: Array, dtype: Any) -> Array:
     return out
 
 
+@_compiled
 def prepare(x: Array) -> Array:
     """`x` widened to float64, which changes no value."""
     return x.astype(np.float64) if x.dtype == np.float32 else x

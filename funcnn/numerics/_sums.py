@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
 _reduce: Any = np.add.reduce
+_compiled = compiled_in(portable="funcnn.numerics._compiled")
 
 
+@_compiled
 def sum(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
     """Sum over axes, the last one first, each by adding its second half to its first.
 

@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeAlias
 
 from funcnn import checks
 from funcnn.machine import code
-from funcnn.numerics.modes import arithmetic, mode
 
 Use: TypeAlias = Literal["auto", "require", "off"]
 """Whether compiled kernels run: where they can be had, always, or never."""
@@ -58,7 +57,7 @@ def compiling() -> bool:
     Returns
     -------
     bool
-        False in portable mode, which has one set of kernels, and where Numba is missing.
+        False where they are switched off, and where Numba is missing.
 
     Examples
     --------
@@ -68,7 +67,7 @@ def compiling() -> bool:
     False
     """
     word = _current.get()
-    if word == "off" or arithmetic().word == "portable":
+    if word == "off":
         return False
     fault = numba_fault()
     if word == "require":
@@ -100,7 +99,7 @@ def compiled(use: Use = "require") -> Iterator[None]:
     Notes
     -----
     Both sets compute the same within rounding; each gives the same bits again on the same machine. In
-    portable mode, NumPy's set runs, whatever is chosen here.
+    portable mode, they give the same bits.
 
     Examples
     --------
@@ -138,8 +137,6 @@ def kernels() -> str:
     """
     if compiling():
         return f"compiled by Numba {code.numba_version()}"
-    if mode() == "portable":
-        return "NumPy's (portable mode has no others)"
     if chosen() == "off":
         return "NumPy's (compiled ones are off)"
     return f"NumPy's (compiled ones need {numba_fault()})"

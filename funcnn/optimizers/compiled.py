@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn._kernels.jit import In, Out, OutBytes, kernel
+from funcnn.numerics.jit import In, Out, OutBytes, kernel
 from funcnn.optimizers.moments import HIGH, SMALL
 from funcnn.types import Array
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.twins import compiled_in
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
 # Squares beyond `_LOW` and `HIGH` are coded, and an epsilon below `SMALL` makes the low ones count. In

@@ -13,13 +13,14 @@ from funcnn import numerics
 from funcnn._kernels.convolution import depthwise, flat, sliding
 from funcnn._kernels.convolution.plans import Depthwise, Flat, Plan, Rotated, general, plan
 from funcnn._kernels.images import arranged as arranged
-from funcnn._kernels.twins import compiled_in
 from funcnn._kernels.windows import Window, output_size
 from funcnn.numerics import arithmetic
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
-_compiled = compiled_in("funcnn._kernels.convolution.compiled")
+_FOLDER = "funcnn._kernels.convolution"
+_compiled = compiled_in(f"{_FOLDER}.compiled", f"{_FOLDER}.portable_compiled")
 
 
 @_compiled

@@ -16,19 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn._kernels.images import frame
-from funcnn._kernels.jit import In, Out, Table, inlined, kernel
-from funcnn._kernels.tiles import (
-    SMALL,
-    VECTOR,
-    WIDE,
-    four_rows,
-    one_row,
-    products_of_runs,
-    six_rows,
-    two_rows,
-)  # fmt: skip
+from funcnn._kernels.tiles import four_rows, one_row, products_of_runs, six_rows, two_rows
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.threads import share
+from funcnn.numerics.jit import In, Out, Table, inlined, kernel
+from funcnn.numerics.vectors import SMALL, VECTOR, WIDE
 from funcnn.types import Array
 
 Shape = tuple[int, ...]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from funcnn._kernels.elementwise import Twin
-from funcnn._kernels.jit import In, Kernel, Out, kernel
 from funcnn._kernels.scalars import erfc, exp, log1p, scalar, sigmoid as logistic, tail
+from funcnn.numerics.jit import In, Kernel, Out, kernel
 from funcnn.types import Array
 
 _0, _1, _3, _6, _HALF = map(np.float32, (0, 1, 3, 6, 0.5))

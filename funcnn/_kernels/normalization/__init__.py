@@ -13,8 +13,8 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels.broadcasting import stretched
-from funcnn._kernels.twins import compiled_in
 from funcnn.machine.lockstep import Shard
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
 _compiled = compiled_in("funcnn._kernels.normalization.compiled")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.jit import In, Out, inlined, kernel
 from funcnn.machine.lockstep import Shard
+from funcnn.numerics.jit import In, Out, inlined, kernel
 from funcnn.types import Array
 
 # How exact sums are, and not how fast.

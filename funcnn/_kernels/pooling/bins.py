@@ -15,8 +15,8 @@ from funcnn import numerics
 from funcnn._kernels.elementwise import chosen, without_overflow
 from funcnn._kernels.pooling import separable as pooling
 from funcnn._kernels.runs import short_runs
-from funcnn._kernels.twins import compiled_in
 from funcnn._kernels.windows import Window, window
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
 _compiled = compiled_in("funcnn._kernels.pooling.compiled")

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn._kernels.images import frame
-from funcnn._kernels.jit import Bytes, In, Out, OutBytes, Table, kernel
 from funcnn._kernels.pooling.bins import intervals
 from funcnn._kernels.pooling.means import excess
 from funcnn._kernels.sparse import Rows, applied, rows
-from funcnn._kernels.tiles import SMALL, VECTOR, largest_of_runs
+from funcnn._kernels.tiles import largest_of_runs
 from funcnn._kernels.windows import Window, apart, output_size, reads
+from funcnn.numerics.jit import Bytes, In, Out, OutBytes, Table, kernel
+from funcnn.numerics.vectors import SMALL, VECTOR
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
@@ -325,4 +326,5 @@ def _to_winners(
             for n in range(run):
                 winner = seen + at[min(low[p] + taps[place + n], high[p] - 1)] + n
                 if 0 <= winner < len(dx):  # as it is, unless somebody has changed the record
-                    dx[winner] += slope[place + n]
+                    before, more = dx[winner], slope[place + n]
+                    dx[winner] = before + more if before != 0 else more  # -0.0 keeps its sign

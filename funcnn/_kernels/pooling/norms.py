@@ -15,8 +15,8 @@ import numpy as np
 from funcnn import numerics
 from funcnn._kernels.images import frame, inside
 from funcnn._kernels.pooling.means import excess
-from funcnn._kernels.twins import compiled_in
 from funcnn._kernels.windows import Window, output_size, taps
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
 _compiled = compiled_in("funcnn._kernels.pooling.compiled")

@@ -15,12 +15,14 @@ import numpy as np
 from funcnn._kernels.elementwise import chosen
 from funcnn._kernels.images import frame, inside
 from funcnn._kernels.runs import short_runs
-from funcnn._kernels.twins import compiled_in
 from funcnn._kernels.windows import Window, output_size, reads, steps, taps
 from funcnn.machine.memory import scratch
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
-_compiled = compiled_in("funcnn._kernels.pooling.compiled")
+_FOLDER = "funcnn._kernels.pooling"
+_compiled = compiled_in(f"{_FOLDER}.compiled")
+_always_compiled = compiled_in(f"{_FOLDER}.compiled", f"{_FOLDER}.portable_compiled")
 _CHUNK = 1 << 18  # numbers of an image at a time: measured in November 2026, see `convolution.plans`
 
 Winners = tuple[Array, ...]
@@ -34,7 +36,7 @@ Taps = tuple[tuple[slice, ...], ...]
 """For each tap along an axis, the elements that it meets."""
 
 
-@_compiled
+@_always_compiled
 @short_runs
 def max_pool(x: Array, window: Window) -> tuple[Array, Winners]:
     """The largest element of each window, and where it was.
@@ -165,7 +167,7 @@ def _compared(x: Array, window: Window, route: _Route, nan: bool = False) -> tup
     return out, tuple(winners)
 
 
-@_compiled
+@_always_compiled
 @short_runs
 def max_pool_gradient(
     dout: Array, winners: Winners | None, x_shape: tuple[int, ...], window: Window

@@ -13,7 +13,7 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels.elementwise import chosen
-from funcnn._kernels.twins import compiled_in
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array, Cache
 
 _compiled = compiled_in("funcnn._kernels.recurrent.compiled")

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.jit import In, Out, Table, inlined, kernel
 from funcnn._kernels.recurrent import Carry, Cell
 from funcnn._kernels.scalars import sigmoid, tanh
-from funcnn._kernels.tiles import VECTOR, product
+from funcnn._kernels.tiles import product
 from funcnn.machine.threads import share
 from funcnn.numerics import arithmetic
+from funcnn.numerics.jit import In, Out, Table, inlined, kernel
+from funcnn.numerics.vectors import VECTOR
 from funcnn.types import Array, Cache
 
 # Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache).

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.twins import compiled_in
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
 _compiled = compiled_in("funcnn._kernels.softmax.compiled")

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from funcnn._kernels.jit import In, Out, inlined, kernel
 from funcnn._kernels.scalars import exp, larger
 from funcnn._kernels.softmax import SURE
+from funcnn.numerics.jit import In, Out, inlined, kernel
 from funcnn.types import Array
 
 

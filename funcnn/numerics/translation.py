@@ -42,6 +42,9 @@ def signature(function: Callable[..., Any], dtype: np.dtype[Any]) -> Any:
         "Table": types.Array(types.int64, 1, "C", readonly=True),
         "Bytes": types.Array(types.uint8, 1, "C", readonly=True),
         "OutBytes": types.Array(types.uint8, 1, "C"),
+        "Wide": types.Array(types.float64, 1, "C"),
+        "Single": types.Array(types.float32, 1, "C"),
+        "Address": types.int64,
         "int": types.int64,
         "float": number,
     }

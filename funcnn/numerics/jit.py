@@ -33,6 +33,12 @@ Bytes: TypeAlias = Array
 """A flat array of uint8 that is read."""
 OutBytes: TypeAlias = Array
 """A flat array of uint8 that is written to, too."""
+Wide: TypeAlias = Array
+"""A flat array of float64 that is written to, too."""
+Single: TypeAlias = Array
+"""A flat array of float32 that is written to, too."""
+Address: TypeAlias = int
+"""Where float32 numbers begin, see `address`."""
 
 # Sums may be reordered, and products added without a rounding between; infinity and NaN stay.
 _OPTIONS: dict[str, Any] = {
@@ -40,6 +46,7 @@ _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc"},
 }
+_EXACTLY: dict[str, Any] = {**_OPTIONS, "fastmath": False}
 _compiling = RLock()
 _told: list[str] = []
 every: list[Kernel] = []
@@ -49,11 +56,17 @@ every: list[Kernel] = []
 class Kernel:
     """A function that is compiled for the dtype of its first array when it is first called."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self.function, self.options = function, options
         self.by_dtype: dict[str, Callable[..., Any]] = {}
         self.__doc__ = function.__doc__
         every.append(self)
+
+    @property
+    def dtypes(self) -> tuple[Any, ...]:
+        """What the first array may be made of."""
+        numbers = {"In", "Out", "float"} & set(self.function.__annotations__.values())
+        return (np.float32, np.float64) if numbers else (np.int64,)
 
     def __call__(self, first: Array, *rest: Any) -> Any:
         return (self.by_dtype.get(first.dtype.char) or self.compile(first.dtype))(first, *rest)
@@ -76,8 +89,8 @@ class Kernel:
         keeps = folder is not None and code.writable(folder)
         how = "once for this machine (python -m funcnn.compile does it ahead)"
         tell(how if keeps else _FOR_NOW)
-        translated = import_module("funcnn._kernels.translation").translated
-        by_numba, made = translated(self.function, dtype, name, _OPTIONS)
+        translated = import_module("funcnn.numerics.translation").translated
+        by_numba, made = translated(self.function, dtype, name, self.options)
         if folder is not None and keeps:
             code.keep(made, folder / name)
         return code.load(made) or by_numba
@@ -85,13 +98,27 @@ class Kernel:
 
 _FOR_NOW = "for this process alone: NUMBA_CACHE_DIR names a folder to keep them in"
 _EVERYWHERE = [  # what the machine code of every kernel may be made of, beside its own file
-    str(Path(__file__).with_name(f"{name}.py")) for name in ("jit", "scalars", "tiles", "translation")
-]
+    str(Path(__file__).parent.parent / f"{name}.py")
+    for name in (
+        "numerics/jit", "numerics/translation", "numerics/vectors", "numerics/rounded",
+        "numerics/_elementary", "_kernels/scalars", "_kernels/tiles",
+    )
+]  # fmt: skip
 
 
 def kernel(function: Callable[..., None]) -> Kernel:
     """Compile a function of flat arrays when it is first called; it must not raise anything."""
-    return Kernel(function)
+    return Kernel(function, _OPTIONS)
+
+
+def exact(function: Callable[..., None]) -> Kernel:
+    """The same, each operation rounded as it stands, as portable mode asks."""
+    return Kernel(function, _EXACTLY)
+
+
+def address(x: Array) -> Address:
+    """Where an array begins, whatever its strides."""
+    return int(x.__array_interface__["data"][0])
 
 
 class Later:
@@ -127,6 +154,11 @@ class Inlined:
 def inlined(function: Callable[..., Any], **others: Any) -> Any:
     """Let kernels of the same file call a function; `others` are options of Numba's."""
     return Inlined(lambda: numba.njit(**{**_OPTIONS, **others})(function))
+
+
+def inlined_exactly(function: Callable[..., Any]) -> Any:
+    """The same, each operation rounded as it stands."""
+    return inlined(function, **_EXACTLY, forceinline=True)
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:

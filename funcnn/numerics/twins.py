@@ -13,17 +13,24 @@ from functools import cache, wraps
 from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
+from funcnn.numerics import modes
 from funcnn.numerics.sets import chosen, compiling, numba_fault
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def compiled_in(module: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let the function of the same name in this module run where compiled kernels do."""
+def compiled_in(
+    fast: str | None = None, portable: str | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let the function of the same name in a module run where compiled kernels do, in either mode.
+
+    In portable mode it must give the same bits.
+    """
+    modules = {"fast": fast, "portable": portable}
 
     @cache
-    def twin(name: str) -> Any:
+    def twin(module: str, name: str) -> Any:
         return getattr(import_module(module), name)
 
     def choosing(kernel: Callable[P, R]) -> Callable[P, R]:
@@ -31,10 +38,12 @@ def compiled_in(module: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             # Where there is no Numba, this enters no other frame.
             tried = chosen()
-            if tried != "off" and (numba_fault() is None or tried == "require") and compiling():
-                found: R = twin(kernel.__name__)(*args, **kwargs)
-                if found is not NotImplemented:
-                    return found
+            if tried != "off" and (numba_fault() is None or tried == "require"):
+                module = modules[modes.arithmetic().word]
+                if module and compiling():
+                    found: R = twin(module, kernel.__name__)(*args, **kwargs)
+                    if found is not NotImplemented:
+                        return found
             return kernel(*args, **kwargs)
 
         return run

@@ -1,0 +1,267 @@
+"""Convolution compiled for portable mode: direct, with the bits of NumPy's ways.
+
+Runs of memory are those of `compiled`. An output is the sum of its products, rounded once, before the
+bias is added, whichever plan NumPy follows. In the gradients, what is rounded once is what the plan
+multiplies at once: they follow it.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from funcnn._kernels.convolution.compiled import _outermost, _parts, _rows
+from funcnn._kernels.convolution.overlapping import layouts, meetings
+from funcnn._kernels.convolution.plans import Columns, Depthwise, Plan, Rows, plan
+from funcnn._kernels.images import frame
+from funcnn._kernels.windows import Window, output_size
+from funcnn.machine.threads import share
+from funcnn.numerics.jit import Address, OutBytes, Single, Table, Wide, address, exact, inlined
+from funcnn.numerics.rounded import bound, rounded_product, rounded_sum, squares, wide_products, widen
+from funcnn.numerics.vectors import SMALL, VECTOR
+from funcnn.types import Array
+
+Shape = tuple[int, ...]
+_WEIGHTS = 1 << 14  # bytes of filters that are read again for each tile; more, for 16 tiles
+_BLOCK = 2048  # numbers of each run that are read again for each tile: they stay in the cache
+
+
+def convolve(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    groups: int = 1,
+    forced: Plan | None = None,
+) -> Any:
+    """`funcnn._kernels.convolution.convolve`."""
+    way = forced or plan("convolve", x.shape, weight.shape, window)
+    if x.dtype != np.float32 or weight.dtype != np.float32 or isinstance(way, Depthwise):
+        return NotImplemented
+    outs = len(weight)
+    out = np.empty((outs, *output_size(window, x.shape[2:]), len(x)), x.dtype)
+    if not out.size or not weight.size:
+        return NotImplemented
+    rows = _rows(x.shape, window, groups, x.ndim > 3)
+    image, filters = frame(x, rows.padding), _outermost(weight)
+    parts = _parts(len(rows.base), weight[0].size * out.size)
+    step = VECTOR // 4 * (1 if filters.nbytes <= _WEIGHTS else 16)
+
+    def convolve_some(i: int) -> int:
+        doubt = np.zeros(1, np.uint8)
+        _convolve(
+            rows.at, rows.base, rows.first, rows.last, address(image), address(filters), address(out),
+            *parts[i], rows.run, outs // groups, groups, rows.group, VECTOR // 8, step,
+            doubt,
+        )  # fmt: skip
+        return int(doubt[0])
+
+    if any(share(convolve_some, len(parts))):
+        return NotImplemented
+    if bias is not None:
+        out += bias.reshape(-1, *(1,) * (x.ndim - 1))
+    return out.transpose(x.ndim - 1, *range(x.ndim - 1))
+
+
+def weight_gradient(
+    x: Array,
+    dout: Array,
+    weight_shape: Shape,
+    window: Window,
+    groups: int = 1,
+    forced: Plan | None = None,
+) -> Any:
+    """`funcnn._kernels.convolution.weight_gradient`."""
+    way = forced or plan("weight", x.shape, weight_shape, window)
+    if x.dtype != np.float32 or dout.dtype != np.float32 or isinstance(way, Depthwise):
+        return NotImplemented
+    if not dout.size or not math.prod(weight_shape):
+        return NotImplemented
+    rows = _rows(x.shape, window, groups, False)
+    image = frame(x, rows.padding)
+    slope = np.ascontiguousarray(dout.transpose(*range(1, dout.ndim), 0))
+    outs, ins, first, *others = weight_shape
+    total = np.empty((outs, first, ins, *others), x.dtype)
+    chunks = _chunks(x.shape, window, groups, way)
+    count = max(1, min(8, outs // groups // 4, math.prod(weight_shape[1:]) * dout.size >> 26))
+    each = outs // groups
+
+    def multiply_some(i: int) -> int:
+        doubt, low, high = np.zeros(1, np.uint8), each * i // count, each * (i + 1) // count
+        for chunk, (base, begin, start, stop) in enumerate(chunks):
+            _multiply(
+                rows.at, base, begin, total.reshape(-1), address(image), address(slope),
+                start, stop, low, high, each, groups, rows.group, dout.size // outs,
+                image.size // len(image), ins, chunk, VECTOR // 8, doubt,
+            )  # fmt: skip
+        return int(doubt[0])
+
+    if any(share(multiply_some, count)):
+        return NotImplemented
+    return np.ascontiguousarray(total.swapaxes(1, 2))
+
+
+@lru_cache(maxsize=256)
+def _chunks(
+    x_shape: Shape, window: Window, groups: int, way: Plan
+) -> list[tuple[Array, Array, int, int]]:
+    """What a plan sums at once: runs of the image, of the output, and from where to where in each."""
+    rows, places = _rows(x_shape, window, groups, False), output_size(window, x_shape[2:])
+    begin = np.arange(len(rows.base)) * rows.run
+    axis = 0 if isinstance(way, Columns) else 1
+    if not isinstance(way, (Rows, Columns)) or way.chunk >= places[axis]:
+        return [(rows.base, begin, 0, rows.run)]
+    starts = range(0, places[axis], way.chunk)
+    stops = [min(start + way.chunk, places[axis]) for start in starts]
+    if len(rows.base) == math.prod(places[:-1]) and axis == len(places) - 1:  # within each run
+        batch = x_shape[0]
+        ends = [(start * batch, stop * batch) for start, stop in zip(starts, stops, strict=True)]
+        return [(rows.base, begin, *some) for some in ends]
+    inside = len(rows.base) // math.prod(places[: axis + 1])
+    which = np.arange(len(rows.base)) // inside % places[axis]
+    some_rows = [(start <= which) & (which < stop) for start, stop in zip(starts, stops, strict=True)]
+    return [(rows.base[some], begin[some], 0, rows.run) for some in some_rows]
+
+
+def input_gradient(
+    dout: Array,
+    weight: Array,
+    x_shape: Shape,
+    window: Window,
+    groups: int = 1,
+    forced: Plan | None = None,
+) -> Any:
+    """`funcnn._kernels.convolution.input_gradient`, where it slides with stride 1.
+
+    It is a convolution along the first axis for each tap of the others, and then their sum.
+    """
+    way = forced or plan("input", x_shape, weight.shape, window)
+    (tall, *kernel), (stride, *_), ((low, _), *_), _ = window
+    if not isinstance(way, Rows) or stride > 1 or low >= tall or dout.dtype != np.float32:
+        return NotImplemented
+    outs, ins = len(weight) // groups, weight.shape[1]
+    height, places = x_shape[2], dout.shape[2:]
+    padding = (tall - 1 - low, height - places[0] + low)
+    if padding[1] < 0:
+        return NotImplemented
+    taps = weight.reshape(groups, outs, ins, tall, -1)[:, :, :, ::-1].transpose(0, 2, 4, 1, 3)
+    rest, ones = len(kernel), (1,) * len(kernel)
+    filters = taps.reshape(-1, outs, tall, *ones)
+    along = Window((tall, *ones), (1, *ones), (padding, *((0, 0),) * rest), (1, *ones))
+    each = convolve(dout, filters, None, along, groups, Rows(1))
+    if each is NotImplemented:
+        return NotImplemented
+    last = each.transpose(*range(1, each.ndim), 0)
+    parts = np.moveaxis(last.reshape(groups, ins, *kernel, *last.shape[1:]), 2 + rest, 2)
+    dx = np.zeros((*x_shape[1:], x_shape[0]), dout.dtype)
+    target = dx.reshape(groups, ins, *dx.shape[1:])
+    for layout in layouts(dx.shape, window, groups, dx.itemsize, way.chunk):
+        some = parts[(slice(None),) * (3 + rest) + (layout.some,)]
+        for tap, source, where in meetings(layout, dx.shape):
+            into = target[where]
+            np.add(into, some[tap][source], out=into)
+    return dx.transpose(dx.ndim - 1, *range(dx.ndim - 1))
+
+
+@exact
+def _convolve(
+    at: Table, base: Table, first: Table, last: Table, image: Address, filters: Address, out: Address,
+    low: int, high: int, run: int, outs: int, groups: int, group: int, vector: int, step: int,
+    doubtful: OutBytes,
+) -> None:  # fmt: skip
+    """Output rows `low` to `high`, some places at a time with all filters."""
+    pitch, taps, doubt = len(base) * run, len(at), 0
+    wide, norm = np.empty(groups * outs * taps), np.empty(groups * outs)
+    if widen(filters, 0, taps, 1, groups * outs, taps, wide, norm):
+        doubtful[0] = 1
+        return
+    for g in range(groups):
+        for r in range(low, high):
+            for q in range(0, run, step):
+                doubt |= rounded_product(
+                    image, at, wide, norm, out, first[r], last[r], base[r] + g * group,
+                    g * outs * pitch + r * run, g * outs, (g + 1) * outs, pitch,
+                    q, min(q + step, run), run, vector,
+                )  # fmt: skip
+    doubtful[0] = doubt
+
+
+def _sums(size: int) -> Any:
+    """All filters of a group, four at a time, with all taps, three at a time, over some runs."""
+
+    @inlined
+    def multiply_rows(
+        image: Address, at: Table, base: Table, slope: Address, begin: Table, total: Wide,
+        first: int, last: int, low: int, high: int, row: int, end: int, pitch: int,
+    ) -> None:  # fmt: skip
+        taps = len(at)
+        o = row
+        while o < end and low < high:
+            t = 0
+            while t < taps:
+                if end - o >= 4 and taps - t >= 3:
+                    wide_products(image, at, base, slope, begin, total, first, last, low, high,
+                                  o, t, taps, pitch, 4, 3, size)  # fmt: skip
+                    t += 3
+                elif end - o >= 4:
+                    wide_products(image, at, base, slope, begin, total, first, last, low, high,
+                                  o, t, taps, pitch, 4, 1, size)  # fmt: skip
+                    t += 1
+                elif taps - t >= 3:
+                    wide_products(image, at, base, slope, begin, total, first, last, low, high,
+                                  o, t, taps, pitch, 1, 3, size)  # fmt: skip
+                    t += 3
+                else:
+                    wide_products(image, at, base, slope, begin, total, first, last, low, high,
+                                  o, t, taps, pitch, 1, 1, size)  # fmt: skip
+                    t += 1
+            o += 4 if end - o >= 4 else 1
+
+    return multiply_rows
+
+
+_vector_sums, _small_sums, _single_sums = (_sums(size) for size in (VECTOR, SMALL, 0))
+
+
+@exact
+def _multiply(
+    at: Table, base: Table, begin: Table, out: Single, image: Address, slope: Address,
+    start: int, stop: int, low: int, high: int, outs: int, groups: int, group: int, pitch: int,
+    plane: int, ins: int, chunk: int, vector: int,
+    doubtful: OutBytes,
+) -> None:  # fmt: skip
+    """Filters `low` to `high` of each group over what is summed at once, added to earlier chunks."""
+    taps, doubt, width = len(at), 0, stop - start
+    several = max(1, _BLOCK // width)
+    whole, nearly = start + width - width % vector, start + width - width % 2
+    depth = several * (min(_BLOCK, width) // vector + 3) + vector + 1
+    depth += 3 * (len(base) // several + 1) * (width // _BLOCK + 1)
+    for g in range(groups):
+        seen, total = image + 4 * g * group, np.zeros(groups * outs * taps)
+        first, last = g * outs + low, g * outs + high
+        for r in range(0, len(base), several):
+            end = min(r + several, len(base))
+            for q in range(start, whole, _BLOCK):
+                _vector_sums(seen, at, base, slope, begin, total, r, end, q,
+                             min(q + _BLOCK, whole), first, last, pitch)  # fmt: skip
+            _small_sums(seen, at, base, slope, begin, total, r, end, whole, nearly,
+                        first, last, pitch)  # fmt: skip
+            _single_sums(seen, at, base, slope, begin, total, r, end, nearly, stop,
+                         first, last, pitch)  # fmt: skip
+        largest = 0.0
+        for c in range(ins):
+            largest = max(largest, squares(seen, c * plane, (c + 1) * plane))
+        for o in range(first, last):
+            error = np.sqrt(largest * squares(slope, o * pitch, (o + 1) * pitch)) * bound(depth)
+            for t in range(taps):
+                value = total[o * taps + t]
+                found = np.float32(value + error)
+                if found != np.float32(value - error):
+                    found = rounded_sum(seen, base, slope, begin, start, stop, at[t], o * pitch)
+                    doubt |= found != found
+                found += np.float32(0)
+                out[o * taps + t] = out[o * taps + t] + found if chunk else found
+    doubtful[0] |= doubt

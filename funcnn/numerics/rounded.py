@@ -1,0 +1,339 @@
+"""Tiles of sums of products of float32 numbers, each of them rounded once: compiled products in
+portable mode.
+
+It is the scheme of `_exact`, a tile at a time. A tile's sums and the squares of its runs are taken in
+float64, in whatever order; its results are the sums, rounded, where both ends of their bounds agree. Of
+a tile that has others, all sums are taken again, now with what each addition loses (Ogita, Rump and
+Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26(6), 2005): with ``K`` additions that lose
+``e_1, e_2...`` in turn, the sum is within ``K u sum |e_k|`` of ``s + (e_1 + e_2 + ...)``. What is still
+in doubt, or not finite, is left to NumPy's kernel.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from funcnn.numerics.jit import Address, Table, Wide, inlined, inlined_exactly, intrinsic
+from funcnn.numerics.vectors import (
+    FAST,
+    SMALL,
+    VECTOR,
+    WIDE,
+    Vectors,
+    cgutils,
+    ir,
+    literals,
+    pointers,
+    types,
+)
+
+_UNIT = 2.0**-53
+
+
+class _Rounding(Vectors):
+    """Vectors of float64, made of float32 numbers and rounded to them."""
+
+    def __init__(self, context: Any, builder: Any, size: int) -> None:
+        super().__init__(context, builder, types.float64, size)
+        self.narrow = ir.VectorType(ir.FloatType(), self.count)
+
+    def intrinsic(self, name: str, kind: Any, *operands: Any) -> Any:
+        function = ir.FunctionType(kind, [operand.type for operand in operands])
+        found = cgutils.get_or_insert_function(self.builder.module, function, name)
+        return self.builder.call(found, operands)
+
+    def unary(self, name: str, x: Any) -> Any:
+        return self.intrinsic(f"llvm.{name}.v{self.count}f64", self.type, x)
+
+    def constant(self, number: float) -> Any:
+        return ir.Constant(self.type, [number] * self.count)
+
+    def widened(self, array: Any, index: Any) -> Any:
+        place = self.builder.bitcast(self.builder.gep(array, [index]), self.narrow.as_pointer())
+        return self.builder.fpext(self.builder.load(place, align=4), self.type)
+
+    def put_rounded(self, value: Any, error: Any, array: Any, index: Any) -> Any:
+        """Write one end of a bound, rounded; where the other end gives something else."""
+        upper = self.builder.fptrunc(self.builder.fadd(value, error), self.narrow)
+        lower = self.builder.fptrunc(self.builder.fsub(value, error), self.narrow)
+        zero = ir.Constant(self.narrow, [0.0] * self.count)
+        place = self.builder.bitcast(self.builder.gep(array, [index]), self.narrow.as_pointer())
+        self.builder.store(self.builder.fadd(upper, zero), place, align=4)  # there is one zero
+        return self.builder.fcmp_unordered("!=", upper, lower)
+
+    def any(self, places: list[Any]) -> Any:
+        """Whether one is True."""
+        found = reduce(self.builder.or_, places)
+        return self.intrinsic(f"llvm.vector.reduce.or.v{self.count}i1", ir.IntType(1), found)
+
+    def add_exactly(self, parts: list[Any], term: Any) -> None:
+        """Knuth's sum, what it lost, and how much was lost in all."""
+        build, (total, lost, size) = self.builder, parts
+        before = build.load(total)
+        after = build.fadd(before, term)
+        tail = build.fsub(after, before)
+        head = build.fsub(before, build.fsub(after, tail))
+        rest = build.fadd(head, build.fsub(term, tail))
+        build.store(after, total)
+        build.store(build.fadd(build.load(lost), rest), lost)
+        build.store(build.fadd(build.load(size), self.unary("fabs", rest)), size)
+
+    def bound(self, parts: list[Any], terms: Any) -> tuple[Any, Any]:
+        """The sum of both, and a bound on the error of all; 0 only where it is exact."""
+        build, (total, lost, size) = self.builder, parts
+        first, second = build.load(total), build.load(lost)
+        value = build.fadd(first, second)
+        tail = build.fsub(value, first)
+        rest = build.fadd(build.fsub(first, build.fsub(value, tail)), build.fsub(second, tail))
+        part = build.fmul(build.load(size), build.fmul(terms, self.constant(1.0001 * _UNIT)))
+        error = build.fadd(self.unary("fabs", rest), part)
+        more = build.fmul(self.unary("fabs", value), self.constant(4 * _UNIT))
+        inexact = build.fcmp_unordered("!=", error, self.zero())
+        return value, build.select(inexact, build.fadd(error, more), self.zero())
+
+
+@intrinsic
+def rounded_runs(
+    context: Any, x: Any, at: Any, weight: Any, norm: Any, out: Any,
+    first: Any, last: Any, base: Any, row: Any, taps: Any, place: Any, pitch: Any,
+    rows: Any, size: Any,
+) -> Any:  # fmt: skip
+    """``out[place + o pitch + q] = sum_t weight[row + o, t] x[base + at[t] + q]``, rounded once.
+
+    For ``o < rows``, all `q` of a tile, and ``first <= t < last`` of the `taps` of a row of weights.
+    Its norm is that times the error of a sum as long. Returns 1 where a result is in doubt.
+    """
+    if not literals(rows, size):
+        return None
+    signature = types.int64(
+        x, at, weight, norm, out, first, last, base, row, taps, place, pitch, rows, size
+    )
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors = _Rounding(context, builder, size.literal_value)
+        xs, outs = (builder.inttoptr(args[i], ir.FloatType().as_pointer()) for i in (0, 4))
+        ats, weights, norms = pointers(context, builder, signature.args[1:4], args[1:4])
+        first, last, base, row, taps, place, pitch = args[5:12]
+        each = [ir.IntType(64)(o) for o in range(rows.literal_value)]
+        places = [builder.add(place, builder.mul(o, pitch)) for o in each]
+        lines = [builder.gep(weights, [builder.mul(builder.add(row, o), taps)]) for o in each]
+        seen, one = builder.gep(xs, [base]), ir.IntType(64)(1)
+        squares, *sums = (vectors.variable(vectors.zero()) for _ in range(1 + len(each)))
+        with cgutils.for_range_slice(builder, first, last, one, intp=ir.IntType(64)) as (t, _):
+            run = vectors.widened(seen, builder.load(builder.gep(ats, [t])))
+            vectors.add_product(squares, run, run, FAST)
+            for line, total in zip(lines, sums, strict=True):
+                vectors.add_product(total, vectors.all(line, t), run, FAST)
+        size_of_runs = vectors.unary("sqrt", builder.load(squares))
+        doubts = []
+        for o, to, total in zip(each, places, sums, strict=True):
+            error = builder.fmul(vectors.all(norms, builder.add(row, o)), size_of_runs)
+            doubts.append(vectors.put_rounded(builder.load(total), error, outs, to))
+        doubt = cgutils.alloca_once(builder, ir.IntType(1))
+        builder.store(vectors.any(doubts), doubt)
+        with builder.if_then(builder.load(doubt), likely=False):
+            exact = [[vectors.variable(vectors.zero()) for _ in range(3)] for _ in each]
+            for sums_of_row in exact:
+                for variable in sums_of_row:
+                    builder.store(vectors.zero(), variable)
+            with cgutils.for_range_slice(builder, first, last, one, intp=ir.IntType(64)) as (t, _):
+                run = vectors.widened(seen, builder.load(builder.gep(ats, [t])))
+                for line, parts in zip(lines, exact, strict=True):
+                    vectors.add_exactly(parts, builder.fmul(vectors.all(line, t), run))
+            count = vectors.spread(builder.sitofp(builder.sub(last, first), ir.DoubleType()))
+            doubts = []
+            for to, parts in zip(places, exact, strict=True):
+                doubts.append(vectors.put_rounded(*vectors.bound(parts, count), outs, to))
+            builder.store(vectors.any(doubts), doubt)
+        return builder.zext(builder.load(doubt), ir.IntType(64))
+
+    return signature, generate
+
+
+@intrinsic
+def number_at(context: Any, x: Any, index: Any) -> Any:
+    """A float32 number, in float64."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.gep(builder.inttoptr(args[0], ir.FloatType().as_pointer()), [args[1]])
+        return builder.fpext(builder.load(place, align=4), ir.DoubleType())
+
+    return types.float64(x, index), generate
+
+
+@inlined
+def widen(
+    x: Address, base: int, row: int, term: int, rows: int, terms: int, out: Wide, norm: Wide
+) -> Any:
+    """Rows in float64, and their norms times `bound` for their length; 1 where one is not finite."""
+    odd = 0
+    for o in range(rows):
+        total = 0.0
+        for t in range(terms):
+            value = number_at(x, base + o * row + t * term)
+            out[o * terms + t] = value
+            total += value * value
+        norm[o] = np.sqrt(total) * bound(terms)
+        odd |= not total < np.inf
+    return odd
+
+
+@inlined
+def bound(depth: int) -> Any:
+    """The error of sums, so many additions in turn; two to spare for their bracket, see `_exact`."""
+    return (depth + 1) * (1.0001 * _UNIT)
+
+
+@inlined
+def squares(x: Address, first: int, last: int) -> Any:
+    """Of neighbours in memory, the sum."""
+    total = 0.0
+    for i in range(first, last):
+        value = number_at(x, i)
+        total += value * value
+    return total
+
+
+@intrinsic
+def wide_products(
+    context: Any, x: Any, at: Any, base: Any, slope: Any, begin: Any, out: Any,
+    first: Any, last: Any, low: Any, high: Any, row: Any, tap: Any, taps: Any, pitch: Any,
+    rows: Any, columns: Any, size: Any,
+) -> Any:  # fmt: skip
+    """``out[row + o, tap + t] += sum_rq slope[row + o, begin[r] + q] x[base[r] + at[tap + t] + q]``.
+
+    In float64; a row of slopes has `pitch` numbers. For ``o < rows``, ``t < columns``, ``first <= r <
+    last`` and ``low <= q < high``, which are apart by a multiple of a tile.
+    """
+    if not literals(rows, columns, size):
+        return None
+    signature = types.void(
+        x, at, base, slope, begin, out, first, last, low, high, row, tap, taps, pitch,
+        rows, columns, size,
+    )  # fmt: skip
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors = _Rounding(context, builder, size.literal_value)
+        xs, slopes = (builder.inttoptr(args[i], ir.FloatType().as_pointer()) for i in (0, 3))
+        tables = [(signature.args[i], args[i]) for i in (1, 2, 4, 5)]
+        ats, bases, begins, outs = pointers(context, builder, *zip(*tables, strict=True))
+        first, last, low, high, row, tap, taps, pitch = args[6:14]
+        lines = [builder.add(row, ir.IntType(64)(o)) for o in range(rows.literal_value)]
+        seen = [builder.add(tap, ir.IntType(64)(t)) for t in range(columns.literal_value)]
+        offsets = [builder.load(builder.gep(ats, [t])) for t in seen]
+        sums = [[vectors.variable(vectors.zero()) for _ in seen] for _ in lines]
+        one, step = ir.IntType(64)(1), ir.IntType(64)(vectors.count)
+        with cgutils.for_range_slice(builder, first, last, one, intp=ir.IntType(64)) as (r, _):
+            start, begin = (builder.load(builder.gep(table, [r])) for table in (bases, begins))
+            runs = [builder.gep(xs, [builder.add(start, offset)]) for offset in offsets]
+            places = [builder.add(begin, builder.mul(line, pitch)) for line in lines]
+            targets = [builder.gep(slopes, [place]) for place in places]
+            with cgutils.for_range_slice(builder, low, high, step, intp=ir.IntType(64)) as (q, _):
+                lefts = [vectors.widened(target, q) for target in targets]
+                for t, right in enumerate(runs):
+                    tile = vectors.widened(right, q)
+                    for left, line in zip(lefts, sums, strict=True):
+                        vectors.add_product(line[t], left, tile, FAST)
+        for line, totals in zip(lines, sums, strict=True):
+            for t, total in zip(seen, totals, strict=True):
+                place = builder.gep(outs, [builder.add(builder.mul(line, taps), t)])
+                value = vectors.sum(builder.load(total))
+                builder.store(builder.fadd(builder.load(place), value), place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@inlined_exactly
+def rounded_sum(
+    x: Address, base: Table, slope: Address, begin: Table, low: int, high: int, seen: int, place: int
+) -> Any:
+    """``sum_rq slope[place + begin[r] + q] x[seen + base[r] + q]``, rounded once, or NaN.
+
+    As the second way of `rounded_runs`: with what each addition loses.
+    """
+    total = lost = size = 0.0
+    for r in range(len(base)):
+        for q in range(low, high):
+            term = number_at(slope, place + begin[r] + q) * number_at(x, seen + base[r] + q)
+            after = total + term
+            tail = after - total
+            rest = (total - (after - tail)) + (term - tail)
+            total = after
+            lost += rest
+            size += abs(rest)
+    value = total + lost
+    tail = value - total
+    error = abs((total - (value - tail)) + (lost - tail))
+    error += size * (len(base) * (high - low) * (1.0001 * _UNIT))
+    if error != 0:
+        error += abs(value) * (4 * _UNIT)
+    found = np.float32(value + error)
+    return found if found == np.float32(value - error) else np.float32(np.nan)
+
+
+def _rows(rows: int) -> Any:
+    """So many rows of weights over some places: wide tiles, and a last one that overlaps."""
+
+    @inlined
+    def rounded_places(
+        x: Address, at: Table, weight: Wide, norm: Wide, out: Address, first: int, last: int,
+        seen: int, place: int, row: int, pitch: int, low: int, high: int, run: int, vector: int,
+    ) -> Any:  # fmt: skip
+        taps, q, doubt = len(at), low, 0
+        while q < high:
+            if high - q >= 2 * vector:
+                doubt |= rounded_runs(x, at, weight, norm, out, first, last, seen + q,
+                                      row, taps, place + q, pitch, rows, WIDE)  # fmt: skip
+                q += 2 * vector
+            elif run >= vector:
+                q = min(q, run - vector)
+                doubt |= rounded_runs(x, at, weight, norm, out, first, last, seen + q,
+                                      row, taps, place + q, pitch, rows, VECTOR)  # fmt: skip
+                q += vector
+            elif run >= 2:
+                q = min(q, run - 2)
+                doubt |= rounded_runs(x, at, weight, norm, out, first, last, seen + q,
+                                      row, taps, place + q, pitch, rows, SMALL)  # fmt: skip
+                q += 2
+            else:
+                doubt |= rounded_runs(x, at, weight, norm, out, first, last, seen + q,
+                                      row, taps, place + q, pitch, rows, 0)  # fmt: skip
+                q += 1
+        return doubt
+
+    return rounded_places
+
+
+_one_row, _two_rows, _six_rows = map(_rows, (1, 2, 6))
+
+
+@inlined
+def rounded_product(
+    x: Address, at: Table, weight: Wide, norm: Wide, out: Address, first: int, last: int,
+    seen: int, place: int, row: int, end: int, pitch: int, low: int, high: int, run: int, vector: int,
+) -> Any:  # fmt: skip
+    """``out[place + o pitch + q] = sum_t weight[row + o, t] x[seen + at[t] + q]``, rounded once.
+
+    For ``o`` below ``end - row``, ``low <= q < high`` of a run that may be longer, and ``first <= t <
+    last``. Returns 1 where something is in doubt.
+    """
+    o, doubt = row, 0
+    while o < end:
+        to = place + (o - row) * pitch
+        if end - o >= 6:
+            doubt |= _six_rows(x, at, weight, norm, out, first, last, seen, to, o, pitch,
+                               low, high, run, vector)  # fmt: skip
+            o += 6
+        elif end - o >= 2:
+            doubt |= _two_rows(x, at, weight, norm, out, first, last, seen, to, o, pitch,
+                               low, high, run, vector)  # fmt: skip
+            o += 2
+        else:
+            doubt |= _one_row(x, at, weight, norm, out, first, last, seen, to, o, pitch,
+                              low, high, run, vector)  # fmt: skip
+            o += 1
+    return doubt

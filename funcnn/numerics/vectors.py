@@ -1,0 +1,80 @@
+"""Vectors of numbers in the code that compiled kernels are made of.
+
+LLVM vectorises a plain loop, but keeps no block of results in registers across it. So tiles say
+which vectors there are; everything else about a kernel is Python.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from funcnn.numerics.jit import Later, width
+
+ir: Any = Later("llvmlite.ir")
+types: Any = Later("numba.core.types")
+cgutils: Any = Later("numba.core.cgutils")
+
+FAST = ("contract",)
+_SUMMED = ("contract", "reassoc")
+WIDE, VECTOR, SMALL = 2 * width(), width(), 16  # bytes of tiles
+
+
+class Vectors:
+    """Vectors of a dtype in the code that is being made."""
+
+    def __init__(self, context: Any, builder: Any, dtype: Any, size: int) -> None:
+        self.builder, self.one = builder, context.get_data_type(dtype)
+        self.bytes = dtype.bitwidth // 8
+        self.count = max(1, size // self.bytes)
+        self.type = ir.VectorType(self.one, self.count)
+
+    def zero(self) -> Any:
+        return ir.Constant(self.type, [0.0] * self.count)
+
+    def variable(self, value: Any) -> Any:
+        """A local variable, which ends up in a register."""
+        place = cgutils.alloca_once(self.builder, self.type)
+        self.builder.store(value, place)
+        return place
+
+    def at(self, array: Any, index: Any) -> Any:
+        """The neighbours from an index on."""
+        place = self.builder.bitcast(self.builder.gep(array, [index]), self.type.as_pointer())
+        return self.builder.load(place, align=self.bytes)
+
+    def put(self, value: Any, array: Any, index: Any) -> None:
+        place = self.builder.bitcast(self.builder.gep(array, [index]), self.type.as_pointer())
+        self.builder.store(value, place, align=self.bytes)
+
+    def all(self, array: Any, index: Any) -> Any:
+        """One number of an array in every place."""
+        return self.spread(self.builder.load(self.builder.gep(array, [index])))
+
+    def spread(self, number: Any) -> Any:
+        """A number in every place."""
+        index = ir.IntType(32)
+        empty = ir.Constant(ir.VectorType(number.type, self.count), ir.Undefined)
+        single = self.builder.insert_element(empty, number, ir.Constant(index, 0))
+        places = ir.Constant(ir.VectorType(index, self.count), [0] * self.count)
+        return self.builder.shuffle_vector(single, empty, places)
+
+    def add_product(self, place: Any, a: Any, b: Any, flags: tuple[str, ...]) -> None:
+        product = self.builder.fmul(a, b, flags=flags)
+        self.builder.store(self.builder.fadd(self.builder.load(place), product, flags=flags), place)
+
+    def sum(self, vector: Any) -> Any:
+        name = f"llvm.vector.reduce.fadd.v{self.count}f{8 * self.bytes}"
+        kind = ir.FunctionType(self.one, [self.one, self.type])
+        reduce = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(reduce, [ir.Constant(self.one, -0.0), vector], fastmath=_SUMMED)
+
+
+def pointers(context: Any, builder: Any, kinds: Any, arrays: Any) -> list[Any]:
+    return [
+        context.make_array(kind)(context, builder, one).data
+        for kind, one in zip(kinds, arrays, strict=True)
+    ]
+
+
+def literals(*kinds: Any) -> bool:
+    return all(isinstance(kind, types.IntegerLiteral) for kind in kinds)

@@ -1,0 +1,293 @@
+"""Portable mode compiled: its bits are those of NumPy's kernels."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from funcnn import max_pool, numerics, random
+from funcnn._kernels import convolution
+from funcnn._kernels.windows import output_size, window
+from funcnn.testing import digest
+from funcnn.types import Array
+from tests import registry, test_optimizers
+from tests.registry import Case, LossCase
+from tests.test_compiled import WINDOWS
+
+if find_spec("numba") is None:
+    pytest.skip("Numba is not installed", allow_module_level=True)
+
+GOLDEN = json.loads((Path(__file__).parent / "golden_portable.json").read_text())
+ODD = [
+    0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-40, 5e-324, -1e-310, 1e-30, 1.0, -1.0, 2.0, 0.5,
+    88.7, -88.0, -104.0, -745.0, 709.8, 3e38, -3e38, 1e300, 1e-9, 1 - 2**-53,
+]  # fmt: skip
+
+
+def _same(compute: Callable[[], Any], note: str = "") -> Any:
+    """What NumPy's kernels give, which the compiled ones give as well."""
+    with numerics.portable(), np.errstate(all="ignore"):
+        with numerics.compiled("off"):
+            wanted = compute()
+            bits = digest(wanted)
+        with numerics.compiled("require"):
+            assert digest(compute()) == bits, note
+    return wanted
+
+
+def _drawn(label: str, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
+    return random.normal(random.fold_in(random.key(0), label), shape, dtype=dtype)
+
+
+# --- every case of the registry ---------------------------------------------------------------------
+
+
+@pytest.mark.sampled(12)
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in registry.layers()])
+def test_bits_of_layers_are_the_same(case: Case) -> None:
+    subject = registry.subject(case)
+    params = subject.started[1]
+
+    def single(x: Any) -> Any:
+        if isinstance(x, (tuple, list)):
+            return tuple(map(single, x))
+        if isinstance(x, dict):
+            return {name: single(one) for name, one in x.items()}
+        return x.astype(np.float32) if x.dtype.kind == "f" else x
+
+    for mode in subject.distinct_modes:
+        run = subject.run(mode)
+        for given, dout in ((subject.params, run.dout), (params, single(run.dout))):
+            x = subject.x if given is subject.params else single(subject.x)
+            both = partial(subject.fresh, mode, given, x, dout)
+            _same(lambda: both()._replace(cache=None), mode)  # noqa: B023 - runs at once
+
+
+@pytest.mark.sampled(12)
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in registry.losses()])
+def test_bits_of_losses_are_the_same(case: LossCase) -> None:
+    subject = registry.loss_subject(case)
+
+    def both() -> Any:
+        value, cache = case.loss.apply(subject.prediction, subject.target)
+        return value, case.loss.vjp(cache)
+
+    _same(both)
+
+
+@pytest.mark.sampled(12)
+@test_optimizers.each
+def test_bits_of_optimizers_are_the_same(optimizer: Any) -> None:
+    start = test_optimizers._params()
+    grads = test_optimizers._gradient(start)
+
+    def some_steps() -> Any:
+        state, found = optimizer.init(start), []
+        for _ in range(3):
+            updates, state = optimizer.update(grads, state, start)
+            found.append(updates)
+        return found
+
+    _same(some_steps)
+
+
+def test_bits_on_record_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
+    runs = import_module("portable_runs").RUNS
+    with numerics.portable(), numerics.compiled("require"):
+        assert {name: digest(run()) for name, run in runs.items()} == GOLDEN
+
+
+# --- products ---------------------------------------------------------------------------------------
+
+SHAPES = [
+    ((6, 75), (75, 40)), ((1, 7), (7, 1)), ((5, 1), (1, 9)), ((13, 300), (300, 17)),
+    ((2, 3, 4), (4, 5)), ((3, 1, 6, 2), (4, 2, 7)), ((4, 5), (3, 5, 2)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+def test_bits_of_products_are_the_same_for_every_memory_order(shapes: Any) -> None:
+    a, b = (_drawn(str(shape), shape) for shape in shapes)
+
+    def orders(x: Array) -> list[Array]:
+        turned = x.swapaxes(-1, -2).copy().swapaxes(-1, -2)
+        return [x, turned, np.repeat(x, 2, -1)[..., ::2], x[..., ::-1, :], x.astype(">f4")]
+
+    for left, right in product(orders(a), orders(b)):
+        wanted = _same(partial(numerics.matmul, left, right))
+        for out in (np.empty(wanted.shape, np.float32), np.empty(wanted.T.shape, np.float32).T):
+            _same(partial(numerics.matmul, left, right, out))
+
+
+def _hard(name: str) -> tuple[Array, Array]:
+    """Operands whose products are in doubt, one way or another."""
+    a, b = _drawn("a", (7, 60)), _drawn("b", (60, 33))
+    if name == "zeros":
+        a[2], b[:, ::3], a[:, 5:] = 0, 0, 0
+    elif name == "whole numbers":
+        a, b = a.round(), b.round()
+    elif name == "cancellation":
+        a[:, 30:], b[30:] = a[:, :30], -b[:30]
+    elif name == "nearly cancellation":
+        a[:, 30:], b[30:] = a[:, :30], -b[:30]
+        a[:, 59] *= np.float32(1 + 2**-20)
+    elif name == "halves between two numbers":
+        a[:] = b[:] = 0
+        a[:, 0], b[0], a[:, 1], b[1] = 1 + 2**-23, 1, 2**-12, 2**-12
+        a[3:, 2], b[2] = 2**-60, -(2**-60)
+    elif name == "subnormal results":
+        a *= np.float32(1e-22)
+        b *= np.float32(1e-22)
+    elif name == "the largest numbers":
+        a *= np.float32(3e38) / np.abs(a).max()
+    elif name == "of all sizes":
+        a *= np.float32(10) ** _drawn("sizes", a.shape).clip(-3, 3).round() ** 3
+    elif name == "one outlier":
+        b[3, 4] = 1e30
+    elif name == "infinity":
+        a[1, 2], b[3, 4], b[7, 9] = np.inf, -np.inf, np.nan
+    return a, b
+
+
+HARD = [
+    "plain", "zeros", "whole numbers", "cancellation", "nearly cancellation",
+    "halves between two numbers", "subnormal results", "the largest numbers", "of all sizes",
+    "one outlier", "infinity",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_bits_of_hard_products_are_the_same(name: str) -> None:
+    a, b = _hard(name)
+    _same(lambda: numerics.matmul(a, b))
+    _same(lambda: numerics.matmul(b.T, a.T))
+
+
+def test_ordinary_products_are_not_declined() -> None:
+    compiled = import_module("funcnn.numerics._compiled")
+    for name in ("plain", "zeros", "whole numbers", "one outlier", "subnormal results"):
+        assert compiled.matmul(*_hard(name)) is not NotImplemented, name
+
+
+def test_sums_that_are_rounded_twice_are_seen() -> None:
+    """The plant: a bracket too narrow to see that a sum lies halfway between two numbers."""
+    a, b = _hard("halves between two numbers")
+    single = (a.astype(np.float64) @ b).astype(np.float32)
+    wanted = _same(lambda: numerics.matmul(a, b))
+    assert (single[3:] != wanted[3:]).any()
+
+
+# --- convolution and pooling ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", WINDOWS, ids=str)
+@pytest.mark.parametrize("batch", [1, 5, 32])
+def test_bits_of_convolutions_are_the_same(batch: int, at: tuple[Any, ...]) -> None:
+    spatial, kernel, stride, padding, dilation = at
+    win = window(kernel, stride, padding, dilation)
+    for outs, groups in ((3, 1), (12, 2), (8, 4)):
+        x, weight = _drawn("x", (batch, 4, *spatial)), _drawn("w", (outs, 4 // groups, *kernel))
+        bias = _drawn("bias", (outs,))
+        dout = _drawn("dout", (batch, outs, *output_size(win, spatial)))
+        dout *= random.bernoulli(random.key(3), 0.3, dout.shape)
+        _same(partial(convolution.convolve, x, weight, bias, win, groups))
+        _same(partial(convolution.weight_gradient, x, dout, weight.shape, win, groups))
+        _same(partial(convolution.input_gradient, dout, weight, x.shape, win, groups))
+
+
+@pytest.mark.parametrize("shape", [(128, 3, 28, 28), (40, 2, 5, 30, 30), (64, 9, 4000)], ids=str)
+def test_sums_that_a_plan_cuts_are_cut_alike(shape: tuple[int, ...]) -> None:
+    kernel = (5,) * (len(shape) - 2)
+    win = window(kernel, 1, 0, 1)
+    dout = _drawn("dout", (shape[0], 4, *output_size(win, shape[2:])))
+    weight = (4, shape[1], *kernel)
+    compiled = import_module("funcnn._kernels.convolution.portable_compiled")
+    plans = import_module("funcnn._kernels.convolution.plans")
+    way = plans.plan("weight", shape, weight, win)
+    assert len(compiled._chunks(shape, win, 1, way)) > 1
+    x = _drawn("x", shape)
+    _same(lambda: convolution.weight_gradient(x, dout, weight, win))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, -0.0])
+def test_bits_of_convolutions_with_odd_numbers_are_the_same(value: float) -> None:
+    win = window((3, 3), 1, 1, 1)
+    x, weight, dout = _drawn("x", (5, 4, 7, 8)), _drawn("w", (6, 4, 3, 3)), _drawn("d", (5, 6, 7, 8))
+    for one in (x, weight, dout):
+        before = one.copy()
+        one[0, 1, 0, 0] = one[1, 2, 2, 1] = value
+        _same(lambda: convolution.convolve(x, weight, None, win))
+        _same(lambda: convolution.weight_gradient(x, dout, weight.shape, win))
+        _same(lambda: convolution.input_gradient(dout, weight, x.shape, win))
+        one[...] = before
+
+
+@pytest.mark.parametrize("options", [(2, 2), (3, 3), (3, 2), (2, 3)], ids=str)
+def test_bits_of_pooling_are_the_same(options: tuple[int, int]) -> None:
+    layer = max_pool(options[0], stride=options[1])
+    x = _drawn("x", (5, 3, 9, 8)).round()
+    x.flat[::7], x.flat[3::11], x.flat[5] = -0.0, np.inf, np.nan
+    dout = _drawn("dout", layer.apply({}, x)[0].shape).round() * np.float32(-1)
+
+    def both() -> Any:
+        out, cache = layer.apply({}, x)
+        return out, layer.vjp(cache, dout)[1]
+
+    _same(both)
+
+
+# --- sums and elementary functions ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(32, 3, 5, 4), (33, 10), (7,), (1, 9, 1), (4, 0, 2)], ids=str)
+def test_bits_of_sums_are_the_same(shape: tuple[int, ...], dtype: Any) -> None:
+    x = _drawn("x", shape, dtype)
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0)
+    some = [each for count in range(len(shape)) for each in combinations(range(len(shape)), count + 1)]
+    for one in (x, last, x.T.copy().T, x[::-1], x[..., ::2]):
+        for axis in (None, -1, *some):
+            for keep in (False, True):
+                _same(partial(numerics.sum, one, axis, keep), f"{axis} {keep}")
+
+
+NAMES = (
+    "exp", "expm1", "log", "log1p", "tanh", "tanh_slope", "sigmoid", "softplus", "erf", "erfc", "sin",
+    "cos", "rsqrt",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_bits_of_functions_are_the_same(name: str, dtype: Any) -> None:
+    """Of each operation rounded as it stands: one that is fused would show in some of these."""
+    drawn = random.normal(random.key(0), (20_000,), dtype=np.float64)
+    sizes = 10.0 ** np.linspace(-40, 3, 5_000)
+    with np.errstate(over="ignore"):
+        x = np.concatenate([ODD, 3 * drawn, 50 * drawn[:5_000], sizes, -sizes]).astype(dtype)
+    function = getattr(numerics, name)
+    wanted = _same(lambda: np.nan_to_num(function(x), nan=7.5))
+    assert wanted.dtype == dtype
+    _same(lambda: function(x[5:25].reshape(4, 5).T))
+    _same(lambda: function(x[1]))
+
+
+def test_bits_of_powers_are_the_same() -> None:
+    x, y = np.meshgrid(ODD, ODD)
+    drawn = 5 * random.normal(random.key(0), (2, 20_000), dtype=np.float64)
+    base = np.concatenate([x.ravel(), np.abs(drawn[0]), drawn[0]])
+    power = np.concatenate([y.ravel(), drawn[1], drawn[1].round()])
+    _same(lambda: np.nan_to_num(numerics.power(base, power), nan=7.5))
+    _same(lambda: numerics.power(np.abs(drawn), 0.3))
+    assert math.isfinite(drawn.max())
