@@ -26,9 +26,8 @@ The few entries that fail the test are computed exactly. Which ones fail may dif
 their values do not. The scheme asks one thing of a BLAS: that a product is a sum of products, each
 operation rounded as IEEE 754 says (no Strassen, no reduced precision).
 
-What made it cheaper, in processor time of a training step: one bound for a whole tile, and windows
-that overlap squared once, 10 to 25 %; sums of products rounded once (`summed_matmul`), 30 % of a
-stack of convolutions. What did not: tiles of other sizes (2**15 to 2**19; up to 60 % slower).
+What made steps cheaper: one bound for a whole tile, and windows that overlap squared once, 10 to
+25 %; sums of products rounded once (`summed_matmul`), 30 % of a stack of convolutions.
 
 References
 ----------
@@ -36,8 +35,6 @@ References
    bit", ACM TOMS 17(3), 1991.
 .. [2] K. Ozaki, T. Ogita, S. Oishi, S. M. Rump, "Error-free transformations of matrix
    multiplication by using fast routines of matrix multiplication", Numer. Algorithms 59, 2012.
-.. [3] S. Collange, D. Defour, S. Graillat, R. Iakymchuk, "Numerical reproducibility for the parallel
-   reduction on multi- and many-core architectures", Parallel Computing 49, 2015.
 """
 
 from __future__ import annotations
