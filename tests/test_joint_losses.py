@@ -130,6 +130,7 @@ def test_names_for_the_outputs_of_a_network() -> None:
         (((l1,),), "`losses[0]` must be a loss, got "),
         (((LOSS,),), "`losses` must not hold sums of losses, got sum_losses("),
         (((l1(),), (1.0, 2.0)), "`weights` must be those of 0, got (1.0, 2.0)"),
+        (((l1(), l1()), (1.0,)), "`weights` must be those of 0, 1, got (1.0,)"),
         (({"a": l1()}, {"b": 1.0}), "`weights` must be those of a, got {'b': 1.0}"),
         (({"a": l1()}, {"a": -1.0}), "`weights['a']` must be at least 0, got -1.0"),
         (({"a": l1()}, 3), "`weights` must be those of a, got 3"),

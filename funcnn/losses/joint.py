@@ -130,7 +130,8 @@ def _factors(weights: Any, places: Collection[Any]) -> dict[Any, float]:
     given = dict(weights) if isinstance(weights, Mapping) else {}
     if type(weights) is tuple:
         given = dict(enumerate(weights))
-    if not given or not given.keys() <= set(places):
+    short = type(weights) is tuple and len(weights) < len(places)
+    if not given or short or not given.keys() <= set(places):
         wanted = f"those of {', '.join(map(str, places))}"
         checks.refuse(f"`weights` must be {wanted}, got {shown(weights)}")
     check = Number(minimum=0).check
