@@ -7,7 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from funcnn import alpha_dropout, drop_path, dropout, gaussian_noise, random, spatial_dropout
+from funcnn import (
+    alpha_dropout,
+    drop_path,
+    dropout,
+    gaussian_noise,
+    random,
+    rrelu,
+    spatial_dropout,
+)
 from funcnn.types import Array, Layer
 
 Build = Callable[[float], Layer[Array, Array]]
@@ -55,6 +63,20 @@ def test_alpha_dropout_keeps_mean_and_variance(rate: float) -> None:
     np.testing.assert_allclose(np.unique(out[~kept]).mean(), theirs[dropped].mean(), atol=1e-12)
 
 
+def test_rrelu_draws_each_slope_between_its_bounds() -> None:
+    layer: Layer[Array, Array] = rrelu(0.2, 0.6)
+    x = random.normal(random.key(1), (400, 100))
+    out, cache = layer.apply({}, x, key=random.key(0))
+    slopes = (out / x)[x < 0]
+    assert (out[x > 0] == x[x > 0]).all()
+    assert 0.2 <= slopes.min() < 0.201
+    assert 0.599 < slopes.max() <= 0.6 + 1e-6
+    assert abs(slopes.mean() - 0.4) < 0.005
+    np.testing.assert_allclose(layer.vjp(cache, x)[1], out)
+    with pytest.raises(ValueError, match=r"^rrelu: `lower` must be at most `upper`, got 0\.5"):
+        rrelu(0.5, 0.1)
+
+
 def test_what_is_dropped_together() -> None:
     images, sequences = np.ones((20, 6, 4, 5)), np.ones((20, 8, 6))
     channel: Layer[Array, Array] = spatial_dropout(0.5)
@@ -64,6 +86,7 @@ def test_what_is_dropped_together() -> None:
     for layer, x, varies in (
         (channel, images, (True, True, False, False)),
         (channel, sequences, (True, False, True)),
+        (alpha_dropout(0.5, channels=True), sequences, (True, False, True)),
         (example, images, (True, False, False, False)),
         (element, images, (True, True, True, True)),
     ):

@@ -11,7 +11,7 @@ from funcnn import random
 from funcnn._kernels.broadcasting import stretched
 from funcnn._kernels.channels import channel_axis
 from funcnn._kernels.elementwise import chosen
-from funcnn.checks import Number, declared
+from funcnn.checks import Flag, Number, declared
 from funcnn.parameterless import parameterless
 from funcnn.types import Array, Cache, Key, Preserving, Shape
 
@@ -64,14 +64,16 @@ def dropout(rate: float) -> Preserving:
     return _dropping(rate, lambda shape: shape)
 
 
-@declared(rate=_RATE)
-def alpha_dropout(rate: float) -> Preserving:
+@declared(rate=_RATE, channels=Flag())
+def alpha_dropout(rate: float, *, channels: bool = False) -> Preserving:
     """Drop elements at random in training to the floor of `selu`; mean and variance stay.
 
     Parameters
     ----------
     rate : float
         The fraction that is dropped: at least 0, below 1.
+    channels : bool, default False
+        Whether whole channels are dropped, as by `spatial_dropout`.
 
     Returns
     -------
@@ -104,6 +106,8 @@ def alpha_dropout(rate: float) -> Preserving:
     0.0 1.0
     """
     scale = 1 / math.sqrt((1 - rate) * (1 + rate * _FLOOR**2))
+    if channels:
+        return _dropping(rate, _channels, min_rank=3, scale=scale, floor=_FLOOR)
     return _dropping(rate, lambda shape: shape, scale=scale, floor=_FLOOR)
 
 
@@ -144,12 +148,7 @@ def spatial_dropout(rate: float) -> Preserving:
     >>> out[0, :, 0, 0], bool((out == out[:, :, :1, :1]).all())
     (array([0., 0., 2., 2., 0., 2.]), True)
     """
-
-    def mask_shape(shape: Shape) -> Shape:
-        axis = channel_axis(len(shape))
-        return (shape[0], *(n if place == axis else 1 for place, n in enumerate(shape) if place))
-
-    return _dropping(rate, mask_shape, min_rank=3)
+    return _dropping(rate, _channels, min_rank=3)
 
 
 @declared(rate=_RATE)
@@ -196,6 +195,12 @@ def drop_path(rate: float) -> Preserving:
         return (shape[0], *(1 for _ in shape[1:]))
 
     return _dropping(rate, mask_shape)
+
+
+def _channels(shape: Shape) -> Shape:
+    """One draw for each channel of each example."""
+    axis = channel_axis(len(shape))
+    return (shape[0], *(n if place == axis else 1 for place, n in enumerate(shape) if place))
 
 
 def _dropping(

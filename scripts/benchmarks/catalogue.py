@@ -59,6 +59,7 @@ _ELEMENTWISE = (
     ("relu()", "nn.ReLU()"),
     ("relu6()", "nn.ReLU6()"),
     ("leaky_relu(0.1)", "nn.LeakyReLU(0.1)"),
+    ("rrelu()", "nn.RReLU()"),
     ("prelu()", "nn.PReLU()"),
     ("prelu(per_channel=True)", "nn.PReLU(32)"),
     ("elu()", "nn.ELU()"),
@@ -111,6 +112,7 @@ _REGULARISERS = (
     Entry("dropout(0.3)", "nn.Dropout(0.3)", IMAGE),
     Entry("spatial_dropout(0.3)", "nn.Dropout2d(0.3)", IMAGE),
     Entry("alpha_dropout(0.3)", "nn.AlphaDropout(0.3)", IMAGE),
+    Entry("alpha_dropout(0.3, channels=True)", "nn.FeatureAlphaDropout(0.3)", IMAGE),
     Entry("drop_path(0.3)", "DropPath(0.3)", IMAGE, note=LACKS),
     Entry("gaussian_noise(0.1)", "Noise(0.1)", IMAGE, note=LACKS),
 )

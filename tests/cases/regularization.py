@@ -32,6 +32,7 @@ LAYERS = [
     ),
     Case(spatial_dropout(0.3), (2, 4, 3), note="sequences"),
     Case(alpha_dropout(0.3), (4, 3)),
+    Case(alpha_dropout(0.3, channels=True), (4, 3, 2, 2)),
     Case(drop_path(0.5), (6, 3)),
     Case(drop_path(0.2), (4, 2, 3, 3)),
     Case(drop_path(0.2), (4,)),

@@ -82,6 +82,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "hard_tanh": lambda g, x, o, p: g.Clip(x, float(o.minimum), float(o.maximum)),
     "threshold": lambda g, x, o, p: g.Where(g.Greater(x, float(o.threshold)), x, float(o.value)),
     "leaky_relu": lambda g, x, o, p: g.LeakyRelu(x, alpha=float(o.negative_slope)),
+    "rrelu": lambda g, x, o, p: g.LeakyRelu(x, alpha=(o.lower + o.upper) / 2),
     "prelu": turned(_prelu),
     "elu": lambda g, x, o, p: g.Elu(x, alpha=float(o.alpha)),
     "celu": lambda g, x, o, p: g.Celu(x, alpha=float(o.alpha)),

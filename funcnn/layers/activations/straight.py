@@ -10,12 +10,12 @@ import math
 
 import numpy as np
 
-from funcnn import checks
+from funcnn import checks, random
 from funcnn._kernels import elementwise as kernels
 from funcnn._kernels.elementwise import Twin, choose, positive
 from funcnn.checks import Number, declared
-from funcnn.parameterless import elementwise
-from funcnn.types import Preserving
+from funcnn.parameterless import elementwise, parameterless
+from funcnn.types import Array, Cache, Key, Preserving
 
 __all__ = [
     "hard_shrink",
@@ -25,9 +25,12 @@ __all__ = [
     "leaky_relu",
     "relu",
     "relu6",
+    "rrelu",
     "soft_shrink",
     "threshold",
 ]
+
+_SLOPE = Number(above=0, held=True)
 
 
 @declared("monotone")
@@ -132,6 +135,64 @@ def leaky_relu(negative_slope: float = 0.01) -> Preserving:
         negative_slope,
         dead=not negative_slope,
         twin=_lines(0, math.inf, (negative_slope, 0), (1, 0), (1, 0)),
+    )
+
+
+@declared("stochastic", lower=_SLOPE, upper=_SLOPE)
+def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Preserving:
+    """Rectified linear unit with a random slope for negative inputs.
+
+    Parameters
+    ----------
+    lower, upper : float, default 1/8 and 1/3
+        Between which each slope is drawn in training, all equally likely; above 0.
+
+    Returns
+    -------
+    Layer
+        Without parameters; the shape stays.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an option that is not above 0, a lower one above the upper one, or an input that is not
+        float32 or float64.
+
+    Notes
+    -----
+    Forward: ``y = x`` where ``x > 0``, else ``a x``, with a slope ``a`` of its own for each element in
+    training, and with ``a = (lower + upper) / 2`` without a key. Pullback: ``dx = dy`` where ``x > 0``,
+    else ``a dy``.
+
+    References
+    ----------
+    B. Xu, N. Wang, T. Chen and M. Li, "Empirical evaluation of rectified activations in convolutional
+    network", 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from funcnn import random, rrelu
+    >>> x = np.array([-1.0, -1.0, 2.0])
+    >>> rrelu(0.1, 0.3).apply({}, x)[0]
+    array([-0.2, -0.2,  2. ])
+    >>> rrelu(0.1, 0.3).apply({}, x, key=random.key(0))[0].round(2)
+    array([-0.29, -0.18,  2.  ])
+    """
+    if lower > upper:
+        checks.refuse(f"`lower` must be at most `upper`, got {lower} above {upper}")
+    middle = lower + (upper - lower) / 2
+
+    def inference(x: Array) -> tuple[Array, Cache]:
+        return kernels.leaky_relu(x, middle), {"slope": kernels.leaky_relu_slope(x, middle)}
+
+    def training(x: Array, key: Key) -> tuple[Array, Cache]:
+        slope = np.where(x > 0, 1, random.uniform(key, x.shape, lower, upper, x.dtype))
+        slope = slope.astype(x.dtype, copy=False)
+        return x * slope, {"slope": slope}
+
+    return parameterless(
+        Preserving, inference, lambda kept, dout: kept["slope"] * dout, training=training
     )
 
 
