@@ -119,6 +119,19 @@ def test_small_steps_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(cut(256, np.broadcast_to(np.float32(0), (256, 3, 28, 28)), {})) == 2
 
 
+@pytest.mark.parametrize(("shape", "dtype"), [((32, 64, 64), np.float32), ((32, 64), np.int64)])
+def test_sequences_are_cut_where_the_weights_meet_many_steps(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], dtype: type
+) -> None:
+    monkeypatch.undo()
+    few, many = ({"weight": np.broadcast_to(np.float32(0), size)} for size in (50_000, 100_000))
+    x: Any = np.broadcast_to(np.zeros((), dtype), shape)
+    assert [len(cut(32, x, weights)) for weights in (few, many)] == [1, 2]
+    halves = {"a": x[:, :32], "b": x[:, 32:]}
+    assert [len(cut(32, halves, weights)) for weights in (few, many)] == [1, 2]
+    assert len(cut(32, x[:, :8], many)) == 1
+
+
 def test_vectors_are_not_cut_where_the_weights_are_more() -> None:
     x = np.broadcast_to(np.float32(0), (128, 784))
     weights = {"weight": np.broadcast_to(np.float32(0), (512, 784))}

@@ -236,6 +236,15 @@ def test_a_wrong_gradient_is_refused(case: Case) -> None:
                 case.layer.params_vjp(run.cache, run.dout.astype(np.float32))
 
 
+@pytest.mark.parametrize("case", _each(tuple(c for c in registry.layers() if c.layer.params_vjp)))
+def test_gradients_without_the_inputs_are_the_same(case: Case) -> None:
+    run = registry.subject(case).run("training")
+    assert case.layer.params_vjp is not None
+    if case.layer.spec.kind != "freeze":  # which pulls nothing back to its parameters
+        only = case.layer.params_vjp(run.cache, run.dout)
+        tree.map(np.testing.assert_array_equal, only, run.dparams)
+
+
 @pytest.mark.parametrize("case", _each(tuple(c for c in registry.layers() if c.refused)))
 def test_layers_refuse(case: Case) -> None:
     _, params = registry.subject(case).started
