@@ -297,6 +297,7 @@ def test_an_augmentation_that_refuses_says_so_late_as_well() -> None:
             _ = batches.batch(KEY, 0, 0, late=late).x[:2]
 
 
+@pytest.mark.threads
 def test_each_rank_loads_its_own_part_of_a_batch() -> None:
     read: list[int] = []
 
@@ -323,6 +324,16 @@ def test_each_rank_loads_its_own_part_of_a_batch() -> None:
     assert digest(late.x[4:6]) == digest(train.batch(KEY, 1, 1).x[4:6])
     assert len(read) == 2 + 20
     assert set(on_ranks(2, work)) == {work(None)}
+
+
+@pytest.mark.threads
+def test_a_training_with_augmentations_has_the_same_bits_on_ranks(prove: Any) -> None:
+    augment = data.augmentations(data.random_flip(), data.random_affine(rotation=10, shift=1.0))
+
+    def work(engine: Any) -> Any:
+        return prove.train("cnn", "fast", 1, engine, augment=augment)
+
+    assert set(on_ranks(3, work)) == {work(None)}
 
 
 # --- what couples a batch -----------------------------------------------------------------------------
