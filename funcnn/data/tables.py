@@ -291,6 +291,8 @@ def _remedy(form: _Form, place: int, cell: str) -> str:
     if cell in _GAPS:
         return ": write missing='drop'" + (" or 'mean'" if place != form.places[-1] else "")
     column = checks.shown(form.names[place])
+    if cell[:1].isdigit() and sum(map(cell.count, "-/:")) > 1:  # a date, or a time
+        return f": write ignore=[{column}]"
     return f": write words=[{column}], or ignore=[{column}]" if cell[:1].isalpha() else ""
 
 
