@@ -1,6 +1,7 @@
 """Normalization compiled: groups that lie in one run of memory, each read while it is in the cache.
 
-So lie channels of images, whose batch is last in memory, and the features of a time step.
+So lie channels of images, whose batch is last in memory, and the features of a time step. Groups of
+several channels of one image do not: they lie side by side, a lane for each image.
 """
 
 from __future__ import annotations
@@ -17,15 +18,21 @@ from funcnn.types import Array
 
 # How exact sums are, and not how fast.
 _ROW = 512  # numbers that are added up in their own dtype, before their sum is in float64
-_ROWS = 64  # gradients of one scale that are, before their sum is added to others
+_ROWS = 64  # gradients of one scale that are, and numbers of a lane, before their sum joins others
+_LANES = 1024  # at most, so that their sums stay in the cache
 
 
-def _order(x: Array, axes: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The axes by their strides, if `axes` are the last of them and memory has no gaps."""
+def _order(x: Array, axes: tuple[int, ...], lanes: bool = False) -> tuple[int, ...] | None:
+    """The axes by their strides, if `axes` are the last of them and memory has no gaps.
+
+    Or if they are the last but one, the batch, whose examples are the lanes.
+    """
     order = sorted(range(x.ndim), key=lambda k: (-x.strides[k], k))
-    inner = order[x.ndim - len(axes) :]
-    ok = x.size and set(inner) == {k % x.ndim for k in axes} and x.transpose(order).flags.c_contiguous
-    return tuple(order) if ok else None
+    before = order[:-1] if lanes else order
+    ok = x.size and set(before[len(before) - len(axes) :]) == {k % x.ndim for k in axes}
+    if lanes:
+        ok = ok and order[-1] == 0 and 1 < len(x) <= _LANES
+    return tuple(order) if ok and x.transpose(order).flags.c_contiguous else None
 
 
 def _back(flat: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
@@ -35,24 +42,39 @@ def _back(flat: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
 
 def deviations(x: Array, axes: tuple[int, ...], centred: bool, shard: Shard | None) -> Any:
     """`funcnn._kernels.normalization.deviations`."""
-    order = _order(x, axes)
+    runs = _order(x, axes)
+    order = runs or _order(x, axes, lanes=True)
     if order is None or not centred or shard is not None:
         return NotImplemented
     kept = tuple(1 if k in axes else size for k, size in enumerate(x.shape))
     offset, (mean, variance) = np.empty(x.size, x.dtype), np.empty((2, math.prod(kept)), x.dtype)
-    _deviations(x.transpose(order).reshape(-1), offset, mean, variance)
+    flat = x.transpose(order).reshape(-1)
+    if runs:
+        _deviations(flat, offset, mean, variance)
+    else:
+        _deviations_of_lanes(flat, offset, mean, variance, len(x))
     return _back(offset, x.shape, order), _back(mean, kept, order), _back(variance, kept, order)
 
 
-def _shared(
-    scale: Array, shape: tuple[int, ...], axes: set[int]
-) -> tuple[bool, tuple[int, ...]] | None:
-    """Whether a scale has one number for each group, or for each number of any, and its full shape."""
-    of_groups = all(scale.shape[k] == 1 for k in axes)
-    if not of_groups and any(scale.shape[k] != 1 for k in range(len(shape)) if k not in axes):
+def _way(
+    like: Array, axes: tuple[int, ...], scale: Array
+) -> tuple[tuple[int, ...], int, tuple[int, ...]] | None:
+    """The order of axes, which kernels fit, and the full shape of a scale.
+
+    Kernels are for one scale a group (0), for one scale for each number of any group (1), or for groups
+    in lanes, all of which have the same scales (2).
+    """
+    order, inside, way = _order(like, axes), {k % like.ndim for k in axes}, 2
+    alike = {0}  # where a scale has size 1
+    if order is None:
+        order = _order(like, axes, lanes=True)
+    elif all(scale.shape[k] == 1 for k in inside):
+        way, alike = 0, inside
+    else:
+        way, alike = 1, set(range(like.ndim)) - inside
+    if order is None or any(scale.shape[k] != 1 for k in alike):
         return None
-    full = tuple(size if (k in axes) != of_groups else 1 for k, size in enumerate(shape))
-    return of_groups, full
+    return order, way, tuple(1 if k in alike else size for k, size in enumerate(like.shape))
 
 
 def _laid(x: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
@@ -61,19 +83,17 @@ def _laid(x: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
 
 def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) -> Any:
     """`funcnn._kernels.normalization.scaled`."""
-    axes = {k for k, size in enumerate(rstd.shape) if size == 1}
-    order = _order(offset, tuple(axes))
-    if order is None or scale is None or (bias is not None and bias.shape != scale.shape):
+    if scale is None or (bias is not None and bias.shape != scale.shape):
         return NotImplemented
-    shared = _shared(scale, offset.shape, axes)
-    if shared is None:
+    found = _way(offset, tuple(k for k, size in enumerate(rstd.shape) if size == 1), scale)
+    if found is None:
         return NotImplemented
-    of_groups, shape = shared
-    factor = _laid(scale, shape, order)
+    order, way, shape = found
+    factor, out = _laid(scale, shape, order), np.empty(offset.size, offset.dtype)
     shift = np.zeros_like(factor) if bias is None else _laid(bias, shape, order)
-    out = np.empty(offset.size, offset.dtype)
-    run = _scaled_groups if of_groups else _scaled_numbers
-    run(offset.transpose(order).reshape(-1), rstd.transpose(order).reshape(-1), factor, shift, out)
+    (_scaled_groups, _scaled_numbers, _scaled_lanes)[way](
+        offset.transpose(order).reshape(-1), rstd.transpose(order).reshape(-1), factor, shift, out
+    )
     return _back(out, offset.shape, order)
 
 
@@ -87,16 +107,15 @@ def centre_gradients(
     centred: bool = True,
     shard: Shard | None = None,
 ) -> Any:
-    """`funcnn._kernels.normalization.centre_gradients`, for one scale a group, or for all groups."""
-    order, shared = _order(offset, axes), _shared(scale, offset.shape, {k % dout.ndim for k in axes})
-    if order is None or shared is None or not centred or shard is not None:
+    """`funcnn._kernels.normalization.centre_gradients`, for scales as `_way` knows them."""
+    found = _way(offset, axes, scale)
+    if found is None or not centred or shard is not None:
         return NotImplemented
-    of_groups, shape = shared
+    order, way, shape = found
     factor = _laid(scale, shape, order)
     slope = np.ascontiguousarray(dout.transpose(order)).reshape(-1)
     dx, (weighted, total) = np.empty(dout.size, dout.dtype), np.zeros((2, factor.size), dout.dtype)
-    run = _gradients_of_groups if of_groups else _gradients_of_numbers
-    run(
+    (_gradients_of_groups, _gradients_of_numbers, _gradients_of_lanes)[way](
         slope, offset.transpose(order).reshape(-1), rstd.transpose(order).reshape(-1), factor,
         dx, weighted, total,
     )  # fmt: skip
@@ -204,3 +223,86 @@ def _scaled_numbers(offset: In, rstd: In, scale: In, bias: In, out: Out) -> None
         rest, values, r = offset[g * size : (g + 1) * size], out[g * size : (g + 1) * size], rstd[g]
         for i in range(size):
             values[i] = rest[i] * r * scale[i] + bias[i]
+
+
+# Groups in lanes, which all have the same scales.
+
+
+@kernel
+def _deviations_of_lanes(x: In, offset: Out, mean: Out, variance: Out, lanes: int) -> None:
+    size, total, part = len(x) // len(mean), np.empty(lanes), np.empty(lanes, x.dtype)
+    for g in range(0, len(mean), lanes):
+        middle, spread = mean[g : g + lanes], variance[g : g + lanes]
+        total[:] = 0
+        for start in range(0, size, _ROWS):
+            part[:] = 0
+            for i in range(start, min(start + _ROWS, size)):
+                row = x[g * size + i * lanes : g * size + (i + 1) * lanes]
+                for k in range(lanes):
+                    part[k] += row[k]
+            for k in range(lanes):
+                total[k] += part[k]
+        for k in range(lanes):
+            middle[k] = total[k] / size
+        total[:] = 0
+        for start in range(0, size, _ROWS):
+            part[:] = 0
+            for i in range(start, min(start + _ROWS, size)):
+                here = slice(g * size + i * lanes, g * size + (i + 1) * lanes)
+                row, rest = x[here], offset[here]
+                for k in range(lanes):
+                    difference = row[k] - middle[k]
+                    rest[k] = difference
+                    part[k] += difference * difference
+            for k in range(lanes):
+                total[k] += part[k]
+        for k in range(lanes):
+            spread[k] = total[k] / size
+
+
+@kernel
+def _gradients_of_lanes(
+    slope: In, offset: In, rstd: In, scale: In, dx: Out, weighted: Out, total: Out
+) -> None:
+    size, lanes = len(slope) // len(rstd), len(slope) // len(scale)
+    sums, dots = np.empty(lanes), np.empty(lanes)
+    some, others = np.empty(lanes, slope.dtype), np.empty(lanes, slope.dtype)
+    for g in range(0, len(rstd), lanes):
+        r, first = rstd[g : g + lanes], g // lanes * size
+        sums[:] = 0
+        dots[:] = 0
+        for start in range(0, size, _ROWS):
+            some[:] = 0
+            others[:] = 0
+            for i in range(start, min(start + _ROWS, size)):
+                here = slice((first + i) * lanes, (first + i + 1) * lanes)
+                d, rest, factor = slope[here], offset[here], scale[first + i]
+                for k in range(lanes):
+                    some[k] += factor * d[k]
+                    others[k] += factor * d[k] * rest[k]
+                product = plain = slope.dtype.type(0)
+                for k in range(lanes):
+                    product += d[k] * rest[k] * r[k]
+                    plain += d[k]
+                weighted[first + i], total[first + i] = product, plain
+            for k in range(lanes):
+                sums[k] += some[k]
+                dots[k] += others[k]
+        for k in range(lanes):
+            some[k] = sums[k] * r[k] / size
+            others[k] = dots[k] * r[k] * (r[k] / size * r[k])
+        for i in range(size):
+            here = slice((first + i) * lanes, (first + i + 1) * lanes)
+            d, rest, out, factor = slope[here], offset[here], dx[here], scale[first + i]
+            for k in range(lanes):
+                out[k] = factor * r[k] * d[k] - others[k] * rest[k] - some[k]
+
+
+@kernel
+def _scaled_lanes(offset: In, rstd: In, scale: In, bias: In, out: Out) -> None:
+    size, lanes = len(offset) // len(rstd), len(offset) // len(scale)
+    for p in range(len(scale)):
+        here = slice(p * lanes, (p + 1) * lanes)
+        rest, values, r = offset[here], out[here], rstd[p // size * lanes : (p // size + 1) * lanes]
+        for k in range(lanes):
+            values[k] = rest[k] * r[k] * scale[p] + bias[p]
