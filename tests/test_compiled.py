@@ -55,7 +55,7 @@ from funcnn import (
     upsample,
 )  # fmt: skip
 from funcnn._kernels import convolution, normalization
-from funcnn._kernels.pooling import separable
+from funcnn._kernels.pooling import separable, unpooling
 from funcnn._kernels.windows import output_size, window
 from funcnn.machine import code
 from funcnn.machine.threads import in_team
@@ -475,6 +475,26 @@ def test_windows_and_bins_as_numpy_sees_them(layer: Any, batch: int, dtype: Any)
         for one, other in zip(found["off", "off"], pair, strict=True):
             assert (one.shape, one.dtype) == (other.shape, other.dtype)
             np.testing.assert_allclose(other, one, tolerance, tolerance)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_unpooling_as_numpy_does_it(batch: int, dtype: Any) -> None:
+    """Of several in one place, the last is there; all else of them gets no gradient."""
+    x = random.normal(random.key(0), (batch, 3, 2, 4), dtype=dtype)
+    indices = random.randint(random.key(1), x.shape, 0, 24)
+    indices[0, 0] = 7
+    dout = random.normal(random.key(2), (batch, 3, 4, 6), dtype=dtype)
+    found = []
+    words: tuple[Any, ...] = ("off", "require")
+    for word in words:
+        with numerics.compiled(word):
+            out, there = unpooling.unpool(x, indices, (4, 6))
+            found.append((out, there, unpooling.unpool_gradient(dout, indices, there)))
+    assert digest(found[0]) == digest(found[1])
+    assert found[0][0][0, 0, 1, 1] == x[0, 0, 1, 3]
+    assert np.count_nonzero(found[0][1][0, 0]) == 1
 
 
 # --- normalization ----------------------------------------------------------------------------------

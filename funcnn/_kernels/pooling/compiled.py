@@ -328,3 +328,57 @@ def _to_winners(
                 if 0 <= winner < len(dx):  # as it is, unless somebody has changed the record
                     before, more = dx[winner], slope[place + n]
                     dx[winner] = before + more if before != 0 else more  # -0.0 keeps its sign
+
+
+def unpool(x: Array, indices: Array, spatial: Shape) -> Any:
+    """`funcnn._kernels.pooling.unpooling.unpool`."""
+    values, at = _flat(x), _flat(indices.astype(np.int64, copy=False))
+    out = np.zeros((x.shape[1], *spatial, len(x)), x.dtype)
+    there, taken = np.zeros(at.size, np.uint8), np.zeros(out.size, np.uint8)
+    _put(values, at, out.reshape(-1), taken, there, len(x), x.shape[1])
+    placed = there.view(np.bool_).reshape(*x.shape[1:], len(x))
+    return np.moveaxis(out, -1, 0), np.moveaxis(placed, -1, 0)
+
+
+def unpool_gradient(dout: Array, indices: Array, there: Array) -> Any:
+    """`funcnn._kernels.pooling.unpooling.unpool_gradient`."""
+    at = _flat(indices.astype(np.int64, copy=False))
+    dx = np.empty((*indices.shape[1:], len(indices)), dout.dtype)
+    _take(_flat(dout), at, _flat(there).view(np.uint8), dx.reshape(-1), len(dout), dout.shape[1])
+    return np.moveaxis(dx, -1, 0)
+
+
+def _flat(x: Array) -> Array:
+    return np.ascontiguousarray(np.moveaxis(x, 0, -1)).reshape(-1)
+
+
+@kernel
+def _put(
+    values: In, at: Table, out: Out, taken: OutBytes, there: OutBytes, run: int, channels: int
+) -> None:
+    """The last of several in one place is the first to come from behind."""
+    if run * channels == 0:
+        return
+    count, size = len(at) // (run * channels), len(out) // (run * channels)
+    for c in range(channels):
+        for p in range(count - 1, -1, -1):
+            for n in range(run):
+                source = (c * count + p) * run + n
+                place = (c * size + at[source]) * run + n
+                if not taken[place]:
+                    taken[place] = there[source] = 1
+                    out[place] = values[source]
+
+
+@kernel
+def _take(dout: In, at: Table, there: Bytes, dx: Out, run: int, channels: int) -> None:
+    if run * channels == 0:
+        return
+    count, size = len(at) // (run * channels), len(dout) // (run * channels)
+    for c in range(channels):
+        for p in range(count):
+            for n in range(run):
+                place = (c * count + p) * run + n
+                seen = min(max(at[place], 0), size - 1)  # whatever somebody has made of the record
+                found = dout[(c * size + seen) * run + n]
+                dx[place] = found if there[place] else dout.dtype.type(0)

@@ -1,4 +1,4 @@
-"""Numbers put where a max pooling found them, and zeros around them."""
+"""Numbers put where a max pooling found them, and zeros around them. Memory runs batch-last."""
 
 from __future__ import annotations
 
@@ -6,23 +6,38 @@ from math import prod
 
 import numpy as np
 
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
+_compiled = compiled_in("funcnn._kernels.pooling.compiled")
 
+
+@_compiled
 def unpool(x: Array, indices: Array, spatial: tuple[int, ...]) -> tuple[Array, Array]:
     """``out[n, c, indices] = x``; and which of them are there, of several in one place the last."""
-    flat = indices.reshape(*x.shape[:2], prod(x.shape[2:]))
-    owner = np.full((*x.shape[:2], prod(spatial)), -1)
-    mine = np.broadcast_to(np.arange(flat.shape[2]), flat.shape)
-    np.put_along_axis(owner, flat, mine, 2)
-    there = np.take_along_axis(owner, flat, 2) == mine
-    out = np.take_along_axis(x.reshape(flat.shape), np.maximum(owner, 0), 2)
-    out = np.where(owner >= 0, out, x.dtype.type(0))
-    return out.reshape(*x.shape[:2], *spatial), there.reshape(x.shape)
+    at, size = _places(indices, prod(spatial)), len(x) * x.shape[1] * prod(spatial)
+    out, taken = np.zeros(size, x.dtype), np.zeros(size, np.bool_)
+    out[at], taken[at] = np.moveaxis(x, 0, -1), True
+    there = np.ones(at.shape, np.bool_)
+    if np.count_nonzero(taken) < at.size:  # some are in one place
+        mine = np.arange(at.size).reshape(at.shape)
+        owner = np.empty(size, np.int64)
+        owner[at] = mine
+        there = owner[at] == mine
+    image = out.reshape(x.shape[1], *spatial, len(x))
+    return np.moveaxis(image, -1, 0), np.moveaxis(there, -1, 0)
 
 
+@_compiled
 def unpool_gradient(dout: Array, indices: Array, there: Array) -> Array:
     """``dx = dout[n, c, indices]``, and 0 for what is not there."""
-    flat = indices.reshape(*indices.shape[:2], prod(indices.shape[2:]))
-    slope = np.take_along_axis(dout.reshape(*dout.shape[:2], prod(dout.shape[2:])), flat, 2)
-    return np.where(there, slope.reshape(there.shape), dout.dtype.type(0))
+    at = _places(indices, prod(dout.shape[2:]))
+    slope = np.take(np.moveaxis(dout, 0, -1).reshape(-1), at)
+    return np.where(there, np.moveaxis(slope, -1, 0), dout.dtype.type(0))
+
+
+def _places(indices: Array, size: int) -> Array:
+    """Where in a flat ``(C, *spatial, N)`` each of them is."""
+    last = np.moveaxis(indices, 0, -1)
+    channels = np.arange(len(last)).reshape(-1, *[1] * (last.ndim - 1))
+    return np.asarray((channels * size + last) * last.shape[-1] + np.arange(last.shape[-1]))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import checks
+from funcnn import checks, numerics
 from funcnn._kernels import positions
 from funcnn._kernels.embedding import add_rows
 from funcnn.checks import Flag, Integer, Shapes, declared
@@ -154,17 +154,17 @@ def relative_positions(
 
     def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
         batch, steps, _ = checks.inputs(params, shapes, x, "N, T, F").shape
-        bias = np.take(params["weight"], places(steps), 0).transpose(2, 0, 1)
+        at = places(steps)
+        bias = np.take(params["weight"], at, 0).transpose(2, 0, 1)
         shape = (batch, *bias.shape)
-        return (x, np.broadcast_to(bias, shape)), {"shape": x.shape, "dtype": x.dtype, "bias": shape}
+        cache = {"shape": x.shape, "dtype": x.dtype, "bias": shape, "places": at}
+        return (x, np.broadcast_to(bias, shape)), cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         dx, dbias = checks.together(dout, "x, bias", "dout")
         checks.gradient(dx, cache["shape"], cache["dtype"])
         checks.gradient(dbias, cache["bias"], cache["dtype"])
-        _, _, steps, _ = cache["bias"]
-        rows = dbias.transpose(0, 2, 3, 1).reshape(-1, heads)
-        at = np.broadcast_to(places(steps), (len(dbias), steps, steps)).reshape(-1)
-        return {"weight": add_rows(at, rows, buckets)}, dx
+        rows = numerics.sum(dbias, 0).reshape(heads, -1).T
+        return {"weight": add_rows(cache["places"].reshape(-1), rows, buckets)}, dx
 
     return Layer(init, apply, vjp)
