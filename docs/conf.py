@@ -86,6 +86,7 @@ ROOMS = {
     "interop.sklearn": "scikit-learn",
     "interop.torch": "PyTorch",
     "interop.onnx": "ONNX",
+    "interop.jax": "JAX",
     "doctor": "What this machine is",
     "compile": "Compiling ahead",
 }

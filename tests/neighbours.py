@@ -1,4 +1,4 @@
-"""The table of layers in PyTorch and ONNX, from what runs: ``python -m tests.neighbours`` writes it."""
+"""The table of layers at the neighbours, from what runs: ``python -m tests.neighbours`` writes it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from funcnn import checks, random
 from funcnn.interop.torch import to_module
 from tests import (
     registry,
+    test_interop_jax as of_jax,
     test_interop_onnx as of_onnx,
     test_interop_onnx_loading as back,
     test_interop_torch as of_torch,
@@ -19,8 +20,8 @@ from tests import (
 
 PAGE = Path(__file__).parent.parent / "docs/neighbours.md"
 HEAD = """\
-| layers | to PyTorch | from PyTorch | to ONNX | from ONNX |
-|---|---|---|---|---|
+| layers | to PyTorch | from PyTorch | to ONNX | from ONNX | to JAX |
+|---|---|---|---|---|---|
 """
 FAMILIES = {
     "linear": "Linear",
@@ -79,7 +80,14 @@ def from_onnx(case: registry.Case) -> bool | None:
         return back.comes_back(case, Path(folder) / "net.onnx") == "equal"
 
 
-COLUMNS: tuple[Callable[[registry.Case], bool | None], ...] = (to_torch, from_torch, to_onnx, from_onnx)
+def to_jax(case: registry.Case) -> bool:
+    """Whether the function has the same outputs and gradients."""
+    return case.id not in of_onnx.REFUSED and of_jax.agrees(case) < 1e-8
+
+
+COLUMNS: tuple[Callable[[registry.Case], bool | None], ...] = (
+    to_torch, from_torch, to_onnx, from_onnx, to_jax,
+)  # fmt: skip
 
 
 def kinds() -> dict[str, list[registry.Case]]:

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+pytest.importorskip("jax", reason="JAX is not installed")
 pytest.importorskip("torch", reason="PyTorch is not installed")
 pytest.importorskip("onnx", reason="ONNX is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

@@ -310,6 +310,7 @@ def sins(source: str) -> list[str]:
 ON_PURPOSE = {
     "testing._digests": ["np.random"],  # disturbs the global state
     "machine.trial": ["np.matmul", "np.vecdot", "np.einsum", ".sum()"],  # tries them, in whole numbers
+    "interop.jax.functions": [".sum()", ".mean()", "@"],  # of arrays of JAX
     "interop.torch.functions": ["**", ".sum()", ".mean()", ".prod()", ".std()"],  # of tensors
 }
 

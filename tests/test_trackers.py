@@ -6,6 +6,7 @@ import json
 import re
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,11 @@ def written(file: Path) -> list[dict[str, Any]]:
     from wandb.proto.wandb_internal_pb2 import Record
 
     rows = []
+    for _ in range(100):  # its own process may still be writing
+        if any(Record.FromString(one).WhichOneof("record_type") == "exit"
+               for one in records(file.read_bytes())):  # fmt: skip
+            break
+        time.sleep(0.1)
     for content in records(file.read_bytes()):
         record = Record.FromString(content)
         kind = record.WhichOneof("record_type")

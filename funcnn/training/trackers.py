@@ -167,11 +167,13 @@ class _TensorBoard(Tracker):
     def __init__(self, directory: Path, every: int | None, pictures: Any) -> None:
         super().__init__(every, pictures)
         self._directory, self._writer = directory, _NONE
+        parts = ("event_file_writer", "summary", "proto.event_pb2", "proto.summary_pb2")
+        found = [_needed(f"tensorboardX.{part}", "tensorboard") for part in parts]
+        self._files, self._makes, self._events, self._summaries = found
 
     def open(self, name: str, settings: dict[str, Any], resumed: bool) -> None:
         _make(self._directory)
-        writer = _needed("tensorboardX.event_file_writer", "tensorboard")  # writes at once
-        self._writer = writer.EventsWriter(os.fspath(self._directory / "events"))
+        self._writer = self._files.EventsWriter(os.fspath(self._directory / "events"))  # at once
         self.note("settings", json.dumps(settings, indent=1), 0)
 
     def numbers(self, values: dict[str, float], step: int) -> None:
@@ -185,7 +187,7 @@ class _TensorBoard(Tracker):
 
     def picture(self, name: str, figure: Any, step: int) -> None:
         content = _png(figure)
-        made = _needed("tensorboardX.proto.summary_pb2", "tensorboard").Summary()
+        made = self._summaries.Summary()
         image = made.value.add(tag=name).image
         image.encoded_image_string, image.colorspace = content, 4
         image.width, image.height = struct.unpack_from(">II", content, 16)  # PNG's header
@@ -205,12 +207,11 @@ class _TensorBoard(Tracker):
         self._writer.flush()
 
     def _write(self, kind: str, tag: str, value: Any, step: int) -> None:
-        make = getattr(_needed("tensorboardX.summary", "tensorboard"), kind)
-        self._event(make(tag, value), step)
+        self._event(getattr(self._makes, kind)(tag, value), step)
 
     def _event(self, summary: Any, step: int) -> None:
-        event = _needed("tensorboardX.proto.event_pb2", "tensorboard").Event
-        self._writer.write_event(event(step=step, wall_time=time.time(), summary=summary))
+        event = self._events.Event(step=step, wall_time=time.time(), summary=summary)
+        self._writer.write_event(event)
 
 
 @checks.named
@@ -246,7 +247,6 @@ def tensorboard(
     """
     where = files.checked_folder(directory)
     _check(every, pictures)
-    _needed("tensorboardX.event_file_writer", "tensorboard")
     return _TensorBoard(Path(where), every, pictures)
 
 

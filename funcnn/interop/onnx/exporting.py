@@ -138,7 +138,7 @@ def _built(net: Layer[Any, Any], params: Params, shape: Any, other: Any) -> _Bui
     """A graph for two shapes of the input at once, what goes in and what comes out."""
     leaves = {path: checks.array(leaf, path) for path, leaf in tree.leaves(params)}
     for one in (shape, other):
-        _fitting(leaves, dict(tree.leaves(net.init(random.NO_DRAW, one)[1])))
+        fitting(leaves, dict(tree.leaves(net.init(random.NO_DRAW, one)[1])))
     dtypes = {leaf.dtype.newbyteorder("=") for leaf in leaves.values()} or {np.dtype(np.float32)}
     if len(dtypes) > 1 or not dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}:
         got = " and ".join(sorted(map(str, dtypes)))
@@ -147,11 +147,17 @@ def _built(net: Layer[Any, Any], params: Params, shape: Any, other: Any) -> _Bui
     if size > _LARGEST:
         checks.refuse(f"`params` must take less than 2 GiB for one file of ONNX, got {size} bytes")
     g = Graph(params, *dtypes)
+    return g, *grown(g, net, params, shape, other)
+
+
+def grown(g: Graph, net: Layer[Any, Any], params: Params, shape: Any, other: Any) -> tuple[Any, Any]:
+    """A network in a graph: what goes in, for two shapes at once, and what comes out."""
     x = _values(structure.over_shapes(lambda name, one: name, shape), shape, other)
-    return g, x, _child(g, structure.place_of(net).path, net, params, x, at=())
+    return x, _child(g, structure.place_of(net).path, net, params, x, at=())
 
 
-def _fitting(leaves: dict[str, Array], wanted: dict[str, Array]) -> None:
+def fitting(leaves: dict[str, Array], wanted: dict[str, Array]) -> None:
+    """Refuse leaves that are not of these names and shapes."""
     for path in sorted({*leaves, *wanted}):
         shape, got = (part[path].shape if path in part else None for part in (wanted, leaves))
         if shape is None:
@@ -242,10 +248,9 @@ def _run(g: Graph, layer: Layer[Any, Any], params: Params, x: Any) -> Any:
     """What a layer makes of the values of its input."""
     kind, inside = layer.spec.kind, structure.children(layer)
     if kind in ("named", "remat", "freeze", "inference_mode"):
-        return _run(g, inside[0][1], params, x)
+        return _run(g, inside[0][1], g.frozen(params) if kind == "freeze" else params, x)
     if kind in ("tied", "weight_norm", "spectral_norm"):
-        params = _inner_params(layer, inside[0][1], params)
-        return _child(g, (), inside[0][1], params, x)
+        return _child(g, (), inside[0][1], g.inner_params(layer, inside[0][1], params), x)
     if not layer.spec.build.__module__.startswith("funcnn.") or not (kind in _RULES or kind in AROUND):
         checks.refuse(f"`net` must have layers that can be written as ONNX, got {checks.shown(layer)}")
     spec = layer.spec
@@ -264,9 +269,3 @@ def _runner(g: Graph, name: str, child: Layer[Any, Any], params: Params) -> Call
     own = params.get(name, {}) if name else params
     return lambda x: _child(g, (name,) if name else (), child, own, x)
 
-
-def _inner_params(layer: Layer[Any, Any], inner: Layer[Any, Any], params: Params) -> Params:
-    """The parameters that a layer makes for the one inside it."""
-    spy = inner._replace(apply=lambda params, x, *, key=None: (params, {}))
-    found: Params = structure.remade(layer, (("", spy),)).apply(params, None)[0]
-    return found

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from funcnn import checks
-from funcnn.types import Array, Params, Shape
+from funcnn import checks, structure
+from funcnn.types import Array, Layer, Params, Shape
 
 OPSET = 22
 
@@ -50,6 +50,9 @@ class Graph:
     A number that is not a leaf of the params becomes one of the graph, in its dtype.
     """
 
+    numpy: Any = np  # what makes leaves of others
+    resizes = True  # images, by an operator of its own
+
     def __init__(self, params: Params, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
         self.path: tuple[str, ...] = ()
@@ -84,6 +87,20 @@ class Graph:
     def leaf(self, name: str, value: Array) -> str:
         """A leaf in another form, under its own name."""
         return self._entered("/".join((*self.path, name)), value)
+
+    def inner_params(self, layer: Layer[Any, Any], inner: Layer[Any, Any], params: Params) -> Params:
+        """The parameters that a layer makes for the one inside it."""
+        spy = inner._replace(apply=lambda params, x, *, key=None: (params, {}))
+        found: Params = structure.remade(layer, (("", spy),)).apply(params, None)[0]
+        return found
+
+    def frozen(self, params: Params) -> Params:
+        """Parameters that no training moves: the same, in a model of inference."""
+        return params
+
+    def still(self, x: Value) -> str:
+        """A value behind which no gradient goes: the same, in a model of inference."""
+        return x.name
 
     def exact(self, value: Array) -> str:
         """A number of the graph, in its own dtype; one that could pass for a parameter is a node."""

@@ -114,10 +114,10 @@ ELEMENTWISE: dict[str, Rule] = {
             "spatial_dropout",
             "drop_path",
             "gaussian_noise",
-            "stop_gradient",
         ),
         lambda g, x, o, p: x.name,
     ),
+    "stop_gradient": lambda g, x, o, p: g.still(x),
 }
 
 

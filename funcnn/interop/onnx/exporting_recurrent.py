@@ -9,23 +9,23 @@ import numpy as np
 from funcnn import checks
 from funcnn.interop.onnx.exporting_graph import Graph, Value, listed
 from funcnn.interop.onnx.exporting_layers import Leaves, Options, Rule, several
-from funcnn.types import Array
 
 
 def _recurrent(operator: str, order: list[int], states: int) -> Rule:
     """ONNX has the time in front, the gates in another order, and both biases in one."""
 
-    def gates(leaf: Array) -> Array:
+    def gates(leaf: Any) -> Any:
         blocks = leaf.reshape(len(order), -1, *leaf.shape[1:])
-        return blocks[order].reshape(leaf.shape)
+        return blocks[np.array(order)].reshape(leaf.shape)
 
     def level(g: Graph, x: Any, o: Options, own: Leaves, others: list[Any]) -> Any:
         """All directions of one layer, ``(T, N, F) -> (T, directions, N, H)``."""
         walks = [own[one] for one in ("forward", "backward")] if o.bidirectional else [own]
-        found = {name: np.stack([gates(walk[name]) for walk in walks], axis=0) for name in walks[0]}
+        found = {name: g.numpy.stack([gates(walk[name]) for walk in walks]) for name in walks[0]}
         bias = None
         if o.bias:
-            bias = g.leaf("bias", np.concatenate([found["bias_ih"], found["bias_hh"]], axis=1))
+            both = [found["bias_ih"], found["bias_hh"]]
+            bias = g.leaf("bias", g.numpy.concatenate(both, axis=1))
         weights = [g.leaf(name, found[name]) for name in ("weight_ih", "weight_hh")]
         direction = "bidirectional" if o.bidirectional else "forward"
         how: dict[str, Any] = {"direction": "reverse" if o.reverse else direction}

@@ -20,9 +20,8 @@ from funcnn.types import Array
 def _embedding(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
     weight = p["weight"]
     if o.padding_index is not None:
-        weight = weight.copy()
-        weight[o.padding_index] = 0
-        weight = g.leaf("weight", weight)
+        padding = np.arange(len(weight))[:, None] == o.padding_index
+        weight = g.leaf("weight", g.numpy.where(padding, weight.dtype.type(0), weight))
     return g.Gather(weight, g.takes(x, np.int64))
 
 

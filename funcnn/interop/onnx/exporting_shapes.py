@@ -37,7 +37,7 @@ def _upsample(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
     given = ints(o.size if o.scale is None else o.scale, len(axes))
     nearest, whole = o.mode.startswith("nearest"), all(isinstance(one, int) for one in given)
     kind = "nearest" if nearest else "cubic" if o.mode == "bicubic" else "linear"
-    if whole and (o.scale is not None or not nearest):
+    if g.resizes and whole and (o.scale is not None or not nearest):
         how = {"nearest": "asymmetric", "nearest-exact": "half_pixel"}
         place = "align_corners" if o.align_corners else how.get(o.mode, "half_pixel")
         more = {"nearest_mode": "floor" if o.mode == "nearest" else "round_prefer_ceil"}

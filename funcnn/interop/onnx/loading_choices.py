@@ -91,7 +91,7 @@ def _top_shape(a: A, x: Array, k: Any) -> Sizes:
     return (*x.shape[:axis], count, *x.shape[axis + 1 :])
 
 
-def _pooled(a: A, x: Array) -> Sizes:
+def pooled(a: A, x: Array) -> Sizes:
     """As many windows as there is room for; with `ceil_mode` one more that begins inside."""
     many = len(a.kernel_shape)
     found = list(x.shape[:2])
@@ -108,7 +108,7 @@ def _pooled(a: A, x: Array) -> Sizes:
 
 def _max_pool(a: A, x: Array) -> Any:
     """The largest of each window, and its place among all numbers."""
-    shape, many = _pooled(a, x), len(a.kernel_shape)
+    shape, many = pooled(a, x), len(a.kernel_shape)
     spans = [(k - 1) * d + 1 for k, d in zip(a.kernel_shape, a.dilations, strict=True)]
     reach = [(n - 1) * s + span for n, s, span in zip(shape[2:], a.strides, spans, strict=True)]
     befores, sizes = a.pads[:many], x.shape[2:]
@@ -144,7 +144,7 @@ CHOICES: dict[str, Operator] = {
         dtype="0 int64", outputs=2,
     ),
     "MaxPool": Operator(
-        _max_pool, _max_pool_back, _pooled,
+        _max_pool, _max_pool_back, pooled,
         {"kernel_shape": (), "strides": (), "pads": (), "dilations": (), "ceil_mode": 0},
         dtype="0 int64", outputs=2,
     ),

@@ -73,7 +73,7 @@ def _expand(a: A, x: Array, shape: Any) -> Any:
     return np.broadcast_to(x, np.broadcast_shapes(x.shape, _ints(shape)))
 
 
-def _slices(x: Array, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> tuple[slice, ...]:
+def slices(x: Array, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> tuple[slice, ...]:
     """ONNX's bounds as Python's: an end before the first place, backwards, is None."""
     first, last = _ints(starts), _ints(ends)
     where = tuple(range(len(first))) if axes is None else _ints(axes)
@@ -91,7 +91,7 @@ def _slices(x: Array, starts: Any, ends: Any, axes: Any = None, steps: Any = Non
 
 def _slice_back(a: A, inputs: Any, dout: Array) -> Any:
     dx = np.zeros(inputs[0].shape, dout.dtype)
-    dx[_slices(*inputs)] = dout
+    dx[slices(*inputs)] = dout
     return dx
 
 
@@ -256,7 +256,7 @@ MOVES: dict[str, Operator] = {
     "Squeeze": _linear(_squeeze, _back, static=(1,)),
     "Unsqueeze": _linear(_unsqueeze, _back, static=(1,)),
     "Expand": _linear(_expand, lambda a, inputs, d: folded(d, inputs[0].shape), static=(1,)),
-    "Slice": _linear(lambda a, *inputs: inputs[0][_slices(*inputs)], _slice_back, static=(1, 2, 3, 4)),
+    "Slice": _linear(lambda a, *inputs: inputs[0][slices(*inputs)], _slice_back, static=(1, 2, 3, 4)),
     "Tile": _linear(
         lambda a, x, repeats: np.tile(x, _ints(repeats)), _tile_back, static=(1,),
         shape=lambda a, x, repeats: tuple(n * r for n, r in zip(x.shape, _ints(repeats), strict=True)),
