@@ -126,7 +126,12 @@ def test_other_encodings(tmp_path: Path, encoding: str) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "kind", "message"),
     [
-        (TEXT, {}, ValueError, "line 2, column 1, got '2020-01-01': write ignore="),
+        (
+            TEXT,
+            {},
+            ValueError,
+            "must have a number in line 2, column 1, got '2020-01-01': write ignore=",
+        ),
         (TEXT, PLANTS, ValueError, "must have a number in line 3, column 2, got ''"),
         (
             TEXT,
