@@ -343,7 +343,8 @@ class Archive:
     """A zip archive of arrays, as `numpy.savez` writes it."""
 
     def __init__(self, file: BinaryIO, *, deflated: bool = False) -> None:
-        self._zip = zipfile.ZipFile(_Counted(file))
+        counted: Any = _Counted(file)
+        self._zip = zipfile.ZipFile(counted)
         self._zip.fp = file
         self._methods = {zipfile.ZIP_STORED: 1} | ({zipfile.ZIP_DEFLATED: DEFLATE} if deflated else {})
         members = self._zip.infolist()

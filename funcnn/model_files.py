@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from os import PathLike
 from typing import Any
@@ -195,16 +196,13 @@ def _value(value: Any) -> Any:
 
 def _initializer(value: Initializer) -> Node:
     """The call that made an initializer of this library, as it prints."""
-    try:
+    with suppress(AttributeError, SyntaxError, ValueError, TypeError):
         call: Any = ast.parse(repr(value), mode="eval").body
-        args = [ast.literal_eval(part) for part in call.args]
+        name, args = call.func.id, [ast.literal_eval(part) for part in call.args]
         options = {part.arg: ast.literal_eval(part.value) for part in call.keywords}
-        name, same = call.func.id, _started(call.func.id, args, options) == value
-    except (AttributeError, SyntaxError, ValueError, TypeError):
-        same = False
-    if not same:
-        checks.refuse(f"`net` must have initializers of this library, got {checks.shown(value)}")
-    return {"name": name, "args": _value(tuple(args)), "options": _value(options)}
+        if _started(name, args, options) == value:
+            return {"name": name, "args": _value(tuple(args)), "options": _value(options)}
+    return checks.refuse(f"`net` must have initializers of this library, got {checks.shown(value)}")
 
 
 def _started(name: str, args: Any, options: Any) -> Initializer:

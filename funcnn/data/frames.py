@@ -85,10 +85,11 @@ def _columns(frame: Any) -> Iterable[tuple[Any, Any]]:
         return [(name, frame[name]) for name in frame.dtype.names]
     if hasattr(frame, "get_columns"):  # of polars
         return zip(frame.columns, frame.get_columns(), strict=True)
-    if not (hasattr(frame, "items") and hasattr(frame, "keys")):
+    table: Any = frame
+    if not (hasattr(table, "items") and hasattr(table, "keys")):
         kinds = "a data frame of pandas or polars, a structured array or a dict of columns"
         checks.refuse_type(f"`frame` must be {kinds}, got {checks.shown(frame)}")
-    return list(frame.items())
+    return list(table.items())
 
 
 def _values(name: str, column: Any) -> list[Any]:

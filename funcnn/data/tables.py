@@ -194,9 +194,10 @@ def _form(
     place = _column("target", path, target, names, count)
     ignored = {_column("ignore", path, column, names, count) for column in ignore}
     shown = names or [str(i) for i in range(count)]
+    given: Mapping[Any, Any] = words if isinstance(words, Mapping) else dict.fromkeys(words, ())
     codes = {
         _column("words", path, column, shown, count): {word: code for code, word in enumerate(found)}
-        for column, found in (words if isinstance(words, Mapping) else dict.fromkeys(words, ())).items()
+        for column, found in given.items()
     }
     rest = [i for i in range(count) if i != place and i not in ignored]
     if not rest:

@@ -70,7 +70,7 @@ def dense(
     >>> out.shape == out_shape == (2, 3)
     True
     """
-    shapes: Shapes = {"weight": (out_features, None)} | ({"bias": (out_features,)} if bias else {})
+    shapes: Shapes = {"weight": (out_features, None), **({"bias": (out_features,)} if bias else {})}
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         batch, features = checks.shape(shape, "N, F")

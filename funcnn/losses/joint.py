@@ -113,7 +113,7 @@ def remade(loss: Loss, change: Callable[[Part], Loss]) -> Loss:
 def _losses(losses: Any) -> dict[Any, Loss]:
     """Each loss by its name or its place."""
     given = losses if isinstance(losses, Mapping) else losses if type(losses) is tuple else ()
-    found = dict(given) if isinstance(given, Mapping) else dict(enumerate(given))
+    found: dict[Any, Loss] = dict(given) if isinstance(given, Mapping) else dict(enumerate(given))
     if not found:
         checks.refuse_type(f"`losses` must be a dict or a tuple of losses, got {shown(losses)}")
     for place, loss in found.items():

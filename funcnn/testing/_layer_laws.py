@@ -289,7 +289,7 @@ def _wrong_shape(subject: Subject) -> None:
             fits = _values.shapes(params) == _values.shapes(subject.params)
         except Exception as error:
             is_refusal(f"init, for {where}", subject.spec, ValueError, error)
-            fits = False
+            fits, out_shape = False, ()
         old = dict(_values.leaves(subject.x, "x"))[path]
         if not _values.is_float(old):
             leaf = np.resize(old, near)

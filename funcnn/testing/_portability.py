@@ -86,7 +86,7 @@ def _candidates(
     able: AbstractSet[str], switchable: Sequence[str], off: Sequence[str]
 ) -> dict[str, dict[str, str]]:
     """What may be tried on a processor with these features, where some are switched off already."""
-    found = {
+    found: dict[str, dict[str, str]] = {
         f"{count} BLAS thread{'s' * (count > 1)}": dict.fromkeys(_THREADS, str(count))
         for count in (1, 2)
     }

@@ -141,6 +141,7 @@ _STEPS = (*range(1000), *range(1000, 100_000, 99), *(2**k for k in range(17, 32)
 
 def _functions(spec: Spec) -> Iterator[Callable[[int], float]]:
     """The options that are functions which do not say what they are."""
+    value: Any
     for value in (*spec.args, *spec.options.values()):
         if callable(value) and _PLACED.search(repr(value)):
             yield value
@@ -266,7 +267,7 @@ def alike(one: Any, other: Any) -> bool:
     """Whether two effects are the same but for rounding."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(alike, one, other))
-    if type(one) is type(other) is float:
+    if isinstance(one, float) and isinstance(other, float):
         near = math.isclose(one, other, rel_tol=_NEAR, abs_tol=_NEAR)
         return near or (math.isnan(one) and math.isnan(other))
     return type(one) is type(other) and bool(one == other)

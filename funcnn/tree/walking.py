@@ -103,7 +103,7 @@ def _closed(tuples: list[_Closing]) -> Iterator[_Group]:
     for node, name, into in reversed(tuples):
         for out in into:
             parts = out[name].values()
-            out[name] = node._make(parts) if hasattr(node, "_make") else tuple(parts)
+            out[name] = getattr(node, "_make", tuple)(parts)
     yield from ()
 
 

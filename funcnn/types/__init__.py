@@ -15,6 +15,8 @@ There is no behaviour in this module beyond printing a network, pickling it by i
 looking up the layers inside it.
 """
 
+# pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
+
 from __future__ import annotations
 
 import operator

@@ -372,7 +372,7 @@ class _Heads(NamedTuple):
     def widths(self, params: Params) -> list[int]:
         """The widths of the inputs that these parameters are for; it checks them."""
         checks.children(params, ("query", "key", "value", "out"))
-        query: Shapes = {"weight": (self.features, None)} | ({"bias": (None,)} if self.bias else {})
+        query: Shapes = {"weight": (self.features, None), **({"bias": (None,)} if self.bias else {})}
         checks.leaves(params.get("query", {}), query, "query")
         found: list[Any] = [params["query"]["weight"].shape[1], None, None]
         for place, name in enumerate(("query", "key", "value", "out")):

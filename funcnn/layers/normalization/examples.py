@@ -13,7 +13,7 @@ from funcnn._kernels.channels import channel_axis, other_axes
 from funcnn.checks import Flag, Integer, Number, Whatever, When, declared
 from funcnn.initializers import ones, zeros
 from funcnn.layers.normalization.batches import normalized
-from funcnn.types import Cache, Key, Params, Preserving, Shape, Spec
+from funcnn.types import Cache, Key, Params, Preserving, Shape, Spec, Trait
 
 __all__ = ["group_norm", "instance_norm", "layer_norm", "rms_norm"]
 
@@ -235,7 +235,8 @@ def instance_norm(
     if not track_running:
         return _over_groups(None, epsilon, learned)
     made = normalized(learned, True, momentum, epsilon, lambda rank: other_axes(rank)[1:])
-    return made._replace(spec=Spec(traits=made.spec.traits | {"couples_batch", "meets_shards"}))
+    shards: set[Trait] = {"couples_batch", "meets_shards"}
+    return made._replace(spec=Spec(traits=made.spec.traits | shards))
 
 
 class _Layout(NamedTuple):

@@ -136,9 +136,9 @@ def _pool(
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         checks.leaves(params, {})
         x, *counts = checks.together(x, "x, mask") if masked else (x,)
-        length = checks.ranked(x, "N, T, F").shape[1]
-        every = np.ones(x.shape[:2], np.bool_)
-        flags = [steps.counted(checks.counts(one, every.shape, "mask"), length) for one in counts]
+        batch, length, _ = checks.ranked(x, "N, T, F").shape
+        every = np.ones((batch, length), np.bool_)
+        flags = [steps.counted(checks.counts(one, (batch, length), "mask"), length) for one in counts]
         count = flags[0] if masked else every
         out, places = forward(x, count)
         shapes = [one.shape for one in counts]
