@@ -254,7 +254,9 @@ def main() -> None:
         table("whole processes", results["seconds"], 1, "s")
         table("memory", results["sizes"], 1 / 2**20, "MiB")
     if "portable" in chosen:
-        results["portable"] = portable_table(options.rounds, options.seconds)
+        results["portable"] = portable_table(
+            found, options.rounds, options.seconds, options.only
+        )
     if "profile" in chosen:
         results["profile"] = profile_table(options.rounds * options.seconds, options.only)
     if "layers" in chosen:
@@ -266,26 +268,51 @@ def main() -> None:
         plot(results, options.plot)
 
 
-def portable_table(rounds: int, seconds: float) -> list[Row]:
-    """Steps in portable mode against the same steps in fast mode, in processor time."""
-    pair = [Worker("funcnn", "fast"), Worker("funcnn", "portable")]
+def portable_table(
+    found: dict[str, dict[str, Any]], rounds: int, seconds: float, only: str
+) -> list[Row]:
+    """Steps in portable mode, NumPy's kernels and those compiled: against the same steps in fast mode
+    in processor time, and compiled against PyTorch's best in elapsed time."""
+    ours = ["fast", "portable", *["portable, compiled"] * ("compiled" in found["funcnn"]["variants"])]
+    team = [Worker("funcnn", variant) for variant in ours]
+    peers = [Worker("torch", variant) for variant in found.get("torch", {}).get("variants", ())]
+    heads = ["portable", "fast, ms", "portable, ms", "portable / fast"]
+    heads += ["compiled, ms", "compiled / fast", "compiled / PyTorch"]
+    print(f"\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     rows: list[Row] = []
-    print("\n| portable | fast, ms | portable, ms | portable / fast |\n|---|---|---|---|")
     try:
         for case in cases.NETWORKS:
-            if case.work in {"step", "model"}:
-                times = measure(case, pair, rounds, seconds, "processor")
-                fast, slow = times["funcnn: fast"], times["funcnn: portable"]
-                ratios = [s / f for s, f in zip(slow, fast, strict=True)]
-                medians = [statistics.median(values) for values in (fast, slow, ratios)]
-                words = ("fast", "portable", "ratio")
-                rows.append({"name": case.name, **dict(zip(words, medians, strict=True))})
-                print(f"| {case.name} | {medians[0] * 1e3:.3g} | {medians[1] * 1e3:.3g} | "
-                      f"**{medians[2]:.2f}** ({min(ratios):.2f}-{max(ratios):.2f}) |", flush=True)
+            if case.work in {"step", "model"} and only in case.name:
+                times = measure(case, team, rounds, seconds, "processor")
+                rows.append({"name": case.name})
+                cells = [_median(rows[-1], "fast", times["funcnn: fast"])]
+                for variant in ours[1:]:
+                    mine = times[f"funcnn: {variant}"]
+                    cells += [_median(rows[-1], variant, mine)]
+                    cells += [_ratio(rows[-1], f"{variant} / fast", mine, times["funcnn: fast"])]
+                if len(ours) > 2 and peers:
+                    turns = measure(case, [team[2], *peers], rounds, seconds)
+                    mine = turns.pop("funcnn: portable, compiled")
+                    best = min(turns.values(), key=statistics.median)
+                    cells += [_ratio(rows[-1], "portable, compiled / torch", mine, best)]
+                cells += ["-"] * (len(heads) - 1 - len(cells))
+                print(f"| {case.name} | {' | '.join(cells)} |", flush=True)
     finally:
-        for worker in pair:
+        for worker in team + peers:
             worker.close()
     return rows
+
+
+def _median(row: Row, name: str, times: list[float]) -> str:
+    row[name] = statistics.median(times)
+    return f"{row[name] * 1e3:.3g}"
+
+
+def _ratio(row: Row, name: str, times: list[float], others: list[float]) -> str:
+    """The median of each round's own."""
+    ratios = [one / other for one, other in zip(times, others, strict=True)]
+    row[name] = statistics.median(ratios)
+    return f"**{row[name]:.2f}** ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
 def profile_table(seconds: float, only: str) -> list[Row]:

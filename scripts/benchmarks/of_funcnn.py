@@ -38,7 +38,7 @@ def network(case: Case) -> funcnn.Layer[Any, Any]:
 
 def build(case: Case, variant: str) -> Callable[[], object]:
     """The work of a case: in portable mode, on one thread, with compiled kernels, or none of these."""
-    use = numerics.compiled("require" if variant.startswith("compiled") else "off")
+    use = numerics.compiled("require" if "compiled" in variant else "off")
     return use(_built(case, variant))
 
 
@@ -46,8 +46,9 @@ def _built(case: Case, variant: str) -> Callable[[], object]:
     if case.work == "layer":
         return layer(catalogue.find(case.name))
     workers = 1 if "one thread" in variant else None
+    mode: numerics.Mode = "portable" if "portable" in variant else "fast"
     if case.work == "model":
-        return model(models.find(case.name), workers, "portable" if variant == "portable" else "fast")
+        return model(models.find(case.name), workers, mode)
     net = network(case)
     x, labels = arrays(case)
     _, params = net.init(funcnn.random.key(0), case.shape)
@@ -65,7 +66,7 @@ def _built(case: Case, variant: str) -> Callable[[], object]:
     held = [params]
 
     def step() -> object:
-        with numerics.use("portable" if variant == "portable" else "fast"):
+        with numerics.use(mode):
             loss, grads = gradients(held[0], x, labels)
             held[0] = funcnn.sgd_update(held[0], grads, lr=0.01)
         return loss

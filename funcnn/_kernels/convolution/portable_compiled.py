@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn._kernels.convolution.compiled import _outermost, _parts, _rows
+from funcnn._kernels.convolution.compiled import _outermost, _rows
 from funcnn._kernels.convolution.overlapping import layouts, meetings
 from funcnn._kernels.convolution.plans import Columns, Depthwise, Plan, Rows, plan
 from funcnn._kernels.images import frame
@@ -27,6 +27,12 @@ from funcnn.types import Array
 Shape = tuple[int, ...]
 _WEIGHTS = 1 << 14  # bytes of filters that are read again for each tile; more, for 16 tiles
 _BLOCK = 2048  # numbers of each run that are read again for each tile: they stay in the cache
+
+
+def _parts(count: int, products: int) -> list[tuple[int, int]]:
+    """So many things in parts for 1, 2, 4 or 8 threads, by the multiplications that they take."""
+    threads = min(8 if products >> 26 else 4 if products >> 24 else 2 if products >> 22 else 1, count)
+    return [(count * i // threads, count * (i + 1) // threads) for i in range(threads)]
 
 
 def convolve(
@@ -86,20 +92,21 @@ def weight_gradient(
     outs, ins, first, *others = weight_shape
     total = np.empty((outs, first, ins, *others), x.dtype)
     chunks = _chunks(x.shape, window, groups, way)
-    count = max(1, min(8, outs // groups // 4, math.prod(weight_shape[1:]) * dout.size >> 26))
-    each = outs // groups
+    taps = len(rows.at)
+    parts = _parts(-(-taps // 3), taps * dout.size)
 
     def multiply_some(i: int) -> int:
-        doubt, low, high = np.zeros(1, np.uint8), each * i // count, each * (i + 1) // count
+        doubt = np.zeros(1, np.uint8)
+        low, high = 3 * parts[i][0], min(3 * parts[i][1], taps)
         for chunk, (base, begin, start, stop) in enumerate(chunks):
             _multiply(
                 rows.at, base, begin, total.reshape(-1), address(image), address(slope),
-                start, stop, low, high, each, groups, rows.group, dout.size // outs,
+                start, stop, low, high, outs // groups, groups, rows.group, dout.size // outs,
                 image.size // len(image), ins, chunk, VECTOR // 8, doubt,
             )  # fmt: skip
         return int(doubt[0])
 
-    if any(share(multiply_some, count)):
+    if any(share(multiply_some, len(parts))):
         return NotImplemented
     return np.ascontiguousarray(total.swapaxes(1, 2))
 
@@ -195,14 +202,15 @@ def _sums(size: int) -> Any:
     @inlined
     def multiply_rows(
         image: Address, at: Table, base: Table, slope: Address, begin: Table, total: Wide,
-        first: int, last: int, low: int, high: int, row: int, end: int, pitch: int,
+        first: int, last: int, low: int, high: int, row: int, end: int, tap: int, stop: int,
+        pitch: int,
     ) -> None:  # fmt: skip
         taps = len(at)
         o = row
         while o < end and low < high:
-            t = 0
-            while t < taps:
-                if end - o >= 4 and taps - t >= 3:
+            t = tap
+            while t < stop:
+                if end - o >= 4 and stop - t >= 3:
                     wide_products(image, at, base, slope, begin, total, first, last, low, high,
                                   o, t, taps, pitch, 4, 3, size)  # fmt: skip
                     t += 3
@@ -210,7 +218,15 @@ def _sums(size: int) -> Any:
                     wide_products(image, at, base, slope, begin, total, first, last, low, high,
                                   o, t, taps, pitch, 4, 1, size)  # fmt: skip
                     t += 1
-                elif taps - t >= 3:
+                elif end - o >= 2 and stop - t >= 3:
+                    wide_products(image, at, base, slope, begin, total, first, last, low, high,
+                                  o, t, taps, pitch, 2, 3, size)  # fmt: skip
+                    t += 3
+                elif end - o >= 2:
+                    wide_products(image, at, base, slope, begin, total, first, last, low, high,
+                                  o, t, taps, pitch, 2, 1, size)  # fmt: skip
+                    t += 1
+                elif stop - t >= 3:
                     wide_products(image, at, base, slope, begin, total, first, last, low, high,
                                   o, t, taps, pitch, 1, 3, size)  # fmt: skip
                     t += 3
@@ -218,7 +234,7 @@ def _sums(size: int) -> Any:
                     wide_products(image, at, base, slope, begin, total, first, last, low, high,
                                   o, t, taps, pitch, 1, 1, size)  # fmt: skip
                     t += 1
-            o += 4 if end - o >= 4 else 1
+            o += 4 if end - o >= 4 else 2 if end - o >= 2 else 1
 
     return multiply_rows
 
@@ -233,7 +249,7 @@ def _multiply(
     plane: int, ins: int, chunk: int, vector: int,
     doubtful: OutBytes,
 ) -> None:  # fmt: skip
-    """Filters `low` to `high` of each group over what is summed at once, added to earlier chunks."""
+    """Taps `low` to `high` of all filters, over what is summed at once, added to earlier chunks."""
     taps, doubt, width = len(at), 0, stop - start
     several = max(1, _BLOCK // width)
     whole, nearly = start + width - width % vector, start + width - width % 2
@@ -241,22 +257,22 @@ def _multiply(
     depth += 3 * (len(base) // several + 1) * (width // _BLOCK + 1)
     for g in range(groups):
         seen, total = image + 4 * g * group, np.zeros(groups * outs * taps)
-        first, last = g * outs + low, g * outs + high
+        first, last = g * outs, (g + 1) * outs
         for r in range(0, len(base), several):
             end = min(r + several, len(base))
             for q in range(start, whole, _BLOCK):
                 _vector_sums(seen, at, base, slope, begin, total, r, end, q,
-                             min(q + _BLOCK, whole), first, last, pitch)  # fmt: skip
+                             min(q + _BLOCK, whole), first, last, low, high, pitch)  # fmt: skip
             _small_sums(seen, at, base, slope, begin, total, r, end, whole, nearly,
-                        first, last, pitch)  # fmt: skip
+                        first, last, low, high, pitch)  # fmt: skip
             _single_sums(seen, at, base, slope, begin, total, r, end, nearly, stop,
-                         first, last, pitch)  # fmt: skip
+                         first, last, low, high, pitch)  # fmt: skip
         largest = 0.0
         for c in range(ins):
             largest = max(largest, squares(seen, c * plane, (c + 1) * plane))
         for o in range(first, last):
             error = np.sqrt(largest * squares(slope, o * pitch, (o + 1) * pitch)) * bound(depth)
-            for t in range(taps):
+            for t in range(low, high):
                 value = total[o * taps + t]
                 found = np.float32(value + error)
                 if found != np.float32(value - error):
