@@ -55,6 +55,7 @@ from funcnn import (
     upsample,
 )  # fmt: skip
 from funcnn._kernels import convolution, normalization
+from funcnn._kernels.embedding import add_rows
 from funcnn._kernels.pooling import separable, unpooling
 from funcnn._kernels.windows import output_size, window
 from funcnn.machine import code
@@ -606,6 +607,26 @@ def test_recurrent_layers_as_numpy_computes_them(
         for (path, one), (_, other) in zip(_leaves(found["off"]), _leaves(found[word]), strict=True):
             assert (one.shape, one.dtype) == (other.shape, other.dtype)
             np.testing.assert_allclose(other, one, tolerance, tolerance, err_msg=path)
+
+
+# --- rows of a table --------------------------------------------------------------------------------
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [1, 7, 300])
+def test_rows_are_added_as_numpy_adds_them(count: int, dtype: Any) -> None:
+    indices = np.arange(200, dtype=np.uint16) ** 2 % count
+    rows = random.normal(random.key(0), (200, 5), dtype=dtype)[::-1]
+    with numerics.compiled("off"):
+        wanted = add_rows(indices, rows, count)
+    with numerics.compiled("require"):
+        found = add_rows(indices, rows, count)
+        assert add_rows(indices[:0], rows[:0], count).shape == (count, 5)
+        with pytest.raises(IndexError):
+            add_rows(np.array([0, count]), rows[:2], count)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, wanted, 0, 1e-4 if dtype == np.float32 else 1e-13)
 
 
 # --- functions of numbers ---------------------------------------------------------------------------

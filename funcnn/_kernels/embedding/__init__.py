@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from funcnn import numerics
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
+_compiled = compiled_in("funcnn._kernels.embedding.compiled")
 
+
+@_compiled
 def add_rows(indices: Array, rows: Array, count: int) -> Array:
     """A table of ``count`` rows, each the sum of the ``rows`` with its index: ``(K,), (K, F)``.
 
