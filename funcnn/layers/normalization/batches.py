@@ -131,10 +131,7 @@ def normalized(
         shard = lockstep.current() if axes[0] == 0 else None
         if key is not None:
             checks.key(key)
-            count = kernels.count_of(x, axes, shard)
-            if count < 2 or (axes[0] and not x.size):
-                text = "`x` must have at least 2 values per channel in training"
-                checks.refuse(f"{text}, got shape {x.shape}")
+            count = _counted(x, axes, shard)
         leaves = {name: spread(leaf, rank) for name, leaf in params.items()}
         cache: dict[str, Any] = {"scale": leaves.get("scale", np.ones((1,) * rank, x.dtype))}
         if track_running and key is None:
@@ -172,6 +169,15 @@ def normalized(
 
     traits: tuple[Trait, ...] = ("statistics",) if track_running else ()
     return Preserving(init, apply, vjp, Spec(traits=frozenset(traits)), statistics=statistics)
+
+
+def _counted(x: Array, axes: tuple[int, ...], shard: lockstep.Shard | None) -> int:
+    """How many values each mean is of, which must have a variance."""
+    count = kernels.count_of(x, axes, shard)
+    if count < 2 or (axes[0] and not x.size):
+        text = "`x` must have at least 2 values per channel in training"
+        checks.refuse(f"{text}, got shape {x.shape}")
+    return count
 
 
 def _moved(old: Array, new: Array, momentum: float) -> Array:
