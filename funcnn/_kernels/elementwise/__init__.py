@@ -190,3 +190,37 @@ def leaky_relu(x: Array, slope: float) -> Any:
 def leaky_relu_slope(x: Array, slope: float) -> Any:
     """1 above 0, or else `slope`."""
     return choose(x > 0, 1, slope, x.dtype)
+
+
+@_compiled
+def glu(x: Array, axis: int) -> Any:
+    """``a sigmoid(b)`` for the halves ``a, b`` of an axis."""
+    a, b = np.split(x, 2, axis)
+    return a * sigmoid(b)
+
+
+@_compiled
+def glu_gradient(x: Array, dout: Array, axis: int) -> Array:
+    """``da = dy s``, ``db = dy a s (1 - s)``."""
+    dx = np.empty_like(x)
+    (a, b), (da, db) = np.split(x, 2, axis), np.split(dx, 2, axis)
+    np.multiply(dout, sigmoid(b), out=da)
+    np.multiply(dout * a, sigmoid_slope(b), out=db)
+    return dx
+
+
+@_compiled
+def swiglu(x: Array, axis: int) -> Any:
+    """``silu(a) b`` for the halves ``a, b`` of an axis."""
+    a, b = np.split(x, 2, axis)
+    return silu(a) * b
+
+
+@_compiled
+def swiglu_gradient(x: Array, dout: Array, axis: int) -> Array:
+    """``da = dy b silu'(a)``, ``db = dy silu(a)``."""
+    dx = np.empty_like(x)
+    (a, b), (da, db) = np.split(x, 2, axis), np.split(dx, 2, axis)
+    np.multiply(dout * b, silu_slope(a), out=da)
+    np.multiply(dout, silu(a), out=db)
+    return dx

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -53,6 +54,72 @@ def pulled(x: Array, dout: Array, slope: Any, twin: Twin, dead: bool = False) ->
 @lru_cache(maxsize=256)
 def _options(twin: Twin) -> Array:
     return np.array([*twin[1:], *[0] * (_OPTIONS + 1 - len(twin))], np.float32)
+
+
+_gates: dict[str, tuple[Kernel, Kernel]] = {}
+
+
+def glu(x: Array, axis: int) -> Any:
+    """`funcnn._kernels.elementwise.glu`."""
+    return _halves("glu", x, axis)
+
+
+def glu_gradient(x: Array, dout: Array, axis: int) -> Any:
+    """`funcnn._kernels.elementwise.glu_gradient`."""
+    return _halves("glu", x, axis, dout)
+
+
+def swiglu(x: Array, axis: int) -> Any:
+    """`funcnn._kernels.elementwise.swiglu`."""
+    return _halves("swiglu", x, axis)
+
+
+def swiglu_gradient(x: Array, dout: Array, axis: int) -> Any:
+    """`funcnn._kernels.elementwise.swiglu_gradient`."""
+    return _halves("swiglu", x, axis, dout)
+
+
+def _halves(name: str, x: Array, axis: int, dout: Array | None = None) -> Any:
+    """A gate, or the way back, of an array without gaps: the halves of its axis take turns."""
+    order = sorted(range(x.ndim), key=lambda k: (-x.strides[k], k))
+    if x.dtype != np.float32 or not x.size or not x.transpose(order).flags.c_contiguous:
+        return NotImplemented
+    sizes = [x.shape[k] for k in order]
+    place = order.index(axis % x.ndim)
+    run = math.prod(sizes[place:]) // 2
+    seen = x.transpose(order).reshape(-1)
+    if dout is not None:
+        out = np.empty_like(x)
+        slope = np.ascontiguousarray(dout.transpose(order)).reshape(-1)
+        _gates[name][1](seen, slope, out.transpose(order).reshape(-1), run)
+        return out
+    sizes[place] //= 2
+    values = np.empty(sizes, x.dtype)
+    _gates[name][0](seen, values.reshape(-1), run)
+    return values.transpose(np.argsort(order))
+
+
+def _gate(name: str, value: Any, first: Any, second: Any) -> None:
+    """Kernels for a function of two numbers, and for its slopes times a gradient."""
+
+    def run(x: In, out: Out, size: int) -> None:
+        for start in range(0, len(out), size):
+            a, b = x[2 * start : 2 * start + size], x[2 * start + size : 2 * start + 2 * size]
+            values = out[start : start + size]
+            for i in range(size):
+                values[i] = value(a[i], b[i])
+
+    def back(x: In, dout: In, out: Out, size: int) -> None:
+        for start in range(0, len(dout), size):
+            one = slice(2 * start, 2 * start + size)
+            other = slice(2 * start + size, 2 * start + 2 * size)
+            a, b, da, db, d = x[one], x[other], out[one], out[other], dout[start : start + size]
+            for i in range(size):
+                da[i] = d[i] * first(a[i], b[i])
+                db[i] = d[i] * second(a[i], b[i])
+
+    run.__qualname__, back.__qualname__ = name, f"{name}_back"
+    _gates[name] = kernel(run), kernel(back)
 
 
 def _pair(name: str, value: Any, slope: Any, dead: bool = False) -> None:
@@ -207,3 +274,37 @@ _pair("hard_swish", _hard_swish, _hard_swish_slope, dead=True)
 _pair("softplus", _softplus, _softplus_slope)
 _pair("log_sigmoid", _log_sigmoid, _log_sigmoid_slope)
 _pair("lines", _lines, _lines_slope, dead=True)
+
+
+@scalar
+def _glu(a: Any, b: Any) -> Any:
+    return a * logistic(b)
+
+
+@scalar
+def _glu_first(a: Any, b: Any) -> Any:
+    return logistic(b)
+
+
+@scalar
+def _glu_second(a: Any, b: Any) -> Any:
+    return a * _logistic_slope(b)
+
+
+@scalar
+def _swiglu(a: Any, b: Any) -> Any:
+    return _silu(a, b) * b
+
+
+@scalar
+def _swiglu_first(a: Any, b: Any) -> Any:
+    return b * _silu_slope(a, b)
+
+
+@scalar
+def _swiglu_second(a: Any, b: Any) -> Any:
+    return _silu(a, b)
+
+
+_gate("glu", _glu, _glu_first, _glu_second)
+_gate("swiglu", _swiglu, _swiglu_first, _swiglu_second)

@@ -8,15 +8,8 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks
-from funcnn._kernels.elementwise import (
-    applied,
-    chosen,
-    pulled,
-    sigmoid,
-    sigmoid_slope,
-    silu,
-    silu_slope,
-)
+from funcnn._kernels import elementwise as kernels
+from funcnn._kernels.elementwise import chosen
 from funcnn.checks import Integer, declared
 from funcnn.parameterless import parameterless
 from funcnn.types import Array, Cache, Preserving, Shape
@@ -65,16 +58,12 @@ def glu(axis: int = -1) -> Preserving:
     array([[1. , 1.5]])
     """
 
-    def forward(x: Array) -> tuple[Array, Cache]:
-        a, b = np.split(x, 2, axis)
-        return a * applied(b, sigmoid, ("sigmoid",)), {"x": x}
-
-    def pullback(kept: Cache, dout: Array) -> Array:
-        a, b = np.split(kept["x"], 2, axis)
-        da = dout * applied(b, sigmoid, ("sigmoid",))
-        return np.concatenate([da, pulled(b, dout * a, sigmoid_slope, ("sigmoid",))], axis)
-
-    return parameterless(Preserving, forward, pullback, partial(_divided, axis=axis, pieces=2))
+    return parameterless(
+        Preserving,
+        lambda x: (kernels.glu(x, axis), {"x": x}),
+        lambda kept, dout: kernels.glu_gradient(kept["x"], dout, axis),
+        partial(_divided, axis=axis, pieces=2),
+    )
 
 
 @declared(axis=Integer())
@@ -115,16 +104,12 @@ def swiglu(axis: int = -1) -> Preserving:
     array([[0.    , 1.7616]])
     """
 
-    def forward(x: Array) -> tuple[Array, Cache]:
-        a, b = np.split(x, 2, axis)
-        return applied(a, silu, ("silu",)) * b, {"x": x}
-
-    def pullback(kept: Cache, dout: Array) -> Array:
-        a, b = np.split(kept["x"], 2, axis)
-        db = dout * applied(a, silu, ("silu",))
-        return np.concatenate([pulled(a, dout * b, silu_slope, ("silu",)), db], axis)
-
-    return parameterless(Preserving, forward, pullback, partial(_divided, axis=axis, pieces=2))
+    return parameterless(
+        Preserving,
+        lambda x: (kernels.swiglu(x, axis), {"x": x}),
+        lambda kept, dout: kernels.swiglu_gradient(kept["x"], dout, axis),
+        partial(_divided, axis=axis, pieces=2),
+    )
 
 
 @declared(pieces=Integer(1), axis=Integer())
