@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -240,6 +242,13 @@ def test_bad_options_are_refused(
     assert str(caught.value) == message
 
 
+class Called:
+    """As a layer of another framework: it is called, and has no name."""
+
+    def __call__(self, x: Any) -> Any:
+        return x
+
+
 _TAKING_LAYERS: list[Callable[[Any], Any]] = [
     serial, residual, parallel, branch, dense_connect, graph, remat, freeze,
     lambda layer: named("a", layer),
@@ -262,6 +271,9 @@ def test_what_is_no_layer_is_refused_and_calls_are_reminded_of(build: Callable[[
     assert str(caught.value) == f"{who}: every child must be a layer, got 3"
     with pytest.raises(TypeError, match=rf"^{who}: every child must be a layer, got \(\)"):
         build(())  # no layers where one is asked for
+    for other in (partial(relu), lambda x: x, np.tanh, SimpleNamespace, Called()):
+        with pytest.raises(TypeError, match=rf"^{who}: every child must be a layer, got (?!.*: write)"):
+            build(other)
 
 
 @pytest.mark.parametrize(

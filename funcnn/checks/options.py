@@ -215,8 +215,7 @@ class Instance(NamedTuple):
 
     def check(self, name: str, value: Any, /) -> Any:
         if not isinstance(value, self.kind):
-            hint = f": write {value.__name__}()" if isinstance(value, FunctionType) else ""
-            refuse_type(f"`{name}` must be {self.words}, got {shown(value)}{hint}")
+            refuse_type(f"`{name}` must be {self.words}, got {shown(value)}{_uncalled(value)}")
         return value
 
     def wrong(self) -> tuple[object, ...]:
@@ -254,6 +253,12 @@ class Function(NamedTuple):
 NET, LOSS, STR = Instance(Layer, "a layer"), Instance(Loss, "a loss"), Instance(str, "a str")
 
 
+def _uncalled(value: Any) -> str:
+    """What to write for a constructor that was not called."""
+    has_name = isinstance(value, FunctionType) and value.__name__.isidentifier()
+    return f": write {value.__name__}()" if has_name else ""
+
+
 class Layers(NamedTuple):
     """Layers, or what else has a spec: children of what is built, never functions that make them."""
 
@@ -264,7 +269,7 @@ class Layers(NamedTuple):
     def check(self, name: str, value: Any, /) -> Any:
         for child in value if self.several else (value,):
             if not isinstance(child, self.kind):
-                hint = f": write {child.__name__}()" if callable(child) else ""
+                hint = _uncalled(child)
                 if self.several and type(child) in (list, tuple):
                     hint = ": write a star in front of it"
                 refuse_type(f"every child must be {self.words}, got {shown(child)}{hint}")
