@@ -519,10 +519,10 @@ def test_every_field_of_what_a_run_remembers_is_checked(tmp_path: Path, kind: st
     def stop(epoch: Epoch) -> None:
         raise Killed
 
-    def kill(self: Any, key: Any, epoch: int, step: int) -> Any:
+    def kill(self: Any, key: Any, epoch: int, step: int, **options: Any) -> Any:
         if (epoch, step) == (1, 2):
             raise Killed
-        return draw(self, key, epoch, step)
+        return draw(self, key, epoch, step, **options)
 
     draw = Batches.batch
     with pytest.MonkeyPatch.context() as patch:

@@ -13,8 +13,7 @@ from funcnn.optimizers.core import Optimizer, Rate
 from funcnn.optimizers.descent import scale_by_learning_rate
 from funcnn.optimizers.moments import averaged, grown, moments, over_root, quotient
 from funcnn.optimizers.parts import (
-    FRACTION,
-    NOT_NEGATIVE,
+    MOMENTS,
     RATE,
     pipeline,
     power,
@@ -28,7 +27,7 @@ Leaves = tuple[Any, ...]
 __all__ = ["adabelief", "adamax", "radam", "scale_by_adamax", "scale_by_belief", "scale_by_radam"]
 
 
-@optimizer(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(**MOMENTS)
 def scale_by_radam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
     """Adam that trusts its mean square only once it has seen enough of it.
 
@@ -84,7 +83,7 @@ def scale_by_radam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e
     return remembering(at_step, mean=0, square=0)
 
 
-@optimizer(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(**MOMENTS)
 def scale_by_adamax(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
     """The mean gradient over the largest recent one.
 
@@ -138,7 +137,7 @@ def scale_by_adamax(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1
     return remembering(at_step, mean=0, largest=0)
 
 
-@optimizer(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(**MOMENTS)
 def scale_by_belief(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-16) -> Optimizer:
     """The mean gradient over the root of the mean squared surprise.
 
@@ -186,7 +185,7 @@ def scale_by_belief(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1
     return remembering(at_step, mean=0, square=0)
 
 
-@optimizer(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(learning_rate=RATE, **MOMENTS)
 def radam(
     learning_rate: Rate = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
 ) -> Optimizer:
@@ -222,7 +221,7 @@ def radam(
     return pipeline(scale_by_radam(beta1, beta2, epsilon), scale_by_learning_rate(learning_rate))
 
 
-@optimizer(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(learning_rate=RATE, **MOMENTS)
 def adamax(
     learning_rate: Rate = 2e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
 ) -> Optimizer:
@@ -258,7 +257,7 @@ def adamax(
     return pipeline(scale_by_adamax(beta1, beta2, epsilon), scale_by_learning_rate(learning_rate))
 
 
-@optimizer(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(learning_rate=RATE, **MOMENTS)
 def adabelief(
     learning_rate: Rate = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-16
 ) -> Optimizer:

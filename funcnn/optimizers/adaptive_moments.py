@@ -16,7 +16,7 @@ from funcnn.optimizers.core import Optimizer, Rate, State
 from funcnn.optimizers.descent import scale_by_learning_rate
 from funcnn.optimizers.moments import adam as step, moments, over_root, squares
 from funcnn.optimizers.parts import (
-    FRACTION,
+    MOMENTS,
     NOT_NEGATIVE,
     RATE,
     filled,
@@ -43,7 +43,7 @@ def corrections(beta1: float, beta2: float, epsilon: float, steps: int) -> tuple
     return root / (1 - power(beta1, steps)), epsilon * root
 
 
-@optimizer(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(**MOMENTS)
 def scale_by_adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
     """The mean gradient over the root of the mean squared gradient.
 
@@ -88,7 +88,7 @@ def scale_by_adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-
     return remembering(at_step, mean=0, square=0)
 
 
-@optimizer(beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(**MOMENTS)
 def scale_by_amsgrad(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
     """Adam with the largest mean square so far, so that steps cannot grow again.
 
@@ -137,12 +137,7 @@ def scale_by_amsgrad(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 
     return remembering(at_step, mean=0, square=0, largest=0)
 
 
-@optimizer(
-    beta1=FRACTION,
-    beta2=FRACTION,
-    epsilon=NOT_NEGATIVE,
-    momentum_decay=Beside(NOT_NEGATIVE, "beta1"),
-)
+@optimizer(**MOMENTS, momentum_decay=Beside(NOT_NEGATIVE, "beta1"))
 def scale_by_nadam(
     beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, momentum_decay: float = 4e-3
 ) -> Optimizer:
@@ -211,7 +206,7 @@ def scale_by_nadam(
     return Optimizer(init, update)
 
 
-@optimizer(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(learning_rate=RATE, **MOMENTS)
 def adam(
     learning_rate: Rate = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
 ) -> Optimizer:
@@ -248,14 +243,7 @@ def adam(
     return pipeline(scale_by_adam(beta1, beta2, epsilon), scale_by_learning_rate(learning_rate))
 
 
-@optimizer(
-    learning_rate=RATE,
-    weight_decay=NOT_NEGATIVE,
-    beta1=FRACTION,
-    beta2=FRACTION,
-    epsilon=NOT_NEGATIVE,
-    mask=DECAYED,
-)
+@optimizer(learning_rate=RATE, weight_decay=NOT_NEGATIVE, **MOMENTS, mask=DECAYED)
 def adamw(
     learning_rate: Rate = 1e-3,
     weight_decay: float = 0.01,
@@ -306,7 +294,7 @@ def adamw(
     )
 
 
-@optimizer(learning_rate=RATE, beta1=FRACTION, beta2=FRACTION, epsilon=NOT_NEGATIVE)
+@optimizer(learning_rate=RATE, **MOMENTS)
 def amsgrad(
     learning_rate: Rate = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
 ) -> Optimizer:
@@ -342,13 +330,7 @@ def amsgrad(
     return pipeline(scale_by_amsgrad(beta1, beta2, epsilon), scale_by_learning_rate(learning_rate))
 
 
-@optimizer(
-    learning_rate=RATE,
-    beta1=FRACTION,
-    beta2=FRACTION,
-    epsilon=NOT_NEGATIVE,
-    momentum_decay=Beside(NOT_NEGATIVE, "beta1"),
-)
+@optimizer(learning_rate=RATE, **MOMENTS, momentum_decay=Beside(NOT_NEGATIVE, "beta1"))
 def nadam(
     learning_rate: Rate = 2e-3,
     beta1: float = 0.9,

@@ -13,6 +13,7 @@ from funcnn.optimizers.moments import length, times
 from funcnn.optimizers.parts import (
     FLAG,
     FRACTION,
+    MOMENTS,
     NOT_NEGATIVE,
     POSITIVE,
     RATE,
@@ -67,14 +68,7 @@ def scale_by_trust_ratio(coefficient: float = 1.0, epsilon: float = 0.0) -> Opti
     return stateless(leaf)
 
 
-@optimizer(
-    learning_rate=RATE,
-    weight_decay=NOT_NEGATIVE,
-    beta1=FRACTION,
-    beta2=FRACTION,
-    epsilon=NOT_NEGATIVE,
-    mask=DECAYED,
-)
+@optimizer(learning_rate=RATE, weight_decay=NOT_NEGATIVE, **MOMENTS, mask=DECAYED)
 def lamb(
     learning_rate: Rate = 1e-3,
     weight_decay: float = 0.0,

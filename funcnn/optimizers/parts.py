@@ -44,6 +44,7 @@ FRACTION = Number(minimum=0, below=1)
 PART = Number(minimum=0, maximum=1)
 POSITIVE = Number(above=0)
 NOT_NEGATIVE = Number(minimum=0)
+MOMENTS: Any = {"beta1": FRACTION, "beta2": FRACTION, "epsilon": NOT_NEGATIVE}
 FLAG = Flag()
 OPTIMIZER = Layers(Optimizer, "an Optimizer")
 

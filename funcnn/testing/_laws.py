@@ -90,6 +90,19 @@ def agree(where: str, expected: Any, found: Any, tolerance: float | None = None)
         _agree_leaf(path, leaf, got[path], tolerance)
 
 
+def slopes_fit(where: str, value: Any, gradient: Any) -> None:
+    """A gradient has the tree of its value, the shapes of its leaves, and the dtypes of the floats."""
+    found = dict(_values.leaves(gradient, where))
+    for path, leaf in _values.leaves(value, where):
+        slope = found.pop(path, None)
+        if not isinstance(slope, np.ndarray) or slope.shape != leaf.shape:
+            breach(path, f"an array of shape {leaf.shape}", repr(np.shape(slope)))
+        if _values.is_float(leaf) and slope.dtype != leaf.dtype:
+            breach(path, leaf.dtype, slope.dtype)
+    for path in found:
+        breach(path, "no leaf", "one")
+
+
 def _agree_leaf(path: str, expected: Any, found: Any, tolerance: float | None) -> None:
     if not _is_array(expected) or not _is_array(found):
         same = type(expected) is type(found) and (

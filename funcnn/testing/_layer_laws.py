@@ -22,6 +22,7 @@ from funcnn.testing._laws import (
     law,
     names_its_layer,
     refuses,
+    slopes_fit,
 )
 from funcnn.testing._locality import locality
 from funcnn.testing._subject import Run, Subject
@@ -114,19 +115,8 @@ def _shape(subject: Subject) -> None:
 def _tree(subject: Subject) -> None:
     for mode in subject.modes:
         run = subject.run(mode)
-        for name, value, gradient in (
-            (f"dparams ({mode})", subject.params, run.dparams),
-            (f"dx ({mode})", subject.x, run.dx),
-        ):
-            found = dict(_values.leaves(gradient, name))
-            for path, leaf in _values.leaves(value, name):
-                slope = found.pop(path, None)
-                if not isinstance(slope, np.ndarray) or slope.shape != leaf.shape:
-                    breach(path, f"an array of shape {leaf.shape}", repr(np.shape(slope)))
-                if _values.is_float(leaf) and slope.dtype != leaf.dtype:
-                    breach(path, leaf.dtype, slope.dtype)
-            for path in found:
-                breach(path, "no leaf", "one")
+        slopes_fit(f"dparams ({mode})", subject.params, run.dparams)
+        slopes_fit(f"dx ({mode})", subject.x, run.dx)
 
 
 @law("float32 stays float32")

@@ -13,7 +13,7 @@ from funcnn import random
 from funcnn.checks import refuse_type, shown
 from funcnn.metrics import Mean
 from funcnn.testing import _values
-from funcnn.testing._laws import Law, agree, at_once, breach, is_refusal, law, refuses
+from funcnn.testing._laws import Law, agree, at_once, breach, is_refusal, law, refuses, slopes_fit
 from funcnn.types import Array, Cache, Loss, has_trait, rebuild
 
 __all__ = ["LOSS_LAWS", "LossSubject", "check_loss"]
@@ -126,15 +126,7 @@ def _tree(subject: LossSubject) -> None:
         value, _, gradient = subject.pull(*given)
         if not isinstance(value, (np.ndarray, np.generic)) or value.dtype != dtype:
             breach("value", np.dtype(dtype), getattr(value, "dtype", type(value).__name__))
-        found = dict(_values.leaves(gradient, "dprediction"))
-        for path, leaf in _values.leaves(given[0], "dprediction"):
-            slope = found.pop(path, None)
-            if not isinstance(slope, np.ndarray) or slope.shape != leaf.shape:
-                breach(path, f"an array of shape {leaf.shape}", np.shape(slope))
-            if _values.is_float(leaf) and slope.dtype != dtype:
-                breach(path, np.dtype(dtype), slope.dtype)
-        for path in found:
-            breach(path, "no leaf", "one")
+        slopes_fit("dprediction", given[0], gradient)
 
 
 @law("vjp agrees with central differences")

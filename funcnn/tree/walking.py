@@ -100,10 +100,11 @@ def walk(outs: _Parts, *trees: Any) -> Iterator[_Group]:
 
 def _closed(tuples: list[_Closing]) -> Iterator[_Group]:
     """Make tuples of what stands for them, the inner ones first, once all results are there."""
+    node: Any
     for node, name, into in reversed(tuples):
         for out in into:
             parts = out[name].values()
-            out[name] = getattr(node, "_make", tuple)(parts)
+            out[name] = node._make(parts) if hasattr(node, "_make") else tuple(parts)
     yield from ()
 
 

@@ -164,11 +164,12 @@ def normalized(
         slopes = {"scale": dscale.reshape(-1), "bias": dbias.reshape(-1)}
         return {name: slopes.get(name, zero) for name in names}, dx
 
-    def statistics(cache: Cache) -> Params:
-        return {name: cache[name] for name in ("running_mean", "running_var") if name in cache}
-
     traits: tuple[Trait, ...] = ("statistics",) if track_running else ()
-    return Preserving(init, apply, vjp, Spec(traits=frozenset(traits)), statistics=statistics)
+    return Preserving(init, apply, vjp, Spec(traits=frozenset(traits)), statistics=_running)
+
+
+def _running(cache: Cache) -> Params:
+    return {name: cache[name] for name in ("running_mean", "running_var") if name in cache}
 
 
 def _counted(x: Array, axes: tuple[int, ...], shard: lockstep.Shard | None) -> int:
