@@ -164,8 +164,7 @@ def recurrent(
             out, final, cache = kernels.walk(of.cell, x, own, first, counts, reverse)
             for state, part in zip(last, final, strict=True):
                 state[:, k] = part
-            caches.append(cache)
-            outs.append(out)
+            caches, outs = [*caches, cache], [*outs, out]
             if len(outs) == directions:
                 x, outs = np.concatenate(outs, 2) if of.both else out, []
                 drops.append(of.kept(key, len(drops) + 1, x))
@@ -184,9 +183,8 @@ def recurrent(
                 dout = dout * cache["drops"][k // directions]
             part, last = dout[:, :, place : place + hidden], tuple(state[:, k] for state in dcarry)
             wanted = of_input or k >= directions
-            down, dx, first = kernels.walk_gradients(
-                of.cell, cache["walks"][k], part, last, reverse, wanted
-            )
+            made = cache["walks"][k]
+            down, dx, first = kernels.walk_gradients(of.cell, made, part, last, reverse, wanted)
             for state, dstate in zip(dfirst, first, strict=True):
                 state[:, k] = dstate
             _enter(dparams, walks[k], {name: down[name] for name in of.shapes(k, 0)})
@@ -195,11 +193,8 @@ def recurrent(
                 dout, dxs = dxs[0] + dxs[1] if of.both else dx, []
         return dparams, of.whole(dout, dfirst, *[np.zeros(cache["lengths"], dout.dtype)] * of.ragged)
 
-    def params_vjp(cache: Cache, dout: Any) -> Params:
-        return vjp(cache, dout, False)[0]
-
     spec = Spec(traits=frozenset({"stochastic"} if of.rate else ()))
-    return Layer(init, apply, vjp, spec, params_vjp)
+    return Layer(init, apply, vjp, spec, lambda cache, dout: vjp(cache, dout, of_input=False)[0])
 
 
 def _enter(tree: Params, path: tuple[str, ...], own: Params) -> None:
