@@ -28,7 +28,7 @@ Shape = tuple[int, ...]
 # Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache).
 _SHORT = 16, 32  # numbers of a run, and of one that holds a single place: below, products are as fast
 _MANY = 1 << 14  # channels in times out for which products beat the weight gradient's tiles
-_PART = 1 << 26  # multiplications that are worth a thread
+_PART = 1 << 24  # multiplications that are worth a thread: a ResNet-8 takes 40 ms, not 50
 _WEIGHTS = 1 << 17  # bytes of filters that are read again for each tile; more, for 16 tiles
 _SLICE = 1 << 17  # numbers that the weight gradient reads again for each tile
 
