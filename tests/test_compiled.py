@@ -61,6 +61,7 @@ from funcnn._kernels.windows import output_size, window
 from funcnn.machine import code
 from funcnn.machine.threads import in_team
 from funcnn.numerics import sets
+from funcnn.numerics.jit import In, Out, kernel
 from funcnn.testing import digest
 from funcnn.types import Array
 from tests import registry
@@ -240,7 +241,11 @@ def test_code_is_kept_apart_for_every_processor_version_and_source(
 
 @needs_numba
 def test_a_kernel_takes_only_what_it_is_made_for(tmp_path: Path) -> None:
-    run = import_module("funcnn._kernels.elementwise.compiled")._leaky_relu
+    def leaky(x: In, out: Out, slope: float) -> None:
+        for i in range(len(x)):
+            out[i] = x[i] if x[i] > 0 else slope * x[i]
+
+    run = kernel(leaky)
     x, out = np.array([-2, 3], np.float32), np.empty(2, np.float32)
     on_disk = np.memmap(tmp_path / "x", np.float32, "w+", shape=2)
     on_disk[:] = x
