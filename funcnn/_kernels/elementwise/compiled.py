@@ -228,24 +228,14 @@ def _hard_swish_slope(x: Any, o: Any) -> Any:
 
 @scalar
 def _softplus(x: Any, o: Any) -> Any:
-    """The options are beta and its inverse."""
-    u = -abs(o[0] * x)
-    return (x if x > _0 else _0) + tail(log1p(exp(u)) / o[0], u, o[1])
+    """The options are beta, its inverse, and the sign of `x` and the value: -1 for `log_sigmoid`."""
+    x, u = o[2] * x, -abs(o[0] * x)
+    return o[2] * ((x if x > _0 else _0) + tail(log1p(exp(u)) / o[0], u, o[1]))
 
 
 @scalar
 def _softplus_slope(x: Any, o: Any) -> Any:
-    return logistic(o[0] * x)
-
-
-@scalar
-def _log_sigmoid(x: Any, o: Any) -> Any:
-    return -_softplus(-x, o)
-
-
-@scalar
-def _log_sigmoid_slope(x: Any, o: Any) -> Any:
-    return logistic(-x)
+    return logistic(o[0] * o[2] * x)
 
 
 @scalar
@@ -272,7 +262,6 @@ _pair("gelu", _gelu, _gelu_slope)
 _pair("gelu_tanh", _gelu_tanh, _gelu_tanh_slope)
 _pair("hard_swish", _hard_swish, _hard_swish_slope, dead=True)
 _pair("softplus", _softplus, _softplus_slope)
-_pair("log_sigmoid", _log_sigmoid, _log_sigmoid_slope)
 _pair("lines", _lines, _lines_slope, dead=True)
 
 

@@ -88,7 +88,7 @@ def log_sigmoid() -> Preserving:
     return elementwise(
         lambda x: -numerics.softplus(-x),
         lambda x: numerics.sigmoid(-x),
-        twin=("log_sigmoid", 1.0, 1.0),
+        twin=("softplus", 1.0, 1.0, -1.0),
     )
 
 
@@ -233,7 +233,7 @@ def softplus(beta: float = 1.0) -> Preserving:
         value,
         lambda x: numerics.sigmoid(beta * x),
         beta,
-        twin=("softplus", beta, inverse),
+        twin=("softplus", beta, inverse, 1.0),
     )
 
 
