@@ -42,13 +42,23 @@ def _until(target: object) -> tuple[Any, Array]:
 
 
 def _settled(whole: Any, counts: Array) -> Any:
-    """What does not count, replaced by something that does: it may hold anything, so nobody looks."""
+    """What does not count, replaced by something that does: it may hold anything, so nobody looks.
+
+    It comes from the same example, if anything counts there: no example sees what another holds.
+    """
     if isinstance(whole, tuple):
         return tuple([_settled(part, counts) for part in whole])
     if type(whole) not in (np.ndarray, np.memmap) or whole.shape[: counts.ndim] != counts.shape:
         return whole
     out = whole.copy()
-    out[~counts] = whole[counts][:1] if counts.any() else 0
+    if not counts.any():
+        out[~counts] = 0
+        return out
+    flat = counts.reshape(len(counts), -1)
+    own = np.arange(len(flat)) * flat.shape[1] + flat.argmax(1)
+    places = np.where(flat.any(1), own, own[flat.any(1)][0])
+    rows = whole.reshape(flat.size, *whole.shape[counts.ndim :])[np.repeat(places, flat.shape[1])]
+    out[~counts] = rows.reshape(whole.shape)[~counts]
     return out
 
 
