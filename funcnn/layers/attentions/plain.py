@@ -131,9 +131,7 @@ def attention(
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         q, k, v, *rest = checks.together(shape, words, "shape")
-        q, k, v = (
-            checks.shape(one, axes) for one, axes in ((q, "N, T, D"), (k, "N, S, D"), (v, "N, S, E"))
-        )
+        q, k, v = map(checks.shape, (q, k, v), ("N, T, D", "N, S, D", "N, S, E"))
         pairs = fitting(q, k, v)
         look.fitting(look.named(rest), 1, pairs)
         return look.whole((*q[:2], v[2]), pairs), {}

@@ -48,8 +48,18 @@ def depthwise_conv(
         Height and width of the filters.
     multiplier : int, default 1
         Filters for each channel; those of one channel come out as neighbours.
-    stride, padding, padding_mode, dilation, bias, weight_init, bias_init
-        As in `conv`.
+    stride : int or (int, int), default 1
+        Step of the window.
+    padding : int, one int or (low, high) pair for each axis, "same" or "valid", default 0
+        Zeros on both sides of each axis. ``"same"`` pads so that ``H' = ceil(H / stride)``.
+    padding_mode : "zeros", "reflect", "replicate" or "circular", default "zeros"
+        What stands there instead of zeros, as in `pad`.
+    dilation : int or (int, int), default 1
+        Distance between the taps of a filter.
+    bias : bool, default True
+        Whether to add a bias to each channel.
+    weight_init, bias_init : Initializer
+        Where the parameters start.
 
     Returns
     -------
