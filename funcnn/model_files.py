@@ -12,16 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import (
-    checkpoints,
-    checks,
-    combinators,
-    files,
-    initializers,
-    layers,
-    structure,
-    tree,
-)
+from funcnn import checkpoints, checks, combinators, files, initializers, layers, structure, tree
 from funcnn.initializers import Initializer
 from funcnn.types import Layer, Params, Spec
 

@@ -19,11 +19,7 @@ Fans follow the layout of the weights, ``(out, in, *kernel)``:
 
 from __future__ import annotations
 
-from funcnn.initializers.core import (
-    BIAS_INIT as BIAS_INIT,
-    INITIALIZER as INITIALIZER,
-    Initializer,
-)
+from funcnn.initializers.core import BIAS_INIT as BIAS_INIT, INITIALIZER as INITIALIZER, Initializer
 from funcnn.initializers.distributions import constant, normal, ones, truncated_normal, uniform, zeros
 from funcnn.initializers.fans import (
     gain,

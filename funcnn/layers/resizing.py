@@ -11,18 +11,7 @@ from funcnn import checks
 from funcnn._kernels import borders, upsampling
 from funcnn._kernels.axes import channels_second, channels_second_shape
 from funcnn._kernels.shapes import rearranged
-from funcnn.checks import (
-    Choice,
-    Flag,
-    Integer,
-    Number,
-    Optional,
-    Several,
-    Sizes,
-    When,
-    declared,
-    shown,
-)
+from funcnn.checks import Choice, Flag, Integer, Number, Optional, Several, Sizes, When, declared, shown
 from funcnn.parameterless import moving
 from funcnn.types import Array, Image, Layer, Preserving
 

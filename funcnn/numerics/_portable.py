@@ -19,11 +19,7 @@ from funcnn.numerics._elementary import (
     tanh as tanh,
     tanh_slope as tanh_slope,
 )
-from funcnn.numerics._exact import (
-    matmul as matmul,
-    prepare as prepare,
-    summed_matmul as summed_matmul,
-)
+from funcnn.numerics._exact import matmul as matmul, prepare as prepare, summed_matmul as summed_matmul
 from funcnn.numerics._sums import sum as sum
 
 stacked_matmul = matmul

@@ -12,13 +12,7 @@ from funcnn.optimizers.adaptive_moments import corrections
 from funcnn.optimizers.core import Optimizer, Rate
 from funcnn.optimizers.descent import scale_by_learning_rate
 from funcnn.optimizers.moments import averaged, grown, moments, over_root, quotient
-from funcnn.optimizers.parts import (
-    MOMENTS,
-    RATE,
-    pipeline,
-    power,
-    remembering,
-)
+from funcnn.optimizers.parts import MOMENTS, RATE, pipeline, power, remembering
 from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array
 

@@ -11,15 +11,7 @@ import numpy as np
 
 from funcnn import checks, tree
 from funcnn.checks import Flag, Layers, Number, Refusal
-from funcnn.optimizers.agreement import (
-    FLOATS,
-    belong,
-    counted,
-    counter,
-    fit,
-    hold,
-    match,
-)
+from funcnn.optimizers.agreement import FLOATS, belong, counted, counter, fit, hold, match
 from funcnn.optimizers.core import Optimizer, State
 from funcnn.optimizers.rounding import optimizer, plain
 from funcnn.types import Array, Params, Shape

@@ -20,15 +20,7 @@ from funcnn.optimizers.moments import (
     quotient,
     squares,
 )
-from funcnn.optimizers.parts import (
-    FLAG,
-    FRACTION,
-    NOT_NEGATIVE,
-    POSITIVE,
-    RATE,
-    pipeline,
-    remembering,
-)
+from funcnn.optimizers.parts import FLAG, FRACTION, NOT_NEGATIVE, POSITIVE, RATE, pipeline, remembering
 from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array
 

@@ -10,12 +10,7 @@ import numpy as np
 from funcnn import random
 from funcnn.structure import nodes, statistics
 from funcnn.testing import _values
-from funcnn.testing._laws import (
-    Law,
-    agree,
-    breach,
-    law,
-)
+from funcnn.testing._laws import Law, agree, breach, law
 from funcnn.testing._subject import Run, Subject
 from funcnn.tree import is_statistic
 from funcnn.types import Array

@@ -13,12 +13,7 @@ from funcnn.data import Augmentation, Batches, Dataset, Loader
 from funcnn.data.batches import checked
 from funcnn.data.examples import is_on_disk, length, shape, taken
 from funcnn.metrics import better
-from funcnn.training.evaluation import (
-    Metric,
-    check_something_counts,
-    mean_over,
-    predict,
-)
+from funcnn.training.evaluation import Metric, check_something_counts, mean_over, predict
 from funcnn.training.events import Callback
 from funcnn.training.state import TrainState
 from funcnn.types import Key, Layer, Loss, Params, Shape

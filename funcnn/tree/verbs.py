@@ -23,17 +23,7 @@ from funcnn.checks import (
     takes,
     within,
 )
-from funcnn.tree.walking import (
-    leaves,
-    map,
-    map_with_path,
-    ordered,
-    paired,
-    path,
-    place,
-    reduce,
-    walk,
-)
+from funcnn.tree.walking import leaves, map, map_with_path, ordered, paired, path, place, reduce, walk
 from funcnn.types import Array, Layer, Params
 
 __all__ = [

@@ -8,14 +8,7 @@ from funcnn._kernels.windows import Padding, expanded
 from funcnn.checks import Integer, declared
 from funcnn.initializers import Initializer, he_normal, zeros
 from funcnn.layers.convolution.plain import conv
-from funcnn.layers.convolution.skeleton import (
-    Ints,
-    Rule,
-    convolution_of,
-    options,
-    padded,
-    placing,
-)
+from funcnn.layers.convolution.skeleton import Ints, Rule, convolution_of, options, padded, placing
 from funcnn.types import Cache, Image, Key, Layer, Params, Shape
 
 __all__ = [

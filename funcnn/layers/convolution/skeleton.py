@@ -10,13 +10,7 @@ from funcnn import checks, random
 from funcnn._kernels import borders
 from funcnn._kernels.axes import channels_second_shape, turning
 from funcnn._kernels.convolution import arranged, bias_gradient
-from funcnn._kernels.windows import (
-    Padding,
-    Window,
-    on_image,
-    output_size,
-    window,
-)
+from funcnn._kernels.windows import Padding, Window, on_image, output_size, window
 from funcnn.checks import Beside, Choice, Constraint, Either, Flag, Integer, Shapes, Sides, Sizes
 from funcnn.initializers import BIAS_INIT, INITIALIZER, Initializer
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape

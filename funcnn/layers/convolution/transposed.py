@@ -8,13 +8,7 @@ from funcnn._kernels.convolution import transposed
 from funcnn._kernels.windows import Window, expanded, window
 from funcnn.checks import Integer, Sizes, declared
 from funcnn.initializers import Initializer, he_normal, zeros
-from funcnn.layers.convolution.skeleton import (
-    Ints,
-    Rule,
-    convolution_of,
-    divides,
-    options,
-)
+from funcnn.layers.convolution.skeleton import Ints, Rule, convolution_of, divides, options
 from funcnn.types import Image, Layer, Sequence, Volume
 
 __all__ = [

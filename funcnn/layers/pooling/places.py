@@ -11,18 +11,7 @@ from funcnn._kernels.pooling import bins
 from funcnn._kernels.windows import expanded
 from funcnn.checks import Sizes, declared
 from funcnn.layers.pooling.skeleton import Ints
-from funcnn.types import (
-    Array,
-    Cache,
-    Image,
-    Key,
-    Layer,
-    Params,
-    Sequence,
-    Shape,
-    Vector,
-    Volume,
-)
+from funcnn.types import Array, Cache, Image, Key, Layer, Params, Sequence, Shape, Vector, Volume
 
 __all__ = [
     "adaptive_avg_pool",
