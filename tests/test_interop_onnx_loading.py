@@ -417,6 +417,24 @@ def test_exports_of_pytorch_give_what_pytorch_gives(name: str, tmp_path: Path) -
         assert tree.equal(tree.map(np.shape, drawn), tree.map(np.shape, params))
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what the exporter warns of itself
+@pytest.mark.parametrize("name", _MODULES)
+def test_exports_of_pytorchs_newer_exporter(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    module, inputs = _module(name)
+    tensors, path = tuple(map(torch.tensor, inputs)), tmp_path / "model.onnx"
+    free = tuple({0: torch.export.Dim("batch")} for _ in inputs)
+    torch.onnx.export(module, tensors, path, dynamo=True, dynamic_shapes=free, verbose=False)
+    net, params = load(path)  # whose numbers lie in a file beside it
+    out, _ = net.apply(params, inputs[0] if len(inputs) == 1 else inputs)
+    with torch.no_grad():
+        wanted = module(*tensors)
+    pairs = zip(*(one if isinstance(one, tuple) else (one,) for one in (out, wanted)), strict=True)
+    for got, want in pairs:
+        np.testing.assert_allclose(got, want.numpy(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["residual", "several", "language", "vision"])
 def test_gradients_of_exports_are_those_of_pytorch(name: str, tmp_path: Path) -> None:
     module, inputs = _module(name)
@@ -499,6 +517,49 @@ def test_a_network_of_pytorch_goes_on_training(tmp_path: Path) -> None:
 
 
 # --- as others write their models -------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # a training that is not at its end
+@pytest.mark.parametrize("classes", [0, 2, 3])
+@pytest.mark.parametrize("table", [False, True])
+def test_exports_of_skl2onnx(classes: int, table: bool, tmp_path: Path) -> None:
+    skl2onnx = pytest.importorskip("skl2onnx")
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = _drawn(60, 4), np.digitize(_drawn(60, seed=1), [0, 1][: classes - 1])
+    kind = MLPClassifier if classes else MLPRegressor
+    theirs = make_pipeline(StandardScaler(), kind(hidden_layer_sizes=(8, 5), max_iter=30)).fit(x, y)
+    options = {"mlpclassifier": {"zipmap": table}} if classes else None
+    content = skl2onnx.to_onnx(theirs, x[:1], options=options)
+    net, params = _loaded(tmp_path, content.SerializeToString())
+    assert [spec.kind for spec in net.spec.children].count("dense") == 3
+    out, _ = net.apply(params, x)
+    found = out if classes else (out,)
+    wanted = (theirs.predict(x), theirs.predict_proba(x)) if classes else (theirs.predict(x)[:, None],)
+    for got, want in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
+    if not table:
+        assert _goes_again(tmp_path, content.SerializeToString(), (x,))
+
+
+_KERAS = sorted(path.stem for path in (Path(__file__).parent / "stored").glob("keras_*.onnx"))
+
+
+@pytest.mark.parametrize("name", _KERAS)
+def test_exports_of_keras(name: str, tmp_path: Path) -> None:
+    """Written in November 2026 by Keras 3.15 with TensorFlow 2.21 and tf2onnx 1.17."""
+    path = Path(__file__).parent / f"stored/{name}.onnx"
+    with np.load(path.with_suffix(".npz")) as file:
+        arrays = dict(file)
+    inputs = tuple(arrays[key] for key in sorted(arrays) if key[0] == "x")
+    net, params = load(path)
+    out, _ = net.apply(params, inputs[0] if len(inputs) == 1 else inputs)
+    for at, got in enumerate(out if isinstance(out, tuple) else (out,)):
+        np.testing.assert_allclose(got, arrays[f"y{at}"], rtol=1e-4, atol=1e-5)
+    assert _goes_again(tmp_path, path.read_bytes(), inputs)
 
 
 def test_a_network_as_skl2onnx_writes_it(tmp_path: Path) -> None:
@@ -647,6 +708,16 @@ _REFUSED: list[tuple[Any, str]] = [
         model([node("Einsum", "x", "y", equation="ii->i")], {"x": (4, 4)}, ["y"]),
         "load: 'Einsum' node 'y': operator: the inputs must fit Einsum, got shapes [(4, 4)]: 'ii->i' "
         "must name each axis once in each part",
+    ),
+    (
+        model([node("Einsum", "x", "y", equation="ni,ij")], _X, ["y"]),
+        "load: 'Einsum' node 'y': operator: the inputs must fit Einsum, got shapes [(2, 4)]: 2 terms "
+        "for 1 inputs",
+    ),
+    (
+        model([node("Reshape", "x s", "y")], _X, ["y"], {"s": np.array([-5, 4])}),
+        "load: 'Reshape' node 'y': operator: the inputs must fit Reshape, got shapes [(2, 4), (2,)]: "
+        "sizes [-5, 4]",
     ),
     (
         model([node("TopK", "x k", "y z")], _X, ["y"], {"k": np.array([5])}),

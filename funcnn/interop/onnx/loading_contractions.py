@@ -21,6 +21,8 @@ def _terms(a: A, inputs: Sequence[Array]) -> tuple[list[str], str]:
     left, arrow, right = a.equation.replace(" ", "").partition("->")
     terms = left.split(",")
     free = [letter for letter in ascii_letters if letter not in a.equation]
+    if len(terms) != len(inputs):
+        raise ValueError(f"{len(terms)} terms for {len(inputs)} inputs")
     wide = 0
     for at, (term, x) in enumerate(zip(terms, inputs, strict=True)):
         hidden = x.ndim - len(term.replace("...", ""))

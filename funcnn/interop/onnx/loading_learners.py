@@ -15,7 +15,8 @@ def _scaler(node: Node) -> Any:
     features = node.wire().shapes[0][-1]
     out = node.wire()
     for name, kind in (("offset", "Sub"), ("scale", "Mul")):
-        numbers = node.option(name, ())
+        if not (numbers := node.option(name, ())):
+            continue
         if len(numbers) not in (1, features):
             checks.refuse(f"attribute {name} must be of 1 or {features} numbers, got {len(numbers)}")
         out = node.emit(operator(kind, inputs=2, constants={"1": ("float32", numbers)}), out)

@@ -43,6 +43,8 @@ def _reshape(a: A, x: Array, shape: Any) -> Any:
     sizes = [
         x.shape[at] if size == 0 and not a.allowzero else size for at, size in enumerate(_ints(shape))
     ]
+    if min(sizes, default=0) < -1:
+        raise ValueError(f"sizes {sizes}")
     return x.reshape(sizes)
 
 
