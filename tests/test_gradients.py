@@ -23,6 +23,8 @@ from funcnn import (
     dropout,
     flatten,
     freeze,
+    gru,
+    lstm,
     max_pool,
     mean_squared_error,
     named,
@@ -30,8 +32,10 @@ from funcnn import (
     random,
     relu,
     remat,
+    rnn,
     serial,
     softmax_cross_entropy,
+    time_distributed,
     tree,
     triplet,
     value_and_grad,
@@ -39,8 +43,9 @@ from funcnn import (
 from funcnn.machine import threads
 from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.threads import _team, in_team, run_tasks
+from funcnn.models import transformer_encoder_block
 from funcnn.training.gradients import cut
-from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait, no_statistics
+from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait, has_trait, no_statistics
 
 KEY = random.key(0)
 Net = Layer[Any, Any]
@@ -119,6 +124,12 @@ def test_small_steps_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(cut(256, np.broadcast_to(np.float32(0), (256, 3, 28, 28)), {})) == 2
 
 
+def test_recurrent_networks_walk() -> None:
+    for layer in (lstm(3), gru(3), rnn(3, layers=2, rate=0.5), lstm(3, bidirectional=True)):
+        assert has_trait(serial(layer, time_distributed(dense(2))).spec, "walks")
+    assert not has_trait(transformer_encoder_block(4, 2, 8).spec, "walks")
+
+
 @pytest.mark.parametrize(("shape", "dtype"), [((32, 64, 64), np.float32), ((32, 64), np.int64)])
 def test_sequences_are_cut_where_the_weights_meet_many_steps(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], dtype: type
@@ -129,7 +140,7 @@ def test_sequences_are_cut_where_the_weights_meet_many_steps(
     assert [len(cut(32, x, weights)) for weights in (few, many)] == [1, 2]
     halves = {"a": x[:, :32], "b": x[:, 32:]}
     assert [len(cut(32, halves, weights)) for weights in (few, many)] == [1, 2]
-    assert len(cut(32, x[:, :8], many)) == 1
+    assert len(cut(32, x[:, :8], many)) == len(cut(32, x, many, walks=True)) == 1
 
 
 def test_vectors_are_not_cut_where_the_weights_are_more() -> None:

@@ -142,6 +142,7 @@ def value_and_grad(
     ranks = ALONE if engine is None else engine
     keeps_statistics = has_trait(net.spec, "statistics")
     is_whole = shards is None and has_trait(net.spec, "couples_batch")
+    walks = has_trait(net.spec, "walks")
     if shards is not None and has_trait(net.spec, "couples_batch", without="meets_shards"):
         text = "for a network with a layer that couples its batch and does not meet other shards"
         checks.refuse(f"`shards` must be left out {text}, got {shards}")
@@ -160,7 +161,7 @@ def value_and_grad(
                 "with tree.replace(params, statistics)",
             )
         examples = length(x, y)
-        slices = [slice(None)] if is_whole else cut(examples, x, params, shards)
+        slices = [slice(None)] if is_whole else cut(examples, x, params, shards, walks)
         if engine is not None and len(slices) == 1:
             x = taken(x, slices[0])  # reads what may lie on the disk
 
@@ -255,14 +256,17 @@ def _slope(loss: Loss, prediction: Any, y: Any) -> tuple[Any, Any]:
     return value, loss.vjp(cache)
 
 
-def cut(examples: int, x: Any, params: Params, count: int | None = None) -> list[slice]:
+def cut(
+    examples: int, x: Any, params: Params, count: int | None = None, walks: bool = False
+) -> list[slice]:
     """Cut a batch into so many parts, or by the sizes of its arrays, never by the machine.
 
     A small step is done before a second thread has woken up, and every part costs a gradient of all
     parameters: where vectors have fewer numbers than those, `dense` cuts its products instead.
     Measured in November 2026, two cores with AVX-512: LeNet at batch 32 takes 1.5 ms alone, 1.7 to
     2.4 with its convolutions shared out, and 3 in two parts; a transformer of 64 features with
-    (32, 64, 64) takes 31 ms whole, 25 in two parts.
+    (32, 64, 64) takes 31 ms whole, 25 in two parts. What `walks` from step to step shares out its own
+    work, compiled; else threads would take turns in Python: an LSTM takes 25 ms, and 44 in two parts.
     """
     if count is None and examples >= 16:
         numbers, work, weights = 0, 0, tree.count(params)
@@ -272,7 +276,7 @@ def cut(examples: int, x: Any, params: Params, count: int | None = None) -> list
             if len(leaf.shape) == 3 - is_index:
                 work += weights * math.prod(leaf.shape[:2])
         vectors = not isinstance(x, (tuple, dict)) and len(x.shape) == 2 and x.dtype.kind == "f"
-        large = numbers + weights >= _SMALL or work >= _WORK
+        large = numbers + weights >= _SMALL or (work >= _WORK and not walks)
         if large and not (vectors and numbers < weights):
             most = 2 if numbers < 4 * _SMALL else 4 if numbers < 16 * _SMALL else 8
             count = min(most, examples // 8)

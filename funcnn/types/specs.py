@@ -17,6 +17,7 @@ Trait: TypeAlias = Literal[
     "maximum",
     "inference",
     "integers",
+    "walks",
 ]
 """What a combinator or a trainer must know of a layer.
 
@@ -28,6 +29,7 @@ Trait: TypeAlias = Literal[
 ``maximum``: each output is the largest of some inputs.
 ``inference``: what is inside runs without a key, in training too.
 ``integers``: passes integers and booleans on, beside floats.
+``walks``: goes from step to step, which takes many small calls where it is not compiled.
 """
 
 

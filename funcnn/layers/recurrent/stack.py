@@ -193,7 +193,7 @@ def recurrent(
                 dout, dxs = dxs[0] + dxs[1] if of.both else dx, []
         return dparams, of.whole(dout, dfirst, *[np.zeros(cache["lengths"], dout.dtype)] * of.ragged)
 
-    spec = Spec(traits=frozenset({"stochastic"} if of.rate else ()))
+    spec = Spec(traits=frozenset({"walks", "stochastic"} if of.rate else {"walks"}))
     return Layer(init, apply, vjp, spec, lambda cache, dout: vjp(cache, dout, of_input=False)[0])
 
 
