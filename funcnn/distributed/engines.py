@@ -190,7 +190,7 @@ class Engine:
 
     def _check_free(self) -> None:
         if self.ranks > 1 and in_sweep.get():
-            checks.refuse(f"`engine` must be left out in a run of a sweep, got {self!r}")
+            checks.refuse(f"`engine` must be left out in a run of a sweep, got {checks.shown(self)}")
 
 
 def together(function: Callable[P, T]) -> Callable[P, T]:

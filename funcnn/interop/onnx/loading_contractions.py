@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
+from funcnn.checks import shown
 from funcnn.interop.onnx.loading_elementwise import A, Operator
 from funcnn.types import Array
 
@@ -27,7 +28,7 @@ def _terms(a: A, inputs: Sequence[Array]) -> tuple[list[str], str]:
     for at, (term, x) in enumerate(zip(terms, inputs, strict=True)):
         hidden = x.ndim - len(term.replace("...", ""))
         if hidden and "..." not in term:
-            raise ValueError(f"{term!r} for {x.ndim} axes")
+            raise ValueError(f"{shown(term)} for {x.ndim} axes")
         wide = max(wide, hidden)
         terms[at] = term.replace("...", "".join(free[:hidden]))
     once = sorted(letter for letter in {*left} - {*",."} if left.count(letter) == 1)
@@ -35,7 +36,7 @@ def _terms(a: A, inputs: Sequence[Array]) -> tuple[list[str], str]:
     out = right.replace("...", dots) if arrow else dots + "".join(once)
     for term in (*terms, out):
         if not term.isalpha() * len({*term}) == len(term) or not {*out} <= {*"".join(terms)}:
-            raise ValueError(f"{a.equation!r} must name each axis once in each part")
+            raise ValueError(f"{shown(a.equation)} must name each axis once in each part")
     return terms, out
 
 
@@ -45,7 +46,7 @@ def _sizes(a: A, *inputs: Array) -> Sizes:
     for term, x in zip(terms, inputs, strict=True):
         for letter, size in zip(term, x.shape, strict=True):
             if known.setdefault(letter, size) != size:
-                raise ValueError(f"{letter!r} has sizes {known[letter]} and {size}")
+                raise ValueError(f"{shown(letter)} has sizes {known[letter]} and {size}")
     return tuple(known[letter] for letter in out)
 
 
