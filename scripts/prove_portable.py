@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,6 +160,9 @@ def basic_settings() -> dict[str, Setting]:
         features = ",".join(f"-{name}" for name in ("AVX512F", "AVX2", "FMA", "FMA4"))
         variables = {"GLIBC_TUNABLES": f"glibc.cpu.hwcaps={features}"}
         found["C library without AVX2 and FMA"] = Setting(variables)
+    found["NumPy's kernels alone"] = Setting({"FUNCNN_COMPILED": "off"})
+    if find_spec("numba") is not None:
+        found["compiled kernels"] = Setting({"FUNCNN_COMPILED": "require"})
     for order in ("F", "batch-last"):
         found[f"{order}-ordered input"] = Setting({"PORTABLE_RUN_ORDER": order})
     for count in ("1", "2", "4"):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import platform
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -21,6 +25,7 @@ from funcnn._kernels.windows import output_size, window
 from funcnn.testing import digest
 from funcnn.types import Array
 from tests import registry, test_optimizers
+from tests.elsewhere import environment
 from tests.registry import Case, LossCase
 from tests.test_compiled import WINDOWS
 
@@ -291,3 +296,57 @@ def test_bits_of_powers_are_the_same() -> None:
     _same(lambda: np.nan_to_num(numerics.power(base, power), nan=7.5))
     _same(lambda: numerics.power(np.abs(drawn), 0.3))
     assert math.isfinite(drawn.max())
+
+
+# --- other processors -------------------------------------------------------------------------------
+
+ELSEWHERE = """
+import json, sys
+sys.path[:0] = {paths!r}
+from funcnn.machine import code
+code.features, code.width = lambda: "", lambda: {width}
+from funcnn import numerics
+from funcnn.testing import digest
+import portable_runs
+with numerics.portable():
+    print(json.dumps({{name: digest(run()) for name, run in portable_runs.RUNS.items()}}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names are of x86-64")
+@pytest.mark.parametrize(("processor", "width"), [("nehalem", 16), ("haswell", 32)])
+def test_bits_of_other_processors_are_those_on_record(
+    processor: str, width: int, tmp_path: Path
+) -> None:
+    """Without fused operations, and with vectors of another width."""
+    root = Path(__file__).parent.parent
+    code = ELSEWHERE.format(paths=[str(root), str(root / "scripts")], width=width)
+    variables = {
+        "FUNCNN_COMPILED": "require", "NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": "",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(**variables),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == GOLDEN
+
+
+@pytest.mark.slow
+def test_no_operation_of_sums_and_functions_may_be_fused_or_reordered() -> None:
+    compiled = import_module("funcnn.numerics._compiled")
+    jit, translation = (import_module(f"funcnn.numerics.{name}") for name in ("jit", "translation"))
+    seen = {}
+    for kernel in jit.every:
+        name = kernel.function.__qualname__
+        if kernel.function.__module__ == compiled.__name__ or name.startswith("each_"):
+            signature = translation.signature(kernel.function, np.dtype(kernel.dtypes[0]))
+            made = jit.numba.njit(signature, **kernel.options)(kernel.function)
+            (found,) = made.overloads.values()
+            text = found.library.get_llvm_str()
+            assert re.search("= f(mul|add|sub|div) ", text)
+            seen[name] = bool(re.search(r"= f\w+ (contract|reassoc|fast)", text))
+    assert seen.pop("_products")  # whose sums are bracketed
+    assert len(seen) > 8
+    assert not any(seen.values()), seen
