@@ -23,6 +23,7 @@ from funcnn import max_pool, numerics, random
 from funcnn._kernels import convolution
 from funcnn._kernels.windows import output_size, window
 from funcnn.testing import digest
+from funcnn.training import identity
 from funcnn.types import Array
 from tests import registry, test_optimizers
 from tests.elsewhere import environment
@@ -111,6 +112,17 @@ def test_bits_on_record_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = import_module("portable_runs").RUNS
     with numerics.portable(), numerics.compiled("require"):
         assert {name: digest(run()) for name, run in runs.items()} == GOLDEN
+
+
+def test_ranks_may_differ_in_their_kernels() -> None:
+    def told() -> Any:
+        return identity.facts({"effects": {}}, {"w": np.ones(3, np.float32)})
+
+    _same(lambda: np.frombuffer(json.dumps(told()).encode(), np.uint8))
+    with numerics.compiled("off"):
+        alone = told()
+    with numerics.compiled("require"):
+        assert told() != alone  # in fast mode, kernels round otherwise
 
 
 # --- products ---------------------------------------------------------------------------------------
@@ -307,6 +319,7 @@ from funcnn.machine import code
 code.features, code.width = lambda: "", lambda: {width}
 from funcnn import numerics
 from funcnn.testing import digest
+from funcnn.training import identity
 import portable_runs
 with numerics.portable():
     print(json.dumps({{name: digest(run()) for name, run in portable_runs.RUNS.items()}}))

@@ -65,7 +65,7 @@ def facts(identity: Mapping[str, Any], params: Params, **more: Any) -> dict[str,
     return {
         "version of funcnn": import_module("funcnn").__version__,
         "version of NumPy": np.__version__,
-        "kernels": numerics.kernels(),
+        "kernels": numerics.kernels() if fast else "any",
         "processor": arithmetic() if fast else "any",
         **{name: fact for name, fact in identity.items() if name != "effects"},
         **more,
