@@ -95,10 +95,7 @@ def html_report(
     pictures = {"Learning curves": curves(history)}
     if matrix is not None:
         pictures["Confusion matrix"] = confusion(matrix, labels)
-    for name, figure in (figures or {}).items():
-        if not hasattr(figure, "savefig"):
-            checks.refuse_type(f"`figures` must hold figures, got {checks.shown(figure)}")
-        pictures[html.escape(str(name))] = figure
+    pictures.update({html.escape(str(name)): figure for name, figure in (figures or {}).items()})
     facts: dict[str, object] = {
         "parameters": f"{tree.count(params):,}",
         **_lasts(history),
