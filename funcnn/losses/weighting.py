@@ -48,7 +48,7 @@ def _settled(whole: Any, counts: Array) -> Any:
     """
     if isinstance(whole, tuple):
         return tuple([_settled(part, counts) for part in whole])
-    if type(whole) not in (np.ndarray, np.memmap) or whole.shape[: counts.ndim] != counts.shape:
+    if not isinstance(whole, np.ndarray) or whole.shape[: counts.ndim] != counts.shape:
         return whole
     out = whole.copy()
     if not counts.any():
