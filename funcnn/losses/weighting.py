@@ -41,15 +41,16 @@ def _until(target: object) -> tuple[Any, Array]:
     return target[0], steps.counted(checks.counts(target[1], shape[:2]), shape[1])
 
 
-def _settled(whole: Any, counts: Array) -> Any:
+def _settled(name: str, whole: Any, counts: Array) -> Any:
     """What does not count, replaced by something that does: it may hold anything, so nobody looks.
 
     It comes from the same example, if anything counts there: no example sees what another holds.
     """
     if isinstance(whole, tuple):
-        return tuple([_settled(part, counts) for part in whole])
+        return tuple([_settled(name, part, counts) for part in whole])
     if not isinstance(whole, np.ndarray) or whole.shape[: counts.ndim] != counts.shape:
         return whole
+    checks.array(whole, name)
     out = whole.copy()
     if not counts.any():
         out[~counts] = 0
@@ -126,7 +127,8 @@ def weighted(loss: Loss, *, lengths: bool = False, reduction: str = "mean") -> L
     def apply(prediction: Any, target: tuple[Any, Array]) -> tuple[Any, Cache]:
         known, weight = _until(target) if lengths else _weights(target)
         if weight.size and not weight.all():
-            prediction, known = _settled((prediction, known), weight != 0)
+            prediction = _settled("prediction", prediction, weight != 0)
+            known = _settled("target", known, weight != 0)
         values, cache = inner.apply(prediction, known)
         if weight.shape != values.shape[: weight.ndim] or not weight.ndim:
             checks.refuse(
