@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import pkgutil
 import re
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 from mypy import api
 
 import funcnn
+from tests.elsewhere import environment
 from tests.test_rooms import FLOORS
 
 ROOT = Path(__file__).parent.parent
@@ -177,7 +177,7 @@ def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", *short, "-b", "html"]
     built = subprocess.run(
         [*command, str(DOCS), str(tmp_path)], capture_output=True, text=True, timeout=300,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
     )  # fmt: skip
     assert built.returncode == 0, built.stdout + built.stderr
     for path in PAGES:
