@@ -27,7 +27,14 @@ import onnx
 import torch
 from torch import nn
 
-from funcnn.interop.onnx import LAYERS, export, load, loading_operators, loading_rules
+from funcnn.interop.onnx import (
+    LAYERS,
+    export,
+    load,
+    loading_learners,
+    loading_operators,
+    loading_rules,
+)
 from tests.onnx_models import Shipped, exported, model, node, real, shipped, variants
 from tests.test_interop_onnx import (
     REFUSED,
@@ -165,7 +172,9 @@ def test_every_operator_is_proved(tmp_path: Path) -> None:
         ):
             proved |= {each.op_type for each in case.model.graph.node}
     left = (loading_operators.OPERATORS.keys() | loading_rules.RULES.keys()) - proved
-    assert left == {"LayerNormalization"}  # whose tests ask for the mean, too: see exports of PyTorch
+    assert left == {  # whose tests ask for the mean, too; and what skl2onnx writes: see exports
+        "LayerNormalization", *loading_learners.LEARNERS
+    }  # fmt: skip
 
 
 # --- what funcnn writes ---------------------------------------------------------------------------
@@ -245,24 +254,31 @@ def _output(path: Path) -> Any:
 
 
 _NOT_AGAIN = {
-    *(f"test_cumsum_{name}" for name in ("1d", "1d_exclusive", "1d_reverse", "1d_reverse_exclusive")),
-    *(f"test_cumsum_2d_{name}" for name in ("axis_0", "axis_1", "negative_axis")),
-    "test_flexattention_double_expanded_ver26",
+    "test_flexattention_double_expanded_ver26",  # whose constants are of float32, once alone
+    "test_reduce_l2_empty_set_expanded",
+    "test_reduce_sum_square_empty_set_expanded",
 }
-"""Of float64 without parameters, which are exported as of float32."""
 
 
 @pytest.mark.slow
 def test_all_that_is_loaded_is_exported_again(tmp_path: Path) -> None:
-    again = 0
+    """But for float64 without parameters, which is exported as float32."""
+    state = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
+    again, lacking = 0, 0
     for case in shipped():
         for content, inputs in variants(case) if case.name not in _NOT_AGAIN else ():
             try:
-                _loaded(tmp_path, content)
+                _, params = _loaded(tmp_path, content)
             except Refusal:
                 continue
-            again += bool(inputs) and _goes_again(tmp_path, content, inputs)
-    assert again >= 2000, again
+            if not inputs or (not params and any(one.dtype == np.float64 for one in inputs)):
+                continue
+            try:
+                again += _goes_again(tmp_path, content, inputs)
+            except (state.NotImplemented, state.RuntimeException, state.Fail):  # onnxruntime's own
+                lacking += 1
+    assert again >= 1900
+    assert lacking < 40
 
 
 # --- what PyTorch writes --------------------------------------------------------------------------

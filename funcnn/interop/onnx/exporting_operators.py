@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.interop.onnx.exporting_graph import Graph, Value, listed, tensor
+from funcnn.interop.onnx.exporting_graph import Graph, Value, fixed, listed, tensor
 from funcnn.interop.onnx.exporting_layers import Leaves, Options, Rule, several
 from funcnn.interop.onnx.loading_operators import OPERATORS, constant_arrays, dtypes_of
 
@@ -22,11 +22,11 @@ def _operator(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
         g.takes(inputs[int(at)], dtype)
     kinds = [str(g.kinds.get(one.name, g.dtype)) for one in inputs]
     floats = [kind for kind in kinds if kind.startswith("float")]
-    for at, fixed in sorted(constant_arrays(o.constants).items()):
-        if fixed is not None and fixed.dtype.kind == "f" and floats:
-            fixed = fixed.astype(floats[0])
-        inputs.insert(at, None if fixed is None else g.exact(fixed))
-        kinds.insert(at, "" if fixed is None else str(fixed.dtype))
+    for at, array in sorted(constant_arrays(o.constants).items()):
+        if array is not None and array.dtype.kind == "f" and floats:
+            array = array.astype(floats[0])
+        inputs.insert(at, None if array is None else g.exact(array))
+        kinds.insert(at, "" if array is None else str(array.dtype))
     given = dict(o.attributes or {})
     dtypes = dtypes_of(o.kind, given, kinds)
     write: Callable[..., Any] = _ANOTHER.get(o.kind, _same)
@@ -68,6 +68,16 @@ def _softmax(g: Graph, kind: str, inputs: list[Any], given: dict[str, Any]) -> A
     return g.Reshape(g.add(kind, rows, axis=1), g.Shape(inputs[0]))
 
 
+def _deeper(g: Graph, kind: str, inputs: list[Any], given: dict[str, Any]) -> Any:
+    """Whose other mode is of a later opset."""
+    x, b = inputs[0], given["blocksize"]
+    if given.get("mode", "DCR") == "DCR":
+        return g.SpaceToDepth(x, blocksize=b)
+    c, h, w = fixed(x)
+    cut = g.Transpose(g.Reshape(x, [-1, c, h // b, b, w // b, b]), perm=[0, 1, 3, 5, 2, 4])
+    return g.Reshape(cut, [-1, c * b * b, h // b, w // b])
+
+
 def _swish(g: Graph, kind: str, inputs: list[Any], given: dict[str, Any]) -> Any:
     """Which is of a later opset."""
     return g.Mul(inputs[0], g.Sigmoid(g.Mul(inputs[0], float(given.get("alpha", 1)))))
@@ -79,6 +89,7 @@ _ANOTHER: dict[str, Callable[..., Any]] = {
     "Split": _split,
     "Softmax": _softmax,
     "LogSoftmax": _softmax,
+    "SpaceToDepth": _deeper,
     "Swish": _swish,
 }
 """Operators that are written in another form than they are held."""
