@@ -38,9 +38,9 @@ def compiled_in(
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             # Where there is no Numba, this enters no other frame.
             tried = chosen()
-            if tried != "off" and (numba_fault() is None or tried == "require"):
+            if tried != "off" and ((fault := numba_fault()) is None or tried == "require"):
                 module = modules[modes.arithmetic().word]
-                if module and compiling():
+                if module and (fault is None or compiling()):  # which then says what is wrong
                     found: R = twin(module, kernel.__name__)(*args, **kwargs)
                     if found is not NotImplemented:
                         return found
