@@ -138,7 +138,7 @@ def test_what_is_added_is_typed(copy: Path) -> None:
             "net = serial(scaling(), absolute(0.5))",
             "loss: Loss = half_square()",
             "optimizer: optimizers.Optimizer = optimizers.signum(0.1)",
-            "serial(scaling(), conv(3, 3))  # type: ignore[misc]",
+            "serial(scaling(), conv(3, 3))  # type: ignore[arg-type]",
         ]
     )
     (copy / "program.py").write_text(program, encoding="utf-8")
