@@ -81,8 +81,8 @@ def from_onnx(case: registry.Case) -> bool | None:
 
 
 def to_jax(case: registry.Case) -> bool:
-    """Whether the function has the same outputs and gradients."""
-    return case.id not in of_onnx.REFUSED and of_jax.agrees(case) < 1e-8
+    """Whether there is a function; `tests.test_interop_jax` compares it, case by case."""
+    return case in of_jax.CASES
 
 
 COLUMNS: tuple[Callable[[registry.Case], bool | None], ...] = (
