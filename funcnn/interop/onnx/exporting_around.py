@@ -37,11 +37,9 @@ def _residual(g: Graph, x: Any, o: Any, runs: Runs) -> Any:
 def _dense_connect(g: Graph, x: Value, o: Any, runs: Runs) -> Any:
     for run in runs.values():
         new, axis = run(x), o.axis % x.rank
-        first, second = (
-            (*a[:axis], a[axis] + b[axis], *a[axis + 1 :])
-            for a, b in zip(x.shapes, new.shapes, strict=True)
-        )
-        x = Value(g.Concat(x, new, axis=o.axis), (first, second))
+        pairs = zip(x.shapes, new.shapes, strict=True)
+        shapes = tuple((*a[:axis], a[axis] + b[axis], *a[axis + 1 :]) for a, b in pairs)
+        x = Value(g.Concat(x, new, axis=o.axis), shapes)
     return x
 
 

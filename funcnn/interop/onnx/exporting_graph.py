@@ -21,7 +21,7 @@ class Value(NamedTuple):
     """An array in a graph: its name, and its shape for two sizes of each axis that is free."""
 
     name: str
-    shapes: tuple[Shape, Shape]
+    shapes: tuple[Shape, ...]
 
     @property
     def shape(self) -> Shape:
@@ -35,13 +35,11 @@ class Value(NamedTuple):
 
     def turned(self, name: str, *axes: int) -> Value:
         """What has the same axes in another order."""
-        first, second = (tuple(shape[axis] for axis in axes) for shape in self.shapes)
-        return Value(name, (first, second))
+        return Value(name, tuple(tuple(shape[axis] for axis in axes) for shape in self.shapes))
 
     def resized(self, name: str, *sizes: int) -> Value:
         """What has the same batch, and other sizes behind it."""
-        first, second = ((shape[0], *sizes) for shape in self.shapes)
-        return Value(name, (first, second))
+        return Value(name, tuple((shape[0], *sizes) for shape in self.shapes))
 
 
 class Graph:

@@ -32,6 +32,11 @@ def turned(rule: Rule) -> Rule:
     return rule_of_both
 
 
+def each_rank(name: str, rule: Rule) -> dict[str, Rule]:
+    """A layer of images, and its kin of sequences and of volumes."""
+    return {name: rule, f"{name}1d": turned(rule), f"{name}3d": rule}
+
+
 def _beside(g: Graph, p: Leaves, name: str, rank: int) -> Any:
     """A leaf of channels, to broadcast over what lies behind them."""
     return g.leaf(name, p[name].reshape(-1, *[1] * (rank - 2)))
@@ -200,12 +205,8 @@ LINEAR: dict[str, Rule] = {
     "bilinear": _bilinear,
     "pairwise_distance": _pairwise_distance,
     "cosine_similarity": _cosine_similarity,
-    "conv": _conv,
-    "conv1d": turned(_conv),
-    "conv3d": _conv,
-    "conv_transpose": _conv_transpose,
-    "conv_transpose1d": turned(_conv_transpose),
-    "conv_transpose3d": _conv_transpose,
+    **each_rank("conv", _conv),
+    **each_rank("conv_transpose", _conv_transpose),
     "depthwise_conv": _depthwise,
     "separable_conv": _separable,
 }

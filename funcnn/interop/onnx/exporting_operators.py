@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.interop.onnx.exporting_graph import Graph, Value, fixed, listed, tensor
+from funcnn.interop.onnx.exporting_graph import Graph, Value, listed, tensor
 from funcnn.interop.onnx.exporting_layers import Leaves, Options, Rule, several
+from funcnn.interop.onnx.exporting_shapes import deeper
 from funcnn.interop.onnx.loading_operators import OPERATORS, constant_arrays, dtypes_of
 
 _OURS = {"coerced", "dtype", "value", "to"}
@@ -68,14 +69,11 @@ def _softmax(g: Graph, kind: str, inputs: list[Any], given: dict[str, Any]) -> A
     return g.Reshape(g.add(kind, rows, axis=1), g.Shape(inputs[0]))
 
 
-def _deeper(g: Graph, kind: str, inputs: list[Any], given: dict[str, Any]) -> Any:
+def _blocks(g: Graph, kind: str, inputs: list[Any], given: dict[str, Any]) -> Any:
     """Whose other mode is of a later opset."""
-    x, b = inputs[0], given["blocksize"]
     if given.get("mode", "DCR") == "DCR":
-        return g.SpaceToDepth(x, blocksize=b)
-    c, h, w = fixed(x)
-    cut = g.Transpose(g.Reshape(x, [-1, c, h // b, b, w // b, b]), perm=[0, 1, 3, 5, 2, 4])
-    return g.Reshape(cut, [-1, c * b * b, h // b, w // b])
+        return g.SpaceToDepth(inputs[0], blocksize=given["blocksize"])
+    return deeper(g, inputs[0], given["blocksize"])
 
 
 def _swish(g: Graph, kind: str, inputs: list[Any], given: dict[str, Any]) -> Any:
@@ -89,17 +87,16 @@ _ANOTHER: dict[str, Callable[..., Any]] = {
     "Split": _split,
     "Softmax": _softmax,
     "LogSoftmax": _softmax,
-    "SpaceToDepth": _deeper,
+    "SpaceToDepth": _blocks,
     "Swish": _swish,
 }
 """Operators that are written in another form than they are held."""
 
 
-def _weight(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
-    return g.Identity(p["value"])
-
-
-LOADED: dict[str, Rule] = {"operator": _operator, "weight": _weight}
+LOADED: dict[str, Rule] = {
+    "operator": _operator,
+    "weight": lambda g, x, o, p: g.Identity(p["value"]),
+}
 """Of `time_first`, see the table of combinators."""
 
 

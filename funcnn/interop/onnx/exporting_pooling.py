@@ -14,6 +14,7 @@ from funcnn.interop.onnx.exporting_layers import (
     Options,
     Rule,
     bordered,
+    each_rank,
     ints,
     placed,
     turned,
@@ -101,19 +102,13 @@ def _adaptive(pool: str, reduce: str) -> Rule:
     return rule
 
 
-def _each_rank(name: str, rule: Rule) -> dict[str, Rule]:
-    return {name: rule, f"{name}1d": turned(rule), f"{name}3d": rule}
-
-
 POOLING: dict[str, Rule] = {
-    **_each_rank("max_pool", _max_pool),
-    "max_unpool": _unpooled,
-    "max_unpool1d": _unpooled,
-    "max_unpool3d": _unpooled,
-    **_each_rank("avg_pool", _avg_pool),
-    **_each_rank("lp_pool", _lp_pool),
-    **_each_rank("adaptive_avg_pool", _adaptive("AveragePool", "ReduceMean")),
-    **_each_rank("adaptive_max_pool", _adaptive("MaxPool", "ReduceMax")),
+    **each_rank("max_pool", _max_pool),
+    **dict.fromkeys(("max_unpool", "max_unpool1d", "max_unpool3d"), _unpooled),
+    **each_rank("avg_pool", _avg_pool),
+    **each_rank("lp_pool", _lp_pool),
+    **each_rank("adaptive_avg_pool", _adaptive("AveragePool", "ReduceMean")),
+    **each_rank("adaptive_max_pool", _adaptive("MaxPool", "ReduceMax")),
     "global_avg_pool": _global("ReduceMean"),
     "global_max_pool": _global("ReduceMax"),
 }

@@ -113,8 +113,7 @@ def _counted(g: Graph, mask: Value, x: Value) -> Value:
         return g.takes(mask, np.bool_)
     lengths = g.Unsqueeze(g.takes(mask, np.int64), [1])
     flags = g.Less(g.Unsqueeze(g.steps(x), [0]), lengths)
-    first, second = (shape[:2] for shape in x.shapes)
-    return Value(flags, (first, second))
+    return Value(flags, tuple(shape[:2] for shape in x.shapes))
 
 
 def _last_step(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
@@ -186,8 +185,7 @@ def _attend(g: Graph, q: Any, keys: Any, v: Any, seen: Any, bias: Any, o: Option
         p = g.Softmax(scores)
     else:
         p = g.Where(seen, g.Softmax(g.Where(seen, scores, -np.inf)), 0.0)
-    mixed = g.MatMul(p, v)
-    return mixed, p
+    return g.MatMul(p, v), p
 
 
 def _attention(g: Graph, x: Any, o: Options, p: Leaves) -> Any:

@@ -60,8 +60,9 @@ def _upsample(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
     return out
 
 
-def _pixel_unshuffle(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
-    (c, h, w), r = fixed(x), o.factor
+def deeper(g: Graph, x: Value, r: int) -> Any:
+    """Blocks of pixels as channels, those of one channel beside each other."""
+    c, h, w = fixed(x)
     cut = g.Transpose(g.Reshape(x, [-1, c, h // r, r, w // r, r]), perm=[0, 1, 3, 5, 2, 4])
     return g.Reshape(cut, [-1, c * r * r, h // r, w // r])
 
@@ -104,7 +105,7 @@ SHAPE: dict[str, Rule] = {
     "crop": turned(_crop),
     "upsample": turned(_upsample),
     "pixel_shuffle": lambda g, x, o, p: g.DepthToSpace(x, blocksize=o.factor, mode="CRD"),
-    "pixel_unshuffle": _pixel_unshuffle,
+    "pixel_unshuffle": lambda g, x, o, p: deeper(g, x, o.factor),
     "channel_shuffle": turned(_channel_shuffle),
     "concatenate": lambda g, x, o, p: g.Concat(*x, axis=o.axis),
     "split": _split,

@@ -104,12 +104,12 @@ def _built(
     """The network, if it takes free axes of these sizes, and batches of 2 and 3."""
     both = {"batch": [2, 3], **sizes}
     for at, one in enumerate(inputs):
-        first, second = (
+        shapes = tuple(
             tuple(both[size][probe] if isinstance(size, str) else size for size in one.sizes)
             for probe in (0, 1)
         )
         ref = "x" if len(inputs) == 1 else f"x/{at}"
-        builder.define(one.name, Wire(ref, (first, second), one.dtype))
+        builder.define(one.name, Wire(ref, shapes, one.dtype))
     for array in arrays:
         builder.define(array.name, array)
     outputs = [one.name for one in graph.output]

@@ -82,9 +82,8 @@ class Builder:
                 checks.refuse(f"input {reading.unit(name)} must come from a node before this one")
         inputs = [self.values[name] if name else Missing() for name in proto.input]
         options = reading.attributes(proto, self.folder)
-        used, alone = [self.uses[name] > 0 for name in proto.output], {}
-        for at, name in enumerate(proto.input):
-            alone[at] = self.uses[name] == 1
+        used = [self.uses[name] > 0 for name in proto.output]
+        alone = [self.uses[name] == 1 for name in proto.input]
         node = Node(self, proto.op_type, self.version, inputs, options, used, alone)
         as_inputs(node)
         found = RULES[node.kind](node) if node.kind in RULES else None
@@ -126,13 +125,9 @@ class Builder:
             layer = operator("Identity", constants={"0": plain(value.array)})
             return self._one(layer, [], dtype=value.dtype, base="constant")
         if not value.name or value.name not in self._weights:
-            layer, params, sources = (
-                weight(value.array.shape),
-                {"value": value.array},
-                {"value": value.name},
-            )
+            own, sources = {"value": value.array}, {"value": value.name}
             self._weights[value.name] = self._one(
-                layer, [], params=params, sources=sources, dtype=value.dtype
+                weight(value.array.shape), [], params=own, sources=sources, dtype=value.dtype
             )
         return self._weights[value.name]
 
@@ -163,8 +158,8 @@ class Builder:
         dtype = dtype or (wires[0].dtype if wires else "float32")
         kinds = [dtype] if isinstance(dtype, str) else dtype
         if structure.is_shape(shapes[0]):
-            return Wire(name, (shapes[0], shapes[1]), kinds[0])
-        pairs = enumerate(zip(shapes[0], shapes[1], strict=True))
+            return Wire(name, tuple(shapes), kinds[0])
+        pairs = enumerate(zip(*shapes, strict=True))
         return [Wire(f"{name}/{at}", pair, kinds[min(at, len(kinds) - 1)]) for at, pair in pairs]
 
     def _one(self, layer: Layer[Any, Any], wires: list[Wire], **options: Any) -> Wire:
@@ -177,9 +172,8 @@ class Builder:
         """Sequences with their last two axes the other way round; twice is nothing."""
         placed = self._placed.get(wire.ref)
         if placed is not None and repr(placed.layer) == "transpose(2, 1)":
-            first, second = ((n, b, a) for n, a, b in wire.shapes)
             assert isinstance(placed.takes, str)
-            return wire._replace(ref=placed.takes, shapes=(first, second))
+            return wire._replace(ref=placed.takes, shapes=tuple((n, b, a) for n, a, b in wire.shapes))
         return self._one(transpose(2, 1), [wire])
 
     def biased(self, wire: Wire, bias: Stored) -> Wire | None:
@@ -232,11 +226,9 @@ class Builder:
         if name not in self.values:
             checks.refuse(f"output {reading.unit(name)} must come from a node")
         found = self.wire(self.values[name])
-        return (
-            self._one(operator("Identity"), [found], base="identity")
-            if _head(found.ref) == "x"
-            else found
-        )
+        if _head(found.ref) != "x":
+            return found
+        return self._one(operator("Identity"), [found], base="identity")
 
 
 def _each(ref: Ref) -> tuple[str, ...]:

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from funcnn.interop.onnx.loading_elementwise import A, Operator
-from funcnn.types import Array
-
-Sizes = tuple[int, ...]
+from funcnn.types import Array, Shape
 
 
 def _places(a: A, x: Array, indices: Array) -> tuple[Any, ...]:
@@ -56,13 +54,13 @@ def _scatter_back(a: A, inputs: Any, out: Array, dout: Array) -> tuple[Any, ...]
     return dx, None, dout[places]
 
 
-def _chosen_shape(a: A, x: Array, indices: Array) -> Sizes:
+def _chosen_shape(a: A, x: Array, indices: Array) -> Shape:
     if indices.ndim != x.ndim or not -x.ndim <= a.axis < x.ndim:
         raise ValueError(f"axis {a.axis} of {x.ndim}, indices of {indices.ndim} axes")
     return tuple(indices.shape)
 
 
-def _scatter_shape(a: A, x: Array, indices: Array, updates: Array) -> Sizes:
+def _scatter_shape(a: A, x: Array, indices: Array, updates: Array) -> Shape:
     if _chosen_shape(a, x, indices) != updates.shape:
         raise ValueError(f"{indices.shape} indices for {updates.shape} updates")
     return tuple(x.shape)
@@ -84,14 +82,14 @@ def _top_back(a: A, inputs: Any, out: Any, dout: Any) -> tuple[Any]:
     return (_spread(a, inputs[0], out[1], dout[0]),)
 
 
-def _top_shape(a: A, x: Array, k: Any) -> Sizes:
+def _top_shape(a: A, x: Array, k: Any) -> Shape:
     axis, count = range(x.ndim)[a.axis], int(np.ravel(k)[0])
     if not 0 <= count <= x.shape[axis]:
         raise ValueError(f"{count} of {x.shape[axis]}")
     return (*x.shape[:axis], count, *x.shape[axis + 1 :])
 
 
-def pooled(a: A, x: Array) -> Sizes:
+def pooled(a: A, x: Array) -> Shape:
     """As many windows as there is room for; with `ceil_mode` one more that begins inside."""
     many = len(a.kernel_shape)
     found = list(x.shape[:2])

@@ -12,9 +12,7 @@ import numpy as np
 from funcnn import numerics
 from funcnn.checks import shown
 from funcnn.interop.onnx.loading_elementwise import A, Operator
-from funcnn.types import Array
-
-Sizes = tuple[int, ...]
+from funcnn.types import Array, Shape
 
 
 def _terms(a: A, inputs: Sequence[Array]) -> tuple[list[str], str]:
@@ -40,7 +38,7 @@ def _terms(a: A, inputs: Sequence[Array]) -> tuple[list[str], str]:
     return terms, out
 
 
-def _sizes(a: A, *inputs: Array) -> Sizes:
+def _sizes(a: A, *inputs: Array) -> Shape:
     terms, out = _terms(a, inputs)
     known: dict[str, int] = {}
     for term, x in zip(terms, inputs, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,9 +107,8 @@ def array(tensor: Any, folder: str | None) -> Array:
         known = _T.DataType.Name(tensor.data_type) if tensor.data_type in _T.DataType.values() else "?"
         checks.refuse(f"array {name} must be of float32, float64, integers or booleans, got {known}")
     dtype = np.dtype(DTYPES[tensor.data_type])
-    shape, count = tuple(int(size) for size in tensor.dims), 1
-    for size in shape:
-        count *= size
+    shape = tuple(int(size) for size in tensor.dims)
+    count = prod(shape)
     if any(size < 0 for size in shape) or len(shape) > 32 or count * dtype.itemsize >= 1 << 62:
         checks.refuse(f"array {name} must have a shape that an array can have, got {shown(shape)}")
     if tensor.HasField("segment"):

@@ -10,20 +10,17 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn.interop.onnx.loading_elementwise import A, Operator, folded
-from funcnn.types import Array
-
-Sizes = tuple[int, ...]
-
+from funcnn.types import Array, Shape
 
 # --- moving -----------------------------------------------------------------------------------------
 
 
-def _ints(value: Any) -> Sizes:
+def _ints(value: Any) -> Shape:
     return tuple(int(part) for part in np.asarray(value).ravel())
 
 
 def _linear(
-    forward: Callable[..., Any], backward: Callable[..., Any], *, static: Sizes = (), **options: Any
+    forward: Callable[..., Any], backward: Callable[..., Any], *, static: Shape = (), **options: Any
 ) -> Operator:
     """A linear map of the first input, and its adjoint ``(a, inputs, dout)``."""
     shape, dtype = options.pop("shape", None), options.pop("dtype", "")
@@ -129,7 +126,7 @@ def _pad(a: A, x: Array, pads: Any, value: Any = None, axes: Any = None) -> Any:
     return np.pad(x, more, mode=a.mode)
 
 
-def _pad_shape(a: A, x: Array, pads: Any, value: Any = None, axes: Any = None) -> Sizes:
+def _pad_shape(a: A, x: Array, pads: Any, value: Any = None, axes: Any = None) -> Shape:
     return tuple(n + b + e for n, (b, e) in zip(x.shape, _widths(x, pads, axes), strict=True))
 
 
@@ -152,7 +149,7 @@ def _gather(a: A, x: Array, indices: Array) -> Any:
     return np.take(x, indices, a.axis)
 
 
-def _gather_shape(a: A, x: Array, indices: Array) -> Sizes:
+def _gather_shape(a: A, x: Array, indices: Array) -> Shape:
     axis = range(x.ndim)[a.axis]
     return (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
@@ -169,7 +166,7 @@ def _concat(a: A, *inputs: Array) -> Any:
     return np.concatenate(inputs, a.axis)
 
 
-def _concat_shape(a: A, *inputs: Array) -> Sizes:
+def _concat_shape(a: A, *inputs: Array) -> Shape:
     shapes = [list(one.shape) for one in inputs]
     axis, total = range(len(shapes[0]))[a.axis], sum(shape[a.axis] for shape in shapes)
     rest = {(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}
@@ -197,7 +194,7 @@ def _split_back(a: A, inputs: Any, out: Any, dout: Any) -> tuple[Any]:
     return (np.concatenate(dout, a.axis),)
 
 
-def _blocks(a: A, x: Array, deeper: bool) -> tuple[Sizes, Sizes]:
+def _blocks(a: A, x: Array, deeper: bool) -> tuple[Shape, Shape]:
     """How DepthToSpace takes the axes apart, and the order in which it puts them together."""
     n, c, h, w = x.shape
     b = a.blocksize
@@ -247,7 +244,7 @@ def _cumsum_back(a: A, inputs: Any, dout: Array) -> Any:
     return _cumsum(opposite, dout, inputs[1])
 
 
-def _same(a: A, x: Array, *rest: Any) -> Sizes:
+def _same(a: A, x: Array, *rest: Any) -> Shape:
     return tuple(x.shape)
 
 

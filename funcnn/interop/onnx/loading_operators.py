@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -215,19 +216,15 @@ def constant_arrays(constants: Mapping[str, Any] | None) -> dict[int, Any]:
 # --- what an operator gives -------------------------------------------------------------------------
 
 
+_MISFITS = (ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError, OverflowError)
+
+
 def _computed(kind: str, of: Operator, a: Any, arrays: list[Any]) -> Any:
     """The output; what NumPy cannot do is refused."""
     try:
         with np.errstate(all="ignore"):
             out = of.forward(a, *arrays)
-    except (
-        ValueError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        ZeroDivisionError,
-        OverflowError,
-    ) as error:
+    except _MISFITS as error:
         if isinstance(error, checks.Refusal):
             raise
         sizes = [one.shape for one in arrays if one is not None]
@@ -247,8 +244,7 @@ def _outcome(kind: str, of: Operator, a: Any, sizes: list[Any], batch: int) -> A
             arrays.append(one.value)
         else:
             if at in of.static:
-                text = f"input {at} must follow from shapes, as {kind} makes a shape of it"
-                checks.refuse(text)
+                checks.refuse(f"input {at} must follow from shapes, as {kind} makes a shape of it")
             concrete = tuple(batch if size == -1 else size for size in one)
             try:
                 arrays.append(np.broadcast_to(np.float32(0), concrete))
@@ -256,9 +252,8 @@ def _outcome(kind: str, of: Operator, a: Any, sizes: list[Any], batch: int) -> A
                 checks.refuse(f"`x` must have a shape that an array can have, got {shown(one)}")
     known = [isinstance(one, (Known, np.ndarray)) or one is None for one in sizes]
     shape_op = kind in ("Shape", "Size") and -1 not in sizes[0]
-    view = of.shape is None
-    shape = None if view else _computed_shape(kind, of, a, arrays)
-    if (all(known) or shape_op) and (shape is None or _count(shape) <= _LARGEST_KNOWN):
+    shape = None if of.shape is None else _computed_shape(kind, of, a, arrays)
+    if (all(known) or shape_op) and (shape is None or prod(shape) <= _LARGEST_KNOWN):
         out = _computed(kind, of, a, arrays)
         if isinstance(out, tuple):
             return tuple(map(Known.of, out))
@@ -273,16 +268,9 @@ def _computed_shape(kind: str, of: Operator, a: Any, arrays: list[Any]) -> tuple
     assert of.shape is not None
     probe = of._replace(forward=lambda a, *inputs: np.array(of.shape(a, *inputs), np.int64))  # type: ignore[misc]
     shape = tuple(_computed(kind, probe, a, arrays).tolist())
-    if any(size < 0 for size in shape) or _count(shape) >= 1 << 62:
+    if any(size < 0 for size in shape) or prod(shape) >= 1 << 62:
         checks.refuse(f"{kind} must make an array that there can be, got shape {shown(shape)}")
     return shape
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
 
 
 def _merged(one: Any, other: Any) -> Any:

@@ -127,10 +127,8 @@ def _recurrent(node: Node) -> Any:
     node.read |= {"linear_before_reset", "output_sequence"}
     if node.has(7):
         checks.refuse("input 7, peepholes, is not known here")
-    if (
-        recurrent.shape != (1 + both, gates * hidden, hidden)
-        or weight.shape[:-1] != recurrent.shape[:-1]
-    ):
+    rows = (1 + both, gates * hidden)
+    if recurrent.shape != (*rows, hidden) or weight.shape[:-1] != rows:
         checks.refuse(f"its weights must fit {hidden} hidden features, got {recurrent.shape}")
     bias = node.array(3) if node.has(3) else None
     if bias is not None and bias.shape != (1 + both, 2 * gates * hidden):
@@ -140,13 +138,7 @@ def _recurrent(node: Node) -> Any:
         own = {"weight_ih": weight[at], "weight_hh": recurrent[at]}
         if bias is not None:
             own |= {"bias_ih": bias[at][: gates * hidden], "bias_hh": bias[at][gates * hidden :]}
-        order = _GATES[node.kind]
-        walks.append(
-            {
-                name: np.concatenate([np.split(leaf, gates)[block] for block in order])
-                for name, leaf in own.items()
-            }
-        )
+        walks.append({name: _reordered(leaf, _GATES[node.kind]) for name, leaf in own.items()})
     first = (5, 6) if node.kind == "LSTM" else (5,)
     zeros = all(not node.has(at) or _is_zero(node, at) for at in first)
     build: Any = {"LSTM": f.lstm, "GRU": f.gru, "RNN": f.rnn}[node.kind]
@@ -162,6 +154,11 @@ def _recurrent(node: Node) -> Any:
     wires = [node.wire(at) for at in places]
     params = {"forward": walks[0], "backward": walks[1]} if both else walks[0]
     return node.emit(layer, *wires, params=params, base=node.kind.lower())
+
+
+def _reordered(leaf: Array, order: tuple[int, ...]) -> Array:
+    """Blocks of rows in another order."""
+    return np.concatenate([np.split(leaf, len(order))[block] for block in order])
 
 
 def _is_zero(node: Node, at: int) -> bool:

@@ -11,22 +11,19 @@ import numpy as np
 from funcnn import numerics
 from funcnn._kernels import softmax as soft
 from funcnn.interop.onnx.loading_elementwise import A, Operator, folded
-from funcnn.types import Array
-
-Sizes = tuple[int, ...]
-
+from funcnn.types import Array, Shape
 
 # --- reductions -------------------------------------------------------------------------------------
 
 
-def _axes(a: A, x: Array, axes: Any) -> Sizes:
+def _axes(a: A, x: Array, axes: Any) -> Shape:
     """The axes to reduce; none at all where the operator then does nothing."""
     if axes is None or np.size(axes) == 0:
         return () if a.noop_with_empty_axes else tuple(range(x.ndim))
     return tuple(int(axis) % x.ndim for axis in np.ravel(axes) if x.shape[int(axis)] >= 0)
 
 
-def _left(a: A, x: Array, axes: Any = None) -> Sizes:
+def _left(a: A, x: Array, axes: Any = None) -> Shape:
     gone = _axes(a, x, axes)
     kept = [1 if at in gone else size for at, size in enumerate(x.shape)]
     return tuple(size for at, size in enumerate(kept) if a.keepdims or at not in gone)
@@ -50,32 +47,32 @@ def _reduction(value: Callable[..., Any], slope: Callable[..., Any] | None = Non
     return Operator(forward, slope and pullback, _left, options, (1,))
 
 
-def _sum(x: Array, axes: Sizes) -> Any:
+def _sum(x: Array, axes: Shape) -> Any:
     return numerics.sum(x, axes, keepdims=True) if axes else x
 
 
-def _count(x: Array, axes: Sizes) -> Any:
+def _count(x: Array, axes: Shape) -> Any:
     return x.dtype.type(prod(x.shape[axis] for axis in axes))
 
 
-def _equal(x: Array, y: Array, axes: Sizes) -> Any:
+def _equal(x: Array, y: Array, axes: Shape) -> Any:
     """Equal parts to all those that are the extreme."""
     equal = x == y
     return equal / np.maximum(_sum(equal.astype(x.dtype), axes), 1)
 
 
-def _in_line(x: Array, axes: Sizes) -> Array:
+def _in_line(x: Array, axes: Shape) -> Array:
     """The axes as one, in front; one of size 1 where there are none."""
     first = np.moveaxis(x, axes, range(len(axes)))
     return first.reshape(prod(first.shape[: len(axes)]), *first.shape[len(axes) :])
 
 
-def _product(x: Array, axes: Sizes) -> Any:
+def _product(x: Array, axes: Shape) -> Any:
     line = _in_line(x, axes)
     return np.cumprod(line, 0)[-1] if len(line) else np.ones(line.shape[1:], x.dtype)
 
 
-def _others(x: Array, y: Array, axes: Sizes) -> Any:
+def _others(x: Array, y: Array, axes: Shape) -> Any:
     """The product of all elements but one: of those before it and those behind it."""
     line = _in_line(x, axes)
     one = np.ones_like(line[:1])
@@ -85,30 +82,28 @@ def _others(x: Array, y: Array, axes: Sizes) -> Any:
     return np.moveaxis((before * behind).reshape(*apart, *line.shape[1:]), range(len(axes)), axes)
 
 
-def _log_sum_exp(x: Array, axes: Sizes) -> Any:
+def _log_sum_exp(x: Array, axes: Shape) -> Any:
     top = np.max(x, axes, keepdims=True, initial=-np.inf) if axes else x
     top = np.where(np.isfinite(top), top, 0)
     return numerics.log(_sum(numerics.exp(x - top), axes)) + top
 
 
-_EXTREMES: dict[bool, Callable[..., Any]] = {True: np.max, False: np.min}
+def _range_of(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """The smallest and the largest number."""
+    if dtype.kind in "fb":
+        return (-np.inf, np.inf) if dtype.kind == "f" else (False, True)
+    return np.iinfo(dtype).min, np.iinfo(dtype).max
 
 
-def _extreme(largest: bool) -> Callable[[Array, Sizes], Any]:
-    def value(x: Array, axes: Sizes) -> Any:
-        limits = {"f": np.inf, "b": True}.get(x.dtype.kind)
-        if limits is None:
-            limits = np.iinfo(x.dtype).min if largest else np.iinfo(x.dtype).max
-        elif x.dtype.kind == "b":
-            limits = not largest
-        else:
-            limits = -np.inf if largest else np.inf
-        return _EXTREMES[largest](x, axes, keepdims=True, initial=limits) if axes else x
-
-    return value
+def _largest(x: Array, axes: Shape) -> Any:
+    return np.max(x, axes, keepdims=True, initial=_range_of(x.dtype)[0]) if axes else x
 
 
-def _norm(x: Array, axes: Sizes) -> Any:
+def _smallest(x: Array, axes: Shape) -> Any:
+    return np.min(x, axes, keepdims=True, initial=_range_of(x.dtype)[1]) if axes else x
+
+
+def _norm(x: Array, axes: Shape) -> Any:
     return np.sqrt(_sum(np.asarray(x * x), axes).astype(np.promote_types(x.dtype, np.float32)))
 
 
@@ -118,7 +113,7 @@ def _choice(choose: Callable[..., Any]) -> Operator:
         at = choose(line, a.axis, keepdims=bool(a.keepdims))
         return (x.shape[a.axis] - 1 - at if a.select_last_index else at).astype(np.int64)
 
-    def shape(a: A, x: Array) -> Sizes:
+    def shape(a: A, x: Array) -> Shape:
         at = range(x.ndim)[a.axis]
         return (*x.shape[:at], *((1,) if a.keepdims else ()), *x.shape[at + 1 :])
 
@@ -135,7 +130,7 @@ def _matmul(a: A, x: Array, y: Array) -> Any:
     return np.rint(numerics.matmul(x.astype(np.float64), y.astype(np.float64))).astype(x.dtype)
 
 
-def _product_shape(a: A, x: Array, y: Array) -> Sizes:
+def _product_shape(a: A, x: Array, y: Array) -> Shape:
     left = x.shape if x.ndim > 1 else (1, *x.shape)
     right = y.shape if y.ndim > 1 else (*y.shape, 1)
     if left[-1] != right[-2]:
@@ -206,7 +201,7 @@ def _range(a: A, start: Any, limit: Any, step: Any) -> Any:
     return np.arange(start.item(), limit.item(), step.item(), dtype=start.dtype)
 
 
-def _range_shape(a: A, start: Any, limit: Any, step: Any) -> Sizes:
+def _range_shape(a: A, start: Any, limit: Any, step: Any) -> Shape:
     return (max(0, int(np.ceil((limit.item() - start.item()) / step.item()))),)
 
 
@@ -224,7 +219,7 @@ def _one_hot_back(a: A, inputs: Any, out: Array, dout: Array) -> tuple[Any, ...]
     return None, None, np.stack(sums)
 
 
-def _one_hot_shape(a: A, indices: Array, depth: Any, values: Array) -> Sizes:
+def _one_hot_shape(a: A, indices: Array, depth: Any, values: Array) -> Shape:
     axis = range(indices.ndim + 1)[a.axis]
     return (*indices.shape[:axis], int(np.ravel(depth)[0]), *indices.shape[axis:])
 
@@ -238,8 +233,8 @@ SUMS: dict[str, Operator] = {
     "ReduceMean": _reduction(
         lambda x, axes: _sum(x, axes) / _count(x, axes), lambda x, y, axes: 1 / _count(x, axes)
     ),
-    "ReduceMax": _reduction(_extreme(True), _equal),
-    "ReduceMin": _reduction(_extreme(False), _equal),
+    "ReduceMax": _reduction(_largest, _equal),
+    "ReduceMin": _reduction(_smallest, _equal),
     "ReduceProd": _reduction(_product, _others),
     "ReduceL1": _reduction(lambda x, axes: _sum(np.abs(x), axes), lambda x, y, axes: np.sign(x)),
     "ReduceL2": _reduction(_norm, lambda x, y, axes: x / np.where(y == 0, 1, y)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ class Wire(NamedTuple):
     """The output of a layer: what a graph calls it, its shape for two batch sizes, its dtype."""
 
     ref: str
-    shapes: tuple[Shape, Shape]
+    shapes: tuple[Shape, ...]
     dtype: str
 
     @property
@@ -82,22 +83,18 @@ class Missing(NamedTuple):
 Value = Wire | Stored | Missing
 
 
+@dataclass
 class Node:
     """A node of the model while it is built: what it takes, and how to build it."""
 
-    def __init__(
-        self,
-        builder: Any,
-        kind: str,
-        version: int,
-        inputs: list[Value],
-        options: dict[str, Any],
-        used: list[bool],
-        alone: dict[int, bool],
-    ) -> None:
-        self.builder, self.kind, self.version = builder, kind, version
-        self.inputs, self.options, self.used, self.alone = inputs, options, used, alone
-        self.read: set[str] = set()
+    builder: Any
+    kind: str
+    version: int
+    inputs: list[Value]
+    options: dict[str, Any]
+    used: list[bool]  # each output
+    alone: list[bool]  # who takes each input
+    read: set[str] = field(default_factory=set)  # of the attributes
 
     # --- attributes ---------------------------------------------------------------------------------
 

@@ -116,23 +116,21 @@ class _Window:
         return found
 
 
-def _parameters(node: Node, weight: Any, last: int) -> tuple[dict[str, Any], dict[str, str]]:
-    """Filters and bias out of the file."""
-    params, sources = {"weight": weight}, {"weight": node.source(1)}
-    if node.has(last):
-        params["bias"], sources["bias"] = node.array(last), node.source(last)
-    return params, sources
+def _leaves(node: Node, *names: str) -> dict[str, Any]:
+    """The arrays of the file behind the first input, as options of `emit`."""
+    places = {name: at for at, name in enumerate(names, 1) if node.has(at)}
+    params = {name: node.array(at) for name, at in places.items()}
+    return {"params": params, "sources": {name: node.source(at) for name, at in places.items()}}
 
 
 def _conv(node: Node) -> Any:
     weight = node.array(1)
     w = _Window(node, weight.shape[2:])
-    params, sources = _parameters(node, weight, 2)
     layer = _CONV[w.axes](
         len(weight), alike(w.kernel), stride=alike(w.stride), padding=w.padding,
-        dilation=alike(w.dilation), groups=node.option("group", 1), bias="bias" in params,
+        dilation=alike(w.dilation), groups=node.option("group", 1), bias=node.has(2),
     )  # fmt: skip
-    return channels_last(node, layer, params=params, sources=sources)
+    return channels_last(node, layer, **_leaves(node, "weight", "bias"))
 
 
 def _conv_transpose(node: Node) -> Any:
@@ -142,14 +140,13 @@ def _conv_transpose(node: Node) -> Any:
     pads = _cut_off(node, w, word, more)
     more = tuple(extra - min(0, after) for extra, (_, after) in zip(more, pads, strict=True))
     pads = tuple((before, max(0, after)) for before, after in pads)
-    params, sources = _parameters(node, weight, 2)
     groups, even = node.option("group", 1), all(before == after for before, after in pads)
     layer = _TRANSPOSED[w.axes](
         weight.shape[1] * groups, alike(w.kernel), stride=alike(w.stride),
         padding=alike(tuple(before for before, _ in pads)) if even else 0,
-        output_padding=alike(more), dilation=alike(w.dilation), groups=groups, bias="bias" in params,
+        output_padding=alike(more), dilation=alike(w.dilation), groups=groups, bias=node.has(2),
     )  # fmt: skip
-    out = channels_last(node, layer, params=params, sources=sources)
+    out = channels_last(node, layer, **_leaves(node, "weight", "bias"))
     return out if even else channels_last(node, f.crop(pads), out)
 
 
@@ -177,13 +174,9 @@ def _max_pool(node: Node) -> Any:
     node.only("storage_order", 0)
     if any(node.used[1:]):
         pads = tuple(zip(*w.pads, strict=True))
-        options: dict[str, Any] = {
-            "kernel_shape": w.kernel,
-            "strides": w.stride,
-            "dilations": w.dilation,
-        }
-        options |= {"pads": pads[0] + pads[1], "ceil_mode": int(w.ceil)}
-        return node.emit(operator("MaxPool", attributes=options), dtype=[w.wire.dtype, "int64"])
+        window = {"kernel_shape": w.kernel, "strides": w.stride, "dilations": w.dilation}
+        given = {**window, "pads": pads[0] + pads[1], "ceil_mode": int(w.ceil)}
+        return node.emit(operator("MaxPool", attributes=given), dtype=[w.wire.dtype, "int64"])
     wire = w.within(node, -np.inf)
     layer = _MAX[w.axes](
         alike(w.kernel), stride=alike(w.stride), padding=w.padding, dilation=alike(w.dilation),
@@ -238,32 +231,23 @@ def _batch_norm(node: Node) -> Any:
     floats(node)
     if node.wire().rank < 2:
         checks.refuse("its input must have at least 2 axes")
-    names = ("scale", "bias", "running_mean", "running_var")
-    params = {name: node.array(at) for at, name in enumerate(names, 1)}
-    sources = {name: node.source(at) for at, name in enumerate(names, 1)}
+    found = _leaves(node, "scale", "bias", "running_mean", "running_var")
     momentum = round(1 - node.option("momentum", 0.9), 9)
     layer = f.batch_norm(momentum=momentum, epsilon=node.option("epsilon", 1e-5))
-    return channels_last(node, layer, params=params, sources=sources)
-
-
-def _affine(node: Node, *names: str) -> dict[str, Any]:
-    """Scale and bias out of the file, as options of `emit`."""
-    places = [(name, at) for at, name in enumerate(names, 1) if node.has(at)]
-    params = {name: node.array(at) for name, at in places}
-    return {"params": params, "sources": {name: node.source(at) for name, at in places}}
+    return channels_last(node, layer, **found)
 
 
 def _instance_norm(node: Node) -> Any:
     floats(node)
     node.only("consumed_inputs", None)
     layer = f.instance_norm(epsilon=node.option("epsilon", 1e-5), affine=True)
-    return channels_last(node, layer, **_affine(node, "scale", "bias"))
+    return channels_last(node, layer, **_leaves(node, "scale", "bias"))
 
 
 def _group_norm(node: Node) -> Any:
     channels, groups = floats(node).shapes[0][1], node.option("num_groups", 1)
     node.only("stash_type", 1)
-    found = _affine(node, "scale", "bias")
+    found = _leaves(node, "scale", "bias")
     if node.version < 21 and groups > 0 and channels % groups == 0:  # then one for each group
         each = channels // groups
         found["params"] = {name: np.repeat(leaf, each) for name, leaf in found["params"].items()}
@@ -282,7 +266,7 @@ def _layer_norm(node: Node) -> Any:
     build: Any = f.rms_norm if node.kind == "RMSNormalization" else f.layer_norm
     more = {} if node.kind == "RMSNormalization" else {"bias": node.has(2)}
     layer = build(axes if len(axes) > 1 else -1, epsilon=node.option("epsilon", 1e-5), **more)
-    return node.emit(layer, wire, **_affine(node, "scale", "bias"))
+    return node.emit(layer, wire, **_leaves(node, "scale", "bias"))
 
 
 def _local_norm(node: Node) -> Any:
