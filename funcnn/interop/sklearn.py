@@ -448,9 +448,7 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         return out[:, 0] if self._flat else out
 
     def _numbers(self, X: Any, y: Any, weight: Any, *, begin: bool) -> tuple[Array, Array, Any]:
-        x, y, weight = self._checked(
-            X, y, weight, begin=begin, y_numeric=True, multi_output=True
-        )  # fmt: skip
+        x, y, weight = self._checked(X, y, weight, begin=begin, y_numeric=True, multi_output=True)
         self._flat = y.ndim == 1
         return x, y.reshape(len(y), -1).astype(x.dtype), weight
 

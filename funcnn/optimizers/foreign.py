@@ -13,6 +13,7 @@ from funcnn import checks, tree
 from funcnn.checks import Whatever, declared
 from funcnn.optimizers.agreement import both, hold
 from funcnn.optimizers.core import Optimizer, State
+from funcnn.tree.walking import nested
 from funcnn.types import Array, Params
 
 __all__ = ["from_optax"]
@@ -97,14 +98,8 @@ def _numbers_as_they_are() -> Iterator[Any]:
 
 def _by_path(jax: Any, state: Any, leaf: Callable[[Any], Any] = np.asarray) -> State:
     """optax's state as nested dicts."""
-    found: State = {}
-    for path, value in jax.tree_util.tree_leaves_with_path(state):
-        *inner, last = _path(jax, path).split("/")
-        place = found
-        for name in inner:
-            place = place.setdefault(name, {})
-        place[last] = leaf(value)
-    return found
+    pairs = jax.tree_util.tree_leaves_with_path(state)
+    return nested((_path(jax, path).split("/"), leaf(value)) for path, value in pairs)
 
 
 def _path(jax: Any, path: Any) -> str:

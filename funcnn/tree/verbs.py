@@ -23,7 +23,18 @@ from funcnn.checks import (
     takes,
     within,
 )
-from funcnn.tree.walking import leaves, map, map_with_path, ordered, paired, path, place, reduce, walk
+from funcnn.tree.walking import (
+    leaves,
+    map,
+    map_with_path,
+    nested,
+    ordered,
+    paired,
+    path,
+    place,
+    reduce,
+    walk,
+)
 from funcnn.types import Array, Layer, Params
 
 __all__ = [
@@ -365,14 +376,8 @@ def select(tree: Any, pattern: str | Callable[[str], bool] | Layer[Any, Any]) ->
         refuse_type(f"`pattern` must be {kinds}, got {shown(pattern)}", "select")
     fits = pattern if callable(pattern) else lambda path: fnmatchcase(path, pattern)
 
-    kept: Params = {}
-    for keys, leaf in ordered(tree):
-        if fits(path(*keys)):
-            into = kept
-            for key in keys[1:-1]:
-                into = into.setdefault(str(key), {})
-            into[str(keys[-1])] = leaf
-    return kept
+    kept = ((keys, leaf) for keys, leaf in ordered(tree) if fits(path(*keys)))
+    return nested(([str(key) for key in keys[1:] or keys], leaf) for keys, leaf in kept)
 
 
 @takes(changes=Instance(Mapping, "a dict of leaves"))

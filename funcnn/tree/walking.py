@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, NoReturn, TypeVar
@@ -352,6 +352,17 @@ def ordered(tree: Any) -> list[tuple[_Keys, Any]]:
             places[(*keys, name)] = (*places[keys], place)
         found += [(places[(*keys, name)], (*keys, name), inside[name]) for name in names]
     return [(keys, leaf) for _, keys, leaf in sorted(found, key=itemgetter(0))]
+
+
+def nested(leaves: Iterable[tuple[Iterable[str], Any]]) -> dict[str, Any]:
+    """Dicts in dicts, of the keys to each leaf, and the leaf."""
+    whole: dict[str, Any] = {}
+    for (*parents, last), leaf in leaves:
+        node = whole
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = leaf
+    return whole
 
 
 def items(tree: Any) -> list[tuple[str, Any]]:

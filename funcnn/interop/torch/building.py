@@ -12,10 +12,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, parametrize
 
-from funcnn import checks, structure
+from funcnn import checks, structure, tree
 from funcnn.interop.torch.functions import FUNCTIONS, Options, Own
 from funcnn.interop.torch.modules import MODULES
-from funcnn.types import Array, Layer, Params, Spec
+from funcnn.tree.walking import nested
+from funcnn.types import Layer, Params, Spec
 
 
 class Built(NamedTuple):
@@ -37,14 +38,6 @@ def _name(kind: str, path: str) -> str:
         level = next((int(place[5:]) - 1 for place in places if place.startswith("layer")), 0)
         return f"{leaf}_l{level}" + "_reverse" * ("backward" in places)
     return ".".join([*places, _RENAMED.get(leaf, leaf)])
-
-
-def flat(params: Params, path: str = "") -> dict[str, Array]:
-    """Every leaf by its path, in the order of the tree."""
-    found: dict[str, Array] = {}
-    for name, part in params.items():
-        found |= flat(part, f"{path}{name}/") if isinstance(part, dict) else {f"{path}{name}": part}
-    return found
 
 
 class Spectral(nn.Module):  # type: ignore[misc]
@@ -122,8 +115,9 @@ def _made(layer: Layer[Any, Any], params: Params) -> Built:
         return _tied(inside[0][1], params, _options(layer.spec).ties)
     if kind in ("weight_norm", "spectral_norm"):
         return _reparametrized(layer, inside[0][1], params)
-    if kind not in ("serial", "repeat"):
-        _known(layer, kind)
+    ours = layer.spec.build.__module__.startswith("funcnn.")
+    if kind not in ("serial", "repeat", *FUNCTIONS, *MODULES) or not ours:
+        checks.refuse(f"`net` must have layers that PyTorch has, got {checks.shown(layer)}")
     o = _options(layer.spec)
     if not inside:
         return _leaf(layer, params, kind, o)
@@ -150,15 +144,8 @@ def _options(spec: Spec) -> Options:
     return SimpleNamespace(**{name: o for name, o in given.items() if not name.endswith(begins)})
 
 
-def _known(layer: Layer[Any, Any], kind: str) -> None:
-    if (kind not in FUNCTIONS and kind not in MODULES) or not layer.spec.build.__module__.startswith(
-        "funcnn."
-    ):
-        checks.refuse(f"`net` must have layers that PyTorch has, got {checks.shown(layer)}")
-
-
 def _leaf(layer: Layer[Any, Any], params: Params, kind: str, o: Options) -> Built:
-    leaves = {path: checks.array(leaf, path) for path, leaf in flat(params).items()}
+    leaves = {path: checks.array(leaf, path) for path, leaf in tree.items(params)}
     paths = {_name(kind, path): path for path in leaves}
     named = {name: leaves[path] for name, path in paths.items()}
     module: Any = None
@@ -183,18 +170,11 @@ def is_counter(name: str) -> bool:
 
 def _tied(layer: Layer[Any, Any], params: Params, ties: dict[str, str]) -> Built:
     """One leaf under several names."""
-    whole = flat(params)
+    whole = dict(tree.items(params))
     for place, source in ties.items():
         found = [path for path in whole if f"{path}/".startswith(f"{source}/")]
         whole |= {place + path.removeprefix(source): whole[path] for path in found}
-    nested: Params = {}
-    for path, leaf in whole.items():
-        *parents, last = path.split("/")
-        node = nested
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = leaf
-    module, paths = _made(layer, nested)
+    module, paths = _made(layer, nested((path.split("/"), leaf) for path, leaf in whole.items()))
 
     def first(path: str) -> str:
         for place, source in ties.items():
@@ -212,8 +192,6 @@ def _reparametrized(around: Layer[Any, Any], layer: Layer[Any, Any], params: Par
         checks.refuse(f"`params` must be those of {checks.shown(around)}, got {checks.shown(params)}")
     inner = _made(layer, {**params, "weight": weight[leaf]})
     owner, prefix = _owner(inner)
-    new = pieces(owner, o)
+    new = {f"{prefix}parametrizations.weight.{n}": p for n, p in pieces(owner, o).items()}
     kept = {name: path for name, path in inner.paths.items() if path != "weight"}
-    return Built(
-        inner.module, {**{f"{prefix}parametrizations.weight.{n}": p for n, p in new.items()}, **kept}
-    )
+    return Built(inner.module, {**new, **kept})

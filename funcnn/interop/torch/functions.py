@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -32,9 +32,8 @@ class Own(nn.Module):  # type: ignore[misc]  # PyTorch's types are not read
 
     def extra_repr(self) -> str:
         """What it prints as."""
-        return ", ".join(
-            [self.kind, *(f"{name}={value!r}" for name, value in vars(self.options).items())]
-        )
+        options = (f"{name}={value!r}" for name, value in vars(self.options).items())
+        return ", ".join((self.kind, *options))
 
 
 # --- layers with a function -----------------------------------------------------------------------
@@ -95,10 +94,8 @@ def _heads(m: Any, x: Any, o: Options) -> Any:
     if o.masked:
         mask = _flags(rest[-1], inputs[-1].shape[1])
         idle = ~mask if mask.ndim == 2 else ~mask.any(1) & (~mask.any(2) if count == 1 else True)
-        inputs = [
-            *inputs[: count - 1][:1],
-            *(_cleaned(one, idle) for one in inputs[min(count, 2) - 1 :]),
-        ]
+        first = min(count, 2) - 1
+        inputs[first:] = [_cleaned(one, idle) for one in inputs[first:]]
     inputs += inputs[-1:] * (3 - count)
     width = len(m.query.weight) // o.heads
     q, k, v = (
@@ -248,22 +245,10 @@ def _lp_pool(m: Any, x: Any, o: Options) -> Any:
     return pool(x.abs(), o.norm_type, o.kernel_size, o.stride, o.ceil_mode)
 
 
-def _drop_path(m: Any, x: Any, o: Options) -> Any:
-    kept = F.dropout(x.new_ones(len(x)), o.rate, m.training)
-    return x * kept.reshape(-1, *[1] * (x.ndim - 1))
-
-
-def _noise(m: Any, x: Any, o: Options) -> Any:
-    return x + o.std * torch.randn_like(x) if m.training else x
-
-
-def _spatial_dropout(m: Any, x: Any, o: Options) -> Any:
-    kept = F.dropout(x.new_ones(x.shape[:2]), o.rate, m.training)
-    return x * kept.reshape(*x.shape[:2], *[1] * (x.ndim - 2))
-
-
-def _clean(m: Any, x: Any, o: Options) -> Any:
-    return _cleaned(x[0], ~_flags(x[-1], x[0].shape[1])), *x[1:]
+def _dropped(m: Any, x: Any, o: Options, axes: int) -> Any:
+    """One draw for each place along the first axes."""
+    kept = F.dropout(x.new_ones(x.shape[:axes]), o.rate, m.training)
+    return x * kept.reshape(*x.shape[:axes], *[1] * (x.ndim - axes))
 
 
 def _merged(how: str, axis: int, parts: Any) -> Any:
@@ -276,11 +261,7 @@ def _merged(how: str, axis: int, parts: Any) -> Any:
 # --- combinators: functions of the modules inside -------------------------------------------------
 
 
-def _inside(m: Any) -> list[Any]:
-    return list(m.children())
-
-
-def _chain(modules: list[Any], x: Any) -> Any:
+def _chain(modules: Iterable[Any], x: Any) -> Any:
     for module in modules:
         x = module(x)
     return x
@@ -288,27 +269,19 @@ def _chain(modules: list[Any], x: Any) -> Any:
 
 def _residual(m: Any, x: Any, o: Options) -> Any:
     past = getattr(m, "shortcut", None)
-    out = _chain([module for module in _inside(m) if module is not past], x)
+    out = _chain((module for module in m.children() if module is not past), x)
     return out + (x if past is None else past(x))
 
 
 def _dense_connect(m: Any, x: Any, o: Options) -> Any:
-    for module in _inside(m):
+    for module in m.children():
         x = torch.cat((x, module(x)), o.axis)
     return x
 
 
 def _bidirectional(m: Any, x: Any, o: Options) -> Any:
-    forward, backward = _inside(m)
+    forward, backward = m.children()
     return _merged(o.merge, 2, (forward(x), backward(x.flip(1)).flip(1)))
-
-
-def _with_context(m: Any, x: Any, o: Options) -> Any:
-    return x[0] + m.layer(x), *x[1:]
-
-
-def _context_passed(m: Any, x: Any, o: Options) -> Any:
-    return m.layer(x), *x[1:]
 
 
 def _with_encoder(m: Any, x: Any, o: Options) -> Any:
@@ -323,14 +296,6 @@ def _graph(m: Any, x: Any, o: Options) -> Any:
         values[name] = module(at_wire(values, wires.get(name, last)))
         last = name
     return at_wire(values, o.output or last)
-
-
-def _kept_context(m: Any, x: Any, o: Options) -> Any:
-    return m.layer(x[0]), *x[1:]
-
-
-def _beside(m: Any, xs: Any) -> tuple[Any, ...]:
-    return tuple(module(x) for module, x in zip(_inside(m), xs, strict=True))
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -352,9 +317,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "layer_norm": lambda m, x, o: _normed(m, x, o, F.layer_norm),
     "rms_norm": lambda m, x, o: _normed(m, x, o, F.rms_norm),
     "local_response_norm": lambda m, x, o: F.local_response_norm(x[..., None], **vars(o))[..., 0],
-    "spatial_dropout": _spatial_dropout,
-    "drop_path": _drop_path,
-    "gaussian_noise": _noise,
+    "spatial_dropout": lambda m, x, o: _dropped(m, x, o, 2),
+    "drop_path": lambda m, x, o: _dropped(m, x, o, 1),
+    "gaussian_noise": lambda m, x, o: x + o.std * torch.randn_like(x) if m.training else x,
     "attention": _attention,
     "multi_head_attention": _heads,
     "cross_attention": _heads,
@@ -368,18 +333,18 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "rotary": lambda m, x, o: _rotated(x, o.base, o.interleaved, o.offset),
     "stop_gradient": lambda m, x, o: x.detach(),
     "drop_context": lambda m, x, o: x[0],
-    "clean_padding": _clean,
+    "clean_padding": lambda m, x, o: (_cleaned(x[0], ~_flags(x[-1], x[0].shape[1])), *x[1:]),
     "residual": _residual,
-    "parallel": lambda m, x, o: _merged(o.merge, o.axis, [one(x) for one in _inside(m)]),
-    "branch": lambda m, x, o: tuple(one(x) for one in _inside(m)),
-    "each": lambda m, x, o: _beside(m, x),
+    "parallel": lambda m, x, o: _merged(o.merge, o.axis, [one(x) for one in m.children()]),
+    "branch": lambda m, x, o: tuple(one(x) for one in m.children()),
+    "each": lambda m, x, o: tuple(one(part) for one, part in zip(m.children(), x, strict=True)),
     "dense_connect": _dense_connect,
     "share": lambda m, x, o: _chain([m.layer] * o.times, x),
     "time_distributed": lambda m, x, o: m.layer(x.flatten(0, 1)).unflatten(0, x.shape[:2]),
     "bidirectional": _bidirectional,
-    "keep_context": _kept_context,
-    "residual_with_context": _with_context,
-    "with_context": _context_passed,
+    "keep_context": lambda m, x, o: (m.layer(x[0]), *x[1:]),
+    "residual_with_context": lambda m, x, o: (x[0] + m.layer(x), *x[1:]),
+    "with_context": lambda m, x, o: (m.layer(x), *x[1:]),
     "with_encoder": _with_encoder,
     "graph": _graph,
 }

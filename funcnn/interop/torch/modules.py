@@ -50,8 +50,7 @@ def _unpacked(module: Any, args: tuple[Any, ...]) -> Any:
 
 def _unpacked_to(size: Any, module: Any, args: tuple[Any, ...]) -> Any:
     x, indices = args[0]
-    rank = x.ndim - 2
-    return x, indices.long(), None if size is None else list(expanded(size, rank))
+    return x, indices.long(), None if size is None else list(expanded(size, x.ndim - 2))
 
 
 def _places(module: Any, args: tuple[Any, ...]) -> Any:
@@ -157,16 +156,9 @@ def _embedding_bag(o: Options, p: Leaves) -> Any:
     return module
 
 
-def _batch_norm(o: Options, p: Leaves) -> Any:
+def _running_norm(cls: Any, o: Options, p: Leaves) -> Any:
     features = next((len(leaf) for leaf in p.values()), 1)
-    return _turned(BatchNorm(features, o.epsilon, o.momentum, o.affine, o.track_running, bias=o.bias))
-
-
-def _instance_norm(o: Options, p: Leaves) -> Any:
-    features = next((len(leaf) for leaf in p.values()), 1)
-    return _turned(
-        InstanceNorm(features, o.epsilon, o.momentum, o.affine, o.track_running, bias=o.bias)
-    )
+    return _turned(cls(features, o.epsilon, o.momentum, o.affine, o.track_running, bias=o.bias))
 
 
 def _group_norm(o: Options, p: Leaves) -> Any:
@@ -235,21 +227,18 @@ class RNN(_Walks, nn.RNN):  # type: ignore[misc]
     """`funcnn.rnn`."""
 
 
-def _recurrent(cls: Any) -> Any:
-    def make(o: Options, p: Leaves) -> Any:
-        extra = {"nonlinearity": o.nonlinearity} if cls is RNN else {}
-        if not getattr(o, "reset_after", True):
-            checks.refuse("`reset_after` must be True in PyTorch, got False")
-        if getattr(o, "projection", None) is not None:
-            extra = {"proj_size": o.projection}
-        module = cls(
-            p["weight_ih_l0"].shape[1], o.hidden, num_layers=o.layers, bias=o.bias,
-            batch_first=True, bidirectional=o.bidirectional, dropout=o.rate, **extra,
-        )  # fmt: skip
-        module.options = o
-        return module
-
-    return make
+def _recurrent(cls: Any, o: Options, p: Leaves) -> Any:
+    extra = {"nonlinearity": o.nonlinearity} if cls is RNN else {}
+    if not getattr(o, "reset_after", True):
+        checks.refuse("`reset_after` must be True in PyTorch, got False")
+    if getattr(o, "projection", None) is not None:
+        extra = {"proj_size": o.projection}
+    module = cls(
+        p["weight_ih_l0"].shape[1], o.hidden, num_layers=o.layers, bias=o.bias,
+        batch_first=True, bidirectional=o.bidirectional, dropout=o.rate, **extra,
+    )  # fmt: skip
+    module.options = o
+    return module
 
 
 def _each(fn: Callable[..., Any], *states: Any) -> Any:
@@ -259,45 +248,38 @@ def _each(fn: Callable[..., Any], *states: Any) -> Any:
     return fn(*states)
 
 
-def _many_heads(kind: str) -> Any:
-    def make(o: Options, p: Leaves) -> Any:
-        module = Own(kind, o)
-        for name in ("query", "key", "value", "out"):
-            outs, ins = p[f"{name}.weight"].shape
-            module.add_module(name, nn.Linear(ins, outs, o.bias))
-        return module
-
-    return make
+def _many_heads(kind: str, o: Options, p: Leaves) -> Any:
+    module = Own(kind, o)
+    for name in ("query", "key", "value", "out"):
+        outs, ins = p[f"{name}.weight"].shape
+        module.add_module(name, nn.Linear(ins, outs, o.bias))
+    return module
 
 
-def _turned_own(kind: str) -> Any:
-    return lambda o, p: _turned(Own(kind, o, p))
+def _turned_own(kind: str, o: Options, p: Leaves) -> Any:
+    return _turned(Own(kind, o, p))
 
 
-def _pool(cls: Any) -> Any:
+def _pool(cls: Any, o: Options, p: Leaves) -> Any:
     """Their options have our names."""
-    return lambda o, p: cls(**vars(o))
+    return cls(**vars(o))
 
 
-def _turned_pool(cls: Any) -> Any:
-    return lambda o, p: _turned(cls(**vars(o)))
+def _turned_pool(cls: Any, o: Options, p: Leaves) -> Any:
+    return _turned(cls(**vars(o)))
 
 
-def _window_pool(kind: str, cls: Any) -> Any:
+def _window_pool(kind: str, cls: Any, o: Options, p: Leaves) -> Any:
     """A class, or where it lacks the padding or the dilation, `Own`."""
-
-    def make(o: Options, p: Leaves) -> Any:
-        given = dict(vars(o))
-        dilated = "avg" in kind and np.any(np.asarray(given.pop("dilation")) != 1)
-        if dilated or not _is_plain(o.padding):
-            return _turned(Own(kind, o))
-        pads, kernels = np.broadcast_arrays(o.padding, o.kernel_size)
-        if (2 * pads > kernels).any():
-            got = f"{checks.shown(o.padding)} and {checks.shown(o.kernel_size)}"
-            checks.refuse(f"`padding` must be at most half of `kernel_size` in PyTorch, got {got}")
-        return _turned(cls(**given))
-
-    return make
+    given = dict(vars(o))
+    dilated = "avg" in kind and np.any(np.asarray(given.pop("dilation")) != 1)
+    if dilated or not _is_plain(o.padding):
+        return _turned(Own(kind, o))
+    pads, kernels = np.broadcast_arrays(o.padding, o.kernel_size)
+    if (2 * pads > kernels).any():
+        got = f"{checks.shown(o.padding)} and {checks.shown(o.kernel_size)}"
+        checks.refuse(f"`padding` must be at most half of `kernel_size` in PyTorch, got {got}")
+    return _turned(cls(**given))
 
 
 def _is_plain(padding: Any) -> bool:
@@ -305,13 +287,10 @@ def _is_plain(padding: Any) -> bool:
     return isinstance(padding, int) or all(isinstance(side, int) for side in padding)
 
 
-def _unpool(cls: Any) -> Any:
-    def make(o: Options, p: Leaves) -> Any:
-        module = _turned(cls(o.kernel_size, o.stride, o.padding))
-        module.register_forward_pre_hook(partial(_unpacked_to, o.output_size))
-        return module
-
-    return make
+def _unpool(cls: Any, o: Options, p: Leaves) -> Any:
+    module = _turned(cls(o.kernel_size, o.stride, o.padding))
+    module.register_forward_pre_hook(partial(_unpacked_to, o.output_size))
+    return module
 
 
 _TURNED = ("pad", "crop", "lp_pool1d", "local_response_norm", "spatial_dropout")
@@ -354,24 +333,24 @@ MODULES: dict[str, Callable[[Options, Leaves], Any]] = {
     **dict.fromkeys(("conv_transpose", "conv_transpose1d", "conv_transpose3d"), _conv_transpose),
     "depthwise_conv": _depthwise,
     "separable_conv": _separable,
-    "max_pool": _window_pool("max_pool", nn.MaxPool2d),
-    "max_pool1d": _window_pool("max_pool1d", nn.MaxPool1d),
-    "max_pool3d": _window_pool("max_pool3d", nn.MaxPool3d),
-    "max_unpool": _unpool(nn.MaxUnpool2d),
-    "max_unpool1d": _unpool(nn.MaxUnpool1d),
-    "max_unpool3d": _unpool(nn.MaxUnpool3d),
-    "avg_pool": _window_pool("avg_pool", nn.AvgPool2d),
-    "avg_pool1d": _window_pool("avg_pool1d", nn.AvgPool1d),
-    "avg_pool3d": _window_pool("avg_pool3d", nn.AvgPool3d),
-    "adaptive_avg_pool": _pool(nn.AdaptiveAvgPool2d),
-    "adaptive_avg_pool1d": _turned_pool(nn.AdaptiveAvgPool1d),
-    "adaptive_avg_pool3d": _pool(nn.AdaptiveAvgPool3d),
-    "adaptive_max_pool": _pool(nn.AdaptiveMaxPool2d),
-    "adaptive_max_pool1d": _turned_pool(nn.AdaptiveMaxPool1d),
-    "adaptive_max_pool3d": _pool(nn.AdaptiveMaxPool3d),
-    "batch_norm": _batch_norm,
+    "max_pool": partial(_window_pool, "max_pool", nn.MaxPool2d),
+    "max_pool1d": partial(_window_pool, "max_pool1d", nn.MaxPool1d),
+    "max_pool3d": partial(_window_pool, "max_pool3d", nn.MaxPool3d),
+    "max_unpool": partial(_unpool, nn.MaxUnpool2d),
+    "max_unpool1d": partial(_unpool, nn.MaxUnpool1d),
+    "max_unpool3d": partial(_unpool, nn.MaxUnpool3d),
+    "avg_pool": partial(_window_pool, "avg_pool", nn.AvgPool2d),
+    "avg_pool1d": partial(_window_pool, "avg_pool1d", nn.AvgPool1d),
+    "avg_pool3d": partial(_window_pool, "avg_pool3d", nn.AvgPool3d),
+    "adaptive_avg_pool": partial(_pool, nn.AdaptiveAvgPool2d),
+    "adaptive_avg_pool1d": partial(_turned_pool, nn.AdaptiveAvgPool1d),
+    "adaptive_avg_pool3d": partial(_pool, nn.AdaptiveAvgPool3d),
+    "adaptive_max_pool": partial(_pool, nn.AdaptiveMaxPool2d),
+    "adaptive_max_pool1d": partial(_turned_pool, nn.AdaptiveMaxPool1d),
+    "adaptive_max_pool3d": partial(_pool, nn.AdaptiveMaxPool3d),
+    "batch_norm": partial(_running_norm, BatchNorm),
     "group_norm": _group_norm,
-    "instance_norm": _instance_norm,
+    "instance_norm": partial(_running_norm, InstanceNorm),
     "dropout": lambda o, p: nn.Dropout(o.rate),
     "alpha_dropout": lambda o, p: (nn.FeatureAlphaDropout if o.channels else nn.AlphaDropout)(o.rate),
     "channel_shuffle": lambda o, p: _turned(nn.ChannelShuffle(o.groups)),
@@ -379,11 +358,11 @@ MODULES: dict[str, Callable[[Options, Leaves], Any]] = {
     "upsample": _upsample,
     "pixel_shuffle": lambda o, p: nn.PixelShuffle(o.factor),
     "pixel_unshuffle": lambda o, p: nn.PixelUnshuffle(o.factor),
-    "lstm": _recurrent(LSTM),
-    "gru": _recurrent(GRU),
-    "rnn": _recurrent(RNN),
-    "multi_head_attention": _many_heads("multi_head_attention"),
-    "cross_attention": _many_heads("cross_attention"),
-    **{kind: _turned_own(kind) for kind in _TURNED},
+    "lstm": partial(_recurrent, LSTM),
+    "gru": partial(_recurrent, GRU),
+    "rnn": partial(_recurrent, RNN),
+    "multi_head_attention": partial(_many_heads, "multi_head_attention"),
+    "cross_attention": partial(_many_heads, "cross_attention"),
+    **{kind: partial(_turned_own, kind) for kind in _TURNED},
 }
 """What each kind of layer is, of its options and its leaves; a kind that is missing here is `Own`."""

@@ -12,7 +12,7 @@ import torch
 
 from funcnn import checks, random, tree
 from funcnn.checkpoints import load_safetensors
-from funcnn.interop.torch.building import Built, build, flat, is_counter
+from funcnn.interop.torch.building import Built, build, is_counter
 from funcnn.types import Array, Layer, Params, Shape
 
 __all__ = ["load_state_dict", "match", "state_dict", "to_module"]
@@ -56,7 +56,7 @@ def to_module(net: Layer[Any, Any], params: Params) -> Any:
     )
     """
     module, paths = _built(net, params)
-    leaves = {path: torch.tensor(np.ascontiguousarray(leaf)) for path, leaf in flat(params).items()}
+    leaves = {path: torch.tensor(np.ascontiguousarray(leaf)) for path, leaf in tree.items(params)}
     shapes = {paths[name]: part.shape for name, part in module.state_dict().items() if name in paths}
     for path, leaf in leaves.items():
         leaf = leaf.reshape(shapes[path])
@@ -219,7 +219,7 @@ def _read(state: Any) -> dict[str, Array]:
 
 def _file(path: str) -> Any:
     if path.endswith(".safetensors"):
-        found = flat(load_safetensors(path))
+        found = dict(tree.items(load_safetensors(path)))
         return {name.replace("/", "."): found[name] for name in sorted(found, key=_natural)}
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
