@@ -129,9 +129,8 @@ def augmentations(*parts: Augmentation) -> Augmentation:
         if not isinstance(part, Augmentation):
             checks.refuse_type(f"every part must be an Augmentation, got {checks.shown(part)}")
     shown = f"augmentations({', '.join(map(repr, parts))})"
-    if any(part.targets for part in parts):
-        return Augmentation(_all_pairs, (parts,), shown, targets=True)
-    return Augmentation(_all, (parts,), shown)
+    targets = any(part.targets for part in parts)
+    return Augmentation(_all_pairs if targets else _all, (parts,), shown, targets)
 
 
 def _all(key: Key, x: Any, changes: tuple[Augmentation, ...]) -> Any:

@@ -47,10 +47,7 @@ def read_npz(path: str | PathLike[str], x: str = "x", y: str = "y") -> Dataset:
     2
     """
     where = files.checked_path(path)
-    with (
-        files.opened(where) as file,
-        files.whole(where, "a whole .npz file"),
-    ):
+    with files.opened(where) as file, files.whole(where, "a whole .npz file"):
         if file.read(6) == files.NPY:
             raise ValueError("it is one array, not several")
         archive = files.Archive(file, deflated=True)
@@ -103,10 +100,7 @@ def read_npy(x: str | PathLike[str], y: str | PathLike[str]) -> Dataset:
 
 
 def _mapped(path: str) -> Array:
-    with (
-        files.opened(path) as file,
-        files.whole(path, "a whole .npy file"),
-    ):
+    with files.opened(path) as file, files.whole(path, "a whole .npy file"):
         if file.read(4) == b"PK\3\4":
             files.refuse(path, "must be a .npy file, got several arrays")
         file.seek(0)
@@ -121,6 +115,5 @@ def _mapped(path: str) -> Array:
 
 def _one_each(path: str, x: Array, y: Array) -> Dataset:
     if not x.ndim or not y.ndim or len(x) != len(y):
-        got = f"{x.shape} and {y.shape}"
-        files.refuse(path, f"must have one target for each example, got {got}")
+        files.refuse(path, f"must have one target for each example, got {x.shape} and {y.shape}")
     return Dataset(x, y)

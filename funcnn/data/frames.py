@@ -94,10 +94,8 @@ def _columns(frame: Any) -> Iterable[tuple[Any, Any]]:
 
 def _values(name: str, column: Any) -> list[Any]:
     """A column as a list."""
-    for read in ("to_list", "tolist"):
-        if hasattr(column, read):
-            column = getattr(column, read)()
-            break
+    read = getattr(column, "to_list", None) or getattr(column, "tolist", None)
+    column = column if read is None else read()
     if isinstance(column, str | bytes) or not isinstance(column, Iterable):
         got = f"{checks.shown(column)} for {checks.shown(name)}"
         checks.refuse_type(f"`frame` must hold columns, got {got}")
@@ -118,9 +116,8 @@ def _kind(name: str, values: list[Any]) -> str:
         return "dates"
     for value in there:
         if not isinstance(value, (Real, np.bool_)):
-            kinds = "numbers, words or dates"
             got = f"a {type(value).__name__} in column {checks.shown(name)}"
-            checks.refuse_type(f"`frame` must hold {kinds}, got {got}")
+            checks.refuse_type(f"`frame` must hold numbers, words or dates, got {got}")
     return "numbers"
 
 
@@ -130,8 +127,6 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value
-    if isinstance(value, (bool, np.bool_)):
+    if isinstance(value, (int, np.bool_)):
         return str(int(value))
-    if isinstance(value, int):
-        return str(value)
     return repr(float(value)) if isinstance(value, Real) else str(value)

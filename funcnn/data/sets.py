@@ -90,10 +90,7 @@ def read_idx(path: str | PathLike[str], *, memory_map: bool = False) -> Array:
     array([7, 3], dtype=uint8)
     """
     where = files.checked_path(path)
-    with (
-        files.opened(where) as file,
-        files.whole(where, "a whole IDX file"),
-    ):
+    with files.opened(where) as file, files.whole(where, "a whole IDX file"):
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         if zipped and memory_map:
@@ -124,8 +121,7 @@ def _idx_header(path: str, file: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ..
     length = 4 * start[3]
     sizes = file.read(length)
     if len(sizes) < length:
-        got = f"must have a header of {4 + length} bytes, got {4 + len(sizes)}"
-        files.refuse(path, got)
+        files.refuse(path, f"must have a header of {4 + length} bytes, got {4 + len(sizes)}")
     shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
     return np.dtype(_IDX_TYPES[start[2]]), shape, 4 + length
 
@@ -237,8 +233,7 @@ def _cifar_records(directory: str, name: str) -> Array:
     with files.opened(path) as file:
         size = files.size(file)
         if not size or size % _CIFAR_RECORD:
-            text = f"must have records of {_CIFAR_RECORD} bytes, got {size} bytes"
-            files.refuse(path, text)
+            files.refuse(path, f"must have records of {_CIFAR_RECORD} bytes, got {size} bytes")
         records = files.fill(file, np.empty((size // _CIFAR_RECORD, _CIFAR_RECORD), np.uint8))
     checks.labels(records[:, 0], 10, f"labels in {files.short_path(path)}")
     return records

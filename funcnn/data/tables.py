@@ -340,8 +340,8 @@ def _filled(form: _Form, place: int, column: Array, missing: Any) -> float:
     name, gaps = form.names[place], np.isnan(column)
     if missing != "mean":
         if name not in missing and gaps.any():
-            text = f"must have no gaps in column {checks.shown(name)}, which `missing` lacks"
-            files.refuse(form.path, text)
+            where = f"column {checks.shown(name)}, which `missing` lacks"
+            files.refuse(form.path, f"must have no gaps in {where}")
         value: float = missing.get(name, 0.0)
     elif gaps.all():
         files.refuse(form.path, f"must have a number in column {checks.shown(name)}, got gaps alone")

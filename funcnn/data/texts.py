@@ -106,8 +106,7 @@ class BytePairTokenizer:
         for place, pair in enumerate(self.merges):
             known = isinstance(pair, tuple) and len(pair) == 2
             if not known or not all(type(one) is int and 0 <= one < _BYTES + place for one in pair):
-                text = f"`merges` must be pairs of earlier tokens, got {shown(pair)}"
-                checks.refuse(text, self.kind)
+                checks.refuse(f"`merges` must be pairs of earlier tokens, got {shown(pair)}", self.kind)
         if len(set(self.merges)) != len(self.merges):
             checks.refuse("`merges` must be there once each", self.kind)
 
@@ -317,8 +316,7 @@ def _tokens(value: Any, size: int, who: str) -> list[int]:
     found = np.asarray(value)
     found = found if found.size or found.ndim != 1 else found.astype(np.int64)  # [] is of floats
     if found.dtype.kind not in "iu" or found.ndim != 1:
-        text = f"`tokens` must be integers (T,), got {found.dtype} {found.shape}"
-        checks.refuse_type(text, who)
+        checks.refuse_type(f"`tokens` must be integers (T,), got {found.dtype} {found.shape}", who)
     if found.size and not 0 <= found.min() <= found.max() < size:
         worst = found.min() if found.min() < 0 else found.max()
         checks.refuse(f"`tokens` must lie in 0..{size - 1}, got {worst}", who)
