@@ -66,6 +66,17 @@ def both(fn: Callable[[Array, Array], Any], params: Params, other: Params, name:
     return whole[""]
 
 
+def alike(path: str, wanted: Any, got: Array) -> None:
+    """Refuse a leaf of a state that has another shape or dtype than it must have."""
+    place = f"state[{tree.place(path)}]"
+    checks.array(got, place)
+    if (got.shape, got.dtype) != (wanted.shape, wanted.dtype):
+        checks.refuse(
+            f"`{place}` must be {wanted.dtype} of shape {wanted.shape}, "
+            f"got {got.dtype} of shape {got.shape}"
+        )
+
+
 def hold(state: State, *names: str) -> None:
     """Refuse a state that does not hold just these entries."""
     if not isinstance(state, dict):
@@ -86,12 +97,18 @@ def belong(state: State, names: Mapping[str, Any]) -> None:
             checks.refuse(f"`state` must belong to this optimizer: {text}"[:250])
 
 
+def _number(state: State, name: str, kind: str) -> Array:
+    found = checks.array(state[name], f"state[{checks.shown(name)}]")
+    if found.dtype != kind or found.ndim:
+        wanted = f"{'an' if kind == 'int64' else 'a'} {kind} of shape ()"
+        got = f"{found.dtype} of shape {found.shape}"
+        checks.refuse_type(f"`state[{checks.shown(name)}]` must be {wanted}, got {got}")
+    return found
+
+
 def counter(state: State, name: str = "count", below: int = 2**62) -> int:
     """How often something has happened, from a state."""
-    found = checks.array(state[name], f"state[{checks.shown(name)}]")
-    if found.dtype != np.int64 or found.ndim:
-        got = f"{found.dtype} of shape {found.shape}"
-        checks.refuse_type(f"`state[{checks.shown(name)}]` must be an int64 of shape (), got {got}")
+    found = _number(state, name, "int64")
     if not 0 <= found < below:
         text = f"must be at least 0 and below {below}, got {found}"
         checks.refuse(f"`state[{checks.shown(name)}]` {text}")
@@ -100,10 +117,7 @@ def counter(state: State, name: str = "count", below: int = 2**62) -> int:
 
 def real(state: State, name: str) -> float:
     """A finite number that is not negative, from a state."""
-    found = checks.array(state[name], f"state[{checks.shown(name)}]")
-    if found.dtype != np.float64 or found.ndim:
-        got = f"{found.dtype} of shape {found.shape}"
-        checks.refuse_type(f"`state[{checks.shown(name)}]` must be a float64 of shape (), got {got}")
+    found = _number(state, name, "float64")
     if not 0 <= found < np.inf:
         checks.refuse(f"`state[{checks.shown(name)}]` must be finite and at least 0, got {found}")
     return float(found)

@@ -31,9 +31,8 @@ class Patterns(NamedTuple):
     def check(self, name: str, value: Any, /) -> Any:
         if self.mask:
             if not (value is None or callable(value) or isinstance(value, str)):
-                got = checks.shown(value)
-                text = f"`{name}` must be a pattern or a function (path, leaf), got {got}"
-                checks.refuse_type(text)
+                wanted = "a pattern or a function (path, leaf)"
+                checks.refuse_type(f"`{name}` must be {wanted}, got {checks.shown(value)}")
         elif not all(isinstance(pattern, str) for pattern in value):
             checks.refuse_type(f"`{name}` must be strings, got {checks.shown(value)}")
         return value
@@ -211,27 +210,16 @@ def clip_by_global_norm(limit: float) -> Optimizer:
 
     def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
         hold(state)
-        squares: dict[str, float] = {}
-
-        def measure(path: str, gradient: Array, param: Array) -> tuple[Any]:
-            squares[path] = squared_norm(gradient)
-            return (gradient,)
-
-        moving = walk(measure, grads, params)[0]
-        total = 0.0
-        for path in sorted(squares):  # so that the order of the keys does not matter
-            total += squares[path]
+        moving, total = walk(lambda path, gradient, param: (gradient,), grads, params)[0], 0.0
+        for _, leaf in tree.leaves(moving):  # sorted, so that the order of the keys does not matter
+            total += squared_norm(leaf)
         norm = sqrt(total)
         if not 1e-280 < total < 1e300:
             norm = length(np.array([length(leaf) for _, leaf in tree.leaves(moving)]))
         factor = _shrinking(norm, limit)
         if factor == 1:
             return moving, state
-
-        def shrink(path: str, gradient: Array, param: Array) -> tuple[Any]:
-            return (times(gradient, factor),)
-
-        return walk(shrink, grads, params)[0], state
+        return walk(lambda path, gradient, param: (times(gradient, factor),), grads, params)[0], state
 
     return Optimizer(init, update)
 

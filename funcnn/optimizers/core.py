@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnn import checks, tree
 from funcnn.checks import Number, Refusal
-from funcnn.optimizers.agreement import both, real
+from funcnn.optimizers.agreement import alike, both, real
 from funcnn.optimizers.moments import times
 from funcnn.schedules import Schedule
 from funcnn.types import Array, Params, Spec, rebuild
@@ -124,18 +124,8 @@ def check_state(optimizer: Optimizer, state: State, params: Params) -> None:
     >>> check_state(optimizer, optimizer.init(params), params)
     """
     fresh = optimizer.init(params)
-
-    def leaf(path: str, wanted: Array, got: Array) -> None:
-        place = tree.place(path)
-        checks.array(got, f"state[{place}]")
-        if got.shape != wanted.shape or got.dtype != wanted.dtype:
-            checks.refuse(
-                f"`state[{place}]` must be {wanted.dtype} of shape {wanted.shape}, "
-                f"got {got.dtype} of shape {got.shape}"
-            )
-
     try:
-        tree.map_with_path(leaf, fresh, state)
+        tree.map_with_path(alike, fresh, state)
     except Refusal as refusal:
         if refusal.who == "tree":
             checks.refuse(f"`state` must be that of {checks.shown(optimizer)}: {refusal.text}")

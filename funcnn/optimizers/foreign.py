@@ -11,7 +11,7 @@ import numpy as np
 
 from funcnn import checks, tree
 from funcnn.checks import Whatever, declared
-from funcnn.optimizers.agreement import both, hold
+from funcnn.optimizers.agreement import alike, both, hold
 from funcnn.optimizers.core import Optimizer, State
 from funcnn.tree.walking import nested
 from funcnn.types import Array, Params
@@ -75,7 +75,9 @@ def from_optax(tx: Any) -> Optimizer:
         both(lambda _, grad: grad, params, grads, "grads")
         with _numbers_as_they_are() as jax:
             wanted = jax.eval_shape(tx.init, params)
-            _check_like(_by_path(jax, wanted, lambda leaf: leaf), state)
+            fresh = _by_path(jax, wanted, lambda leaf: leaf)
+            hold(state, *fresh)
+            tree.map_with_path(alike, fresh, state)
             kept = dict(tree.leaves(state))
             memory = jax.tree_util.tree_map_with_path(lambda path, _: kept[_path(jax, path)], wanted)
             updates, memory = step(jax)(_without_statistics(grads), memory, params)
@@ -105,22 +107,6 @@ def _by_path(jax: Any, state: Any, leaf: Callable[[Any], Any] = np.asarray) -> S
 def _path(jax: Any, path: Any) -> str:
     """A leaf's place under optax's own names: ``0/mu/dense1/weight``."""
     return str(jax.tree_util.keystr(path, simple=True, separator="/"))
-
-
-def _check_like(wanted: State, state: State) -> None:
-    """Refuse a state that is not what optax has for these parameters."""
-
-    def same(path: str, want: Any, got: Array) -> None:
-        place = f"state[{tree.place(path)}]"
-        checks.array(got, place)
-        if (got.shape, got.dtype) != (want.shape, want.dtype):
-            checks.refuse(
-                f"`{place}` must be {want.dtype} of shape {want.shape}, "
-                f"got {got.dtype} of shape {got.shape}"
-            )
-
-    hold(state, *wanted)
-    tree.map_with_path(same, wanted, state)
 
 
 def _without_statistics(updates: Params) -> Params:

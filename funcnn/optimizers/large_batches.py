@@ -23,8 +23,6 @@ from funcnn.optimizers.parts import (
 from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array
 
-Leaves = tuple[Any, ...]
-
 __all__ = ["lamb", "lars", "scale_by_trust_ratio"]
 
 
