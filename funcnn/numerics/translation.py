@@ -37,8 +37,8 @@ def signature(function: Callable[..., Any], dtype: np.dtype[Any]) -> Any:
     """What a kernel is given, by the names of its annotations."""
     number = numba.from_dtype(dtype)
     by_name = {
-        "In": types.Array(number, 1, "C", readonly=True),
-        "Out": types.Array(number, 1, "C"),
+        "In": types.Array(number, 1, "C", readonly=True, aligned=False),
+        "Out": types.Array(number, 1, "C", aligned=False),
         "Table": types.Array(types.int64, 1, "C", readonly=True),
         "Bytes": types.Array(types.uint8, 1, "C", readonly=True),
         "OutBytes": types.Array(types.uint8, 1, "C"),
@@ -132,7 +132,8 @@ class _Entry:
         )
         self.need("!=", is_array, _INT(0))
         data, axes, sizes, dtype, flags = (self.at(one, *field) for field in _FIELDS)
-        wanted = _INT(_CONTIGUOUS | _ALIGNED | (_WRITEABLE if kind.mutable else 0))
+        aligned = _ALIGNED if kind.aligned else 0
+        wanted = _INT(_CONTIGUOUS | aligned | (_WRITEABLE if kind.mutable else 0))
         self.need("==", axes, _INT(1))
         self.need("==", self.builder.and_(flags, wanted), wanted)
         self.need("==", self.at(dtype, _HEAD + 12, _INT), _INT(np.dtype(str(kind.dtype)).num))
