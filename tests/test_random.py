@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import combinations, permutations
 from typing import Any
 
@@ -227,6 +228,22 @@ def test_draws_do_not_depend_on_the_numerics_mode() -> None:
     with numerics.portable():
         portable = _all_draws()
     assert portable == _all_draws()
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="Numba is not installed")
+def test_draws_do_not_depend_on_the_set_of_kernels() -> None:
+    sizes = (1, 7, 8, 9, 2047, 2048, 2049, 4 * bits.CHUNK + 3)
+
+    def drawn() -> list[str]:
+        events = (random.bernoulli(KEY, p, (n,)) for n in sizes for p in (0, 0.3, 1 - 2**-32, 1))
+        numbers = (draw(KEY, (n,)) for n in sizes for draw in (random.uniform, random.normal))
+        return [_all_draws(), *map(_hash, events), *map(_hash, numbers)]
+
+    alone = drawn()
+    with numerics.compiled("require"):
+        assert drawn() == alone
+        with numerics.portable():
+            assert drawn() == alone
 
 
 def test_draws_do_not_depend_on_the_vector_unit() -> None:

@@ -101,7 +101,7 @@ _EVERYWHERE = [  # what the machine code of every kernel may be made of, beside 
     str(Path(__file__).parent.parent / f"{name}.py")
     for name in (
         "numerics/jit", "numerics/translation", "numerics/vectors", "numerics/rounded",
-        "numerics/_elementary", "_kernels/scalars", "_kernels/tiles",
+        "numerics/_elementary", "random/quantiles", "_kernels/scalars", "_kernels/tiles",
     )
 ]  # fmt: skip
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from funcnn.numerics.twins import compiled_in
 from funcnn.random.keys import NO_DRAW, checked
 from funcnn.types import Array, Key
 
 if TYPE_CHECKING:
     from numpy.random import Philox
 
-
+_compiled = compiled_in(*["funcnn.random.compiled"] * 2)
 CHUNK = 16384  # draws at a time: the scratch of a chunk stays in the cache
 
 
@@ -46,6 +47,7 @@ def nothing(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
+@_compiled
 def fill_unit(key: Key, out: Array) -> None:
     """Fill with multiples of ``2**-24`` (float32) or ``2**-53`` (float64) in ``[0, 1)``."""
     flat = out.reshape(-1)

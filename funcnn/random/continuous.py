@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from funcnn import checks
+from funcnn.numerics.twins import compiled_in
 from funcnn.random.bits import chunks, empty, fill_unit
 from funcnn.random.quantiles import beyond, in_tails, quantile
 from funcnn.types import Array, Key
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
+
+_compiled = compiled_in(*["funcnn.random.compiled"] * 2)
 
 __all__ = ["normal", "truncated_normal", "uniform"]
 
@@ -134,7 +137,7 @@ def normal(
     times = checks.within(std, "std", kind, 16, minimum=0.0)
     out, drawing = empty(key, shape, kind)
     if drawing:
-        _standard_normal(key, out)
+        standard_normal(key, out)
         if std != 1.0:
             np.multiply(out, times, out=out)
         if mean != 0.0:
@@ -142,7 +145,9 @@ def normal(
     return out
 
 
-def _standard_normal(key: Key, out: Array) -> None:
+@_compiled
+def standard_normal(key: Key, out: Array) -> None:
+    """Fill with draws of mean 0 and deviation 1."""
     flat = out.reshape(-1)
     if out.dtype == np.float64:
         for part, words in chunks(key, flat.size, 64):

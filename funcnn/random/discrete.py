@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from funcnn import checks
+from funcnn.numerics.twins import compiled_in
 from funcnn.random.bits import CHUNK, chunks, empty, fill_unit, generator, nothing
 from funcnn.random.keys import NO_DRAW, checked, whole
 from funcnn.random.quantiles import minus_log
@@ -15,6 +16,8 @@ from funcnn.types import Array, Key
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
+
+_compiled = compiled_in(*["funcnn.random.compiled"] * 2)
 
 __all__ = ["bernoulli", "choice", "permutation", "randint"]
 
@@ -54,13 +57,20 @@ def bernoulli(key: Key, probability: float, shape: tuple[int, ...] = ()) -> Arra
     number = checks.Number(minimum=0.0, maximum=1.0).check("probability", probability)
     out, drawing = empty(key, shape, np.dtype(np.bool_))
     if drawing:
-        flat, threshold = out.reshape(-1), round(number * 2**32)
+        threshold = round(number * 2**32)
         if threshold == 2**32:
-            flat[...] = True
+            out[...] = True
         else:
-            for part, words in chunks(key, flat.size, 32):
-                np.less(words, np.uint32(threshold), out=flat[part])
+            fill_events(key, threshold, out)
     return out
+
+
+@_compiled
+def fill_events(key: Key, threshold: int, out: Array) -> None:
+    """Fill with True where 32 random bits are below a threshold."""
+    flat = out.reshape(-1)
+    for part, words in chunks(key, flat.size, 32):
+        np.less(words, np.uint32(threshold), out=flat[part])
 
 
 def _below(key: Key, span: int, count: int) -> Array:

@@ -25,7 +25,7 @@ _CENTRE: _Rational = (
      2.1213794301586595867e4, 5.3941960214247511077e3, 6.8718700749205790830e2,
      4.2313330701600911252e1, 1.0),
 )  # fmt: skip
-_CENTRE_SINGLE: _Rational = (
+CENTRE_SINGLE: _Rational = (
     (5.9109374720e1, 1.5929113202e2, 5.0434271938e1, 3.3871327179e0),
     (6.7187563600e1, 7.8757757664e1, 1.7895169469e1, 1.0),
 )
@@ -37,7 +37,7 @@ _TAIL: _Rational = (
      1.48103976427480074590e-1, 6.89767334985100004550e-1, 1.67638483018380384940e0,
      2.05319162663775882187e0, 1.0),
 )  # fmt: skip
-_TAIL_SINGLE: _Rational = (
+TAIL_SINGLE: _Rational = (
     (1.7023821103e-1, 1.3067284816e0, 2.7568153900e0, 1.4234372777e0),
     (1.2021132975e-1, 7.3700164250e-1, 1.0),
 )
@@ -49,8 +49,11 @@ _FAR_TAIL: _Rational = (
      7.86869131145613259100e-4, 1.48753612908506148525e-2, 1.36929880922735805310e-1,
      5.99832206555887937690e-1, 1.0),
 )  # fmt: skip
-_CENTRAL = 0.425  # the centre reaches this far from the median, in probability
-_LOG2 = 0.69314718055994530942
+CENTRAL = 0.425  # the centre reaches this far from the median, in probability
+LOG2 = 0.69314718055994530942
+ROOT_HALF_SINGLE = 0x3F3504F3  # the bits of sqrt(0.5)
+# log((1 + s) / (1 - s)) / s by powers of s**2: 2 (1 + s**2 / 3 + s**4 / 5 + ...)
+_LOG, LOG_SINGLE = (tuple(2.0 / power for power in range(last, 0, -2)) for last in (19, 9))
 
 
 def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
@@ -73,23 +76,22 @@ def _ratio(rational: _Rational, x: Array) -> Array:
 def minus_log(p: Array) -> Array:
     """``-log(p)`` of positive normal numbers, without the C library's logarithm."""
     if p.dtype == np.float64:
-        bits, shift, root_half, last = p.view(np.int64), 52, 0x3FE6A09E667F3BCD, 19
+        bits, shift, root_half, series = p.view(np.int64), 52, 0x3FE6A09E667F3BCD, _LOG
     else:
-        bits, shift, root_half, last = p.view(np.int32), 23, 0x3F3504F3, 9
+        bits, shift, root_half, series = p.view(np.int32), 23, ROOT_HALF_SINGLE, LOG_SINGLE
     exponent = (bits - root_half) >> shift
     m = (bits - (exponent << shift)).view(p.dtype)  # sqrt(0.5) <= m < sqrt(2), p = m 2**exponent
-    s = (m - 1) / (m + 1)
-    # log(m) = 2 artanh(s) = 2 (s + s**3 / 3 + s**5 / 5 + ...), where s**2 < 0.03
-    log_m = s * _polynomial(tuple(2.0 / power for power in range(last, 0, -2)), s * s)
-    log_p: Array = exponent.astype(p.dtype) * p.dtype.type(_LOG2) + log_m
+    s = (m - 1) / (m + 1)  # s**2 < 0.03
+    log_m = s * _polynomial(series, s * s)
+    log_p: Array = exponent.astype(p.dtype) * p.dtype.type(LOG2) + log_m
     return -log_p
 
 
 def _tail_quantile(p: Array) -> Array:
-    """How far from 0 a tail of probability `p` begins, where p < 0.5 - `_CENTRAL`."""
+    """How far from 0 a tail of probability `p` begins, where p < 0.5 - `CENTRAL`."""
     r = np.sqrt(minus_log(p))
     if p.dtype == np.float32:
-        return _ratio(_TAIL_SINGLE, r - np.float32(1.6))
+        return _ratio(TAIL_SINGLE, r - np.float32(1.6))
     z = _ratio(_TAIL, r - 1.6)
     far = np.flatnonzero(r > 5.0)
     if far.size:
@@ -99,15 +101,15 @@ def _tail_quantile(p: Array) -> Array:
 
 def in_tails(q: Array) -> Array:
     """Where `q`, the probability between the median and the quantile, leaves the centre."""
-    found: Array = np.flatnonzero(np.abs(q) > q.dtype.type(_CENTRAL))
+    found: Array = np.flatnonzero(np.abs(q) > q.dtype.type(CENTRAL))
     return found
 
 
 def quantile(q: Array, tails: Array, p: Array) -> Array:
     """The normal quantile of ``0.5 + q``; `p` is ``0.5 - abs(q)``, at `tails` only."""
     single = q.dtype == np.float32
-    r = q.dtype.type(_CENTRAL * _CENTRAL) - q * q
-    z = _ratio(_CENTRE_SINGLE if single else _CENTRE, r)
+    r = q.dtype.type(CENTRAL * CENTRAL) - q * q
+    z = _ratio(CENTRE_SINGLE if single else _CENTRE, r)
     z *= q
     z[tails] = np.copysign(_tail_quantile(p), q[tails])
     return z
