@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import product
@@ -54,7 +55,7 @@ from funcnn import (
     tree,
     upsample,
 )  # fmt: skip
-from funcnn._kernels import convolution, normalization
+from funcnn._kernels import convolution, elementwise, normalization
 from funcnn._kernels.embedding import add_rows
 from funcnn._kernels.pooling import separable, unpooling
 from funcnn._kernels.windows import output_size, window
@@ -249,7 +250,9 @@ def test_a_kernel_takes_only_what_it_is_made_for(tmp_path: Path) -> None:
     x, out = np.array([-2, 3], np.float32), np.empty(2, np.float32)
     on_disk = np.memmap(tmp_path / "x", np.float32, "w+", shape=2)
     on_disk[:] = x
-    for good in (x, on_disk):
+    unaligned = np.zeros(9, np.uint8)[1:].view(np.float32)
+    unaligned[:] = x
+    for good in (x, on_disk, unaligned):
         run(good, out, np.float64(0.5))
         assert out.tolist() == [-1, 3]
     sealed = out.copy()
@@ -295,13 +298,16 @@ def test_the_registry_knows_which_layers_run_compiled_kernels(monkeypatch: pytes
         ran.append(None)
         return False
 
-    monkeypatch.setattr(import_module("funcnn.numerics.twins"), "compiling", asked)
-    monkeypatch.setattr(import_module("funcnn.numerics.twins"), "chosen", lambda: "auto")
+    twins = import_module("funcnn.numerics.twins")
+    monkeypatch.setattr(twins, "chosen", lambda: "require")
+    monkeypatch.setattr(twins, "numba_fault", lambda: "it is not asked for")
+    monkeypatch.setattr(twins, "compiling", asked)
     wrong = []
     for case in registry.layers():
-        ran.clear()
         subject = registry.subject(case)
-        subject.fresh("training", subject.params, subject.x)
+        dout = subject.fresh("training", subject.params, subject.x).dout  # drawn by a kernel, too
+        ran.clear()
+        subject.fresh("training", subject.params, subject.x, dout)
         if ran and case not in registry.compiled_layers():
             wrong.append(case.id)
     assert wrong == []
@@ -700,3 +706,19 @@ def test_functions_as_numpy_computes_them(layer: Any, order: Any) -> None:
     for one, other in zip(found["off"], found["require"], strict=True):
         assert (one.shape, one.dtype, one.strides) == (other.shape, other.dtype, other.strides)
         np.testing.assert_allclose(other, one, 2e-5, 1e-7)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(4, 6, 6, 5), (1, 3, 2, 2), (3, 7, 1, 1)])
+def test_what_is_dropped_is_dropped_for_every_memory_order(shape: Any, dtype: Any) -> None:
+    plain = random.normal(random.key(0), shape, dtype=dtype)
+    orders = ((0, 1, 2, 3), (1, 2, 3, 0), (2, 0, 3, 1))
+    for order, sizes in product(orders, product(*((1, n) for n in shape))):
+        x = plain.transpose(order).copy().transpose(np.argsort(order))
+        mask = random.bernoulli(random.key(1), 0.5, sizes)
+        x[~np.broadcast_to(mask, shape)] = np.nan
+        run = partial(elementwise.dropped, x, mask, 1.5, 0.25, -2.0)
+        out = numerics.compiled("require")(run)()
+        assert (out.dtype, out.strides) == (dtype, np.empty_like(x).strides)
+        np.testing.assert_allclose(out, run(), 1e-6, 1e-6)

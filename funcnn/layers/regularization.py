@@ -8,9 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from funcnn import random
-from funcnn._kernels.broadcasting import stretched
 from funcnn._kernels.channels import channel_axis
-from funcnn._kernels.elementwise import chosen
+from funcnn._kernels.elementwise import dropped
 from funcnn.checks import Flag, Number, declared
 from funcnn.parameterless import parameterless
 from funcnn.types import Array, Cache, Key, Preserving, Shape
@@ -214,24 +213,16 @@ def _dropping(
     scale = 1 / (1 - rate) if scale is None else scale
     shift = -scale * rate * floor
 
-    def dropped(x: Array, mask: Array) -> Array:
-        """``scale x`` where the mask is 1, else 0: its own linear pullback."""
-        out = x * x.dtype.type(scale)
-        return chosen(out, stretched(mask, x), out)
-
     def training(x: Array, key: Key) -> tuple[Array, Cache]:
         drawn = random.bernoulli(key, 1 - rate, mask_shape(x.shape))
         mask = np.empty_like(x, np.bool_, shape=drawn.shape)  # in the same order of memory
         mask[...] = drawn
-        out = dropped(x, mask)
-        if floor:
-            out += np.where(mask, shift, scale * floor + shift).astype(x.dtype)
-        return out, {"mask": mask}
+        return dropped(x, mask, scale, shift, scale * floor + shift), {"mask": mask}
 
     return parameterless(
         Preserving,
         lambda x: (x, {"mask": None}),
-        lambda kept, dout: dout if kept["mask"] is None else dropped(dout, kept["mask"]),
+        lambda kept, dout: dout if kept["mask"] is None else dropped(dout, kept["mask"], scale),
         min_rank=min_rank,
         training=training if rate else None,
         traits=frozenset({"stochastic"} if rate else ()),

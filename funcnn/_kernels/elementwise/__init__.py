@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
+from funcnn._kernels.broadcasting import stretched
 from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
@@ -48,6 +49,16 @@ def chosen(values: Array, which: Array, out: Array) -> Array:
     """
     bits = f"i{values.itemsize}"
     np.multiply(values.view(bits), which, out=out.view(bits))
+    return out
+
+
+@_compiled
+def dropped(x: Array, mask: Array, scale: float, shift: float = 0.0, floor: float = 0.0) -> Any:
+    """``scale x + shift`` where a mask that broadcasts is 1, or else `floor`, whatever `x` is."""
+    out = np.multiply(x, x.dtype.type(scale))
+    chosen(out, stretched(mask, x), out)
+    if shift or floor:
+        out += np.where(mask, shift, floor).astype(x.dtype)
     return out
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnn._kernels.elementwise import Twin
 from funcnn._kernels.scalars import erfc, exp, log1p, scalar, sigmoid as logistic, tail
-from funcnn.numerics.jit import In, Kernel, Out, kernel
+from funcnn.numerics.jit import Bytes, In, Kernel, Out, kernel
 from funcnn.types import Array
 
 _0, _1, _3, _6, _HALF = map(np.float32, (0, 1, 3, 6, 0.5))
@@ -54,6 +54,53 @@ def pulled(x: Array, dout: Array, slope: Any, twin: Twin, dead: bool = False) ->
 @lru_cache(maxsize=256)
 def _options(twin: Twin) -> Array:
     return np.array([*twin[1:], *[0] * (_OPTIONS + 1 - len(twin))], np.float32)
+
+
+_RUN = 16  # so many short masks are laid side by side
+
+
+def dropped(x: Array, mask: Array, scale: float, shift: float = 0.0, floor: float = 0.0) -> Any:
+    """`funcnn._kernels.elementwise.dropped`, of a mask that is repeated, or whose numbers are."""
+    order = sorted(range(x.ndim), key=lambda k: (-x.strides[k], k))
+    if not x.size or not x.transpose(order).flags.c_contiguous:
+        return NotImplemented
+    groups: list[tuple[bool, int]] = []  # neighbouring axes that the mask has, or has not
+    for has, size in ((mask.shape[k] > 1, x.shape[k]) for k in order if x.shape[k] > 1):
+        last = groups.pop() if groups and groups[-1][0] == has else (has, 1)
+        groups.append((has, last[1] * size))
+    flags = mask.transpose(order).reshape(-1).view(np.uint8)
+    if len(groups) > 3 or (len(groups) == 3 and not groups[0][0]):
+        return NotImplemented
+    run = groups[-1][1] if groups and groups[-1][0] else 1
+    times = x.size // flags.size
+    if run > 1:
+        count = math.gcd(times, _RUN)
+        flags = np.tile(flags.reshape(-1, run), count).reshape(-1)
+        run, times = run * count, times // count
+    out = np.empty_like(x)
+    _dropped(
+        x.transpose(order).reshape(-1), flags, out.transpose(order).reshape(-1), run, times,
+        scale, shift, floor,
+    )  # fmt: skip
+    return out
+
+
+@kernel
+def _dropped(
+    x: In, mask: Bytes, out: Out, run: int, times: int, scale: float, shift: float, floor: float
+) -> None:
+    """Each run of the mask so many times; runs of one number as one long run."""
+    for first in range(0, len(mask), run):
+        flags, place = mask[first : first + run], first * times
+        if run == 1:
+            row, values = x[place : place + times], out[place : place + times]
+            for i in range(times):
+                values[i] = row[i] * scale + shift if flags[0] else floor
+            continue
+        for start in range(place, place + run * times, run):
+            row, values = x[start : start + run], out[start : start + run]
+            for i in range(run):
+                values[i] = row[i] * scale + shift if flags[i] else floor
 
 
 _gates: dict[str, tuple[Kernel, Kernel]] = {}
