@@ -156,34 +156,28 @@ def residual_with_context(layer: Layer[tuple[X, *C], X]) -> Layer[tuple[X, *C], 
     ((2, 5, 4), (2, 7, 3))
     """
 
-    def same(shape: Shape, out_shape: Shape) -> Shape:
+    inner = _with_context(layer)
+
+    def same(shape: Shape, out_shape: Shape) -> None:
         if shape != out_shape:
             checks.refuse(f"the layer must keep the shape {shape}, got {out_shape}")
-        return out_shape
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        first, *context = _several(shape, "shape")
-        out_shape, params = layer.init(key, shape)
-        return (same(first, out_shape), *context), params
+        out_shape, params = inner.init(key, shape)
+        same(shape[0], out_shape[0])
+        return out_shape, params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        first, *context = _arrays(x)
-        out: Any
-        out, cache = layer.apply(params, x, key=key)
+        first = _arrays(x)[0]
+        (out, *context), cache = inner.apply(params, x, key=key)
         same(first.shape, out.shape)
-        return (first + out, *context), {"layer": cache, "context": _outlines(context, first)}
+        return (first + out, *context), cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        first, *context = _several(dout, "dout")
-        passed = _passed(checks.kept(cache, "context"), context)
-        dparams, (dx, *dcontext) = layer.vjp(cache["layer"], first)
-        both = [theirs + ours for theirs, ours in zip(passed, dcontext, strict=True)]
-        return dparams, (first + dx, *both)
+        dparams, (dx, *dcontext) = inner.vjp(cache, dout)
+        return dparams, (dout[0] + dx, *dcontext)
 
-    def params_vjp(cache: Cache, dout: Any) -> Params:
-        return params_gradient(layer, cache["layer"], _several(dout, "dout")[0])
-
-    return Layer(init, apply, vjp, params_vjp=params_vjp, statistics=within(layer))
+    return Layer(init, apply, vjp, params_vjp=inner.params_vjp, statistics=inner.statistics)
 
 
 @declared(layer=Layers())
@@ -217,6 +211,10 @@ def with_context(layer: Layer[tuple[X, *C], Y]) -> Layer[tuple[X, *C], tuple[Y, 
     ((2, 5, 4), (2,))
     """
 
+    return _with_context(layer)
+
+
+def _with_context(layer: Layer[Any, Any]) -> Layer[Any, Any]:
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         _, *context = _several(shape, "shape")
         out_shape, params = layer.init(key, shape)
@@ -224,7 +222,6 @@ def with_context(layer: Layer[tuple[X, *C], Y]) -> Layer[tuple[X, *C], tuple[Y, 
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         first, *context = _several(x, "x")
-        out: Any
         out, cache = layer.apply(params, x, key=key)
         like = (_floats(out) or _floats(first))[0]
         return (out, *context), {"layer": cache, "context": _outlines(context, like)}

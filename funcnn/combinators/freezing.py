@@ -325,7 +325,7 @@ def tied(layer: Layer[Any, Any], *, ties: Mapping[str, str]) -> Layer[Any, Any]:
         if not isinstance(params, dict):
             checks.refuse_type(f"`params` must be a dict, got {type(params).__name__}")
         for place, source in pairs:
-            if _has(params, place):
+            if _found(params, place) is not None:
                 both = f"{tree.place(place)}, tied to {tree.place(source)}"
                 checks.refuse(f"`params` must not hold {both}, got both")
             params = _with(params, place.split("/"), _at(params, source, "params"))
@@ -374,24 +374,23 @@ def _lies_in(path: str, place: str) -> bool:
     return f"{path}/".startswith(f"{place}/")
 
 
-def _has(params: Params, path: str) -> bool:
+def _found(params: Params, path: str) -> Any:
+    """The leaf or the part of a tree at a path; None where there is none."""
     node: Any = params
     for part in path.split("/"):
         if not isinstance(node, dict) or part not in node:
-            return False
+            return None
         node = node[part]
-    return True
+    return node
 
 
 def _at(params: Params, path: str, name: str) -> Any:
-    """The leaf or the part of a tree at a path."""
-    if not _has(params, path):
+    """The same, which must be there."""
+    found = _found(params, path)
+    if found is None:
         paths = ", ".join(leaf for leaf, _ in tree.leaves(params))
         checks.refuse(f"`{name}` must hold {tree.place(path)}, got {paths or 'nothing'}")
-    node: Any = params
-    for part in path.split("/"):
-        node = node[part]
-    return node
+    return found
 
 
 def _with(params: Params, path: list[str], new: Any) -> Params:
