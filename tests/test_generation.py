@@ -174,8 +174,9 @@ def test_a_past_that_is_kept_wrongly_is_noticed(monkeypatch: pytest.MonkeyPatch)
     params = _made(net)
     options: Any = {"temperature": 0, "count": 3, "return_logits": True}
     expected = generate(net, params, START, cached=False, **options)[1]
+    learned = stepping._LOOKING["learned_positions"]
     monkeypatch.setitem(
-        stepping._LOOKING, "learned_positions", lambda o, past: stepping._learned(o, stepping.Past(0))
+        stepping._LOOKING, "learned_positions", lambda o, past: learned(o, stepping.Past(0))
     )
     assert generate(net, params, START, **options)[1].tobytes() != expected.tobytes()
 

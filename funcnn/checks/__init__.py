@@ -30,6 +30,7 @@ from funcnn.checks.arrays import (
     gradient as gradient,
     inputs as inputs,
     integer_dtype as integer_dtype,
+    integers as integers,
     kept as kept,
     key as key,
     labels as labels,

@@ -181,6 +181,14 @@ def same_dtype(
         )
 
 
+def integers(value: object, name: str) -> Array:
+    """An array of integers."""
+    found = array(value, name)
+    if found.dtype.kind not in "iu":
+        refuse_type(f"`{name}` must be integers, got {found.dtype}")
+    return found
+
+
 def labels(target: Array, classes: int, name: str = "target") -> Array:
     """Integer classes from 0 to ``classes - 1``."""
     array(target, name)

@@ -191,9 +191,7 @@ def _checked(log_p: Array, target: object, blank: int) -> _Spoken:
         checks.refuse_type("`target` must be a tuple (labels, label_lengths) or with input_lengths")
     if blank >= classes:
         checks.refuse(f"`blank` must be one of {classes} classes, got {checks.shown(blank)}")
-    labels = checks.array(target[0], "labels")
-    if labels.dtype.kind not in "iu":
-        checks.refuse_type(f"`labels` must be integers, got {labels.dtype}")
+    labels = checks.integers(target[0], "labels")
     if labels.ndim != 2 or len(labels) != examples:
         checks.refuse(f"`labels` must have the shape ({examples}, L), got {labels.shape}")
     lengths = _counts("label_lengths", target[1], examples, 0, labels.shape[1])
@@ -209,9 +207,7 @@ def _checked(log_p: Array, target: object, blank: int) -> _Spoken:
 
 def _counts(name: str, value: object, examples: int, least: int, most: int) -> Array:
     """How many labels or steps each example has."""
-    found = checks.array(value, name)
-    if found.dtype.kind not in "iu":
-        checks.refuse_type(f"`{name}` must be integers, got {found.dtype}")
+    found = checks.integers(value, name)
     if found.shape != (examples,):
         checks.refuse(f"`{name}` must have the shape ({examples},), got {found.shape}")
     low, high = found.min(), found.max()

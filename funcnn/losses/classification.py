@@ -42,9 +42,7 @@ def _labels(
     factor: float = 1.0,
 ) -> tuple[Array, Array, Array]:
     """Labels, their weights, and the classes' weights; what is ignored is class 0 and weighs 0."""
-    known = checks.array(target, "target")
-    if known.dtype.kind not in "iu":
-        checks.refuse_type(f"`target` must be integers, got {known.dtype}")
+    known = checks.integers(target, "target")
     of_class = class_weights("class_weight", class_weight, scores.shape[-1], scores.dtype, factor)
     counts = np.ones(known.shape, bool) if ignore_index is None else known != ignore_index
     known = checks.labels(np.where(counts, known, 0), scores.shape[-1])

@@ -206,9 +206,7 @@ def triplet(
         u, v = u * part, v * part
         return u - v * ~swapped, -u - v * swapped, v
 
-    # There is no target to count: the mean is over the examples.
-    weight = None if reduction == "mean" else over(reduction, len)
-    return Loss(apply, vjp, weight=weight)
+    return Loss(apply, vjp, weight=_triplet_weight(reduction))
 
 
 def _no_target(target: object) -> None:
@@ -244,8 +242,12 @@ def _triplet_by(distance: Layer[Any, Any], margin: float, swap: bool, reduction:
             dp, dn = dp + dp_more, dn + dn_more
         return da, dp, dn
 
-    weight = None if reduction == "mean" else over(reduction, len)
-    return Loss(apply, vjp, weight=weight)
+    return Loss(apply, vjp, weight=_triplet_weight(reduction))
+
+
+def _triplet_weight(reduction: str) -> Any:
+    """There is no target to count: the mean is over the examples."""
+    return None if reduction == "mean" else over(reduction, len)
 
 
 @loss("couples_batch", temperature=Number(above=0), reduction=REDUCTION)
@@ -294,9 +296,7 @@ def contrastive(*, temperature: float = 0.5, reduction: str = "mean") -> Loss:
 
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
         x = _vectors((prediction,), ("prediction",))[0]
-        known = checks.array(target, "target")
-        if known.dtype.kind not in "iu":
-            checks.refuse_type(f"`target` must be integers, got {known.dtype}")
+        known = checks.integers(target, "target")
         shaped(known, x.shape[:1])
         partners = (known[:, None] == known) & ~np.eye(len(known), dtype=bool)
         alone = ~partners.any(1)

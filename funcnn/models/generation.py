@@ -200,9 +200,7 @@ def _rows(prompt: Any) -> list[Array]:
     for row in rows:
         if isinstance(row, str):
             checks.refuse_type("`prompt` must be tokens, got str: write tokenizer.encode(prompt)")
-        found = checks.array(row, "prompt")
-        if found.dtype.kind not in "iu":
-            checks.refuse_type(f"`prompt` must be integers, got {found.dtype}")
+        found = checks.integers(row, "prompt")
         if found.ndim != 1 or not found.size:
             checks.refuse(f"`prompt` must hold texts (T,) of at least 1 token, got shape {found.shape}")
     if not rows:

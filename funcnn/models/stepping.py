@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -29,11 +30,12 @@ class Unknown(Exception):
     """A layer that looks at other time steps, in a way that is not known here."""
 
 
+@dataclass
 class Past:
-    """How many time steps have gone by, and how many there will be."""
+    """How many time steps there will be, and how many have gone by."""
 
-    def __init__(self, length: int) -> None:
-        self.length, self.at = length, 0
+    length: int
+    at: int = 0
 
 
 def stepped(layer: Net, past: Past) -> Net:
@@ -183,47 +185,46 @@ def _recurrent(cell: Callable[[dict[str, Any]], recurrent.Cell]) -> Callable[...
     return way
 
 
-def _learned(o: dict[str, Any], past: Past) -> Way:
-    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
-        return x + params["weight"][past.at : past.at + x.shape[1]], {}
+def _by_place(rule: Callable[..., Any]) -> Callable[..., Way]:
+    """A layer that keeps nothing, and knows at which step it is: ``(o, params, x, at) -> out``."""
 
-    return apply
+    def way(o: dict[str, Any], past: Past) -> Way:
+        def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
+            return rule(o, params, x, past.at), {}
 
+        return apply
 
-def _sinusoids(o: dict[str, Any], past: Past) -> Way:
-    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _, steps, features = x.shape
-        return x + positions.sinusoids(steps, features, o["base"], x.dtype, past.at), {}
-
-    return apply
+    return way
 
 
-def _rotary(o: dict[str, Any], past: Past) -> Way:
-    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
-        (_, steps, features), pairs = x.shape, o["interleaved"]
-        first = past.at + o["offset"]
-        cos, sin = positions.turns(steps, features, o["base"], x.dtype, pairs, first)
-        return positions.rotate(x, cos, sin, pairs), {}
-
-    return apply
+def _learned(o: dict[str, Any], params: Params, x: Array, at: int) -> Any:
+    return x + params["weight"][at : at + x.shape[1]]
 
 
-def _alibi(o: dict[str, Any], past: Past) -> Way:
-    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
-        bias = positions.falling(o["heads"], x.shape[1], x.dtype, past.at)
-        return (x, np.broadcast_to(bias, (len(x), *bias.shape))), {}
-
-    return apply
+def _sinusoids(o: dict[str, Any], params: Params, x: Array, at: int) -> Any:
+    _, steps, features = x.shape
+    return x + positions.sinusoids(steps, features, o["base"], x.dtype, at)
 
 
-def _relative(o: dict[str, Any], past: Past) -> Way:
-    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Any, Cache]:
-        away = positions.distances(x.shape[1], past.at)
-        places = positions.buckets(away, o["buckets"], o["max_distance"], o["both"])
-        bias = np.take(params["weight"], places, 0).transpose(2, 0, 1)
-        return (x, np.broadcast_to(bias, (len(x), *bias.shape))), {}
+def _rotary(o: dict[str, Any], params: Params, x: Array, at: int) -> Any:
+    (_, steps, features), pairs = x.shape, o["interleaved"]
+    cos, sin = positions.turns(steps, features, o["base"], x.dtype, pairs, at + o["offset"])
+    return positions.rotate(x, cos, sin, pairs)
 
-    return apply
+
+def _alibi(o: dict[str, Any], params: Params, x: Array, at: int) -> Any:
+    return _beside(x, positions.falling(o["heads"], x.shape[1], x.dtype, at))
+
+
+def _relative(o: dict[str, Any], params: Params, x: Array, at: int) -> Any:
+    away = positions.distances(x.shape[1], at)
+    places = positions.buckets(away, o["buckets"], o["max_distance"], o["both"])
+    return _beside(x, np.take(params["weight"], places, 0).transpose(2, 0, 1))
+
+
+def _beside(x: Array, bias: Array) -> tuple[Array, Array]:
+    """A bias of the scores for each example, beside the input."""
+    return x, np.broadcast_to(bias, (len(x), *bias.shape))
 
 
 def _convolution(o: dict[str, Any], past: Past) -> Way:
@@ -251,10 +252,10 @@ _LOOKING: dict[str, Callable[[dict[str, Any], Past], Way]] = {
     "rnn": _recurrent(
         lambda o: recurrent.RNN_TANH if o["nonlinearity"] == "tanh" else recurrent.RNN_RELU
     ),
-    "learned_positions": _learned,
-    "positional_encoding": _sinusoids,
-    "rotary": _rotary,
-    "alibi": _alibi,
-    "relative_positions": _relative,
+    "learned_positions": _by_place(_learned),
+    "positional_encoding": _by_place(_sinusoids),
+    "rotary": _by_place(_rotary),
+    "alibi": _by_place(_alibi),
+    "relative_positions": _by_place(_relative),
     "conv1d": _convolution,
 }
