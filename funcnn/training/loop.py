@@ -301,7 +301,8 @@ def _after_epoch(training: _Training, run: Run, shown: Progress) -> Run:
 def _stepped(training: _Training, run: Run) -> Run:
     """The run after one more step; a batch in which nothing counts changes no parameter."""
     before = run.state
-    batch = _batch(training, before)
+    place, several = (before.key, before.epoch, before.batch), training.ranks.ranks > 1
+    batch = training.batches.batch(*place, late=several)  # of which each rank reads its own part
     if training.file.path is not None and before.step in looked_at(training.batches.steps):
         loaded = isinstance(training.batches, Loader)
         run = run._replace(seen=(*run.seen, shown_by(batch, loaded)))
@@ -320,12 +321,6 @@ def _stepped(training: _Training, run: Run) -> Run:
     if _skipped(state) == _skipped(run.state):
         _end_with_advice(f"{value} at step {state.step}")
     return run._replace(state=state)
-
-
-def _batch(training: _Training, state: TrainState) -> Dataset:
-    """The next batch; several ranks each read their own part of it."""
-    place, late = (state.key, state.epoch, state.batch), training.ranks.ranks > 1
-    return training.batches.batch(*place, late=late)
 
 
 def _parts(loss: Loss, run: Run, measured: Mapping[str, float], batch: Dataset) -> dict[str, Mean]:
@@ -400,16 +395,10 @@ def _tell_of_error(callbacks: tuple[Callback, ...], error: BaseException) -> Non
 
 def _result(run: Run) -> FitResult:
     best = run.best_params if run.best_epoch else run.state.params
-    names = list(run.records[0]) if run.records else []
-    whole = ("epoch", "step")
-    history = History(
-        {
-            name: np.array(
-                [record[name] for record in run.records], np.int64 if name in whole else None
-            )
-            for name in names
-        }
-    )
+    history = History()
+    for name in run.records[0] if run.records else ():
+        values = [record[name] for record in run.records]
+        history[name] = np.array(values, np.int64 if name in ("epoch", "step") else None)
     return FitResult(run.state.params, history, best, run.best_epoch or len(run.records), run.state)
 
 
@@ -418,12 +407,8 @@ def _result(run: Run) -> FitResult:
 
 def _skipped(state: TrainState) -> int:
     """How many steps `skip_nonfinite` has left out."""
-    found = tree.leaves(tree.select(state.optimizer, _is_skip_count))
-    return sum(int(leaf) for _, leaf in found)
-
-
-def _is_skip_count(path: str) -> bool:
-    return path.split("/")[-1] == "skipped"
+    found = tree.leaves(state.optimizer)
+    return sum(int(leaf) for path, leaf in found if path.split("/")[-1] == "skipped")
 
 
 def _end_with_advice(loss: str) -> NoReturn:
