@@ -197,7 +197,7 @@ def _initializer(value: Initializer) -> Node:
 
 
 def _started(name: str, args: Any, options: Any) -> Initializer:
-    if name not in initializers.__all__ or name == "Initializer":
+    if name not in vars(initializers)["__all__"] or name == "Initializer":
         raise ValueError(f"{checks.shown(name)} is no initializer")
     made: Initializer = getattr(initializers, name)(*args, **options)
     return made

@@ -19,38 +19,6 @@ Fans follow the layout of the weights, ``(out, in, *kernel)``:
 
 from __future__ import annotations
 
-from funcnn.initializers.core import BIAS_INIT as BIAS_INIT, INITIALIZER as INITIALIZER, Initializer
-from funcnn.initializers.distributions import constant, normal, ones, truncated_normal, uniform, zeros
-from funcnn.initializers.fans import (
-    gain,
-    glorot_normal,
-    glorot_uniform,
-    he_normal,
-    he_uniform,
-    lecun_normal,
-    lecun_uniform,
-    variance_scaling,
-)
-from funcnn.initializers.structured import dirac, eye, orthogonal, sparse
+from funcnn._lazy import lazily
 
-__all__ = [
-    "Initializer",
-    "constant",
-    "dirac",
-    "eye",
-    "gain",
-    "glorot_normal",
-    "glorot_uniform",
-    "he_normal",
-    "he_uniform",
-    "lecun_normal",
-    "lecun_uniform",
-    "normal",
-    "ones",
-    "orthogonal",
-    "sparse",
-    "truncated_normal",
-    "uniform",
-    "variance_scaling",
-    "zeros",
-]
+__all__, __getattr__, __dir__ = lazily(__name__)

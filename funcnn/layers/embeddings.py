@@ -10,7 +10,8 @@ import numpy as np
 from funcnn import checks, numerics
 from funcnn._kernels import embedding as kernels, positions
 from funcnn.checks import Choice, Flag, Integer, Number, Optional, Shapes, When, declared
-from funcnn.initializers import INITIALIZER, Initializer, normal
+from funcnn.initializers import normal
+from funcnn.initializers.core import INITIALIZER, Initializer
 from funcnn.types import Cache, Key, Layer, Params, Sequence, Shape, Tokens, Vector
 
 __all__ = ["embedding", "embedding_bag", "learned_positions", "positional_encoding", "rotary"]

@@ -7,14 +7,8 @@ from typing import Any
 from funcnn import checks, random
 from funcnn._kernels import linear
 from funcnn.checks import Flag, Integer, Shapes, declared
-from funcnn.initializers import (
-    BIAS_INIT,
-    INITIALIZER,
-    Initializer,
-    lecun_normal,
-    variance_scaling,
-    zeros,
-)
+from funcnn.initializers import lecun_normal, variance_scaling, zeros
+from funcnn.initializers.core import BIAS_INIT, INITIALIZER, Initializer
 from funcnn.types import Cache, Key, Layer, Params, Shape, Vector
 
 __all__ = ["bilinear", "dense"]

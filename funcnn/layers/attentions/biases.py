@@ -10,7 +10,8 @@ from funcnn import checks, numerics
 from funcnn._kernels import positions
 from funcnn._kernels.embedding import add_rows
 from funcnn.checks import Flag, Integer, Shapes, declared
-from funcnn.initializers import INITIALIZER, Initializer, normal
+from funcnn.initializers import normal
+from funcnn.initializers.core import INITIALIZER, Initializer
 from funcnn.types import Array, Cache, Key, Layer, Params, Sequence, Shape
 
 __all__ = ["alibi", "relative_positions"]

@@ -9,7 +9,8 @@ import numpy as np
 from funcnn import checks, random
 from funcnn._kernels import attention as kernels, heads as many
 from funcnn.checks import Constraint, Flag, Integer, Number, Optional, Shapes, declared
-from funcnn.initializers import BIAS_INIT, INITIALIZER, Initializer, glorot_uniform, zeros
+from funcnn.initializers import glorot_uniform, zeros
+from funcnn.initializers.core import BIAS_INIT, INITIALIZER, Initializer
 from funcnn.layers.attentions.looking import OFFSET, SCORES, WINDOW, Look, ScoreOptions
 from funcnn.types import Array, Cache, Counts, Key, Layer, Params, Sequence, Shape
 

@@ -12,7 +12,7 @@ from funcnn._kernels.axes import channels_second_shape, turning
 from funcnn._kernels.convolution import arranged, bias_gradient
 from funcnn._kernels.windows import Padding, Window, on_image, output_size, window
 from funcnn.checks import Beside, Choice, Constraint, Either, Flag, Integer, Shapes, Sides, Sizes
-from funcnn.initializers import BIAS_INIT, INITIALIZER, Initializer
+from funcnn.initializers.core import BIAS_INIT, INITIALIZER, Initializer
 from funcnn.types import Array, Cache, Key, Layer, Params, Shape
 
 Ints = int | tuple[int, ...]

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from funcnn._kernels import recurrent as kernels
 from funcnn.checks import Choice, Constraint, Flag, Integer, Number, Optional, When, declared
-from funcnn.initializers import INITIALIZER, Initializer
+from funcnn.initializers.core import INITIALIZER, Initializer
 from funcnn.layers.recurrent.stack import Stack, recurrent
 from funcnn.types import Counts, Layer, Sequence
 
