@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from funcnn._kernels.images import is_batch_last
+from funcnn._kernels.images import batch_first, batch_last, is_batch_last
 from funcnn.types import Array
 
 
 def merge_features(x: Array) -> Array:
     """``(N, ...) -> (N, F)``: a view for C order and for batch-last order."""
     if is_batch_last(x):
-        return np.moveaxis(x, 0, -1).reshape(-1, x.shape[0]).T
+        return batch_last(x).reshape(-1, x.shape[0]).T
     features = 1
     for size in x.shape[1:]:
         features *= size
@@ -21,7 +19,7 @@ def merge_features(x: Array) -> Array:
 def split_features(x: Array, shape: tuple[int, ...]) -> Array:
     """``(N, F) -> shape``, the inverse of `merge_features`, a view for both orders too."""
     if is_batch_last(x):
-        return np.moveaxis(x.T.reshape(*shape[1:], shape[0]), -1, 0)
+        return batch_first(x.T.reshape(*shape[1:], shape[0]))
     return x.reshape(shape)
 
 
@@ -31,7 +29,7 @@ def rearranged(
     """Features split into more axes, these transposed, and merged again; the memory order stays."""
     batch = x.shape[0]
     if is_batch_last(x):
-        parts = np.moveaxis(x, 0, -1).reshape(*split, batch).transpose(*order, len(split))
-        return np.moveaxis(parts.reshape(*merged, batch), -1, 0)
+        parts = batch_last(x).reshape(*split, batch).transpose(*order, len(split))
+        return batch_first(parts.reshape(*merged, batch))
     parts = x.reshape(batch, *split).transpose(0, *(axis + 1 for axis in order))
     return parts.reshape(batch, *merged)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.images import frame, inside
+from funcnn._kernels.images import batch_first, batch_last, frame, inside
 from funcnn._kernels.windows import Window, output_size, steps, taps
 from funcnn.machine.memory import scratch
 from funcnn.numerics.twins import compiled_in
@@ -39,7 +39,7 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window, groups
             out += term
     if bias is not None:
         out += bias.reshape(groups, -1, 1, 1, 1)
-    return np.moveaxis(out.reshape(weight.shape[0], *places, x.shape[0]), -1, 0)
+    return batch_first(out.reshape(weight.shape[0], *places, x.shape[0]))
 
 
 @_compiled
@@ -50,7 +50,7 @@ def weight_gradient(
     places = dout.shape[2:]
     dweight = np.empty(weight_shape, x.dtype)
     dfilters = _filters(dweight, groups)
-    slopes = np.ascontiguousarray(np.moveaxis(dout, 0, -1))
+    slopes = np.ascontiguousarray(batch_last(dout))
     slopes = slopes.reshape(*dfilters.shape[:2], *_run(places, x.shape[0])).swapaxes(3, 4)
     for column, rows in _seen(x, window, places):
         products = numerics.matmul(rows[:, None], slopes)  # (C, M, oh, kh, 1)
@@ -67,12 +67,12 @@ def input_gradient(
     multiplier = weight.shape[0] // groups
     if full is not None:
         rotated = np.flip(weight, tuple(range(2, weight.ndim)))
-        each = np.moveaxis(convolve(dout, rotated, None, full, weight.shape[0]), 0, -1)
+        each = batch_last(convolve(dout, rotated, None, full, weight.shape[0]))
         if multiplier > 1:
             each = numerics.sum(each.reshape(groups, multiplier, *each.shape[1:]), 1)
-        return np.moveaxis(each, -1, 0)
+        return batch_first(each)
     spatial = x_shape[2:]
-    last = np.moveaxis(dout, 0, -1)
+    last = batch_last(dout)
     slopes = last.reshape(groups, multiplier, *last.shape[1:])
     filters = np.moveaxis(weight.reshape(groups, multiplier, -1), 2, 0)
     sizes = (n + low + high for n, (low, high) in zip(spatial, window.padding, strict=True))
@@ -80,7 +80,7 @@ def input_gradient(
     for where, tap in zip(taps(window, dout.shape[2:]), filters, strict=True):
         for m in range(multiplier):
             dx[where] += slopes[:, m] * tap[:, m].reshape(-1, *(1,) * (last.ndim - 1))
-    return np.moveaxis(dx[inside(spatial, window)], -1, 0)
+    return batch_first(dx[inside(spatial, window)])
 
 
 def _filters(weight: Array, groups: int) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 from funcnn._kernels.convolution.compiled import _outermost, _rows
 from funcnn._kernels.convolution.overlapping import layouts, meetings
 from funcnn._kernels.convolution.plans import Columns, Depthwise, Plan, Rows, plan
-from funcnn._kernels.images import frame
+from funcnn._kernels.images import batch_first, batch_last, frame
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.threads import share
 from funcnn.numerics.jit import Address, OutBytes, Single, Table, Wide, address, exact, inlined
@@ -69,7 +69,7 @@ def convolve(
         return NotImplemented
     if bias is not None:
         out += bias.reshape(-1, *(1,) * (x.ndim - 1))
-    return out.transpose(x.ndim - 1, *range(x.ndim - 1))
+    return batch_first(out)
 
 
 def weight_gradient(
@@ -88,7 +88,7 @@ def weight_gradient(
         return NotImplemented
     rows = _rows(x.shape, window, groups, False)
     image = frame(x, rows.padding)
-    slope = np.ascontiguousarray(dout.transpose(*range(1, dout.ndim), 0))
+    slope = np.ascontiguousarray(batch_last(dout))
     outs, ins, first, *others = weight_shape
     total = np.empty((outs, first, ins, *others), x.dtype)
     chunks = _chunks(x.shape, window, groups, way)
@@ -161,7 +161,7 @@ def input_gradient(
     each = convolve(dout, filters, None, along, groups, Rows(1))
     if each is NotImplemented:
         return NotImplemented
-    last = each.transpose(*range(1, each.ndim), 0)
+    last = batch_last(each)
     parts = np.moveaxis(last.reshape(groups, ins, *kernel, *last.shape[1:]), 2 + rest, 2)
     dx = np.zeros((*x_shape[1:], x_shape[0]), dout.dtype)
     target = dx.reshape(groups, ins, *dx.shape[1:])

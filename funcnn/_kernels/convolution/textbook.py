@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn._kernels.images import inside
+from funcnn._kernels.images import batch_first, batch_last, inside
 from funcnn._kernels.windows import Padding, Sizes, Window, output_size, taps, window
 from funcnn.types import Array
 
@@ -147,7 +147,7 @@ def _window(
 
 def columns(x: Array, window: Window) -> Array:
     """``X``: what each window sees, as ``(C * taps, places * N)``."""
-    last = np.moveaxis(x, 0, -1)
+    last = batch_last(x)
     framed = np.pad(last, ((0, 0), *window.padding, (0, 0)))
     seen = np.stack([framed[tap] for tap in taps(window, output_size(window, x.shape[2:]))], 1)
     return seen.reshape(math.prod(seen.shape[:2]), math.prod(seen.shape[2:]))
@@ -162,19 +162,19 @@ def images(columns: Array, shape: tuple[int, ...], window: Window) -> Array:
     seen = columns.reshape(channels, math.prod(window.kernel), *places, batch)
     for index, tap in enumerate(taps(window, places)):
         framed[tap] += seen[:, index]
-    return np.moveaxis(framed[inside(shape[2:], window)], -1, 0)
+    return batch_first(framed[inside(shape[2:], window)])
 
 
 def convolve(x: Array, weight: Array, bias: Array, window: Window) -> Array:
     """``Y = K X + b``."""
     out = numerics.matmul(_matrix(weight), columns(x, window)) + bias[:, None]
     shape = (len(weight), *output_size(window, x.shape[2:]), len(x))
-    return np.moveaxis(out.reshape(shape), -1, 0)
+    return batch_first(out.reshape(shape))
 
 
 def gradients(x: Array, weight: Array, dout: Array, window: Window) -> tuple[Array, Array, Array]:
     """``dK = dY Xᵀ``, ``db = sum(dY)`` and ``dx = col2im(Kᵀ dY)``."""
-    slope = _matrix(np.moveaxis(dout, 0, -1))
+    slope = _matrix(batch_last(dout))
     dweight = numerics.matmul(slope, columns(x, window).T).reshape(weight.shape)
     dx = images(numerics.matmul(_matrix(weight).T, slope), x.shape, window)
     return dweight, numerics.sum(slope, 1), dx

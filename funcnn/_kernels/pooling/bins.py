@@ -13,6 +13,7 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels.elementwise import chosen, without_overflow
+from funcnn._kernels.images import batch_first, batch_last
 from funcnn._kernels.pooling import separable as pooling
 from funcnn._kernels.runs import short_runs
 from funcnn._kernels.windows import Window, window
@@ -40,16 +41,16 @@ def _average(x: Array, places: tuple[int, ...]) -> Array:
 @_compiled
 def means(x: Array, places: tuple[int, ...]) -> Array:
     """`average`, for bins that are no window; sums may overflow."""
-    mean = np.moveaxis(x, 0, -1)
+    mean = batch_last(x)
     if math.prod(places) == 1:  # everything: in one go
         spatial = tuple(range(1, x.ndim - 1))
         total = numerics.sum(mean, spatial, keepdims=True)
         total = total / x.dtype.type(math.prod(x.shape[2:]))
-        return np.moveaxis(total, -1, 0)
+        return batch_first(total)
     for axis, o in _last_first(places):
         parts = [_mean(mean[_along(axis, seen)], axis) for seen in intervals(mean.shape[axis], o)]
         mean = np.concatenate(parts, axis)
-    return np.moveaxis(mean, -1, 0)
+    return batch_first(mean)
 
 
 def _mean(part: Array, axis: int) -> Array:
@@ -82,7 +83,7 @@ def _average_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
 @short_runs
 def means_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
     """`average_gradient`, for bins that are no window."""
-    slope = np.moveaxis(dout, 0, -1)
+    slope = batch_last(dout)
     for axis, o in reversed(_last_first(dout.shape[2:])):
         n = x_shape[axis + 1]
         dx = np.zeros((*slope.shape[:axis], n, *slope.shape[axis + 1 :]), dout.dtype)
@@ -90,7 +91,7 @@ def means_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
             share = slope[_along(axis, slice(i, i + 1))] / dout.dtype.type(seen.stop - seen.start)
             dx[_along(axis, seen)] += share
         slope = dx
-    return np.moveaxis(slope, -1, 0)
+    return batch_first(slope)
 
 
 def maximum(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
@@ -102,7 +103,7 @@ def maximum(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
 @_compiled
 def largest_of_bins(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
     """`maximum`, for bins that are no window."""
-    largest, winners = np.moveaxis(x, 0, -1), []
+    largest, winners = batch_last(x), []
     if math.prod(places) == 1:  # everything: in one go
         flat = largest.reshape(x.shape[1], math.prod(x.shape[2:]), x.shape[0])
         taps = np.argmax(flat, 1, keepdims=True).astype(np.int32)
@@ -113,7 +114,7 @@ def largest_of_bins(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
         found = [_first_largest(largest[_along(axis, seen)], axis) for seen in bins]
         largest = np.concatenate([values for values, _ in found], axis)
         winners.append(np.concatenate([taps for _, taps in found], axis))
-    return np.moveaxis(_settled(largest), -1, 0), tuple(winners)
+    return batch_first(_settled(largest)), tuple(winners)
 
 
 def _settled(largest: Array) -> Array:
@@ -151,14 +152,14 @@ def maximum_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Arr
 @short_runs
 def largest_of_bins_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]) -> Array:
     """`maximum_gradient`, for bins that are no window."""
-    places, slope = dout.shape[2:], np.moveaxis(dout, 0, -1)
+    places, slope = dout.shape[2:], batch_last(dout)
     if math.prod(places) == 1:
         every = np.arange(math.prod(x_shape[2:]), dtype=np.int32)[:, None]
         flat = slope.reshape(x_shape[1], 1, x_shape[0])
         dx = np.empty((*x_shape[1:], x_shape[0]), dout.dtype)
         wins = winners[0].reshape(flat.shape) == every
         chosen(flat, wins, dx.reshape(len(dx), len(every), len(dout)))
-        return np.moveaxis(dx, -1, 0)
+        return batch_first(dx)
     if len(winners) < len(places):
         return _to_members(slope, winners[0], x_shape)
     for (axis, o), taps in zip(reversed(_last_first(places)), reversed(winners), strict=True):
@@ -171,7 +172,7 @@ def largest_of_bins_gradient(dout: Array, winners: Any, x_shape: tuple[int, ...]
                 part = slope[place]
                 dx[here] += chosen(part, taps[place] == tap, np.empty_like(part))
         slope = dx
-    return np.moveaxis(slope, -1, 0)
+    return batch_first(slope)
 
 
 def _to_members(slope: Array, winners: Array, x_shape: tuple[int, ...]) -> Array:
@@ -184,7 +185,7 @@ def _to_members(slope: Array, winners: Array, x_shape: tuple[int, ...]) -> Array
         taps = np.arange(math.prod(part.shape[1:-1])).reshape(*part.shape[1:-1], 1)
         won, share = (one[(slice(None), *place)][spread] for one in (winners, slope))
         part += np.where(won == taps, share, slope.dtype.type(0))
-    return np.moveaxis(dx, -1, 0)
+    return batch_first(dx)
 
 
 def _last_first(places: tuple[int, ...]) -> list[tuple[int, int]]:

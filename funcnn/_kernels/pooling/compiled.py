@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn._kernels.images import frame
+from funcnn._kernels.images import batch_first, batch_last, frame
 from funcnn._kernels.pooling.bins import intervals
 from funcnn._kernels.pooling.means import excess
 from funcnn._kernels.sparse import Rows, applied, rows
@@ -99,7 +99,7 @@ def _few(x_shape: Shape, places: Shape, taps: int) -> bool:
 
 def _applied(x: Array, matrix: Rows, sizes: Shape) -> Array:
     out = applied(frame(x, ((0, 0),) * len(sizes)), matrix, x.shape[1])
-    return np.moveaxis(out.reshape(x.shape[1], *sizes, len(x)), -1, 0)
+    return batch_first(out.reshape(x.shape[1], *sizes, len(x)))
 
 
 def sums(x: Array, window: Window) -> Any:
@@ -114,7 +114,7 @@ def means(x: Array, places: Shape) -> Any:
         return NotImplemented
     matrix, counts = _bins(x.shape, places)
     out = _applied(x, matrix, places)
-    out /= np.moveaxis(counts.astype(x.dtype)[None], -1, 0)
+    out /= batch_first(counts.astype(x.dtype)[None])
     return out
 
 
@@ -124,7 +124,7 @@ def means_gradient(dout: Array, x_shape: Shape) -> Any:
     if not dout.size or not _few(x_shape, places, _TAPS):
         return NotImplemented
     matrix, counts = _bins(x_shape, places, True)
-    return _applied(dout / np.moveaxis(counts.astype(dout.dtype)[None], -1, 0), matrix, x_shape[2:])
+    return _applied(dout / batch_first(counts.astype(dout.dtype)[None]), matrix, x_shape[2:])
 
 
 def largest_of_bins(x: Array, places: Shape) -> Any:
@@ -170,7 +170,7 @@ def _largest_of(image: Array, seen: _Places, places: Shape) -> tuple[Array, tupl
         image.reshape(-1), *seen[:5], out.reshape(-1), winners.reshape(-1), batch, seen.plane,
         channels, VECTOR // image.itemsize,
     )  # fmt: skip
-    return np.moveaxis(out, -1, 0), (winners,)
+    return batch_first(out), (winners,)
 
 
 def max_pool_gradient(
@@ -190,13 +190,13 @@ def max_pool_gradient(
 
 def _gradient_of(dout: Array, winners: Array, x_shape: Shape, seen: _Places) -> Array:
     dx = np.zeros((*x_shape[1:], x_shape[0]), dout.dtype)
-    slope = np.ascontiguousarray(np.moveaxis(dout, 0, -1)).reshape(-1)
+    slope = np.ascontiguousarray(batch_last(dout)).reshape(-1)
     taps = np.ascontiguousarray(winners).reshape(-1)
     _to_winners(
         slope, seen.at, seen.base, seen.low, seen.high, taps, dx.reshape(-1), x_shape[0],
         seen.plane, x_shape[1],
     )  # fmt: skip
-    return np.moveaxis(dx, -1, 0)
+    return batch_first(dx)
 
 
 def norm(x: Array, window: Window, counted: Window, power: float) -> Any:
@@ -211,7 +211,7 @@ def norm(x: Array, window: Window, counted: Window, power: float) -> Any:
         image.reshape(-1), matrix.start, matrix.at * batch, _weights(x, window, counted),
         top.reshape(-1), s.reshape(-1), out.reshape(-1), batch, matrix.columns * batch,
     )  # fmt: skip
-    return np.moveaxis(out, -1, 0), (top, s)
+    return batch_first(out), (top, s)
 
 
 def norm_gradient(
@@ -222,14 +222,14 @@ def norm_gradient(
     if matrix is None:
         return NotImplemented
     image = frame(x, ((0, 0),) * (x.ndim - 2))
-    slope, top, s = (np.ascontiguousarray(each) for each in (np.moveaxis(dout, 0, -1), *record))
+    slope, top, s = (np.ascontiguousarray(each) for each in (batch_last(dout), *record))
     dx = np.zeros_like(image)
     _norms_gradient(
         slope.reshape(-1), image.reshape(-1), matrix.start, matrix.at * len(x),
         _weights(x, window, counted), top.reshape(-1), s.reshape(-1), dx.reshape(-1), len(x),
         matrix.columns * len(x),
     )  # fmt: skip
-    return np.moveaxis(dx, -1, 0)
+    return batch_first(dx)
 
 
 def _weights(x: Array, window: Window, counted: Window) -> Array:
@@ -337,7 +337,7 @@ def unpool(x: Array, indices: Array, spatial: Shape) -> Any:
     there, taken = np.zeros(at.size, np.uint8), np.zeros(out.size, np.uint8)
     _put(values, at, out.reshape(-1), taken, there, len(x), x.shape[1])
     placed = there.view(np.bool_).reshape(*x.shape[1:], len(x))
-    return np.moveaxis(out, -1, 0), np.moveaxis(placed, -1, 0)
+    return batch_first(out), batch_first(placed)
 
 
 def unpool_gradient(dout: Array, indices: Array, there: Array) -> Any:
@@ -345,11 +345,11 @@ def unpool_gradient(dout: Array, indices: Array, there: Array) -> Any:
     at = _flat(indices.astype(np.int64, copy=False))
     dx = np.empty((*indices.shape[1:], len(indices)), dout.dtype)
     _take(_flat(dout), at, _flat(there).view(np.uint8), dx.reshape(-1), len(dout), dout.shape[1])
-    return np.moveaxis(dx, -1, 0)
+    return batch_first(dx)
 
 
 def _flat(x: Array) -> Array:
-    return np.ascontiguousarray(np.moveaxis(x, 0, -1)).reshape(-1)
+    return np.ascontiguousarray(batch_last(x)).reshape(-1)
 
 
 @kernel

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.images import frame, inside
+from funcnn._kernels.images import batch_first, batch_last, frame, inside
 from funcnn._kernels.pooling.means import excess
 from funcnn._kernels.windows import Window, output_size, taps
 from funcnn.numerics.twins import compiled_in
@@ -44,7 +44,7 @@ def norm(x: Array, window: Window, counted: Window, power: float) -> tuple[Array
     s += top == 0
     s *= _weights(x.shape, window, counted, s.dtype)
     out = top * _power(s, 1 / power)
-    return np.moveaxis(out.astype(x.dtype, copy=False), -1, 0), (top, s)
+    return batch_first(out.astype(x.dtype, copy=False)), (top, s)
 
 
 @_compiled
@@ -59,7 +59,7 @@ def norm_gradient(
     """``dx = sum dy sign(x) r^(p-1) s^(1/p-1)`` over the windows that see it; 0 at ``x = 0``."""
     (top, s), size = record, _sizes(x, window, power)
     sign = frame(np.sign(x), window.padding)
-    share = np.moveaxis(dout, 0, -1) * _power(s, 1 / power - 1)
+    share = batch_last(dout) * _power(s, 1 / power - 1)
     share *= _weights(x.shape, window, counted, s.dtype)
     plain = np.isfinite(share).all()  # or else 0 times infinity would be NaN
     dx = np.zeros_like(size)
@@ -67,7 +67,7 @@ def norm_gradient(
         part = _power(_ratio(size[at], top), power - 1) * sign[at]
         part *= share
         np.add(dx[at], part, out=dx[at], where=True if plain else size[at] != 0)
-    return np.moveaxis(dx[inside(x.shape[2:], window)], -1, 0).astype(x.dtype, copy=False)
+    return batch_first(dx[inside(x.shape[2:], window)]).astype(x.dtype, copy=False)
 
 
 def _sizes(x: Array, window: Window, power: float) -> Array:

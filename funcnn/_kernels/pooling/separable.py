@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn._kernels.elementwise import chosen
-from funcnn._kernels.images import frame, inside
+from funcnn._kernels.images import batch_first, batch_last, frame, inside
 from funcnn._kernels.runs import short_runs
 from funcnn._kernels.windows import Window, output_size, reads, steps, taps
 from funcnn.machine.memory import scratch
@@ -96,7 +96,7 @@ def places(winners: Winners, x_shape: tuple[int, ...], window: Window) -> Array:
         row = grid[axis] * window.stride[axis] + tap.astype(np.int64) * window.dilation[axis]
         seen[axis] = row
         found = found * x_shape[2 + axis] + row - window.padding[axis][0]
-    return np.moveaxis(found, -1, 0)
+    return batch_first(found)
 
 
 # Below, images are (C, *spatial, N).
@@ -201,12 +201,12 @@ def max_pool_gradient(
 
 def _spread_taps(dout: Array, winners: Array, x_shape: tuple[int, ...], window: Window) -> Array:
     """As `max_pool_gradient`, for winners counted over all axes."""
-    share = np.ascontiguousarray(np.moveaxis(dout, 0, -1))
+    share = np.ascontiguousarray(batch_last(dout))
     sizes = [n + sum(pad) for n, pad in zip(x_shape[2:], window.padding, strict=True)]
     dx = np.zeros((x_shape[1], *sizes, x_shape[0]), dout.dtype)
     for tap, where in enumerate(taps(window, dout.shape[2:])):
         dx[where] += chosen(share, winners == tap, np.empty_like(share))
-    return np.moveaxis(dx[inside(x_shape[2:], window)], -1, 0)
+    return batch_first(dx[inside(x_shape[2:], window)])
 
 
 def _spread(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.images import inside
+from funcnn._kernels.images import batch_first, batch_last, inside
 from funcnn._kernels.windows import Window, output_size, taps
 from funcnn.types import Array
 
@@ -22,10 +22,10 @@ def max_pool(x: Array, dout: Array, window: Window) -> tuple[Array, Array]:
     for tap, at in enumerate(where):
         wins = real[at] & ((image[at] > out) | np.isnan(image[at]) | (winner < 0))
         out, winner = np.where(wins, image[at], out), np.where(wins, tap, winner)
-    dx, slope = np.zeros_like(image), np.moveaxis(dout, 0, -1)
+    dx, slope = np.zeros_like(image), batch_last(dout)
     for tap, at in enumerate(where):
         dx[at] += np.where(winner == tap, slope, 0)
-    return np.moveaxis(out, -1, 0), np.moveaxis(dx[inside(x.shape[2:], window)], -1, 0)
+    return batch_first(out), batch_first(dx[inside(x.shape[2:], window)])
 
 
 def average_pool(
@@ -37,10 +37,10 @@ def average_pool(
     count, total = (numerics.sum(np.stack([each[at] for at in where]), 0) for each in (real, image))
     out, dx = total / count, np.zeros_like(image)
     for at in where:
-        dx[at] += np.moveaxis(dout, 0, -1) / count
-    return np.moveaxis(out, -1, 0), np.moveaxis(dx[inside(x.shape[2:], window)], -1, 0)
+        dx[at] += batch_last(dout) / count
+    return batch_first(out), batch_first(dx[inside(x.shape[2:], window)])
 
 
 def _framed(x: Array, window: Window, value: float) -> Array:
     border = ((0, 0), *window.padding, (0, 0))
-    return np.pad(np.moveaxis(x, 0, -1), border, constant_values=value)
+    return np.pad(batch_last(x), border, constant_values=value)

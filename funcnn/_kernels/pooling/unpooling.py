@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 
+from funcnn._kernels.images import batch_first, batch_last
 from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
@@ -17,7 +18,7 @@ def unpool(x: Array, indices: Array, spatial: tuple[int, ...]) -> tuple[Array, A
     """``out[n, c, indices] = x``; and which of them are there, of several in one place the last."""
     at, size = _places(indices, prod(spatial)), len(x) * x.shape[1] * prod(spatial)
     out, taken = np.zeros(size, x.dtype), np.zeros(size, np.bool_)
-    out[at], taken[at] = np.moveaxis(x, 0, -1), True
+    out[at], taken[at] = batch_last(x), True
     there = np.ones(at.shape, np.bool_)
     if np.count_nonzero(taken) < at.size:  # some are in one place
         mine = np.arange(at.size).reshape(at.shape)
@@ -25,19 +26,19 @@ def unpool(x: Array, indices: Array, spatial: tuple[int, ...]) -> tuple[Array, A
         owner[at] = mine
         there = owner[at] == mine
     image = out.reshape(x.shape[1], *spatial, len(x))
-    return np.moveaxis(image, -1, 0), np.moveaxis(there, -1, 0)
+    return batch_first(image), batch_first(there)
 
 
 @_compiled
 def unpool_gradient(dout: Array, indices: Array, there: Array) -> Array:
     """``dx = dout[n, c, indices]``, and 0 for what is not there."""
     at = _places(indices, prod(dout.shape[2:]))
-    slope = np.take(np.moveaxis(dout, 0, -1).reshape(-1), at)
-    return np.where(there, np.moveaxis(slope, -1, 0), dout.dtype.type(0))
+    slope = np.take(batch_last(dout).reshape(-1), at)
+    return np.where(there, batch_first(slope), dout.dtype.type(0))
 
 
 def _places(indices: Array, size: int) -> Array:
     """Where in a flat ``(C, *spatial, N)`` each of them is."""
-    last = np.moveaxis(indices, 0, -1)
+    last = batch_last(indices)
     channels = np.arange(len(last)).reshape(-1, *[1] * (last.ndim - 1))
     return np.asarray((channels * size + last) * last.shape[-1] + np.arange(last.shape[-1]))

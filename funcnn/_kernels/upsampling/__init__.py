@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from funcnn import numerics
+from funcnn._kernels.images import batch_first, batch_last
 from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
@@ -33,8 +34,8 @@ def repeated(x: Array, scale: tuple[int, ...]) -> Array:
     n, c, *spatial = x.shape
     inner = [size for h in spatial for size in (h, 1)]
     copies = [size for pair in zip(spatial, scale, strict=True) for size in pair]
-    out = np.broadcast_to(np.moveaxis(x, 0, -1).reshape(c, *inner, n), (c, *copies, n))
-    return np.moveaxis(out.reshape(c, *(h * s for h, s in zip(spatial, scale, strict=True)), n), -1, 0)
+    out = np.broadcast_to(batch_last(x).reshape(c, *inner, n), (c, *copies, n))
+    return batch_first(out.reshape(c, *(h * s for h, s in zip(spatial, scale, strict=True)), n))
 
 
 @_compiled
@@ -42,8 +43,8 @@ def repeated_gradient(dout: Array, scale: tuple[int, ...]) -> Array:
     """The sum over the copies of each pixel."""
     n, c, *spatial = dout.shape
     copies = [size for h, s in zip(spatial, scale, strict=True) for size in (h // s, s)]
-    blocks = np.moveaxis(dout, 0, -1).reshape(c, *copies, n)
-    return np.moveaxis(numerics.sum(blocks, tuple(range(2, blocks.ndim, 2))), -1, 0)
+    blocks = batch_last(dout).reshape(c, *copies, n)
+    return batch_first(numerics.sum(blocks, tuple(range(2, blocks.ndim, 2))))
 
 
 @_compiled
@@ -77,7 +78,7 @@ def _blended(x: Array, axis: int, matrix: Array) -> Array:
     lines[:-1] = x.transpose(order).reshape(x.shape[axis], -1)
     out = numerics.matmul(weights.astype(x.dtype)[:, None], lines[seen])
     out = out.reshape(len(matrix), *(x.shape[k] for k in order[1:]))
-    return np.moveaxis(out.transpose([order.index(k) for k in last]).copy(), -1, 0)
+    return batch_first(out.transpose([order.index(k) for k in last]).copy())
 
 
 def weights(line: Line) -> Array:

@@ -6,9 +6,7 @@ from functools import lru_cache
 from math import prod
 from typing import Any
 
-import numpy as np
-
-from funcnn._kernels.images import frame
+from funcnn._kernels.images import batch_first, frame
 from funcnn._kernels.sparse import Rows, applied, rows
 from funcnn._kernels.upsampling import Line, weights
 from funcnn.types import Array
@@ -42,4 +40,4 @@ def _along(x: Array, steps: list[tuple[int, Rows]]) -> Any:
     for axis, matrix in steps:
         before, after = image.shape[:axis], image.shape[axis + 1 :]
         image = applied(image, matrix, prod(before)).reshape(*before, -1, *after)
-    return np.moveaxis(image, -1, 0)
+    return batch_first(image)
