@@ -27,6 +27,7 @@ from funcnn.losses.core import (
     unit,
 )
 from funcnn.losses.rounding import loss
+from funcnn.numerics import arithmetic
 from funcnn.types import Array, Cache, Loss
 
 __all__ = ["multi_margin", "nll", "softmax_cross_entropy"]
@@ -74,20 +75,21 @@ def _plain(logits: Array, labels: Array) -> tuple[Array, Cache]:
     """Cross-entropies of labels that all count alike, with as few passes over the logits as can be."""
     checks.labels(labels, logits.shape[-1])
     shaped(labels, logits.shape[:-1])
+    now = arithmetic()
     z = shifted(logits, np.maximum.reduce(logits, -1, keepdims=True))
-    p = numerics.exp(z)
-    totals = numerics.sum(p, -1, keepdims=True)
+    p = now.exp(z)
+    totals = now.sum(p, -1, keepdims=True)
     p /= totals
     at = _entries(labels, logits.shape[-1])
-    values = numerics.log(totals.reshape(labels.shape))
+    values = now.log(totals.reshape(labels.shape))
     values -= z.reshape(-1)[at].reshape(labels.shape)
     cache = {"p": p, "at": at}
     right = values < SURE
     if right.any():  # what the others sum to is what log(totals) has lost
         others = p[right]
-        np.put_along_axis(others, labels[right][:, None], 0, -1)
-        wrong = numerics.sum(others, -1)
-        values[right] = 0 - numerics.log1p(-wrong)
+        others.reshape(-1)[_entries(labels[right], logits.shape[-1])] = 0
+        wrong = now.sum(others, -1)
+        values[right] = 0 - now.log1p(-wrong)
         cache.update(right=at[right.reshape(-1)], wrong=wrong)
     return values, cache
 

@@ -7,6 +7,7 @@ comes out is not finite, and a mean of numbers whose sum is beyond float32; all 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import reduce
@@ -97,7 +98,7 @@ def _finite(found: Any) -> bool:
     """Whether all numbers are finite."""
     if isinstance(found, tuple):
         return all(map(_finite, found))
-    return bool(np.isfinite(found).all())
+    return bool(np.isfinite(found).all()) if found.ndim else math.isfinite(found)
 
 
 def _not_finite(found: Any) -> Any:

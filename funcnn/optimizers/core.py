@@ -10,7 +10,7 @@ import numpy as np
 from funcnn import checks, tree
 from funcnn.checks import Number, Refusal
 from funcnn.optimizers.agreement import alike, both, real
-from funcnn.optimizers.moments import times
+from funcnn.optimizers.moments import numbers, times
 from funcnn.schedules import Schedule
 from funcnn.types import Array, Params, Spec, rebuild
 
@@ -19,6 +19,7 @@ __all__ = ["Optimizer", "State", "apply_updates", "check_state", "learning_rate"
 State: TypeAlias = dict[str, Any]
 """What an optimizer remembers: nested dicts of arrays, to be saved and loaded as parameters are."""
 
+_RATE = Number(minimum=0)
 Rate: TypeAlias = float | Schedule | Callable[[int], float]
 
 
@@ -177,7 +178,7 @@ def learning_rate(state: State) -> float:
     return real({"learning_rate": found[0][1]}, "learning_rate")
 
 
-@checks.takes(lr=Number(minimum=0))
+@checks.named
 def sgd_update(params: Params, grads: Params, lr: float) -> Params:
     """One step of gradient descent, as a map over two trees.
 
@@ -207,10 +208,11 @@ def sgd_update(params: Params, grads: Params, lr: float) -> Params:
     >>> sgd_update({"w": np.array([1.0])}, {"w": np.array([0.5])}, lr=0.1)
     {'w': array([0.95])}
     """
+    lr = _RATE.check("lr", lr)
     usual = 1e-30 < lr < 1e30  # in every dtype
 
     def step(leaf: Array, gradient: Array) -> Array:
-        moved: Array = np.asarray(gradient * lr) if usual else times(gradient, lr)
+        moved = np.asarray(gradient * numbers(gradient.dtype, lr)[0]) if usual else times(gradient, lr)
         np.subtract(leaf, moved, out=moved)
         return moved
 

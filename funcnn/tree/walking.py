@@ -77,10 +77,12 @@ def walk(outs: _Parts, *trees: Any) -> Iterator[_Group]:
             if isinstance(first, (dict, tuple)):
                 here, nodes = (*keys, name), list(builtins.map(itemgetter(name), insides))
                 wanted = first.keys() if isinstance(first, dict) else None
-                usual = wanted is not None and set(builtins.map(type, first)) <= {str}
+                usual = wanted is not None and len(here) <= _DEEPEST
                 for node in nodes:
                     usual = usual and isinstance(node, dict) and node.keys() == wanted
-                if not usual or len(here) > _DEEPEST:
+                for key in first:
+                    usual = usual and type(key) is str
+                if not usual:
                     nodes = _opened(here, nodes)
                 below: _Parts = []
                 for out in into:
