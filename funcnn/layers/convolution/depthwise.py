@@ -8,7 +8,7 @@ from funcnn._kernels.windows import Padding, expanded
 from funcnn.checks import Integer, declared
 from funcnn.initializers import Initializer, he_normal, zeros
 from funcnn.layers.convolution.plain import conv
-from funcnn.layers.convolution.skeleton import Ints, Rule, convolution_of, options, padded, placing
+from funcnn.layers.convolution.skeleton import Rule, convolution_of, options, padded, placing
 from funcnn.types import Cache, Image, Key, Layer, Params, Shape
 
 __all__ = [
@@ -84,8 +84,13 @@ def depthwise_conv(
     >>> out_shape, params["weight"].shape
     ((32, 32, 14, 14), (32, 1, 3, 3))
     """
-    rule = _depthwise(2, multiplier, kernel_size, stride, padding, dilation)._replace(
-        border=padding_mode
+    size = expanded(kernel_size, 2)
+    rule = Rule(
+        filters=lambda ins: (ins * multiplier, 1, *size),
+        channels=lambda weight: (weight[0] // multiplier, weight[0], weight[0] // multiplier),
+        place=placing(size, stride, padding, dilation),
+        kernels=depthwise,
+        border=padding_mode,
     )
     return convolution_of("N, C, H, W", rule, bias, weight_init, bias_init)
 
@@ -182,16 +187,3 @@ def separable_conv(
         return {"depthwise": deep, "pointwise": point}, dx
 
     return Layer(init, apply, vjp)
-
-
-def _depthwise(
-    axes: int, multiplier: int, kernel: Ints, stride: Ints, padding: Padding | str, dilation: Ints
-) -> Rule:
-    """The rule of a convolution with as many groups as channels, and `multiplier` filters for each."""
-    size = expanded(kernel, axes)
-    return Rule(
-        filters=lambda ins: (ins * multiplier, 1, *size),
-        channels=lambda weight: (weight[0] // multiplier, weight[0], weight[0] // multiplier),
-        place=placing(size, stride, padding, dilation),
-        kernels=depthwise,
-    )

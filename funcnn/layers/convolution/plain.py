@@ -96,9 +96,7 @@ def conv(
     >>> out_shape, params["weight"].shape, params["bias"].shape
     ((32, 6, 24, 24), (6, 3, 5, 5), (6,))
     """
-    rule = _plain(2, out_channels, kernel_size, stride, padding, dilation, groups)._replace(
-        border=padding_mode
-    )
+    rule = _plain(2, out_channels, kernel_size, stride, padding, padding_mode, dilation, groups)
     return convolution_of("N, C, H, W", rule, bias, weight_init, bias_init)
 
 
@@ -168,9 +166,7 @@ def conv1d(
     >>> out_shape, params["weight"].shape
     ((32, 100, 16), (16, 8, 3))
     """
-    rule = _plain(1, out_features, kernel_size, stride, padding, dilation, groups)._replace(
-        border=padding_mode
-    )
+    rule = _plain(1, out_features, kernel_size, stride, padding, padding_mode, dilation, groups)
     return convolution_of("N, T, F", rule, bias, weight_init, bias_init)
 
 
@@ -221,9 +217,7 @@ def conv3d(
     >>> out_shape, params["weight"].shape
     ((4, 8, 8, 16, 16), (8, 2, 3, 3, 3))
     """
-    rule = _plain(3, out_channels, kernel_size, stride, padding, dilation, groups)._replace(
-        border=padding_mode
-    )
+    rule = _plain(3, out_channels, kernel_size, stride, padding, padding_mode, dilation, groups)
     return convolution_of("N, C, D, H, W", rule, bias, weight_init, bias_init)
 
 
@@ -233,6 +227,7 @@ def _plain(
     kernel: Ints,
     stride: Ints,
     padding: Padding | str,
+    border: str,
     dilation: Ints,
     groups: int,
 ) -> Rule:
@@ -244,4 +239,5 @@ def _plain(
         channels=lambda weight: (weight[1] * groups, outs, groups),
         place=placing(size, stride, padding, dilation),
         kernels=convolution,
+        border=border,
     )
