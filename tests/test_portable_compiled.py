@@ -22,6 +22,7 @@ import pytest
 from funcnn import max_pool, numerics, random
 from funcnn._kernels import convolution
 from funcnn._kernels.windows import output_size, window
+from funcnn.machine.threads import in_team
 from funcnn.testing import digest
 from funcnn.training import identity
 from funcnn.types import Array
@@ -129,7 +130,7 @@ def test_ranks_may_differ_in_their_kernels() -> None:
 
 SHAPES = [
     ((6, 75), (75, 40)), ((1, 7), (7, 1)), ((5, 1), (1, 9)), ((13, 300), (300, 17)),
-    ((2, 3, 4), (4, 5)), ((3, 1, 6, 2), (4, 2, 7)), ((4, 5), (3, 5, 2)),
+    ((2, 3, 4), (4, 5)), ((3, 1, 6, 2), (4, 2, 7)), ((4, 5), (3, 5, 2)), ((11, 129), (129, 61)),
 ]  # fmt: skip
 
 
@@ -139,12 +140,32 @@ def test_bits_of_products_are_the_same_for_every_memory_order(shapes: Any) -> No
 
     def orders(x: Array) -> list[Array]:
         turned = x.swapaxes(-1, -2).copy().swapaxes(-1, -2)
-        return [x, turned, np.repeat(x, 2, -1)[..., ::2], x[..., ::-1, :], x.astype(">f4")]
+        packed = np.zeros(x.shape, [("x", "f4"), ("y", "u1")])
+        packed["x"] = x
+        some = np.repeat(x, 2, -1)[..., ::2], x[..., ::-1, :], x.astype(">f4"), packed["x"]
+        return [x, turned, *some]
 
     for left, right in product(orders(a), orders(b)):
         wanted = _same(partial(numerics.matmul, left, right))
         for out in (np.empty(wanted.shape, np.float32), np.empty(wanted.T.shape, np.float32).T):
             _same(partial(numerics.matmul, left, right, out))
+
+
+def test_bits_of_products_are_the_same_for_every_team() -> None:
+    for shapes in (((300, 90), (90, 170)), ((40, 90), (90, 1200)), ((9, 60, 70), (9, 70, 120))):
+        a, b = (_drawn(str(shape), shape) for shape in shapes)
+        for workers in (1, 2, 3):
+            _same(partial(in_team, workers, partial(numerics.matmul, a, b)), f"{shapes} {workers}")
+
+
+def test_products_write_nowhere_else() -> None:
+    a, b = _drawn("a", (13, 20)), _drawn("b", (20, 29))
+    room = np.full((17, 40), 7, np.float32)
+    with numerics.portable(), numerics.compiled("require"):
+        numerics.matmul(a, b, room[2:15, 5:34])
+    around = np.ones(room.shape, bool)
+    around[2:15, 5:34] = False
+    assert (room[around] == 7).all()
 
 
 def _hard(name: str) -> tuple[Array, Array]:
@@ -318,6 +339,7 @@ sys.path[:0] = {paths!r}
 from funcnn.machine import code
 code.features, code.width = lambda: "", lambda: {width}
 from funcnn import numerics
+from funcnn.machine.threads import in_team
 from funcnn.testing import digest
 from funcnn.training import identity
 import portable_runs

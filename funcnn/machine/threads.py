@@ -39,6 +39,11 @@ def share(task: Callable[[int], T], count: int) -> list[T]:
     return run_tasks(task, count, _team.get())
 
 
+def team() -> int:
+    """How many threads `share` has: for tasks whose number is in no bit of their results."""
+    return _team.get() or processors()
+
+
 def run_tasks(task: Callable[[int], T], count: int, workers: int | None) -> list[T]:
     """``[task(0), ..., task(count - 1)]``, on this thread and up to ``workers - 1`` others.
 

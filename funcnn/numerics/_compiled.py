@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache, lru_cache
+from itertools import pairwise
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
+from funcnn.machine.threads import share, team
 from funcnn.numerics import _elementary
 from funcnn.numerics.jit import (
     Address,
@@ -23,13 +25,14 @@ from funcnn.numerics.jit import (
     exact,
     inlined_exactly,
 )
-from funcnn.numerics.rounded import rounded_product, widen
-from funcnn.numerics.vectors import VECTOR
+from funcnn.numerics.panels import LANES, TALL, broad, pack, pack_rows, rounded_panel, unaligned
+from funcnn.numerics.rounded import few_products, widen
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
 _OF_ARRAYS = {"sin", "cos", "erf", "erfc"}  # of integers of any size, a table, a long series
-_COLUMNS = VECTOR // 8 * 16  # of the right matrix, which stay in the cache for all rows of the left one
+_FEW = 3  # rows for which a copy of the right matrix does not pay
+_PART = 1 << 21  # multiplications that are worth a thread; measured as `panels` says
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Any:
@@ -37,44 +40,63 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Any:
     if not (a.dtype == b.dtype == np.float32 and a.ndim > 1 and b.ndim > 1):
         return NotImplemented
     terms, stack = a.shape[-1], a.shape[:-2]
-    if terms != b.shape[-2]:
+    if terms != b.shape[-2] or not (a.flags.aligned and b.flags.aligned):
         return NotImplemented
     if stack != b.shape[:-2]:
         stack = np.broadcast_shapes(stack, b.shape[:-2])
     shape = (*stack, a.shape[-2], b.shape[-1])
     if out is not None:
         shared = np.may_share_memory(out, a) or np.may_share_memory(out, b)
-        if shared or out.shape != shape or out.dtype != np.float32:
+        if shared or out.shape != shape or out.dtype != np.float32 or not out.flags.aligned:
             return NotImplemented
     target = np.empty(shape, a.dtype) if out is None else out
     if not terms or not target.size:
         return NotImplemented
     left, right, to = a, b, target
-    if to.strides[-1] != 4 or (right.strides[-1] != 4 and left.strides[-2] == 4 == to.strides[-2]):
+    if to.strides[-1] != 4 or (shape[-1] == 1 and to.strides[-2] == 4):
         left, right, to = b.swapaxes(-1, -2), a.swapaxes(-1, -2), target.swapaxes(-1, -2)
     if to.strides[-1] != 4:
         return NotImplemented
-    if right.strides[-1] != 4:
-        right = np.ascontiguousarray(right)
-    rows, columns = to.shape[-2:]
-    doubt = np.zeros(1, np.uint8)
-    _products(
-        _steps(terms, right.strides[-2]), _places(stack, left.shape[:-2], left.strides),
-        _places(stack, right.shape[:-2], right.strides), _places(stack, stack, to.strides),
-        address(left), address(right), address(to), rows, columns,
-        left.strides[-2] // 4, left.strides[-1] // 4, to.strides[-2] // 4, VECTOR // 8, _COLUMNS, doubt,
-    )  # fmt: skip
-    return NotImplemented if doubt[0] else target
+    lefts, rights, outs = (_places(stack, x.shape[:-2], x.strides[:-2]) for x in (left, right, to))
+    (row, term), (line, column) = ((x.strides[-2] // 4, x.strides[-1] // 4) for x in (left, right))
+    pitch, begin = to.strides[-2] // 4, [address(x) for x in (left, right, to)]
+    at = _steps(terms, line if to.shape[-2] <= _FEW and column == 1 else None)
+    parts = _parts(terms, len(outs), *to.shape[-2:], team())
+
+    def multiply_some(i: int) -> int:
+        (first, last), (low, high), (start, stop) = parts[i]
+        doubt, edge = np.zeros(1, np.uint8), np.empty(3 * TALL * LANES, np.float32)
+        _products(
+            at, lefts[first:last], rights[first:last], outs[first:last], begin[0] + 4 * low * row,
+            begin[1] + 4 * start * column, begin[2] + 4 * (low * pitch + start), address(edge),
+            terms, high - low, stop - start, row, term, line, column, pitch, doubt,
+        )  # fmt: skip
+        return int(doubt[0])
+
+    return NotImplemented if any(share(multiply_some, len(parts))) else target
+
+
+@lru_cache(maxsize=1024)
+def _steps(terms: int, line: int | None) -> Array:
+    """Where each line of the right matrix begins, if few others read it: then none is copied."""
+    return np.arange(0 if line is None else terms) * (line or 0)
+
+
+@lru_cache(maxsize=1024)
+def _parts(terms: int, count: int, rows: int, columns: int, most: int) -> list[list[tuple[int, int]]]:
+    """Which products, rows and columns each thread takes; it does not show in what they give."""
+    threads = max(1, min(most, terms * count * rows * columns // _PART))
+    sizes = [(count, 1), (rows, TALL), (columns, 3 * LANES)]
+    axis = 0 if count >= threads else 1 if rows >= columns else 2
+    size, tile = sizes[axis]
+    ends = sorted({*(size * i // threads // tile * tile for i in range(threads)), size})
+    whole = [(0, size) for size, _ in sizes]
+    return [[*whole[:axis], pair, *whole[axis + 1 :]] for pair in pairwise(ends)]
 
 
 def prepare(x: Array) -> Array:
     """`_exact.prepare`: compiled products widen what they read."""
     return x
-
-
-@lru_cache(maxsize=1024)
-def _steps(terms: int, stride: int) -> Array:
-    return np.arange(terms) * (stride // 4)
 
 
 @lru_cache(maxsize=1024)
@@ -91,21 +113,34 @@ def _places(stack: Shape, own: Shape, strides: Shape) -> Array:
 
 @exact
 def _products(
-    at: Table, lefts: Table, rights: Table, outs: Table, left: Address, right: Address, out: Address,
-    rows: int, columns: int, row: int, term: int, pitch: int, vector: int, step: int,
-    doubtful: OutBytes,
+    at: Table, lefts: Table, rights: Table, outs: Table, left: Address, right: Address,
+    out: Address, edge: Address, terms: int, rows: int, columns: int,
+    row: int, term: int, line: int, column: int, pitch: int, doubtful: OutBytes,
 ) -> None:  # fmt: skip
     """Products of stacks of matrices, and whether one is in doubt."""
-    terms, doubt = len(at), 0
-    wide, norm = np.empty(rows * terms), np.empty(rows)
+    doubt = 0  # behind what is packed there is room for a vector
+    wide, norm = np.empty(rows * terms + LANES), np.empty(rows + LANES)
+    panel, size = np.empty(broad(columns) * LANES * (terms + 1) + 8), np.empty(3 * LANES)
+    start = unaligned(panel)
     for p in range(len(outs)):
-        if p == 0 or lefts[p] != lefts[p - 1]:
-            doubt |= widen(left, lefts[p], row, term, rows, terms, wide, norm)
-        for q in range(0, columns, step):
-            doubt |= rounded_product(
-                right, at, wide, norm, out, 0, terms, rights[p], outs[p], 0, rows, pitch,
-                q, min(q + step, columns), columns, vector,
-            )  # fmt: skip
+        fresh = p == 0 or lefts[p] != lefts[p - 1]
+        if len(at):
+            if fresh:
+                doubt |= widen(left, lefts[p], row, term, rows, terms, wide, norm)
+            doubt |= few_products(right, at, wide, norm, out, rights[p], outs[p], rows, pitch,
+                                  columns, LANES)  # fmt: skip
+            continue
+        if fresh:
+            pack_rows(left, lefts[p], row, term, rows, terms, wide, norm)
+        q = 0
+        while q < columns:
+            count = broad(columns - q)
+            width = count * LANES
+            used = min(width, columns - q)
+            pack(right, rights[p] + q * column, column, line, used, terms, panel, start, width, size, 0)
+            doubt |= rounded_panel(wide, norm, panel, size, out, edge, terms, rows, start,
+                                   outs[p] + q, pitch, used, count)  # fmt: skip
+            q += width
     doubtful[0] = doubt
 
 

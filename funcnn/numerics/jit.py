@@ -7,6 +7,7 @@ folder. Numba is imported when there is something to compile: all that kernels a
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -47,6 +48,7 @@ _OPTIONS: dict[str, Any] = {
     "fastmath": {"contract", "reassoc"},
 }
 _EXACTLY: dict[str, Any] = {**_OPTIONS, "fastmath": False}
+_field = ctypes.c_void_p.from_address
 _compiling = RLock()
 _told: list[str] = []
 every: list[Kernel] = []
@@ -101,7 +103,8 @@ _EVERYWHERE = [  # what the machine code of every kernel may be made of, beside 
     str(Path(__file__).parent.parent / f"{name}.py")
     for name in (
         "numerics/jit", "numerics/translation", "numerics/vectors", "numerics/rounded",
-        "numerics/_elementary", "random/quantiles", "_kernels/scalars", "_kernels/tiles",
+        "numerics/panels", "numerics/_elementary", "random/quantiles", "_kernels/scalars",
+        "_kernels/tiles",
     )
 ]  # fmt: skip
 
@@ -117,8 +120,11 @@ def exact(function: Callable[..., None]) -> Kernel:
 
 
 def address(x: Array) -> Address:
-    """Where an array begins, whatever its strides."""
-    return int(x.__array_interface__["data"][0])
+    """Where an array begins, whatever its strides: what PyArrayObject adds to an object first.
+
+    `x.__array_interface__` says the same, in nine times the time.
+    """
+    return _field(id(x) + object.__basicsize__).value or 0
 
 
 class Later:

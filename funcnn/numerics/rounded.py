@@ -64,6 +64,17 @@ class _Rounding(Vectors):
         self.builder.store(self.builder.fadd(upper, zero), place, align=4)  # there is one zero
         return self.builder.fcmp_unordered("!=", upper, lower)
 
+    def put_if_sure(self, value: Any, error: Any, array: Any, index: Any) -> Any:
+        """The same, and NaN where it is."""
+        upper = self.builder.fptrunc(self.builder.fadd(value, error), self.narrow)
+        lower = self.builder.fptrunc(self.builder.fsub(value, error), self.narrow)
+        zero, nan = (ir.Constant(self.narrow, [one] * self.count) for one in (0.0, float("nan")))
+        place = self.builder.bitcast(self.builder.gep(array, [index]), self.narrow.as_pointer())
+        doubt = self.builder.fcmp_unordered("!=", upper, lower)
+        found = self.builder.select(doubt, nan, self.builder.fadd(upper, zero))
+        self.builder.store(found, place, align=4)
+        return doubt
+
     def any(self, places: list[Any]) -> Any:
         """Whether one is True."""
         found = reduce(self.builder.or_, places)
@@ -309,6 +320,26 @@ def _rows(rows: int) -> Any:
 
 
 _one_row, _two_rows, _six_rows = map(_rows, (1, 2, 6))
+
+
+@inlined
+def few_products(
+    x: Address, at: Table, weight: Wide, norm: Wide, out: Address, seen: int, place: int, end: int,
+    pitch: int, run: int, vector: int,
+) -> Any:  # fmt: skip
+    """`rounded_product` of all terms and columns, of few rows."""
+    o, doubt = 0, 0
+    while o < end:
+        to = place + o * pitch
+        if end - o >= 2:
+            doubt |= _two_rows(x, at, weight, norm, out, 0, len(at), seen, to, o, pitch, 0, run, run,
+                               vector)  # fmt: skip
+            o += 2
+        else:
+            doubt |= _one_row(x, at, weight, norm, out, 0, len(at), seen, to, o, pitch, 0, run, run,
+                              vector)  # fmt: skip
+            o += 1
+    return doubt
 
 
 @inlined
