@@ -31,7 +31,7 @@ def scalar(function: Any) -> Any:
 
 _LOG2E = _one(1.4426950408889634)
 _LN2_HIGH, _LN2_LOW = _one(0.693359375), _one(-2.12194440054690583e-4)  # the first has 9 bits
-_MOST, _LEAST = _one(89), _one(-104)  # beyond, the exponential is infinity and 0
+_MOST, LEAST = _one(89), _one(-170)  # beyond, the exponential is infinity, and 0 even 1e28 times
 # (exp(r) - 1 - r) / r^2 up to |r| = log(2) / 2
 _E0, _E1, _E2, _E3, _E4 = map(_one, (
     0.4999999403953552, 0.16666515171527863, 0.04166845604777336, 0.008369418792426586,
@@ -55,12 +55,12 @@ _L0, _L1, _L2, _L3 = map(_one, (
     0.3333320915699005, 0.2001074254512787, 0.14001290500164032, 0.14003890752792358,
 ))  # fmt: skip
 _0, _1, _2, _3 = map(_one, (0, 1, 2, 3))
-_FAR, _HALF, _SUBNORMAL = map(_one, (30, 0.5, -87.33654475055310))
+_FAR = _one(30)
 
 
 @intrinsic
-def _scaled(context: Any, p: Any, k: Any) -> Any:
-    """``p 2**k`` for a whole `k` from -150 to 129, in two steps, so that no factor overflows."""
+def scaled(context: Any, p: Any, k: Any) -> Any:
+    """``p 2**k`` for a whole `k` from -246 to 129, in two steps, so that no factor overflows."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         value, exponent = args
@@ -105,13 +105,20 @@ def _either(single: Any, double: Any) -> Any:
     return Inlined(make)
 
 
-def _exp(x: Any) -> Any:
+@scalar
+def power(x: Any) -> Any:
+    """``p`` and ``k`` of ``exp(x) = p 2**k``, in float32: see `scaled`."""
     x = _MOST if x > _MOST else x  # NaN stays
-    x = _LEAST if x < _LEAST else x
+    x = LEAST if x < LEAST else x
     k = np.rint(x * _LOG2E)
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
     q = _E0 + r * (_E1 + r * (_E2 + r * (_E3 + r * _E4)))
-    return _scaled(_1 + (r + r * r * q), k)
+    return _1 + (r + r * r * q), k
+
+
+def _exp(x: Any) -> Any:
+    p, k = power(x)
+    return scaled(p, k)
 
 
 def _tanh(x: Any) -> Any:
@@ -141,13 +148,6 @@ def log1p(x: Any) -> Any:
     square = t * t
     p = square * (_L0 + square * (_L1 + square * (_L2 + square * _L3)))
     return (t + t) + (t + t) * p
-
-
-@scalar
-def tail(value: Any, exponent: Any, factor: Any) -> Any:
-    """``value``, or ``factor exp(exponent)`` where that exponential alone is below normal numbers."""
-    root = exp(_HALF * exponent)
-    return factor * root * root if exponent < _SUBNORMAL else value
 
 
 def _exp64(x: Any) -> Any:

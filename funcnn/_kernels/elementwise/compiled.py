@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 
 from funcnn._kernels.elementwise import Twin
-from funcnn._kernels.scalars import erfc, exp, log1p, scalar, sigmoid as logistic, tail
+from funcnn._kernels.scalars import (
+    LEAST,
+    erfc,
+    exp,
+    log1p,
+    power,
+    scalar,
+    scaled,
+    sigmoid as logistic,
+)
 from funcnn.numerics.jit import Bytes, In, Kernel, Out, kernel
 from funcnn.types import Array
 
@@ -17,7 +26,7 @@ _0, _1, _3, _6, _HALF = map(np.float32, (0, 1, 3, 6, 0.5))
 _MOST = np.float32(np.finfo(np.float32).max)
 _ROOT, _DENSITY = map(np.float32, (0.7071067811865476, 0.3989422804014327))  # sqrt(1/2), P'(0)
 _A, _B = map(np.float32, (1.5957691216057308, 0.07135481627260025))  # as in the twin
-_FAR = np.float32(100)  # beyond, the slope of the gate is 0
+_FAR, _NORMAL = np.float32(12), np.finfo(np.float32).smallest_normal  # the gate has no slope beyond
 
 
 _OPTIONS = 8  # of a pair, at most
@@ -201,10 +210,24 @@ def _finite(x: Any) -> Any:
     return _clip(x, -_MOST, _MOST)
 
 
+# Where the exponential alone would be below normal numbers, its factor comes before its power of 2.
+
+
 @scalar
-def _gated(x: Any, gate: Any) -> Any:
-    """``x`` times a gate that is 0 at minus infinity."""
-    return (-_MOST if x < -_MOST else x) * gate
+def _swish(x: Any, u: Any) -> Any:
+    """``x sigmoid(u)``, where `u` grows with `x`, and faster."""
+    p, k = power(-abs(u))
+    small = LEAST if x < LEAST else x
+    return (x if u >= _0 else scaled(small * p, k)) / (_1 + scaled(p, k))
+
+
+@scalar
+def _swish_slope(m: Any, u: Any) -> Any:
+    """``s + m s (1 - s)`` with ``s = sigmoid(u)``; where `u` is below `LEAST`, `m` is below 1e28."""
+    p, k = power(-abs(u))
+    e = scaled(p, k)
+    s = _1 / (_1 + e)
+    return s + m * (e * s) * s if u >= _0 else scaled((_1 + m * s) * p, k) * s
 
 
 @scalar
@@ -231,17 +254,17 @@ def _probability(x: Any) -> Any:
 
 @scalar
 def _silu(x: Any, o: Any) -> Any:
-    return tail(_gated(x, logistic(x)), x, _finite(x))
+    return _swish(x, x)
 
 
 @scalar
 def _silu_slope(x: Any, o: Any) -> Any:
-    return tail(logistic(x) + _finite(x) * _logistic_slope(x), x, _1 + _finite(x))
+    return _swish_slope(_clip(x, LEAST, _MOST), x)
 
 
 @scalar
 def _gelu(x: Any, o: Any) -> Any:
-    return _gated(x, _probability(x))
+    return (-_MOST if x < -_MOST else x) * _probability(x)
 
 
 @scalar
@@ -251,15 +274,13 @@ def _gelu_slope(x: Any, o: Any) -> Any:
 
 @scalar
 def _gelu_tanh(x: Any, o: Any) -> Any:
-    u = x * (_A + _B * (x * x))
-    return tail(_gated(x, logistic(u)), u, _finite(x))
+    return _swish(x, x * (_A + _B * (x * x)))
 
 
 @scalar
 def _gelu_tanh_slope(x: Any, o: Any) -> Any:
     u, near = x * (_A + _B * (x * x)), _clip(x, -_FAR, _FAR)
-    steep = near * (_A + _3 * _B * (near * near))
-    return tail(logistic(u) + steep * _logistic_slope(u), u, _1 + steep)
+    return _swish_slope(near * (_A + _3 * _B * (near * near)), u)
 
 
 @scalar
@@ -277,7 +298,10 @@ def _hard_swish_slope(x: Any, o: Any) -> Any:
 def _softplus(x: Any, o: Any) -> Any:
     """The options are beta, its inverse, and the sign of `x` and the value: -1 for `log_sigmoid`."""
     x, u = o[2] * x, -abs(o[0] * x)
-    return o[2] * ((x if x > _0 else _0) + tail(log1p(exp(u)) / o[0], u, o[1]))
+    p, k = power(u)
+    e = scaled(p, k)
+    rest = log1p(e) / o[0] if e >= _NORMAL else _0 if u < LEAST else scaled(o[1] * p, k)
+    return o[2] * ((x if x > _0 else _0) + rest)
 
 
 @scalar
