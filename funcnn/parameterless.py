@@ -148,7 +148,8 @@ def elementwise(
     *options : float
         What both are made of. For an option that float32 does not hold, they compute in float64.
     from_output : bool, default False
-        Whether the slope is a function of the output, which is kept instead of the input.
+        Whether the slope is a function of the output, which is kept instead of the input; where the
+        function is one pass of NumPy's.
     dead : bool, default False
         Whether the slope is 0 for a part of the numbers: where it is, nothing passes, not even of an
         infinite gradient. So it always is with a slope that says where it is 1.
@@ -170,7 +171,7 @@ def elementwise(
     """
     if checks.beyond({"options": options}, np.float32):
         value, slope, twin = _in_float64(value), _in_float64(slope), ()
-    if not from_output:  # more than a comparison or two
+    if not from_output:
         value, slope = _in_blocks(value), _in_blocks(slope)
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
@@ -178,15 +179,15 @@ def elementwise(
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         checks.alone(params, x)
-        out = applied(x, value, twin) if twin else value(x)
-        return out, {"out": out} if from_output else {"x": x}
+        if from_output:
+            out = value(x)
+            return out, {"out": out}
+        return applied(x, value, twin) if twin else value(x), {"x": x}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         kept = cache["out" if from_output else "x"]
         checks.gradient(dout, kept.shape, kept.dtype)
-        if twin:
-            return {}, pulled(kept, dout, slope, twin, dead)
-        return {}, sloped(kept, dout, slope, dead)
+        return {}, (pulled if twin else sloped)(kept, dout, slope, twin, dead)
 
     return Preserving(init, apply, vjp)
 

@@ -42,6 +42,7 @@ from funcnn import (
     numerics,
     optimizers,
     random,
+    relu,
     relu6,
     rnn,
     sigmoid,
@@ -687,7 +688,7 @@ ODD = np.array(
 @pytest.mark.parametrize(
     "layer",
     [gelu(), gelu("tanh"), silu(), sigmoid(), hard_swish(), leaky_relu(0.1), leaky_relu(0.0),
-     relu6(), hard_tanh(-0.5, 2.0), hard_sigmoid(), threshold(0.3, 20.0), soft_shrink(0.3),
+     relu(), relu6(), hard_tanh(-0.5, 2.0), hard_sigmoid(), threshold(0.3, 20.0), soft_shrink(0.3),
      hard_shrink(0.3), softplus(2.0), log_sigmoid(), swiglu(),
      glu(), softmax(), log_softmax(), softmin(), softmax(axis=1)],
     ids=str,

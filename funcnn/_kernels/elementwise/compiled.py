@@ -45,8 +45,8 @@ def applied(x: Array, function: Any, twin: Twin) -> Any:
     return out
 
 
-def pulled(x: Array, dout: Array, slope: Any, twin: Twin, dead: bool = False) -> Any:
-    """`funcnn._kernels.elementwise.pulled`."""
+def sloped(x: Array, dout: Array, slope: Any, twin: Twin, dead: bool = False) -> Any:
+    """`funcnn._kernels.elementwise.sloped`."""
     if x.dtype != np.float32 or not x.size:
         return NotImplemented
     out = np.empty_like(x)
@@ -237,6 +237,16 @@ def _logistic_slope(x: Any) -> Any:
 
 
 @scalar
+def _relu(x: Any, o: Any) -> Any:
+    return _0 if x < _0 else x
+
+
+@scalar
+def _relu_slope(x: Any, o: Any) -> Any:
+    return _1 if x > _0 else _0
+
+
+@scalar
 def _sigmoid(x: Any, o: Any) -> Any:
     return logistic(x)
 
@@ -327,6 +337,7 @@ def _lines_slope(x: Any, o: Any) -> Any:
     return o[6] if x >= o[1] else o[4] if x > o[0] else o[2]
 
 
+_pair("relu", _relu, _relu_slope, dead=True)
 _pair("sigmoid", _sigmoid, _sigmoid_slope)
 _pair("silu", _silu, _silu_slope)
 _pair("gelu", _gelu, _gelu_slope)

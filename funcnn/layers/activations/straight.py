@@ -12,7 +12,7 @@ import numpy as np
 
 from funcnn import checks, random
 from funcnn._kernels import elementwise as kernels
-from funcnn._kernels.elementwise import Twin, choose, positive
+from funcnn._kernels.elementwise import Twin, choose, is_positive, positive
 from funcnn.checks import Number, declared
 from funcnn.parameterless import elementwise, parameterless
 from funcnn.types import Array, Cache, Key, Preserving
@@ -58,7 +58,7 @@ def relu() -> Preserving:
     >>> relu().apply({}, np.array([-1.0, 2.0]))[0]
     array([0., 2.])
     """
-    return elementwise(positive, lambda y: y > 0, from_output=True)
+    return elementwise(positive, is_positive, from_output=True, twin=("relu",))
 
 
 @declared("monotone")
