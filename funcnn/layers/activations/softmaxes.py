@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 
 from funcnn import checks
 from funcnn._kernels import softmax as kernels
@@ -56,14 +56,7 @@ def softmax(axis: int = -1) -> Preserving:
     array([[0.5, 0.5]])
     """
 
-    def forward(x: Array) -> tuple[Array, Cache]:
-        out = kernels.softmax(x, axis)
-        return out, {"out": out}
-
-    def pullback(kept: Cache, dout: Array) -> Array:
-        return kernels.softmax_gradient(kept["out"], dout, axis)
-
-    return parameterless(Preserving, forward, pullback, partial(_checked, axis=axis))
+    return _along(axis, kernels.softmax, kernels.softmax_gradient)
 
 
 @declared(axis=Integer())
@@ -100,14 +93,7 @@ def log_softmax(axis: int = -1) -> Preserving:
     array([[-0.6931, -0.6931]])
     """
 
-    def forward(x: Array) -> tuple[Array, Cache]:
-        out = kernels.log_softmax(x, axis)
-        return out, {"out": out}
-
-    def pullback(kept: Cache, dout: Array) -> Array:
-        return kernels.log_softmax_gradient(kept["out"], dout, axis)
-
-    return parameterless(Preserving, forward, pullback, partial(_checked, axis=axis))
+    return _along(axis, kernels.log_softmax, kernels.log_softmax_gradient)
 
 
 @declared(axis=Integer())
@@ -141,17 +127,29 @@ def softmin(axis: int = -1) -> Preserving:
     array([[0.7311, 0.2689]])
     """
 
+    return _along(
+        axis,
+        lambda x, axis: kernels.softmax(-x, axis),
+        lambda y, dout, axis: -kernels.softmax_gradient(y, dout, axis),
+    )
+
+
+def _along(
+    axis: int,
+    value: Callable[[Array, int], Array],
+    gradient: Callable[[Array, Array, int], Array],
+) -> Preserving:
+    """An activation along an axis, beside the batch's, whose pullback needs what came out."""
+
     def forward(x: Array) -> tuple[Array, Cache]:
-        out = kernels.softmax(-x, axis)
+        out = value(x, axis)
         return out, {"out": out}
 
     def pullback(kept: Cache, dout: Array) -> Array:
-        return -kernels.softmax_gradient(kept["out"], dout, axis)
+        return gradient(kept["out"], dout, axis)
 
-    return parameterless(Preserving, forward, pullback, partial(_checked, axis=axis))
+    def checked(shape: Shape) -> Shape:
+        checks.feature_axis(axis, len(shape))
+        return shape
 
-
-def _checked(shape: Shape, axis: int) -> Shape:
-    """A shape that has this axis, beside the batch's."""
-    checks.feature_axis(axis, len(shape))
-    return shape
+    return parameterless(Preserving, forward, pullback, checked)
