@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from threading import Barrier
@@ -88,6 +88,12 @@ def agree(where: str, expected: Any, found: Any, tolerance: float | None = None)
         breach(path, *(("a leaf", "none") if path in wanted else ("no leaf", "one")))
     for path, leaf in wanted.items():
         _agree_leaf(path, leaf, got[path], tolerance)
+
+
+def agree_each(names: Iterable[str], expected: Any, found: Any, tail: str = "") -> None:
+    """The same of several things, each under its own name and what follows them all."""
+    for name, before, after in zip(names, expected, found, strict=True):
+        agree(f"{name}{tail}", before, after)
 
 
 def slopes_fit(where: str, value: Any, gradient: Any) -> None:

@@ -16,6 +16,7 @@ from funcnn.testing._calculus import CALCULUS
 from funcnn.testing._laws import (
     Law,
     agree,
+    agree_each,
     at_once,
     breach,
     is_refusal,
@@ -50,10 +51,7 @@ def _pure(subject: Subject) -> None:
             subject.layer.params_vjp(cache, dout)
         agree("params", subject.params, params)
         agree("x", subject.x, x)
-        for name, before, after in zip(
-            ("params", "x", "out", "cache", "dout"), kept, given, strict=True
-        ):
-            agree(f"{name} ({mode})", before, after)
+        agree_each(("params", "x", "out", "cache", "dout"), kept, given, f" ({mode})")
 
 
 @law("earlier results survive later calls")
@@ -65,8 +63,7 @@ def _survives(subject: Subject) -> None:
         first = subject.fresh(mode, subject.params, subject.x)
         kept = _values.copied(first)
         subject.fresh(mode, subject.params, other)
-        for name, before, after in zip(Run._fields, kept, first, strict=True):
-            agree(f"{name} ({mode})", before, after)
+        agree_each(Run._fields, kept, first, f" ({mode})")
         again = subject.layer.vjp(first.cache, first.dout)
         agree(f"vjp ({mode})", (kept.dparams, kept.dx), again)
 
@@ -76,9 +73,8 @@ def _reproducible(subject: Subject) -> None:
     first, second = (subject.layer.init(subject.init_key, subject.shape) for _ in range(2))
     agree("init", first, second)
     for mode in subject.modes:
-        runs = [subject.fresh(mode, subject.params, subject.x) for _ in range(2)]
-        for name, one, other in zip(Run._fields, *runs, strict=True):
-            agree(f"{name} ({mode})", one, other)
+        one, other = (subject.fresh(mode, subject.params, subject.x) for _ in range(2))
+        agree_each(Run._fields, one, other, f" ({mode})")
 
 
 @law("threads do not disturb each other")

@@ -13,7 +13,17 @@ from funcnn import random
 from funcnn.checks import refuse_type, shown
 from funcnn.metrics import Mean
 from funcnn.testing import _values
-from funcnn.testing._laws import Law, agree, at_once, breach, is_refusal, law, refuses, slopes_fit
+from funcnn.testing._laws import (
+    Law,
+    agree,
+    agree_each,
+    at_once,
+    breach,
+    is_refusal,
+    law,
+    refuses,
+    slopes_fit,
+)
 from funcnn.types import Array, Cache, Loss, has_trait, rebuild
 
 __all__ = ["LOSS_LAWS", "LossSubject", "check_loss"]
@@ -95,10 +105,7 @@ def _pure(subject: LossSubject) -> None:
     subject.loss.vjp(cache)
     agree("prediction", subject.prediction, prediction)
     agree("target", subject.target, target)
-    for name, before, after in zip(
-        ("prediction", "target", "value", "cache"), kept, given, strict=True
-    ):
-        agree(name, before, after)
+    agree_each(("prediction", "target", "value", "cache"), kept, given)
 
 
 @law("earlier results survive later calls")
@@ -106,15 +113,13 @@ def _survives(subject: LossSubject) -> None:
     first = subject.pull(subject.prediction, subject.target)
     kept = _values.copied(first)
     subject.pull(*subject.reversed())
-    for name, before, after in zip(("value", "cache", "dprediction"), kept, first, strict=True):
-        agree(name, before, after)
+    agree_each(("value", "cache", "dprediction"), kept, first)
 
 
 @law("same input, same bits")
 def _reproducible(subject: LossSubject) -> None:
     runs = [subject.pull(subject.prediction, subject.target) for _ in range(2)]
-    for name, first, second in zip(("value", "cache", "dprediction"), *runs, strict=True):
-        agree(name, first, second)
+    agree_each(("value", "cache", "dprediction"), runs[0], runs[1])
     _, cache, dprediction = runs[0]
     agree("dprediction, called twice,", dprediction, subject.loss.vjp(_values.frozen(cache)))
 
@@ -147,10 +152,8 @@ def _calculus(subject: LossSubject) -> None:
             change = np.asarray(ends[0] - ends[1])
             expected = _values.inner(change, np.ones_like(change)) / (2 * _STEP)
             found = _values.inner(slopes[path], way)
-            values = np.asarray(value)
-            tolerance = 1e-6 * _values.magnitude(slopes[path], way) + 1e-9 * _values.magnitude(
-                values, np.ones_like(values)
-            )
+            sizes = _values.magnitude(np.asarray(value), np.ones(np.shape(value)))
+            tolerance = 1e-6 * _values.magnitude(slopes[path], way) + 1e-9 * sizes
             if not abs(expected - found) <= max(tolerance, 1e-9):
                 breach(path, f"a slope of {expected:.9g}", f"{found:.9g}")
 
@@ -219,9 +222,7 @@ def _uncounted(subject: LossSubject) -> None:
             filled = leaf.copy()
             filled[places] = value
             found = _outcome(subject, _values.frozen(_values.replaced(given, path, filled, "given")))
-            where = f"with {value} where nothing counts"
-            for name, before, after in zip(("value", "dprediction"), wanted, found, strict=True):
-                agree(f"{name} {where}", before, after)
+            agree_each(("value", "dprediction"), wanted, found, f" with {value} where nothing counts")
 
 
 def uncounted(subject: LossSubject) -> dict[str, Array]:
