@@ -158,12 +158,8 @@ def _draw_images(part: Any, out: Array) -> None:
     for axes in grid:
         axes.set_axis_off()
     for axes, channel in zip(grid, out[:count], strict=False):
-        image = axes.imshow(
-            channel,
-            cmap=_SIGNED if signed else "viridis",
-            vmin=-limit if signed else 0,
-            vmax=limit,
-        )
+        colours = {"cmap": _SIGNED, "vmin": -limit} if signed else {"cmap": "viridis", "vmin": 0}
+        image = axes.imshow(channel, vmax=limit, **colours)
     bar = part.colorbar(image, ax=grid[-1], fraction=1.0, aspect=5)
     bar.ax.tick_params(labelsize=6)
 

@@ -181,15 +181,9 @@ def _beside(blocks: list[_Block], sign: str) -> _Block:
             parts.append(_line((x + middle, y + 8), (x + spine, y + 8)))
             parts.append(_joint(x + spine, y + 8, top, block))
             parts += block.draw(x + spine - block.spine, top)
-            end = (x + middle, bottom + _GAP)
-            parts.append(
-                _line(
-                    (x + spine, top + block.height),
-                    (x + spine, bottom + 10),
-                    (end[0], bottom + 10),
-                    end,
-                )
-            )
+            start, end, level = top + block.height, bottom + _GAP, bottom + 10
+            way = (x + spine, start), (x + spine, level), (x + middle, level), (x + middle, end)
+            parts.append(_line(*way))
         return parts + meet.draw(x + middle - meet.spine, bottom + _GAP)
 
     return _Block(width, total, middle, draw, True)
@@ -229,10 +223,6 @@ def _series(node: Node) -> _Block:
         return _frame(name, block) if name else block
     block = _inner(node.children[0])
     return _frame(name, block) if name.rstrip("0123456789") not in ("", "serial") else block
-
-
-def _through(node: Node) -> _Block:
-    return _block(node.children[0])
 
 
 def _framed(node: Node) -> _Block:
@@ -290,10 +280,6 @@ def _parallel(node: Node) -> _Block:
     return _beside([_block(child) for child in node.children], _SIGNS[how])
 
 
-def _branch(node: Node) -> _Block:
-    return _beside([_block(child) for child in node.children], "( )")
-
-
 def _dense_connect(node: Node) -> _Block:
     """Around each layer an arc, with which its output is joined."""
     blocks = []
@@ -305,12 +291,11 @@ def _dense_connect(node: Node) -> _Block:
 
 _DRAWN: dict[str, _Draw] = {
     "serial": _series,
-    "named": _through,
-    "tied": _through,
+    **dict.fromkeys(("named", "tied"), lambda node: _block(node.children[0])),
     "residual": _residual,
     "residual_with_context": _residual,
     "parallel": _parallel,
     "bidirectional": _parallel,
-    "branch": _branch,
+    "branch": lambda node: _beside([_block(child) for child in node.children], "( )"),
     "dense_connect": _dense_connect,
 }

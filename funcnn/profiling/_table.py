@@ -157,15 +157,10 @@ class Summary:
 
     def _cells(self) -> list[tuple[str, ...]]:
         """The table, with its head and its foot."""
-        body = [
-            (
-                row.path,
-                row.kind,
-                str(row.out_shape),
-                *_numbers(row.parameters, row.flops, row.cache_bytes),
-            )
-            for row in self.rows
-        ]
+        body: list[tuple[str, ...]] = []
+        for row in self.rows:
+            numbers = _numbers(row.parameters, row.flops, row.cache_bytes)
+            body.append((row.path, row.kind, str(row.out_shape), *numbers))
         ends = (f"{self.shape} -> {self.out_shape}", "", "")
         foot = (*ends, *_numbers(self.parameters, self.flops, self.cache_bytes))
         return [("path", "kind", "output", "parameters", "FLOPs", "cache bytes"), *body, foot]
