@@ -1,6 +1,7 @@
 """Time steps of which some count, and one vector of them.
 
-Each way forward gives the vector and where it comes from, ``(N, 1 or T, F)``; ``counts`` is ``(N, T)``.
+Each way forward gives the vector and where it comes from, and each way back wants that. ``counts`` is
+``(N, T)``.
 """
 
 from __future__ import annotations
@@ -17,9 +18,16 @@ def counted(counts: Array, steps: int) -> Array:
 
 
 def last(x: Array, counts: Array) -> tuple[Array, Array]:
-    """The last step that counts; zeros if none does."""
-    place = counts.shape[1] - 1 - np.argmax(counts[:, ::-1], 1)
-    return _taken(x, np.broadcast_to(place[:, None, None], (len(x), 1, x.shape[2])), counts)
+    """The last step that counts, and its number ``(N,)``; zeros if none does."""
+    places = counts.shape[1] - 1 - np.argmax(counts[:, ::-1], 1)
+    return _of_some(x[np.arange(len(x)), places], counts), places
+
+
+def put_last(dout: Array, places: Array, counts: Array) -> Array:
+    """Back to the last step."""
+    dx = np.zeros((*counts.shape, dout.shape[1]), dout.dtype)
+    dx[np.arange(len(dx)), places] = _of_some(dout, counts)
+    return dx
 
 
 def maximum(x: Array, counts: Array) -> tuple[Array, Array]:
@@ -27,14 +35,14 @@ def maximum(x: Array, counts: Array) -> tuple[Array, Array]:
     flags = counts[:, :, None]
     top = np.max(np.where(flags, x, -np.inf), 1, keepdims=True)
     wins = flags & ((x == top) | (np.isnan(x) & np.isnan(top)))
-    return _taken(x, np.argmax(wins, 1, keepdims=True), counts)
+    places = np.argmax(wins, 1, keepdims=True)
+    return _of_some(np.take_along_axis(x, places, 1)[:, 0], counts), places
 
 
 def put(dout: Array, places: Array, counts: Array) -> Array:
-    """Back to where it was taken."""
+    """Back to where each number was taken."""
     dx = np.zeros((*counts.shape, dout.shape[1]), dout.dtype)
-    some = np.any(counts, 1, keepdims=True)[:, :, None]
-    np.put_along_axis(dx, places, np.where(some, dout[:, None], 0), 1)
+    np.put_along_axis(dx, places, _of_some(dout, counts)[:, None], 1)
     return dx
 
 
@@ -54,6 +62,6 @@ def spread(dout: Array, shares: Array, counts: Array) -> Array:
     return np.where(counts[:, :, None], dout[:, None] * shares, 0)
 
 
-def _taken(x: Array, places: Array, counts: Array) -> tuple[Array, Array]:
-    found = np.take_along_axis(x, places, 1)[:, 0]
-    return np.where(np.any(counts, 1, keepdims=True), found, 0), places
+def _of_some(rows: Array, counts: Array) -> Array:
+    """Zeros for a sequence of which no step counts."""
+    return np.where(np.any(counts, 1, keepdims=True), rows, rows.dtype.type(0))

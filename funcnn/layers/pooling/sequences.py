@@ -54,7 +54,7 @@ def last_step(*, masked: bool = False) -> Layer[Any, Vector]:
     >>> last_step(masked=True).apply({}, (x, np.array([3, 1])))[0].ravel()
     array([3., 4.])
     """
-    return _pool(steps.last, steps.put, masked)
+    return _pool(steps.last, steps.put_last, masked)
 
 
 @declared()
@@ -141,12 +141,12 @@ def _pool(
         flags = [steps.counted(checks.counts(one, (batch, length), "mask"), length) for one in counts]
         count = flags[0] if masked else every
         out, places = forward(x, count)
-        shapes = [one.shape for one in counts]
-        return out, {"places": places, "counts": count, "dtype": x.dtype, "shapes": shapes}
+        cache = {"places": places, "counts": count, "shape": out.shape, "dtype": x.dtype}
+        return out, cache | {"shapes": [one.shape for one in counts]}
 
     def vjp(cache: Cache, dout: Vector) -> tuple[Params, Any]:
         count, places = cache["counts"], cache["places"]
-        checks.gradient(dout, (len(count), places.shape[2]), cache["dtype"])
+        checks.gradient(dout, cache["shape"], cache["dtype"])
         dx = backward(dout, places, count)
         return {}, (dx, *(np.zeros(shape, dout.dtype) for shape in cache["shapes"])) if masked else dx
 
