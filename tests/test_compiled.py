@@ -529,11 +529,16 @@ def test_unpooling_as_numpy_does_it(batch: int, dtype: Any) -> None:
         ((1, 2, 0), (2,), (1, 7, 5)),
         ((1, 2, 0), (1, 2), (1, 7, 5)),
         ((1, 2, 0), (1, 2), (1, 1, 5)),
+        ((2, 1, 0), (1, 2), (1, 1, 5)),
+        ((2, 1, 0), (1, 2), (1, 1, 1)),
         ((0, 1, 2), (0, 1), (1, 1, 5)),
     ],
     ids=str,
 )
-def test_normalization_as_numpy_computes_it(order: Any, axes: Any, scale: Any, dtype: Any) -> None:
+@pytest.mark.parametrize("centred", [True, False])
+def test_normalization_as_numpy_computes_it(
+    order: Any, axes: Any, scale: Any, dtype: Any, centred: bool
+) -> None:
     shape, key = (9, 7, 5), random.key(0)
     inside = tuple(shape[k] for k in order)
 
@@ -546,9 +551,9 @@ def test_normalization_as_numpy_computes_it(order: Any, axes: Any, scale: Any, d
     found = {}
     for word in ("off", "require"):
         with numerics.compiled(word):
-            offset, rstd, *others, shrink = normalization.centre(x, axes, 1e-5)
+            offset, rstd, *others, shrink = normalization.centre(x, axes, 1e-5, centred)
             out = normalization.scaled(offset, rstd, factor, bias)
-            slopes = normalization.centre_gradients(dout, offset, rstd, factor, shrink, axes)
+            slopes = normalization.centre_gradients(dout, offset, rstd, factor, shrink, axes, centred)
         assert shrink is None
         found[word] = [offset, rstd, *others, out, *slopes]
     tolerance = 2e-5 if dtype == np.float32 else 1e-13

@@ -7,19 +7,22 @@ several channels of one image do not: they lie side by side, a lane for each ima
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 
 from funcnn import numerics
 from funcnn.machine.lockstep import Shard
-from funcnn.numerics.jit import In, Out, inlined, kernel
+from funcnn.numerics.jit import In, Out, Wide, inlined, kernel
 from funcnn.types import Array
 
 # How exact sums are, and not how fast.
 _ROW = 512  # numbers that are added up in their own dtype, before their sum is in float64
 _ROWS = 64  # gradients of one scale that are, and numbers of a lane, before their sum joins others
 _LANES = 1024  # at most, so that their sums stay in the cache
+_WIDE = 512  # numbers of a row, if lanes are few: of places that have the same scale
 
 
 def _order(x: Array, axes: tuple[int, ...], lanes: bool = False) -> tuple[int, ...] | None:
@@ -27,32 +30,47 @@ def _order(x: Array, axes: tuple[int, ...], lanes: bool = False) -> tuple[int, .
 
     Or if they are the last but one, the batch, whose examples are the lanes.
     """
-    order = sorted(range(x.ndim), key=lambda k: (-x.strides[k], k))
+    return _found_order(x.shape, x.strides, x.itemsize, axes, lanes)
+
+
+@lru_cache(maxsize=1024)
+def _found_order(
+    shape: tuple[int, ...], strides: tuple[int, ...], run: int, axes: tuple[int, ...], lanes: bool
+) -> tuple[int, ...] | None:
+    order = sorted(range(len(shape)), key=lambda k: (-strides[k], k))
     before = order[:-1] if lanes else order
-    ok = x.size and set(before[len(before) - len(axes) :]) == {k % x.ndim for k in axes}
-    if lanes:
-        ok = ok and order[-1] == 0 and 1 < len(x) <= _LANES
-    return tuple(order) if ok and x.transpose(order).flags.c_contiguous else None
+    ok = 0 not in shape
+    ok &= set(before[len(before) - len(axes) :]) == {k % len(shape) for k in axes}
+    ok &= not lanes or (order[-1] == 0 and 1 < shape[0] <= _LANES)
+    for k in reversed(order):
+        ok &= strides[k] == run or shape[k] == 1
+        run *= shape[k]
+    return tuple(order) if ok else None
 
 
 def _back(flat: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
     """A flat array in a shape, whose axes lie in memory in some order."""
-    return flat.reshape([shape[k] for k in order]).transpose(np.argsort(order))
+    places = sorted(range(len(order)), key=order.__getitem__)
+    return flat.reshape([shape[k] for k in order]).transpose(places)
 
 
 def deviations(x: Array, axes: tuple[int, ...], centred: bool, shard: Shard | None) -> Any:
     """`funcnn._kernels.normalization.deviations`."""
     runs = _order(x, axes)
     order = runs or _order(x, axes, lanes=True)
-    if order is None or not centred or shard is not None:
+    if order is None or not (centred or runs) or shard is not None:
         return NotImplemented
     kept = tuple(1 if k in axes else size for k, size in enumerate(x.shape))
     offset, (mean, variance) = np.empty(x.size, x.dtype), np.empty((2, math.prod(kept)), x.dtype)
     flat = x.transpose(order).reshape(-1)
+    if not centred:
+        _squares(flat, variance)
+        return x, np.zeros((1,) * x.ndim, x.dtype), _back(variance, kept, order)
     if runs:
         _deviations(flat, offset, mean, variance)
     else:
-        _deviations_of_lanes(flat, offset, mean, variance, len(x))
+        alike = math.prod(x.shape[k] for k in axes)
+        _deviations_of_lanes(flat, offset, mean, variance, len(x), _wide(len(x), alike))
     return _back(offset, x.shape, order), _back(mean, kept, order), _back(variance, kept, order)
 
 
@@ -77,8 +95,21 @@ def _way(
     return order, way, tuple(1 if k in alike else size for k, size in enumerate(like.shape))
 
 
+def _wide(lanes: int, alike: int) -> int:
+    """How long rows are of lanes with so many places alike."""
+    return lanes * math.gcd(alike, _WIDE // lanes or 1)
+
+
+def _wide_of(x: Array, scale: Array, order: tuple[int, ...]) -> tuple[int, ...]:
+    """The lanes of groups in lanes, and how long rows are of places with the same scale."""
+    others = takewhile(lambda k: scale.shape[k] == 1, order[-2::-1])
+    return len(x), _wide(len(x), math.prod(x.shape[k] for k in others))
+
+
 def _laid(x: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
-    return np.ascontiguousarray(np.broadcast_to(x, shape).transpose(order)).reshape(-1)
+    out = np.empty([shape[k] for k in order], x.dtype)
+    out[...] = x.transpose(order)
+    return out.reshape(-1)
 
 
 def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) -> Any:
@@ -90,10 +121,12 @@ def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) 
         return NotImplemented
     order, way, shape = found
     factor, out = _laid(scale, shape, order), np.empty(offset.size, offset.dtype)
+    lanes = _wide_of(offset, scale, order) if way == 2 else ()
     shift = np.zeros_like(factor) if bias is None else _laid(bias, shape, order)
     (_scaled_groups, _scaled_numbers, _scaled_lanes)[way](
-        offset.transpose(order).reshape(-1), rstd.transpose(order).reshape(-1), factor, shift, out
-    )
+        offset.transpose(order).reshape(-1), rstd.transpose(order).reshape(-1), factor, shift, out,
+        *lanes,
+    )  # fmt: skip
     return _back(out, offset.shape, order)
 
 
@@ -109,7 +142,7 @@ def centre_gradients(
 ) -> Any:
     """`funcnn._kernels.normalization.centre_gradients`, for scales as `_way` knows them."""
     found = _way(offset, axes, scale)
-    if found is None or not centred or shard is not None:
+    if found is None or shard is not None:
         return NotImplemented
     order, way, shape = found
     factor = _laid(scale, shape, order)
@@ -117,7 +150,7 @@ def centre_gradients(
     dx, (weighted, total) = np.empty(dout.size, dout.dtype), np.zeros((2, factor.size), dout.dtype)
     (_gradients_of_groups, _gradients_of_numbers, _gradients_of_lanes)[way](
         slope, offset.transpose(order).reshape(-1), rstd.transpose(order).reshape(-1), factor,
-        dx, weighted, total,
+        dx, weighted, total, int(centred), *(_wide_of(offset, scale, order) if way == 2 else ()),
     )  # fmt: skip
     others = tuple(k for k, size in enumerate(scale.shape) if size == 1)
     dscale, dbias = (
@@ -166,8 +199,16 @@ def _deviations(x: In, offset: Out, mean: Out, variance: Out) -> None:
 
 
 @kernel
+def _squares(x: In, variance: Out) -> None:
+    size = len(x) // len(variance)
+    for g in range(len(variance)):
+        row = x[g * size : (g + 1) * size]
+        variance[g] = _dot(row, row) / size
+
+
+@kernel
 def _gradients_of_groups(
-    slope: In, offset: In, rstd: In, scale: In, dx: Out, weighted: Out, total: Out
+    slope: In, offset: In, rstd: In, scale: In, dx: Out, weighted: Out, total: Out, centred: int
 ) -> None:
     size = len(slope) // len(rstd)
     for g in range(len(rstd)):
@@ -175,7 +216,8 @@ def _gradients_of_groups(
         d, rest, out, r = slope[here], offset[here], dx[here], rstd[g]
         weighted[g], total[g] = _dot(d, rest) * r, _sum(d)
         factor = scale[g] * r
-        share, middle = weighted[g] * scale[g] * (r / size * r), total[g] * factor / size
+        share = weighted[g] * scale[g] * (r / size * r)
+        middle = total[g] * factor / size if centred else 0.0
         a, b, c = d.dtype.type(factor), d.dtype.type(share), d.dtype.type(middle)
         for i in range(size):
             out[i] = a * d[i] - b * rest[i] - c
@@ -183,7 +225,7 @@ def _gradients_of_groups(
 
 @kernel
 def _gradients_of_numbers(
-    slope: In, offset: In, rstd: In, scale: In, dx: Out, weighted: Out, total: Out
+    slope: In, offset: In, rstd: In, scale: In, dx: Out, weighted: Out, total: Out, centred: int
 ) -> None:
     size = len(scale)
     parts, products = np.zeros(2 * size, scale.dtype), np.empty(size, scale.dtype)
@@ -195,7 +237,7 @@ def _gradients_of_numbers(
             products[i] = d[i] * scale[i]
             some[i] += d[i] * rest[i] * r
             sums[i] += d[i]
-        a = d.dtype.type(_sum(products) * r / size)
+        a = d.dtype.type(_sum(products) * r / size if centred else 0.0)
         b = d.dtype.type(_dot(products, rest) * r * (r / size * r))
         for i in range(size):
             out[i] = r * products[i] - b * rest[i] - a
@@ -228,81 +270,103 @@ def _scaled_numbers(offset: In, rstd: In, scale: In, bias: In, out: Out) -> None
 # Groups in lanes, which all have the same scales.
 
 
+@inlined
+def _fold(row: In, total: Wide) -> None:
+    """To the sums of lanes."""
+    for start in range(0, len(row), len(total)):
+        part = row[start : start + len(total)]
+        for k in range(len(total)):
+            total[k] += part[k]
+
+
+@inlined
+def _spread(lanes: In, row: Out) -> None:
+    for start in range(0, len(row), len(lanes)):
+        part = row[start : start + len(lanes)]
+        for k in range(len(lanes)):
+            part[k] = lanes[k]
+
+
 @kernel
-def _deviations_of_lanes(x: In, offset: Out, mean: Out, variance: Out, lanes: int) -> None:
-    size, total, part = len(x) // len(mean), np.empty(lanes), np.empty(lanes, x.dtype)
+def _deviations_of_lanes(x: In, offset: Out, mean: Out, variance: Out, lanes: int, wide: int) -> None:
+    size, total = len(x) // len(mean) * lanes // wide, np.empty(lanes)
+    part, centre = np.empty(wide, x.dtype), np.empty(wide, x.dtype)
     for g in range(0, len(mean), lanes):
-        middle, spread = mean[g : g + lanes], variance[g : g + lanes]
+        middle, spread, first = mean[g : g + lanes], variance[g : g + lanes], g // lanes * size
         total[:] = 0
         for start in range(0, size, _ROWS):
             part[:] = 0
-            for i in range(start, min(start + _ROWS, size)):
-                row = x[g * size + i * lanes : g * size + (i + 1) * lanes]
-                for k in range(lanes):
+            for i in range(first + start, first + min(start + _ROWS, size)):
+                row = x[i * wide : (i + 1) * wide]
+                for k in range(wide):
                     part[k] += row[k]
-            for k in range(lanes):
-                total[k] += part[k]
+            _fold(part, total)
         for k in range(lanes):
-            middle[k] = total[k] / size
+            middle[k] = total[k] / (size * wide // lanes)
+        _spread(middle, centre)
         total[:] = 0
         for start in range(0, size, _ROWS):
             part[:] = 0
-            for i in range(start, min(start + _ROWS, size)):
-                here = slice(g * size + i * lanes, g * size + (i + 1) * lanes)
-                row, rest = x[here], offset[here]
-                for k in range(lanes):
-                    difference = row[k] - middle[k]
+            for i in range(first + start, first + min(start + _ROWS, size)):
+                row, rest = x[i * wide : (i + 1) * wide], offset[i * wide : (i + 1) * wide]
+                for k in range(wide):
+                    difference = row[k] - centre[k]
                     rest[k] = difference
                     part[k] += difference * difference
-            for k in range(lanes):
-                total[k] += part[k]
+            _fold(part, total)
         for k in range(lanes):
-            spread[k] = total[k] / size
+            spread[k] = total[k] / (size * wide // lanes)
 
 
 @kernel
 def _gradients_of_lanes(
-    slope: In, offset: In, rstd: In, scale: In, dx: Out, weighted: Out, total: Out
-) -> None:
-    size, lanes = len(slope) // len(rstd), len(slope) // len(scale)
-    sums, dots = np.empty(lanes), np.empty(lanes)
-    some, others = np.empty(lanes, slope.dtype), np.empty(lanes, slope.dtype)
+    slope: In, offset: In, rstd: In, scale: In, dx: Out, weighted: Out, total: Out,
+    centred: int, lanes: int, wide: int,
+) -> None:  # fmt: skip
+    count, places = len(slope) // len(rstd), wide // lanes
+    size, sums, dots = count // places, np.empty(lanes), np.empty(lanes)
+    some, others = np.empty(wide, slope.dtype), np.empty(wide, slope.dtype)
+    roots = np.empty(wide, slope.dtype)
     for g in range(0, len(rstd), lanes):
         r, first = rstd[g : g + lanes], g // lanes * size
+        _spread(r, roots)
         sums[:] = 0
         dots[:] = 0
         for start in range(0, size, _ROWS):
             some[:] = 0
             others[:] = 0
-            for i in range(start, min(start + _ROWS, size)):
-                here = slice((first + i) * lanes, (first + i + 1) * lanes)
-                d, rest, factor = slope[here], offset[here], scale[first + i]
-                for k in range(lanes):
+            for i in range(first + start, first + min(start + _ROWS, size)):
+                here, factor = slice(i * wide, (i + 1) * wide), scale[i * places]
+                d, rest = slope[here], offset[here]
+                product = plain = slope.dtype.type(0)
+                for k in range(wide):
                     some[k] += factor * d[k]
                     others[k] += factor * d[k] * rest[k]
-                product = plain = slope.dtype.type(0)
-                for k in range(lanes):
-                    product += d[k] * rest[k] * r[k]
+                    product += d[k] * rest[k] * roots[k]
                     plain += d[k]
-                weighted[first + i], total[first + i] = product, plain
-            for k in range(lanes):
-                sums[k] += some[k]
-                dots[k] += others[k]
+                weighted[i * places], total[i * places] = product, plain
+            _fold(some, sums)
+            _fold(others, dots)
         for k in range(lanes):
-            some[k] = sums[k] * r[k] / size
-            others[k] = dots[k] * r[k] * (r[k] / size * r[k])
-        for i in range(size):
-            here = slice((first + i) * lanes, (first + i + 1) * lanes)
-            d, rest, out, factor = slope[here], offset[here], dx[here], scale[first + i]
-            for k in range(lanes):
-                out[k] = factor * r[k] * d[k] - others[k] * rest[k] - some[k]
+            some[k] = sums[k] * r[k] / count if centred else 0.0
+            others[k] = dots[k] * r[k] * (r[k] / count * r[k])
+        _spread(some[:lanes], some[lanes:])
+        _spread(others[:lanes], others[lanes:])
+        for i in range(first, first + size):
+            here, factor = slice(i * wide, (i + 1) * wide), scale[i * places]
+            d, rest, out = slope[here], offset[here], dx[here]
+            for k in range(wide):
+                out[k] = factor * roots[k] * d[k] - others[k] * rest[k] - some[k]
 
 
 @kernel
-def _scaled_lanes(offset: In, rstd: In, scale: In, bias: In, out: Out) -> None:
-    size, lanes = len(offset) // len(rstd), len(offset) // len(scale)
-    for p in range(len(scale)):
-        here = slice(p * lanes, (p + 1) * lanes)
-        rest, values, r = offset[here], out[here], rstd[p // size * lanes : (p // size + 1) * lanes]
-        for k in range(lanes):
-            values[k] = rest[k] * r[k] * scale[p] + bias[p]
+def _scaled_lanes(offset: In, rstd: In, scale: In, bias: In, out: Out, lanes: int, wide: int) -> None:
+    places, roots = wide // lanes, np.empty(wide, offset.dtype)
+    size = len(offset) // len(rstd) // places
+    for i in range(len(offset) // wide):
+        if i % size == 0:
+            _spread(rstd[i // size * lanes : (i // size + 1) * lanes], roots)
+        rest, values = offset[i * wide : (i + 1) * wide], out[i * wide : (i + 1) * wide]
+        factor, shift = scale[i * places], bias[i * places]
+        for k in range(wide):
+            values[k] = rest[k] * roots[k] * factor + shift
