@@ -81,10 +81,10 @@ def from_frame(
 
 def _columns(frame: Any) -> Iterable[tuple[Any, Any]]:
     """Names and columns, of whatever has some."""
-    if isinstance(frame, np.ndarray) and frame.dtype.names and frame.ndim == 1:
-        return [(name, frame[name]) for name in frame.dtype.names]
     if hasattr(frame, "get_columns"):  # of polars
         return zip(frame.columns, frame.get_columns(), strict=True)
+    if isinstance(frame, np.ndarray) and frame.dtype.names and frame.ndim == 1:
+        return [(name, frame[name]) for name in frame.dtype.names]
     table: Any = frame
     if not (hasattr(table, "items") and hasattr(table, "keys")):
         kinds = "a data frame of pandas or polars, a structured array or a dict of columns"

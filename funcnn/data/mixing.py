@@ -59,8 +59,7 @@ def mixup(classes: int, alpha: float = 0.2) -> Augmentation:
 
 
 def _mixup(key: Key, x: Any, y: Any, classes: int, alpha: float) -> tuple[Any, Array]:
-    for _, array in tree.leaves(x):
-        dtype = checks.any_ranked(array).dtype
+    dtypes = [checks.any_ranked(array).dtype for _, array in tree.leaves(x)]
     count, targets = length(x), checks.array(y, "y")
     if targets.dtype.kind in "iu" and targets.shape == (count,):
         checks.labels(targets, classes, "y")
@@ -75,7 +74,7 @@ def _mixup(key: Key, x: Any, y: Any, classes: int, alpha: float) -> tuple[Any, A
         own = weight.astype(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
         return np.asarray(own * values + (1 - own) * values[other])
 
-    return tree.map(blended, x), blended(targets.astype(dtype))
+    return tree.map(blended, x), blended(targets.astype(dtypes[-1]))
 
 
 def _beta(key: Key, alpha: float, count: int) -> Array:

@@ -174,11 +174,11 @@ def check_run(run: Any, processes: int) -> None:
     except Exception:
         checks.refuse(f"`run` must be a function that other processes can import, got {name}: {else_}")
     main = sys.modules["__main__"]
-    path: Any = getattr(main, "__file__", None)
+    path = str(getattr(main, "__file__", None) or "")
     spec = getattr(main, "__spec__", None)
     if not processes:
         return
-    alone = path is None or str(getattr(spec, "name", "")).endswith("__main__")  # nobody imports it
+    alone = not path or str(getattr(spec, "name", "")).endswith("__main__")  # nobody imports it
     if alone or not os.path.isfile(path):
         if not alone or b"__main__" in packed:  # Python's own processes ask for a file `<stdin>`
             text = f"`run` must stand in a file that other processes can import, got {name}"

@@ -112,10 +112,10 @@ def time_first(g: Graph, x: Any, o: Options, runs: dict[str, Callable[[Any], Any
         return value if o.batch_first else value.turned(g.Transpose(value, perm=[1, 0, 2]), 1, 0, 2)
 
     first = turned(first)
+    states = tuple(map(turned, rest))
     if not o.states:
         start = g.Expand(0.0, g.Concat(listed(g.size(first, 0)), [directions, hidden], axis=0))
-        zeros = first.resized(start, directions, hidden)
-    states = tuple(map(turned, rest)) if o.states else (zeros,) * (1 + pair)
+        states = (first.resized(start, directions, hidden),) * (1 + pair)
     (run,) = runs.values()
     out, carry = run((first, states if pair else states[0], *length))
     apart = g.Reshape(out, [0, 0, directions, hidden])

@@ -70,12 +70,12 @@ def inputs(graph: Any, shape: Shape | None) -> list[Input]:
     """The inputs that are not among the arrays of the file, with the sizes that were given."""
     stored = {one.name for one in graph.initializer}
     found = [one for one in graph.input if one.name not in stored]
+    given: list[tuple[int, ...] | None] = [None] * len(found)
     if shape is not None:
-        several = len(found) != 1
-        shapes: Any = shape if several else (shape,)
+        shapes: Any = (shape,) if len(found) == 1 else shape
         if not isinstance(shapes, tuple) or len(shapes) != len(found):
             checks.refuse(f"`shape` must be a tuple of {len(found)} shapes, got {shown(shape)}")
-    given = [None] * len(found) if shape is None else [checks.any_shape(one) for one in shapes]
+        given = [checks.any_shape(one) for one in shapes]
     return [_input(one, sizes) for one, sizes in zip(found, given, strict=True)]
 
 

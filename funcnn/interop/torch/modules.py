@@ -80,7 +80,7 @@ def _padded(o: Options, module: Any, args: tuple[Any, ...]) -> Any:
 class BatchNorm(nn.BatchNorm2d):  # type: ignore[misc]
     """Batch normalisation of any number of axes."""
 
-    def _check_input_dim(self, x: Any) -> None: ...
+    def _check_input_dim(self, input: Any) -> None: ...
 
 
 class InstanceNorm(nn.InstanceNorm2d):  # type: ignore[misc]
