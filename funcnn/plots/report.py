@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import platform
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -14,6 +13,7 @@ import numpy as np
 
 from funcnn import checks, files, numerics, tree
 from funcnn.plots.runs import best_of, confusion, curves
+from funcnn.plots.style import png
 from funcnn.types import Array, Layer, Params
 
 __all__ = ["html_report"]
@@ -153,9 +153,7 @@ def _pretty(net: Layer[Any, Any]) -> str:
 def _inline(figure: Any) -> str:
     if not hasattr(figure, "savefig"):
         checks.refuse_type(f"`figures` must be matplotlib figures, got {checks.shown(figure)}")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(png(figure)).decode()}"
 
 
 def _version() -> str:

@@ -47,12 +47,12 @@ def new_figure(width: float, height: float) -> Figure:
     except ImportError:
         raise ImportError("matplotlib is needed: pip install matplotlib") from None
     figure = Figure((width, height), dpi=120, layout="constrained")
-    vars(figure)["_repr_png_"] = partial(_png, figure)
+    vars(figure)["_repr_png_"] = partial(png, figure)
     return figure
 
 
-def _png(figure: Any) -> bytes:
-    """The picture that a notebook shows at the end of a cell."""
+def png(figure: Any) -> bytes:
+    """A figure as a file, which a notebook shows at the end of a cell."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
