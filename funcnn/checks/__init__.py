@@ -43,6 +43,7 @@ from funcnn.checks.arrays import (
     sized as sized,
     sizes as sizes,
     together as together,
+    weights as weights,
 )
 from funcnn.checks.declarations import (
     DEEPEST as DEEPEST,

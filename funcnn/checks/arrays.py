@@ -189,6 +189,18 @@ def integers(value: object, name: str) -> Array:
     return found
 
 
+def weights(value: object) -> Array:
+    """Booleans, or finite numbers of at least 0."""
+    found = array(value, "weight")
+    if found.dtype.kind not in "biuf":
+        refuse_type(f"`weight` must be booleans or numbers, got {found.dtype}")
+    if found.size:
+        least, most = np.minimum.reduce(found, None), np.maximum.reduce(found, None)
+        if not (least >= 0 and most < np.inf):
+            refuse(f"`weight` must be finite and at least 0, got {most if least >= 0 else least}")
+    return found
+
+
 def labels(target: Array, classes: int, name: str = "target") -> Array:
     """Integer classes from 0 to ``classes - 1``."""
     array(target, name)

@@ -20,15 +20,7 @@ def _weights(target: object) -> tuple[Any, Array]:
     """The loss's own target, and the weights."""
     if not isinstance(target, tuple) or len(target) != 2:
         checks.refuse_type("`target` must be a tuple (target, weight)")
-    weight = checks.array(target[1], "weight")
-    if weight.dtype.kind not in "biuf":
-        checks.refuse_type(f"`weight` must be booleans or numbers, got {weight.dtype}")
-    if weight.size:
-        least, most = np.minimum.reduce(weight, None), np.maximum.reduce(weight, None)
-        if not (least >= 0 and most < np.inf):
-            worst = most if least >= 0 else least
-            checks.refuse(f"`weight` must be finite and at least 0, got {worst}")
-    return target[0], weight
+    return target[0], checks.weights(target[1])
 
 
 def _until(target: object) -> tuple[Any, Array]:

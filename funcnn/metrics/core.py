@@ -211,17 +211,12 @@ def weights(weight: object, shape: tuple[int, ...], relative: bool = True) -> Ar
     """
     if weight is None:
         return None
-    found = checks.array(weight, "weight")
-    if found.dtype.kind not in "biuf":
-        checks.refuse_type(f"`weight` must be booleans or numbers, got {found.dtype}")
+    found = checks.weights(weight)
     if found.shape != shape:
         checks.refuse(f"`weight` must have the shape {shown(shape)}, got {shown(found.shape)}")
     flat = found.reshape(-1)
     if flat.dtype.kind == "b":
         return flat
-    wrong = ~((flat >= 0) & (flat < np.inf))
-    if wrong.any():
-        checks.refuse(f"`weight` must be finite and at least 0, got {flat[wrong][0]}")
     wide = flat.astype(np.float64)
     exponent = np.frexp(np.max(wide, initial=0))[1] if relative else 0
     return np.ldexp(wide, -exponent) if abs(exponent) > 20 else wide
