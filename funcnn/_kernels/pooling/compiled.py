@@ -34,6 +34,7 @@ class _Places(NamedTuple):
     high: Array
     plane: int
     all_see: bool  # whether every place has such a tap
+    alone: bool = False  # whether no place sees outside, or what another sees
 
 
 @lru_cache(maxsize=256)
@@ -52,10 +53,11 @@ def _places(x_shape: Shape, window: Window, framed: bool) -> _Places:
         tap = np.clip(-((top - low) // d), 0, k - 1)
         first = (first[:, None] * k + tap).ravel()
         all_see &= bool((top - low + tap * d < spatial[axis]).all())
-    none = np.zeros_like(base)
-    return _Places(at, base, none, first, none + len(at), math.prod(sizes) * batch, all_see)
+    none, alone = np.zeros_like(base), apart(window) and not any(map(any, window.padding))
+    return _Places(at, base, none, first, none + len(at), math.prod(sizes) * batch, all_see, alone)
 
 
+_RUN = 8  # numbers of a run that fill vectors
 # Measured in November 2026 on an AMD EPYC with AVX-512: a place with more taps is better seen axis by
 # axis. As many numbers add up in their own dtype; and a table of that size takes 2 MiB.
 _TAPS, _TABLE = 64, 1 << 18
@@ -192,6 +194,11 @@ def _gradient_of(dout: Array, winners: Array, x_shape: Shape, seen: _Places) -> 
     dx = np.zeros((*x_shape[1:], x_shape[0]), dout.dtype)
     slope = np.ascontiguousarray(batch_last(dout)).reshape(-1)
     taps = np.ascontiguousarray(winners).reshape(-1)
+    if seen.alone and x_shape[0] >= _RUN:
+        _to_each(
+            slope, seen.at, seen.base, taps, dx.reshape(-1), x_shape[0], seen.plane, x_shape[1]
+        )
+        return batch_first(dx)
     _to_winners(
         slope, seen.at, seen.base, seen.low, seen.high, taps, dx.reshape(-1), x_shape[0],
         seen.plane, x_shape[1],
@@ -312,6 +319,22 @@ def _largest(
                 else:
                     largest_of_runs(image, taps, out, winners, begin, end, seen + q, place + q, 0)
                     q += 1
+
+
+@kernel
+def _to_each(
+    slope: In, at: Table, base: Table, taps: Bytes, dx: Out, run: int, plane: int, channels: int
+) -> None:
+    """As `_to_winners` where no two places see one element: vectors of gradients and of zeros."""
+    zero = dx.dtype.type(0)
+    for c in range(channels):
+        for p in range(len(base)):
+            place, seen = (c * len(base) + p) * run, c * plane + base[p]
+            source, won = slope[place : place + run], taps[place : place + run]
+            for t in range(len(at)):
+                target = dx[seen + at[t] : seen + at[t] + run]
+                for n in range(run):
+                    target[n] = source[n] if won[n] == t else zero
 
 
 @kernel
