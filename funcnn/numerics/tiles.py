@@ -26,6 +26,7 @@ _SHALLOW = 128  # sums too short to pay for tiles
 _DEPTH = 768  # longest sum in one product of long rows
 _PARTIAL = 1 << 18  # numbers of partial sums that are kept before they are added up
 _LARGE = 1 << 14  # numbers from which looking for a faster way to add them up pays
+_BLOCK = 1 << 21  # and largest block in which a product adds them up: it reads more than once
 _reduce: Any = np.add.reduce
 _TERMS = range(16, 1 << 14)  # of one sum; adding more of them up in a row would cost digits
 
@@ -149,6 +150,8 @@ def sum(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = Fa
                 total = np.einsum("ij->i", lined.reshape(-1, way.terms))
             else:
                 total = np.matmul(np.ones(way.terms, x.dtype), lined.reshape(-1, way.terms, way.inner))
+            if way.parts > 1:
+                total = _reduce(total.reshape(-1, way.parts, way.inner), 1)
             total = np.asarray(total).reshape(way.kept).transpose(way.back)
             return total if keepdims else total.squeeze(way.axes)
     return np.asarray(_reduce(x, axis, None, None, keepdims))
@@ -157,12 +160,14 @@ def sum(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = Fa
 class _Blocks(NamedTuple):
     """An array in the order of its memory: blocks of `terms` runs of `inner` numbers to be added up.
 
-    `order` is that of the axes, and `back` the way back from the sums, of the shape `kept`.
+    So many `parts` of them make one sum. `order` is that of the axes, and `back` the way back from the
+    sums, of the shape `kept`.
     """
 
     axes: tuple[int, ...]
     order: tuple[int, ...]
     terms: int
+    parts: int
     inner: int
     kept: tuple[int, ...]
     back: tuple[int, ...]
@@ -180,11 +185,14 @@ def _blocks(
         return None
     lined = [shape[k] for k in order]
     terms, inner = math.prod(lined[summed[0] : summed[-1] + 1]), math.prod(lined[summed[-1] + 1 :])
-    if terms not in _TERMS or inner >= _LARGE:
+    parts = 1
+    while terms >= _TERMS.stop and terms % 2 == 0:
+        terms, parts = terms // 2, 2 * parts
+    if terms not in _TERMS or inner >= _LARGE or terms * inner > _BLOCK:
         return None
     kept = tuple(1 if k in axes else shape[k] for k in order)
     back = sorted(range(len(order)), key=order.__getitem__)
-    return _Blocks(axes, order, terms, inner, kept, tuple(back))
+    return _Blocks(axes, order, terms, parts, inner, kept, tuple(back))
 
 
 @lru_cache(maxsize=256)
