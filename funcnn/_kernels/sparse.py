@@ -61,6 +61,6 @@ def _apply(
     for c in range(planes):
         for p in range(count):
             one_row(
-                x, at, weight, zero, out, start[p], start[p + 1], c * plane, (c * count + p) * run,
-                0, 0, 0, run, run, vector,
+                x, at, weight, zero, out, start[p], start[p + 1], 1, 0, c * plane,
+                (c * count + p) * run, 0, 0, 0, run, run, vector,
             )  # fmt: skip

@@ -26,31 +26,35 @@ from funcnn.numerics.vectors import (
 @intrinsic
 def weighted_runs(
     context: Any, x: Any, at: Any, weight: Any, start: Any, out: Any,
-    first: Any, last: Any, base: Any, row: Any, taps: Any, place: Any, pitch: Any,
-    rows: Any, size: Any,
+    first: Any, last: Any, spans: Any, jump: Any, base: Any, row: Any, taps: Any, place: Any,
+    pitch: Any, rows: Any, size: Any,
 ) -> Any:  # fmt: skip
     """``out[place + o pitch + q] = start[row + o] + sum_t weight[row + o, t] x[base + at[t] + q]``.
 
-    For ``o < rows``, all `q` of a tile, and ``first <= t < last`` of the `taps` of a row of weights.
+    For ``o < rows``, all `q` of a tile, and of the `taps` of a row of weights those with ``first <= t <
+    last``, and as many again at each `jump`, for so many `spans`.
     """
     if not literals(rows, size):
         return None
     signature = types.void(
-        x, at, weight, start, out, first, last, base, row, taps, place, pitch, rows, size
+        x, at, weight, start, out, first, last, spans, jump, base, row, taps, place, pitch, rows, size
     )
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vectors = Vectors(context, builder, x.dtype, size.literal_value)
         xs, ats, weights, starts, outs = pointers(context, builder, signature.args[:5], args[:5])
-        first, last, base, row, taps, place, pitch = args[5:12]
+        first, last, spans, jump, base, row, taps, place, pitch = args[5:14]
         each = [ir.IntType(64)(o) for o in range(rows.literal_value)]
         sums = [vectors.variable(vectors.all(starts, builder.add(row, o))) for o in each]
         lines = [builder.gep(weights, [builder.mul(builder.add(row, o), taps)]) for o in each]
         seen, one = builder.gep(xs, [base]), ir.IntType(64)(1)
-        with cgutils.for_range_slice(builder, first, last, one, intp=ir.IntType(64)) as (t, _):
-            run = vectors.at(seen, builder.load(builder.gep(ats, [t])))
-            for line, total in zip(lines, sums, strict=True):
-                vectors.add_product(total, vectors.all(line, t), run, FAST)
+        with cgutils.for_range(builder, spans, intp=ir.IntType(64)) as span:
+            skipped = builder.mul(span.index, jump)
+            begin, end = builder.add(first, skipped), builder.add(last, skipped)
+            with cgutils.for_range_slice(builder, begin, end, one, intp=ir.IntType(64)) as (t, _):
+                run = vectors.at(seen, builder.load(builder.gep(ats, [t])))
+                for line, total in zip(lines, sums, strict=True):
+                    vectors.add_product(total, vectors.all(line, t), run, FAST)
         for o, total in zip(each, sums, strict=True):
             vectors.put(builder.load(total), outs, builder.add(place, builder.mul(o, pitch)))
         return context.get_dummy_value()
@@ -60,43 +64,51 @@ def weighted_runs(
 
 @intrinsic
 def products_of_runs(
-    context: Any, x: Any, at: Any, base: Any, slope: Any, out: Any,
+    context: Any, x: Any, at: Any, base: Any, cols: Any, slope: Any, out: Any,
     first: Any, last: Any, low: Any, high: Any, row: Any, tap: Any, taps: Any, run: Any, pitch: Any,
     rows: Any, columns: Any, size: Any,
 ) -> Any:  # fmt: skip
-    """``out[row + o, tap + t] += sum_rq slope[row + o, r, q] x[base[r] + at[tap + t] + q]``.
+    """``out[row + o, tap + t] += sum slope[row + o, r, c, q] x[base[r] + cols[c] + at[tap + t] + q]``.
 
-    For ``o < rows``, ``t < columns``, ``first <= r < last`` and ``low <= q < high``, which are apart by
-    a multiple of a tile.
+    For ``o < rows``, ``t < columns``, over ``first <= r < last``, `c`, and ``low <= q < high``, which
+    are apart by a multiple of a tile. Slopes have `run` numbers at each `c`.
     """
     if not literals(rows, columns, size):
         return None
     signature = types.void(
-        x, at, base, slope, out, first, last, low, high, row, tap, taps, run, pitch,
+        x, at, base, cols, slope, out, first, last, low, high, row, tap, taps, run, pitch,
         rows, columns, size,
     )  # fmt: skip
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        integer = ir.IntType(64)
         vectors = Vectors(context, builder, x.dtype, size.literal_value)
-        xs, ats, bases, slopes, outs = pointers(context, builder, signature.args[:5], args[:5])
-        first, last, low, high, row, tap, taps, run, pitch = args[5:14]
-        lines = [builder.add(row, ir.IntType(64)(o)) for o in range(rows.literal_value)]
-        seen = [builder.add(tap, ir.IntType(64)(t)) for t in range(columns.literal_value)]
+        arrays = pointers(context, builder, signature.args[:6], args[:6])
+        xs, ats, bases, columns_at, slopes, outs = arrays
+        first, last, low, high, row, tap, taps, run, pitch = args[6:15]
+        width = context.make_array(cols)(context, builder, args[3]).nitems
+        lines = [builder.add(row, integer(o)) for o in range(rows.literal_value)]
+        seen = [builder.add(tap, integer(t)) for t in range(columns.literal_value)]
         offsets = [builder.load(builder.gep(ats, [t])) for t in seen]
         sums = [[vectors.variable(vectors.zero()) for _ in seen] for _ in lines]
-        one, step = ir.IntType(64)(1), ir.IntType(64)(vectors.count)
-        with cgutils.for_range_slice(builder, first, last, one, intp=ir.IntType(64)) as (r, _):
-            start = builder.load(builder.gep(bases, [r]))
+        one, step = integer(1), integer(vectors.count)
+        with (
+            cgutils.for_range_slice(builder, first, last, one, intp=integer) as (r, _),
+            cgutils.for_range_slice(builder, integer(0), width, one, intp=integer) as (c, _),
+        ):
+            start = builder.add(
+                builder.load(builder.gep(bases, [r])), builder.load(builder.gep(columns_at, [c]))
+            )
             runs = [builder.gep(xs, [builder.add(start, offset)]) for offset in offsets]
-            begin = builder.mul(r, run)
+            begin = builder.mul(builder.add(builder.mul(r, width), c), run)
             places = [builder.add(begin, builder.mul(line, pitch)) for line in lines]
             targets = [builder.gep(slopes, [place]) for place in places]
-            with cgutils.for_range_slice(builder, low, high, step, intp=ir.IntType(64)) as (q, _):
+            with cgutils.for_range_slice(builder, low, high, step, intp=integer) as (q, _):
                 lefts = [vectors.at(target, q) for target in targets]
-                for t, right in enumerate(runs):
-                    tile = vectors.at(right, q)
-                    for left, line in zip(lefts, sums, strict=True):
-                        vectors.add_product(line[t], left, tile, FAST)
+                for t, right_run in enumerate(runs):
+                    tile = vectors.at(right_run, q)
+                    for other, line in zip(lefts, sums, strict=True):
+                        vectors.add_product(line[t], other, tile, FAST)
         for line, totals in zip(lines, sums, strict=True):
             for t, total in zip(seen, totals, strict=True):
                 place = builder.gep(outs, [builder.add(builder.mul(line, taps), t)])
@@ -155,35 +167,36 @@ def _rows(rows: int) -> Any:
     """So many filters over some places of an output row: wide tiles, and a last one that overlaps."""
 
     @inlined
-    def convolve_places(
-        image: In, at: Table, filters: In, start: In, out: Out, first: int, last: int,
-        seen: int, place: int, row: int, pitch: int, low: int, high: int, run: int, vector: int,
+    def weigh_places(
+        image: In, at: Table, filters: In, start: In, out: Out, first: int, last: int, spans: int,
+        jump: int, seen: int, place: int, row: int, pitch: int, low: int, high: int, run: int,
+        vector: int,
     ) -> None:  # fmt: skip
         taps, small, q = len(at), max(1, vector // 4), low
         while q < high:
             if high - q >= 2 * vector:
-                weighted_runs(image, at, filters, start, out, first, last, seen + q,
+                weighted_runs(image, at, filters, start, out, first, last, spans, jump, seen + q,
                               row, taps, place + q, pitch, rows, WIDE)  # fmt: skip
                 q += 2 * vector
             elif run >= vector:
                 q = min(q, run - vector)
-                weighted_runs(image, at, filters, start, out, first, last, seen + q,
+                weighted_runs(image, at, filters, start, out, first, last, spans, jump, seen + q,
                               row, taps, place + q, pitch, rows, VECTOR)  # fmt: skip
                 q += vector
             elif run >= small:
                 q = min(q, run - small)
-                weighted_runs(image, at, filters, start, out, first, last, seen + q,
+                weighted_runs(image, at, filters, start, out, first, last, spans, jump, seen + q,
                               row, taps, place + q, pitch, rows, SMALL)  # fmt: skip
                 q += small
             else:
-                weighted_runs(image, at, filters, start, out, first, last, seen + q,
+                weighted_runs(image, at, filters, start, out, first, last, spans, jump, seen + q,
                               row, taps, place + q, pitch, rows, 0)  # fmt: skip
                 q += 1
 
-    return convolve_places
+    return weigh_places
 
 
-one_row, two_rows, four_rows, six_rows = map(_rows, (1, 2, 4, 6))
+one_row, two_rows, four_rows, six_rows, eight_rows = map(_rows, (1, 2, 4, 6, 8))
 
 
 @inlined
@@ -199,8 +212,10 @@ def product(
     while o < end:
         to = place + o * pitch
         if end - o >= 6:
-            six_rows(x, at, weight, start, out, first, last, seen, to, o, pitch, 0, run, run, vector)
+            six_rows(x, at, weight, start, out, first, last, 1, 0, seen, to, o, pitch,
+                     0, run, run, vector)  # fmt: skip
             o += 6
         else:
-            one_row(x, at, weight, start, out, first, last, seen, to, o, pitch, 0, run, run, vector)
+            one_row(x, at, weight, start, out, first, last, 1, 0, seen, to, o, pitch,
+                    0, run, run, vector)  # fmt: skip
             o += 1

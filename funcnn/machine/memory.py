@@ -46,6 +46,13 @@ _LINE = 64  # bytes of a cache line, and of the widest load
 _KEPT = 1 << 23  # bytes, a bound on memory: a block of columns; what is larger goes back to the system
 
 
+def fresh(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """`numpy.empty` that begins at a cache line: a wide load from the middle of one takes two."""
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.empty(size + _LINE, np.uint8)
+    return np.ndarray(shape, dtype, raw, -raw.__array_interface__["data"][0] % _LINE)
+
+
 class _Buffers(threading.local):
     def __init__(self) -> None:
         self.by_name: dict[str, Array] = {}
@@ -59,9 +66,7 @@ def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     size = math.prod(shape) * dtype.itemsize
     buffer = _buffers.by_name.get(name)
     if buffer is None or buffer.size < size:
-        raw = np.empty(size + _LINE, np.uint8)
-        start = -raw.ctypes.data % _LINE
-        buffer = raw[start : start + size]
+        buffer = fresh((size,), np.dtype(np.uint8))
         if size <= _KEPT:
             _buffers.by_name[name] = buffer
     return np.ndarray(shape, dtype, buffer)

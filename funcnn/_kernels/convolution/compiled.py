@@ -2,22 +2,38 @@
 
 Memory runs batch-last, so one row of outputs is one run of numbers, and what a tap sees of the image is
 a run as long. For some filters at once, a tile of an output row stays in registers while all taps add
-their products to it. Where the runs lie is a table, `_rows`, made once for each shape: so one kernel
-serves any number of spatial axes, strides, dilations and groups. A plan of NumPy's that is `forced`
-means nothing here.
+their products to it. Where the runs lie is a table of `places`, made once for each shape: so one kernel
+serves any number of spatial axes, strides, dilations and groups, and the input gradient as well. A plan
+of NumPy's that is `forced` means nothing here.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from funcnn._kernels.convolution.places import (
+    TOGETHER,
+    Axes,
+    backward,
+    forward,
+    places,
+    tabled,
+    taps,
+)
 from funcnn._kernels.images import frame
-from funcnn._kernels.tiles import four_rows, one_row, products_of_runs, six_rows, two_rows
+from funcnn._kernels.tiles import (
+    eight_rows,
+    four_rows,
+    one_row,
+    products_of_runs,
+    six_rows,
+    two_rows,
+)
 from funcnn._kernels.windows import Window, output_size
+from funcnn.machine.memory import fresh
 from funcnn.machine.threads import share
 from funcnn.numerics.jit import In, Out, Table, inlined, kernel
 from funcnn.numerics.vectors import SMALL, VECTOR, WIDE
@@ -30,53 +46,8 @@ _SHORT = 16, 32  # numbers of a run, and of one that holds a single place: below
 _MANY = 1 << 14  # channels in times out for which products beat the weight gradient's tiles
 _PART = 1 << 24  # multiplications that are worth a thread: a ResNet-8 takes 40 ms, not 50
 _WEIGHTS = 1 << 17  # bytes of filters that are read again for each tile; more, for 16 tiles
+_TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
 _SLICE = 1 << 17  # numbers that the weight gradient reads again for each tile
-
-
-class _Rows(NamedTuple):
-    """Where the runs of a convolution lie in a framed ``(C, *spatial, N)``.
-
-    ``at`` is the offset of each tap of a group, taps of the first spatial axis outermost, and ``base``
-    that of each output row; of its taps those from ``first`` to ``last`` meet the image.
-    """
-
-    padding: tuple[tuple[int, int], ...]
-    at: Array
-    base: Array
-    first: Array
-    last: Array
-    run: int
-    group: int
-
-
-@lru_cache(maxsize=256)
-def _rows(x_shape: Shape, window: Window, groups: int, skip: bool) -> _Rows:
-    """With `skip`, the first axis is not framed: taps that would meet its padding are left out."""
-    batch, channels, *spatial = x_shape
-    places, rank = output_size(window, x_shape[2:]), len(spatial)
-    low = window.padding[0][0] if skip else 0
-    padding = ((0, 0), *window.padding[1:]) if skip else window.padding
-    sizes = [n + before + after for n, (before, after) in zip(spatial, padding, strict=True)]
-    steps = [math.prod(sizes[axis + 1 :]) * batch for axis in range(rank)]
-    ins, plane = channels // groups, math.prod(sizes) * batch
-    offsets: Array = np.zeros(1, np.int64)
-    for axis, (k, d) in enumerate(zip(window.kernel, window.dilation, strict=True)):
-        offsets = (offsets[:, None] + np.arange(k) * d * steps[axis]).ravel()
-        if axis == 0:
-            offsets = (offsets[:, None] + np.arange(ins) * plane).ravel()
-    whole = window.stride[-1] == 1  # a row of outputs is one run
-    base: Array = np.full(1, -low * steps[0], np.int64)
-    for axis in range(rank - whole):
-        base = (base[:, None] + np.arange(places[axis]) * window.stride[axis] * steps[axis]).ravel()
-    first, last = np.zeros(len(base), np.int64), np.full(len(base), len(offsets))
-    if skip:
-        top = np.arange(places[0]) * window.stride[0] - low
-        k, d = window.kernel[0], window.dilation[0]
-        each, per = len(base) // places[0], len(offsets) // k
-        first = np.repeat(np.clip(-(top // d), 0, k) * per, each)
-        last = np.repeat(np.clip(-((top - spatial[0]) // d), 0, k) * per, each)
-    run = (places[-1] if whole else 1) * batch
-    return _Rows(padding, offsets, base, first, np.maximum(first, last), run, ins * plane)
 
 
 def _declined(x_shape: Shape, weight_shape: Shape, window: Window) -> bool:
@@ -89,11 +60,6 @@ def _declined(x_shape: Shape, weight_shape: Shape, window: Window) -> bool:
         or math.prod(window.kernel) == 1
         or not math.prod(x_shape) * math.prod(weight_shape)
     )
-
-
-def _outermost(weight: Array) -> Array:
-    """Filters as rows, taps in the order of `_Rows`."""
-    return np.ascontiguousarray(weight.swapaxes(1, 2)).reshape(-1)
 
 
 def _parts(rows: int, products: int) -> list[tuple[int, int]]:
@@ -113,24 +79,48 @@ def convolve(
     """`funcnn._kernels.convolution.convolve`."""
     if _declined(x.shape, weight.shape, window):
         return NotImplemented
-    skip = x.ndim > 3
-    rows = _rows(x.shape, window, groups, skip)
-    outs = len(weight)
-    out = np.empty((outs, *output_size(window, x.shape[2:]), len(x)), x.dtype)
-    image, target = frame(x, rows.padding).reshape(-1), out.reshape(-1)
-    filters = _outermost(weight)
+    out = fresh((len(weight), *output_size(window, x.shape[2:]), len(x)), x.dtype)
+    _add(x, tabled(weight), bias, forward(x.shape[2:], window), groups, out)
+    return out.transpose(x.ndim - 1, *range(x.ndim - 1))
+
+
+def input_gradient(
+    dout: Array,
+    weight: Array,
+    x_shape: Shape,
+    window: Window,
+    groups: int = 1,
+    forced: Any = None,
+) -> Any:
+    """`funcnn._kernels.convolution.input_gradient`: a convolution with rotated filters."""
+    several = max(window.stride) > 1
+    if (several and max(window.dilation) > 1) or _declined(x_shape, weight.shape, window):
+        return NotImplemented
+    by_group = weight.reshape(groups, len(weight) // groups, *weight.shape[1:]).swapaxes(1, 2)
+    dx = fresh((*x_shape[1:], x_shape[0]), dout.dtype)
+    for axes, taken in backward(x_shape[2:], window):
+        some = by_group[(slice(None),) * 3 + taken]
+        _add(dout, tabled(some.reshape(x_shape[1], *some.shape[2:])), None, axes, groups, dx)
+    return dx.transpose(dx.ndim - 1, *range(dx.ndim - 1))
+
+
+def _add(x: Array, filters: Array, bias: Array | None, axes: Axes, groups: int, out: Array) -> None:
+    """Write a convolution, or one phase of it, to a batch-last output."""
+    outs, ins = len(filters), x.shape[1] // groups
+    where = places(axes, len(x), ins, out.shape[1:-1])
+    image = frame(x, where.padding).reshape(-1)
     start = np.zeros(outs, x.dtype) if bias is None else np.ascontiguousarray(bias)
-    parts = _parts(len(rows.base), weight[0].size * out.size)
+    count = math.prod(axis.places for axis in axes) * len(x)
+    parts = _parts(len(where.base), filters.size * count)
     step = WIDE // x.itemsize * (1 if filters.nbytes <= _WEIGHTS else 16)
 
     def convolve_some(i: int) -> None:
         _convolve(
-            image, rows.at, filters, start, target, rows.base, rows.first, rows.last,
-            *parts[i], rows.run, outs // groups, groups, rows.group, VECTOR // x.itemsize, step,
+            image, where.at, filters.reshape(-1), start, out.reshape(-1), *where[2:], *parts[i],
+            outs // groups, groups, VECTOR // x.itemsize, step,
         )  # fmt: skip
 
     share(convolve_some, len(parts))
-    return out.transpose(x.ndim - 1, *range(x.ndim - 1))
 
 
 def weight_gradient(
@@ -142,145 +132,153 @@ def weight_gradient(
     forced: Any = None,
 ) -> Any:
     """`funcnn._kernels.convolution.weight_gradient`."""
-    few = weight_shape[0] // groups * weight_shape[1] < _MANY
-    if _declined(x.shape, weight_shape, window) or not few:
+    outs, ins, *kernel = weight_shape
+    if _declined(x.shape, weight_shape, window) or outs // groups * ins >= _MANY:
         return NotImplemented
-    rows = _rows(x.shape, window, groups, False)
-    image = frame(x, rows.padding).reshape(-1)
+    where = taps(forward(x.shape[2:], window), len(x), ins)
+    image = frame(x, where.padding).reshape(-1)
     slope = np.ascontiguousarray(dout.transpose(*range(1, dout.ndim), 0)).reshape(-1)
-    outs, ins, first, *others = weight_shape
     step = min(max(_SLICE // (ins + outs // groups), 256), 2048)
-    parts = _parts(len(rows.base), math.prod(weight_shape[1:]) * dout.size)
+    parts = _parts(len(where.base), math.prod(weight_shape[1:]) * dout.size)
+    first, *others = kernel if len(kernel) > 1 else (1, *kernel)
 
     def multiply_some(i: int) -> Array:
         total = np.zeros((outs, first, ins, *others), x.dtype)
         _multiply(
-            image, rows.at, rows.base, slope, total.reshape(-1), *parts[i],
-            rows.run, outs // groups, groups, rows.group, VECTOR // x.itemsize, step,
+            image, where.at, slope, total.reshape(-1), *where[2:-2], *parts[i],
+            where.run, outs // groups, groups, where.group, VECTOR // x.itemsize, step,
         )  # fmt: skip
         return total
 
     total, *rest = share(multiply_some, len(parts))
     for other in rest:
         total += other
-    return np.ascontiguousarray(total.swapaxes(1, 2))
-
-
-def input_gradient(
-    dout: Array,
-    weight: Array,
-    x_shape: Shape,
-    window: Window,
-    groups: int = 1,
-    forced: Any = None,
-) -> Any:
-    """`funcnn._kernels.convolution.input_gradient`, of stride 1: it turns the filters round."""
-    rank = len(window.kernel)
-    padding = tuple(
-        (d * (k - 1) - low, n - places + low)
-        for n, places, k, (low, _), d in zip(
-            x_shape[2:], dout.shape[2:], window.kernel, window.padding, window.dilation, strict=True
-        )
-    )
-    if any(s > 1 for s in window.stride) or min(map(min, padding)) < 0:
-        return NotImplemented
-    by_group = weight.reshape(groups, len(weight) // groups, *weight.shape[1:]).swapaxes(1, 2)
-    rotated = by_group[(slice(None),) * 3 + (slice(None, None, -1),) * rank]
-    filters = rotated.reshape(groups * weight.shape[1], len(weight) // groups, *window.kernel)
-    return convolve(dout, filters, None, window._replace(padding=padding), groups)
+    return np.ascontiguousarray(total.swapaxes(1, 2)).reshape(weight_shape)
 
 
 @kernel
 def _convolve(
-    image: In, at: Table, filters: In, start: In, out: Out, base: Table, first: Table, last: Table,
-    low: int, high: int, run: int, outs: int, groups: int, group: int, vector: int, step: int,
+    image: In, at: Table, filters: In, start: In, out: Out, base: Table, into: Table, first: Table,
+    last: Table, shift: Table, to: Table, size: Table, left: Table, right: Table,
+    jump: int, group: int, pitch: int, low: int, high: int, outs: int, groups: int,
+    vector: int, step: int,
 ) -> None:  # fmt: skip
     """Output rows `low` to `high`, `step` places at a time with all filters, 4 or 6 at a time."""
-    pitch = len(base) * run
     for g in range(groups):
         for r in range(low, high):
-            seen = base[r] + g * group
-            for q in range(0, run, step):
-                end, o = min(q + step, run), 0
-                while o < outs:
-                    left, row = outs - o, g * outs + o
-                    place = row * pitch + r * run
-                    if left == 6 or (left > 6 and left % 4 > 1):
-                        six_rows(image, at, filters, start, out, first[r], last[r],
-                             seen, place, row, pitch, q, end, run, vector)  # fmt: skip
-                        o += 6
-                    elif left >= 4:
-                        four_rows(image, at, filters, start, out, first[r], last[r],
-                              seen, place, row, pitch, q, end, run, vector)  # fmt: skip
-                        o += 4
-                    elif left >= 2:
-                        two_rows(image, at, filters, start, out, first[r], last[r],
-                             seen, place, row, pitch, q, end, run, vector)  # fmt: skip
-                        o += 2
-                    else:
-                        one_row(image, at, filters, start, out, first[r], last[r],
-                             seen, place, row, pitch, q, end, run, vector)  # fmt: skip
-                        o += 1
+            for s in range(len(size)):
+                # Taps next to each other in the table are one span.
+                whole = right[s] - left[s] == jump
+                begin = first[r] * jump + left[s]
+                end = last[r] * jump if whole else begin + right[s] - left[s]
+                spans = 1 if whole else last[r] - first[r]
+                seen, run = base[r] + shift[s] + g * group, size[s]
+                for q in range(0, run, step):
+                    stop, o = min(q + step, run), 0
+                    while o < outs:
+                        more, row = outs - o, g * outs + o
+                        place = into[r] + to[s] + row * pitch
+                        if VECTOR == 64 and more >= 8:  # it has the registers
+                            eight_rows(image, at, filters, start, out, begin, end, spans, jump,
+                                       seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
+                            o += 8
+                        elif more == 6 or (more > 6 and more % 4 > 1):
+                            six_rows(image, at, filters, start, out, begin, end, spans, jump,
+                                     seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
+                            o += 6
+                        elif more >= 4:
+                            four_rows(image, at, filters, start, out, begin, end, spans, jump,
+                                      seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
+                            o += 4
+                        elif more >= 2:
+                            two_rows(image, at, filters, start, out, begin, end, spans, jump,
+                                     seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
+                            o += 2
+                        else:
+                            one_row(image, at, filters, start, out, begin, end, spans, jump,
+                                    seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
+                            o += 1
 
 
-def _sums(size: int) -> Any:
-    """All filters of a group, four at a time, with all taps, three at a time, over some runs."""
+def _filters(rows: int) -> Any:
+    """So many filters with all taps, some at a time, over some places of some rows."""
+
+    def tile(columns: int, size: int) -> Any:
+        @inlined
+        def multiply_tile(
+            image: In, at: Table, base: Table, cols: Table, slope: In, total: Out, first: int,
+            last: int, low: int, high: int, row: int, tap: int, run: int, pitch: int,
+        ) -> None:  # fmt: skip
+            if low < high:
+                products_of_runs(image, at, base, cols, slope, total, first, last, low, high,
+                                 row, tap, len(at), run, pitch, rows, columns, size)  # fmt: skip
+
+        return multiply_tile
+
+    several, one, short, alone = (
+        tile(*way) for way in ((TOGETHER, VECTOR), (1, VECTOR), (1, SMALL), (1, 0))
+    )
 
     @inlined
-    def multiply_taps(
-        image: In, at: Table, base: Table, slope: In, total: Out,
-        first: int, last: int, low: int, high: int, row: int, left: int, run: int, pitch: int,
+    def multiply_filters(
+        image: In, at: Table, slope: In, total: Out, base: Table, cols: Table, tap: Table,
+        count: Table, first: Table, last: Table, begin: int, end: int, low: int, high: int,
+        row: int, run: int, pitch: int, vector: int,
     ) -> None:  # fmt: skip
-        taps = len(at)
-        whole = taps - taps % 3
-        for t in range(0, whole, 3):
-            if left >= 4:
-                products_of_runs(image, at, base, slope, total, first, last, low, high,
-                                 row, t, taps, run, pitch, 4, 3, size)  # fmt: skip
-            elif left >= 2:
-                products_of_runs(image, at, base, slope, total, first, last, low, high,
-                                 row, t, taps, run, pitch, 2, 3, size)  # fmt: skip
-            else:
-                products_of_runs(image, at, base, slope, total, first, last, low, high,
-                                 row, t, taps, run, pitch, 1, 3, size)  # fmt: skip
-        for t in range(whole, taps):
-            for o in range(4 if left >= 4 else 2 if left >= 2 else 1):
-                products_of_runs(image, at, base, slope, total, first, last, low, high,
-                                 row + o, t, taps, run, pitch, 1, 1, size)  # fmt: skip
+        whole = high - (high - low) % vector
+        nearly = high - (high - low) % max(1, vector // 4)
+        for i in range(len(tap)):
+            top, bottom = max(begin, first[i]), min(end, last[i])
+            together = count[i] == TOGETHER
+            if top < bottom and together:
+                several(image, at, base, cols, slope, total, top, bottom, low, whole,
+                        row, tap[i], run, pitch)  # fmt: skip
+            for t in range(tap[i], tap[i] + count[i]):
+                if top < bottom and not together:
+                    one(image, at, base, cols, slope, total, top, bottom, low, whole,
+                        row, t, run, pitch)  # fmt: skip
+                if top < bottom and whole < high:
+                    short(image, at, base, cols, slope, total, top, bottom, whole, nearly,
+                          row, t, run, pitch)  # fmt: skip
+                    alone(image, at, base, cols, slope, total, top, bottom, nearly, high,
+                          row, t, run, pitch)  # fmt: skip
 
-    @inlined
-    def multiply_rows(
-        image: In, at: Table, base: Table, slope: In, total: Out,
-        first: int, last: int, low: int, high: int, row: int, outs: int, run: int, pitch: int,
-    ) -> None:  # fmt: skip
-        o = 0
-        while o < outs and low < high:
-            left = outs - o
-            multiply_taps(image, at, base, slope, total, first, last, low, high,
-                          row + o, left, run, pitch)  # fmt: skip
-            o += 4 if left >= 4 else 2 if left >= 2 else 1
-
-    return multiply_rows
+    return multiply_filters
 
 
-_vector_sums, _small_sums, _single_sums = (_sums(size) for size in (VECTOR, SMALL, 0))
+_tall, _four, _two, _one = map(_filters, (_TALL, 4, 2, 1))
 
 
 @kernel
 def _multiply(
-    image: In, at: Table, base: Table, slope: In, total: Out,
-    low: int, high: int, run: int, outs: int, groups: int, group: int, vector: int, step: int,
+    image: In, at: Table, slope: In, total: Out, base: Table, cols: Table, tap: Table, count: Table,
+    first: Table, last: Table, begin: int, end: int, run: int, outs: int, groups: int, group: int,
+    vector: int, step: int,
 ) -> None:  # fmt: skip
-    """Output rows `low` to `high`, `step` places at a time: they stay in the cache for all filters."""
-    pitch, small = len(base) * run, max(1, vector // 4)
-    whole, nearly = run - run % vector, run - run % small
-    several = max(1, step // run)
+    """Output rows `begin` to `end`, `step` places at a time: they stay in the cache for all filters."""
+    row = len(cols) * run
+    pitch, several = len(base) * row, max(1, step // row)
     for g in range(groups):
-        seen, row = image[g * group :], g * outs
-        for r in range(low, high, several):
-            end = min(r + several, high)
-            for q in range(0, whole, step):
-                _vector_sums(seen, at, base, slope, total, r, end, q, min(q + step, whole),
-                             row, outs, run, pitch)  # fmt: skip
-            _small_sums(seen, at, base, slope, total, r, end, whole, nearly, row, outs, run, pitch)
-            _single_sums(seen, at, base, slope, total, r, end, nearly, run, row, outs, run, pitch)
+        seen = image[g * group :]
+        for r in range(begin, end, several):
+            below = min(r + several, end)
+            for q in range(0, run, step):
+                stop, o, more = min(q + step, run), g * outs, outs
+                while more > 0:
+                    if more >= _TALL:
+                        _tall(seen, at, slope, total, base, cols, tap, count, first, last,
+                              r, below, q, stop, o, run, pitch, vector)  # fmt: skip
+                        done = _TALL
+                    elif more >= 4:
+                        _four(seen, at, slope, total, base, cols, tap, count, first, last,
+                              r, below, q, stop, o, run, pitch, vector)  # fmt: skip
+                        done = 4
+                    elif more >= 2:
+                        _two(seen, at, slope, total, base, cols, tap, count, first, last,
+                             r, below, q, stop, o, run, pitch, vector)  # fmt: skip
+                        done = 2
+                    else:
+                        _one(seen, at, slope, total, base, cols, tap, count, first, last,
+                             r, below, q, stop, o, run, pitch, vector)  # fmt: skip
+                        done = 1
+                    o, more = o + done, more - done

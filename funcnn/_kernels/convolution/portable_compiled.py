@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnn._kernels.convolution.compiled import _outermost, _rows
 from funcnn._kernels.convolution.overlapping import layouts, meetings
 from funcnn._kernels.convolution.plans import Columns, Depthwise, Plan, Rows, plan
 from funcnn._kernels.images import batch_first, batch_last, frame
@@ -27,6 +26,57 @@ from funcnn.types import Array
 Shape = tuple[int, ...]
 _WEIGHTS = 1 << 14  # bytes of filters that are read again for each tile; more, for 16 tiles
 _BLOCK = 2048  # numbers of each run that are read again for each tile: they stay in the cache
+
+
+class _Rows(NamedTuple):
+    """Where the runs of a convolution lie in a framed ``(C, *spatial, N)``.
+
+    ``at`` is the offset of each tap of a group, taps of the first spatial axis outermost, and ``base``
+    that of each output row; of its taps those from ``first`` to ``last`` meet the image.
+    """
+
+    padding: tuple[tuple[int, int], ...]
+    at: Array
+    base: Array
+    first: Array
+    last: Array
+    run: int
+    group: int
+
+
+@lru_cache(maxsize=256)
+def _rows(x_shape: Shape, window: Window, groups: int, skip: bool) -> _Rows:
+    """With `skip`, the first axis is not framed: taps that would meet its padding are left out."""
+    batch, channels, *spatial = x_shape
+    places, rank = output_size(window, x_shape[2:]), len(spatial)
+    low = window.padding[0][0] if skip else 0
+    padding = ((0, 0), *window.padding[1:]) if skip else window.padding
+    sizes = [n + before + after for n, (before, after) in zip(spatial, padding, strict=True)]
+    steps = [math.prod(sizes[axis + 1 :]) * batch for axis in range(rank)]
+    ins, plane = channels // groups, math.prod(sizes) * batch
+    offsets: Array = np.zeros(1, np.int64)
+    for axis, (k, d) in enumerate(zip(window.kernel, window.dilation, strict=True)):
+        offsets = (offsets[:, None] + np.arange(k) * d * steps[axis]).ravel()
+        if axis == 0:
+            offsets = (offsets[:, None] + np.arange(ins) * plane).ravel()
+    whole = window.stride[-1] == 1  # a row of outputs is one run
+    base: Array = np.full(1, -low * steps[0], np.int64)
+    for axis in range(rank - whole):
+        base = (base[:, None] + np.arange(places[axis]) * window.stride[axis] * steps[axis]).ravel()
+    first, last = np.zeros(len(base), np.int64), np.full(len(base), len(offsets))
+    if skip:
+        top = np.arange(places[0]) * window.stride[0] - low
+        k, d = window.kernel[0], window.dilation[0]
+        each, per = len(base) // places[0], len(offsets) // k
+        first = np.repeat(np.clip(-(top // d), 0, k) * per, each)
+        last = np.repeat(np.clip(-((top - spatial[0]) // d), 0, k) * per, each)
+    run = (places[-1] if whole else 1) * batch
+    return _Rows(padding, offsets, base, first, np.maximum(first, last), run, ins * plane)
+
+
+def _outermost(weight: Array) -> Array:
+    """Filters as rows, taps in the order of `_Rows`."""
+    return np.ascontiguousarray(weight.swapaxes(1, 2)).reshape(-1)
 
 
 def _parts(count: int, products: int) -> list[tuple[int, int]]:
