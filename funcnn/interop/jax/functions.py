@@ -77,10 +77,6 @@ def _top(x: A, k: A, largest: int = 1, axis: int = -1) -> A:
     return jnp.take_along_axis(x, first, axis), first
 
 
-def _scatter(x: A, at: A, updates: A, axis: int = 0) -> A:
-    return jnp.put_along_axis(x, at, updates, axis, inplace=False)
-
-
 # --- products and windows -------------------------------------------------------------------------
 
 
@@ -279,7 +275,10 @@ FUNCTIONS: dict[str, Callable[..., A]] = {
     "Split": _split, "Slice": lambda x, *bounds: x[slices(x, *bounds)], "Pad": _pad,
     "Gather": lambda x, at, axis=0: jnp.take(x, at, axis),
     "GatherElements": lambda x, at, axis=0: jnp.take_along_axis(x, at, axis),
-    "ScatterElements": _scatter, "TopK": _top, "DepthToSpace": _deeper,
+    "ScatterElements": lambda x, at, updates, axis=0: jnp.put_along_axis(
+        x, at, updates, axis, inplace=False
+    ),
+    "TopK": _top, "DepthToSpace": _deeper,
 }  # fmt: skip
 """Arrays and attributes in, an array or a tuple of several out. What follows from shapes alone is
 NumPy's, in `tracing`."""

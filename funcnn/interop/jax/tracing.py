@@ -12,7 +12,7 @@ from jax import lax, numpy as jnp
 
 from funcnn import checks, random, tree
 from funcnn.interop.jax.functions import FUNCTIONS
-from funcnn.interop.onnx.exporting import fitting, grown
+from funcnn.interop.onnx.exporting import fitting, grown, named
 from funcnn.interop.onnx.exporting_graph import Graph, Value
 from funcnn.interop.onnx.loading_operators import OPERATORS
 from funcnn.types import Layer, Params
@@ -74,8 +74,9 @@ def to_function(net: Layer[Any, Any]) -> Callable[[Params, Any], Any]:
         fitting(dict(tree.leaves(params)), dict(tree.leaves(net.init(random.NO_DRAW, shape)[1])))
         floats = [one.dtype for one in jax.tree.leaves((params, x)) if one.dtype.kind == "f"]
         g = _Traced(params, np.dtype(floats[0] if floats else np.float32))
-        g.given("x", x)
-        return g.arrays(grown(g, net, params, shape, shape)[1])
+        g.values |= named("x", x)
+        out = grown(g, net, params, shape, shape)[1]
+        return tree.map(lambda value: jnp.asarray(g.values[value.name]), out)
 
     return function
 
@@ -94,22 +95,6 @@ class _Traced(Graph):
     def __init__(self, params: Params, dtype: np.dtype[Any]) -> None:
         super().__init__({}, dtype)
         self.values: dict[str, Any] = {}
-
-    def given(self, name: str, x: Any) -> None:
-        """Enter an input, or all of a tree of them."""
-        if isinstance(x, (tuple, dict)):
-            for place, part in x.items() if isinstance(x, dict) else enumerate(x):
-                self.given(f"{name}/{place}", part)
-        else:
-            self.values[name] = x
-
-    def arrays(self, out: Any) -> Any:
-        """A tree of values as arrays."""
-        if isinstance(out, Value):
-            return jnp.asarray(self.values[out.name])
-        if isinstance(out, dict):
-            return {name: self.arrays(part) for name, part in out.items()}
-        return tuple(map(self.arrays, out))
 
     def enter(self, params: Params, *places: str) -> None:
         """Leaves need no names here."""

@@ -182,10 +182,10 @@ def _model(g: Graph, x: Any, out: Any, free: dict[int, int]) -> Any:
         kind = helper.np_dtype_to_tensor_dtype(g.kinds.get(value.name, g.dtype))
         return helper.make_tensor_value_info(name, kind, sizes)
 
-    outs = dict(_named("out", out))
+    outs = dict(named("out", out))
     g.nodes += [helper.make_node("Identity", [one.name], [name], name) for name, one in outs.items()]
     graph = helper.make_graph(
-        g.nodes, "funcnn", [info(name, one) for name, one in _named("x", x)],
+        g.nodes, "funcnn", [info(name, one) for name, one in named("x", x)],
         [info(name, one) for name, one in outs.items()],
         [tensor(name, value) for name, value in g.numbers.items()],
     )  # fmt: skip
@@ -208,21 +208,9 @@ def _values(names: Any, first: Any, second: Any) -> Any:
     return tuple(_values(*parts) for parts in zip(names, first, second, strict=True))
 
 
-def _named(path: str, values: Any) -> Iterator[tuple[str, Value]]:
-    """Each value of a tree with its path."""
-    if isinstance(values, Value):
-        yield path, values
-        return
-    for place, part in values.items() if isinstance(values, dict) else enumerate(values):
-        yield from _named(f"{path}/{place}", part)
-
-
-def _shapes(values: Any, which: int) -> Any:
-    if isinstance(values, Value):
-        return values.shapes[which]
-    if isinstance(values, dict):
-        return {name: _shapes(part, which) for name, part in values.items()}
-    return tuple(_shapes(part, which) for part in values)
+def named(word: str, values: Any) -> list[tuple[str, Any]]:
+    """Each value of a tree with its path, which begins with a word."""
+    return [(f"{word}/{path}" if path else word, value) for path, value in tree.items(values)]
 
 
 # --- layers ---------------------------------------------------------------------------------------
@@ -261,8 +249,8 @@ def _run(g: Graph, layer: Layer[Any, Any], params: Params, x: Any) -> Any:
         names = AROUND[kind](g, x, options, runs)
     else:
         names = _RULES[kind](g, x, options, params)
-    shapes = (layer.init(random.NO_DRAW, _shapes(x, which))[0] for which in (0, 1))
-    return _values(names, *shapes)
+    shapes = (tree.map(lambda value, at=at: value.shapes[at], x) for at in (0, 1))
+    return _values(names, *(layer.init(random.NO_DRAW, shape)[0] for shape in shapes))
 
 
 def _runner(g: Graph, name: str, child: Layer[Any, Any], params: Params) -> Callable[[Any], Any]:

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from funcnn import tree
 from funcnn.combinators.graphs import at_wire
 from funcnn.interop.onnx.exporting_graph import Graph, Value, fixed
+from funcnn.interop.onnx.exporting_layers import several
 from funcnn.interop.onnx.exporting_operators import time_first
 from funcnn.interop.onnx.exporting_sequences import taken
 from funcnn.interop.onnx.exporting_shapes import merged
@@ -22,16 +24,9 @@ def _in_turn(g: Graph, x: Any, o: Any, runs: Runs) -> Any:
     return x
 
 
-def _added(g: Graph, a: Any, b: Any) -> Any:
-    """Two trees, leaf by leaf."""
-    if isinstance(a, Value):
-        return g.Add(a, b)
-    return tuple(_added(g, *pair) for pair in zip(a, b, strict=True))
-
-
 def _residual(g: Graph, x: Any, o: Any, runs: Runs) -> Any:
     body = {name: run for name, run in runs.items() if name != "shortcut"}
-    return _added(g, _in_turn(g, x, o, body), runs.get("shortcut", lambda x: x)(x))
+    return tree.map(g.Add, _in_turn(g, x, o, body), runs.get("shortcut", lambda x: x)(x))
 
 
 def _dense_connect(g: Graph, x: Value, o: Any, runs: Runs) -> Any:
@@ -58,19 +53,15 @@ def _time_distributed(g: Graph, x: Value, o: Any, runs: Runs) -> Any:
 def _bidirectional(g: Graph, x: Value, o: Any, runs: Runs) -> Any:
     def reversed_(value: Value) -> Value:
         start = np.iinfo(np.int64).min
-        return value._replace(name=g.Slice(value, [-1], [start], [1], [-1]))
+        return Value(g.Slice(value, [-1], [start], [1], [-1]), value.shapes)
 
     both = runs["forward"](x), reversed_(runs["backward"](reversed_(x)))
     return merged(g, both, o.merge, 2)
 
 
-def _kept_context(g: Graph, x: Any, o: Any, runs: Runs) -> Any:
-    return _in_turn(g, taken(g, x, o.context)[0], o, runs), *x[1:]
-
-
 def _with_encoder(g: Graph, x: Any, o: Any, runs: Runs) -> Any:
     memory = runs["encoder"](x[1] if len(x) == 2 else x[1:])
-    return runs["decoder"]((x[0], *((memory,) if isinstance(memory, Value) else memory)))
+    return runs["decoder"]((x[0], *several(memory)))
 
 
 def _graph(g: Graph, x: Any, o: Any, runs: Runs) -> Any:
@@ -93,7 +84,7 @@ AROUND: dict[str, Callable[[Graph, Any, Any, Runs], Any]] = {
     "each": lambda g, x, o, runs: tuple(run(one) for run, one in zip(runs.values(), x, strict=True)),
     "time_distributed": _time_distributed,
     "bidirectional": _bidirectional,
-    "keep_context": _kept_context,
+    "keep_context": lambda g, x, o, runs: (_in_turn(g, taken(g, x, o.context)[0], o, runs), *x[1:]),
     "with_context": lambda g, x, o, runs: (_in_turn(g, x, o, runs), *x[1:]),
     "with_encoder": _with_encoder,
     "residual_with_context": lambda g, x, o, runs: (g.Add(x[0], _in_turn(g, x, o, runs)), *x[1:]),

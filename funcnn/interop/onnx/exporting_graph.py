@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,8 @@ from funcnn.types import Array, Layer, Params, Shape
 OPSET = 22
 
 
-class Value(NamedTuple):
+@dataclass(frozen=True)
+class Value:
     """An array in a graph: its name, and its shape for two sizes of each axis that is free."""
 
     name: str

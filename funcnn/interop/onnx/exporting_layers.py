@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from funcnn import tree
 from funcnn._kernels.windows import on_image, window
 from funcnn.interop.onnx.exporting_graph import Graph, Value, fixed
 
@@ -19,15 +20,11 @@ Rule = Callable[[Graph, Any, Options, Leaves], Any]
 def turned(rule: Rule) -> Rule:
     """The same for sequences ``(N, T, F)``, which ONNX has as ``(N, F, T)``."""
 
-    def turn(g: Graph, x: Any) -> Any:
-        if isinstance(x, Value):
-            return x.turned(g.turned(x), 0, 2, 1)
-        return g.turned(x) if isinstance(x, str) else tuple(turn(g, one) for one in x)
-
     def rule_of_both(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
-        if (x if isinstance(x, Value) else x[0]).rank != 3:
+        if several(x)[0].rank != 3:
             return rule(g, x, o, p)
-        return turn(g, rule(g, turn(g, x), o, p))
+        turned = tree.map(lambda one: one.turned(g.turned(one), 0, 2, 1), x)
+        return tree.map(g.turned, rule(g, turned, o, p))
 
     return rule_of_both
 

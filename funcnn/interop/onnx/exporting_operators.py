@@ -44,10 +44,6 @@ def _same(g: Graph, kind: str, inputs: list[Any], given: dict[str, Any], **more:
     return g.add(kind, *inputs, **{"outputs": OPERATORS[kind].outputs, **known, **more})
 
 
-def _cast(g: Graph, kind: str, inputs: list[Any], given: dict[str, Any]) -> Any:
-    return g.cast(inputs[0], given["to"])
-
-
 def _filled(g: Graph, kind: str, inputs: list[Any], given: dict[str, Any]) -> Any:
     value = np.array([given.get("value", 0)], given["dtype"])
     return g.ConstantOfShape(inputs[0], value=tensor("", value))
@@ -82,7 +78,7 @@ def _swish(g: Graph, kind: str, inputs: list[Any], given: dict[str, Any]) -> Any
 
 
 _ANOTHER: dict[str, Callable[..., Any]] = {
-    "Cast": _cast,
+    "Cast": lambda g, kind, inputs, given: g.cast(inputs[0], given["to"]),
     "ConstantOfShape": _filled,
     "Split": _split,
     "Softmax": _softmax,

@@ -58,14 +58,6 @@ def _positional_encoding(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
     return g.Add(x, g.cast(g.Sin(angles), g.dtype))
 
 
-def _learned_positions(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
-    return g.Add(x, g.Slice(p["weight"], [0], listed(g.size(x, 1)), [0]))
-
-
-def _rotary(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
-    return _rotated(g, x, x, fixed(x, 2)[0], o, [1], o.offset)
-
-
 def _rotated(
     g: Graph, x: Any, like: Value, features: int, o: Options, behind: list[int], first: int
 ) -> Any:
@@ -143,7 +135,7 @@ def _masked_max(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
 def _cleaned(g: Graph, x: Value, idle: Any) -> Value:
     """Without what could spoil a product in steps that do not count."""
     large = g.Not(g.Less(g.Abs(x), float(np.sqrt(np.finfo(g.dtype).max))))
-    return x._replace(name=g.Where(g.And(g.Unsqueeze(idle, [2]), large), 0.0, x))
+    return Value(g.Where(g.And(g.Unsqueeze(idle, [2]), large), 0.0, x), x.shapes)
 
 
 def _idle(g: Graph, mask: Value, itself: bool) -> Any:
@@ -255,8 +247,10 @@ SEQUENCES: dict[str, Rule] = {
     "embedding": _embedding,
     "embedding_bag": _embedding_bag,
     "positional_encoding": _positional_encoding,
-    "learned_positions": _learned_positions,
-    "rotary": _rotary,
+    "learned_positions": lambda g, x, o, p: g.Add(
+        x, g.Slice(p["weight"], [0], listed(g.size(x, 1)), [0])
+    ),
+    "rotary": lambda g, x, o, p: _rotated(g, x, x, fixed(x, 2)[0], o, [1], o.offset),
     "attention": _attention,
     "multi_head_attention": _heads,
     "cross_attention": partial(_heads, inputs=2),

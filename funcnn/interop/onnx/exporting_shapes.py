@@ -80,10 +80,6 @@ def _split(g: Graph, x: Value, o: Options, p: Leaves) -> Any:
     return (outs,) if len(sizes) == 1 else tuple(outs)
 
 
-def _merge(g: Graph, x: Any, o: Options, p: Leaves) -> Any:
-    return merged(g, x, o.how, o.axis)
-
-
 def merged(g: Graph, values: Any, how: str, axis: int) -> Any:
     """One of several."""
     if how == "concatenate":
@@ -109,7 +105,7 @@ SHAPE: dict[str, Rule] = {
     "channel_shuffle": turned(_channel_shuffle),
     "concatenate": lambda g, x, o, p: g.Concat(*x, axis=o.axis),
     "split": _split,
-    "merge": _merge,
+    "merge": lambda g, x, o, p: merged(g, x, o.how, o.axis),
 }
 
 

@@ -33,10 +33,6 @@ def _spread(a: A, x: Array, indices: Array, d: Array) -> Array:
 # --- elements ---------------------------------------------------------------------------------------
 
 
-def _gather_back(a: A, inputs: Any, out: Array, dout: Array) -> tuple[Any, ...]:
-    return (_spread(a, inputs[0], inputs[1], dout),)
-
-
 def _scatter(a: A, x: Array, indices: Array, updates: Array) -> Any:
     if a.reduction == "add":
         return x + _spread(a, x, indices, updates)
@@ -76,10 +72,6 @@ def _top(a: A, x: Array, k: Any) -> Any:
     order = np.flip(x.shape[a.axis] - 1 - order, a.axis) if a.largest else order
     first = order.take(np.arange(int(np.ravel(k)[0])), a.axis)
     return np.take_along_axis(x, first, a.axis), first
-
-
-def _top_back(a: A, inputs: Any, out: Any, dout: Any) -> tuple[Any]:
-    return (_spread(a, inputs[0], out[1], dout[0]),)
 
 
 def _top_shape(a: A, x: Array, k: Any) -> Shape:
@@ -132,14 +124,16 @@ def _max_pool_back(a: A, inputs: Any, out: Any, dout: Any) -> tuple[Any]:
 
 CHOICES: dict[str, Operator] = {
     "GatherElements": Operator(
-        lambda a, x, indices: x[_places(a, x, indices)], _gather_back, _chosen_shape, {"axis": 0}
+        lambda a, x, indices: x[_places(a, x, indices)],
+        lambda a, inputs, out, dout: (_spread(a, inputs[0], inputs[1], dout),),
+        _chosen_shape, {"axis": 0},
     ),
     "ScatterElements": Operator(
         _scatter, _scatter_back, _scatter_shape, {"axis": 0, "reduction": "none"}
     ),
     "TopK": Operator(
-        _top, _top_back, _top_shape, {"axis": -1, "largest": 1, "sorted": 1}, (1,),
-        dtype="0 int64", outputs=2,
+        _top, lambda a, inputs, out, dout: (_spread(a, inputs[0], out[1], dout[0]),), _top_shape,
+        {"axis": -1, "largest": 1, "sorted": 1}, (1,), dtype="0 int64", outputs=2,
     ),
     "MaxPool": Operator(
         _max_pool, _max_pool_back, pooled,

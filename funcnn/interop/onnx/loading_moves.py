@@ -52,20 +52,12 @@ def _flatten(a: A, x: Array) -> Any:
     return x.reshape(prod(x.shape[:at]), prod(x.shape[at:]))
 
 
-def _transpose(a: A, x: Array) -> Any:
-    return x.transpose(a.perm)
-
-
 def _transpose_back(a: A, inputs: Any, dout: Array) -> Any:
     return dout.transpose(None if a.perm is None else np.argsort(a.perm))
 
 
 def _squeeze(a: A, x: Array, axes: Any = None) -> Any:
     return np.squeeze(x, None if axes is None else _ints(axes))
-
-
-def _unsqueeze(a: A, x: Array, axes: Any) -> Any:
-    return np.expand_dims(x, _ints(axes))
 
 
 def _expand(a: A, x: Array, shape: Any) -> Any:
@@ -145,10 +137,6 @@ def _added(places: Array, values: Array, count: int) -> Array:
     return out
 
 
-def _gather(a: A, x: Array, indices: Array) -> Any:
-    return np.take(x, indices, a.axis)
-
-
 def _gather_shape(a: A, x: Array, indices: Array) -> Shape:
     axis = range(x.ndim)[a.axis]
     return (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
@@ -160,10 +148,6 @@ def _gather_back(a: A, inputs: Any, dout: Array) -> Any:
     rows = np.moveaxis(dout.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :]), axis, 0)
     found = _added(indices.ravel() % x.shape[axis], np.ascontiguousarray(rows), x.shape[axis])
     return np.moveaxis(found, 0, axis)
-
-
-def _concat(a: A, *inputs: Array) -> Any:
-    return np.concatenate(inputs, a.axis)
 
 
 def _concat_shape(a: A, *inputs: Array) -> Shape:
@@ -188,10 +172,6 @@ def _split(a: A, x: Array, sizes: Any = None) -> Any:
     if sum(_ints(sizes)) != n:
         raise ValueError(f"parts of {_ints(sizes)} do not make {n}")
     return tuple(np.split(x, np.cumsum(_ints(sizes))[:-1], a.axis))
-
-
-def _split_back(a: A, inputs: Any, out: Any, dout: Any) -> tuple[Any]:
-    return (np.concatenate(dout, a.axis),)
 
 
 def _blocks(a: A, x: Array, deeper: bool) -> tuple[Shape, Shape]:
@@ -251,9 +231,9 @@ def _same(a: A, x: Array, *rest: Any) -> Shape:
 MOVES: dict[str, Operator] = {
     "Reshape": _linear(_reshape, _back, static=(1,), allowzero=0),
     "Flatten": _linear(_flatten, _back, axis=1),
-    "Transpose": _linear(_transpose, _transpose_back, perm=None),
+    "Transpose": _linear(lambda a, x: x.transpose(a.perm), _transpose_back, perm=None),
     "Squeeze": _linear(_squeeze, _back, static=(1,)),
-    "Unsqueeze": _linear(_unsqueeze, _back, static=(1,)),
+    "Unsqueeze": _linear(lambda a, x, axes: np.expand_dims(x, _ints(axes)), _back, static=(1,)),
     "Expand": _linear(_expand, lambda a, inputs, d: folded(d, inputs[0].shape), static=(1,)),
     "Slice": _linear(lambda a, *inputs: inputs[0][slices(*inputs)], _slice_back, static=(1, 2, 3, 4)),
     "Tile": _linear(
@@ -261,9 +241,15 @@ MOVES: dict[str, Operator] = {
         shape=lambda a, x, repeats: tuple(n * r for n, r in zip(x.shape, _ints(repeats), strict=True)),
     ),
     "Pad": Operator(_pad, _pad_back, _pad_shape, {"mode": "constant"}, (1, 3), (2,)),
-    "Gather": _linear(_gather, _gather_back, shape=_gather_shape, axis=0),
-    "Concat": Operator(_concat, _concat_back, _concat_shape, {"axis": None}),
-    "Split": Operator(_split, _split_back, None, {"axis": 0, "num_outputs": None}, (1,)),
+    "Gather": _linear(
+        lambda a, x, indices: np.take(x, indices, a.axis), _gather_back, shape=_gather_shape, axis=0
+    ),
+    "Concat": Operator(
+        lambda a, *inputs: np.concatenate(inputs, a.axis), _concat_back, _concat_shape, {"axis": None}
+    ),
+    "Split": _linear(
+        _split, lambda a, inputs, d: np.concatenate(d, a.axis), static=(1,), axis=0, num_outputs=None
+    ),
     "DepthToSpace": _linear(
         _shuffled, lambda a, inputs, d: _shuffled_back(a, inputs[0], d), blocksize=None, mode="DCR"
     ),
