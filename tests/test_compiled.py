@@ -25,6 +25,7 @@ from funcnn import (
     avg_pool,
     checkpoints,
     dense,
+    embedding_bag,
     fit,
     gelu,
     global_max_pool,
@@ -644,6 +645,27 @@ def test_rows_are_added_as_numpy_adds_them(count: int, dtype: Any) -> None:
             add_rows(np.array([0, count]), rows[:2], count)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, wanted, 0, 1e-4 if dtype == np.float32 else 1e-13)
+
+
+@needs_numba
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bags_of_rows_as_numpy_adds_them(mode: str, dtype: Any) -> None:
+    layer = embedding_bag(40, 5, mode=mode, padding_index=3)
+    tokens = np.arange(60, dtype=np.uint8).reshape(6, 10) ** 2 % 40
+    tokens[1] = 3
+    table = random.normal(random.key(0), (40, 5), dtype=dtype)
+    table[3] = np.nan  # which nobody sees
+    dout = random.normal(random.key(1), (5, 6), dtype=dtype).T
+    dout[1] = np.nan
+    found = {}
+    for word in ("off", "require"):
+        with numerics.compiled(word):
+            out, cache = layer.apply({"weight": table}, tokens)
+            found[word] = [out, layer.vjp(cache, dout)[0]["weight"]]
+    for one, other in zip(found["off"], found["require"], strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        np.testing.assert_allclose(other, one, 1e-5, 1e-6)
 
 
 # --- functions of numbers ---------------------------------------------------------------------------

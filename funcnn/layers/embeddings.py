@@ -215,17 +215,16 @@ def embedding_bag(
             checks.exact_shape(each.shape, x.shape, "weights")
             checks.same_dtype(each, table, "weights", params=params)
         seen = np.ones(x.shape, bool) if padding_index is None else x != padding_index
-        rows = np.where(seen[..., None], np.take(table, x, 0), table.dtype.type(0))
-        out, kept = kernels.bag(rows, seen, mode, each)
+        out, kept = kernels.bag(table, x, seen, mode, each)
         cache = {"tokens": x, "kept": kept, "dtype": out.dtype}
-        return out, cache | ({"rows": rows, "seen": seen} if weighted else {})
+        if weighted:
+            cache |= {"rows": kernels.seen_rows(table, x, seen), "seen": seen}
+        return out, cache
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         tokens, kept = cache["tokens"], cache["kept"]
         checks.gradient(dout, (len(tokens), features), cache["dtype"])
-        slopes = np.where(kept != 0, dout[:, None] * kept, dout.dtype.type(0))
-        rows = np.broadcast_to(slopes, (*tokens.shape, features)).reshape(-1, features)
-        dweight = kernels.add_rows(tokens.reshape(-1), rows, vocabulary_size)
+        dweight = kernels.add_shares(tokens, kept, dout, vocabulary_size)
         dx = np.zeros(tokens.shape, dout.dtype)
         if not weighted:
             return {"weight": dweight}, dx

@@ -34,17 +34,41 @@ def add_rows(indices: Array, rows: Array, count: int) -> Array:
     return table
 
 
-def bag(rows: Array, seen: Array, mode: str, weights: Array | None) -> tuple[Array, Array]:
-    """``(N, T, F)`` to ``(N, F)``, and how much of each row is in it; rows not seen are zeros."""
-    if mode == "max" and rows.shape[1]:
+@_compiled
+def add_shares(indices: Array, shares: Array, dout: Array, count: int) -> Array:
+    """A table with the share of ``dout`` that each index has: ``(N, T), (N, T, 1 or F), (N, F)``.
+
+    Where a share is 0, ``dout`` may be anything.
+    """
+    slopes = np.where(shares != 0, dout[:, None] * shares, dout.dtype.type(0))
+    return add_rows(indices.reshape(-1), slopes.reshape(-1, dout.shape[1]), count)
+
+
+@_compiled
+def sum_rows(table: Array, indices: Array, seen: Array) -> Array:
+    """The sums of those rows of a table that are seen: ``(V, F), (N, T), (N, T) -> (N, F)``."""
+    return numerics.sum(seen_rows(table, indices, seen), 1)
+
+
+def seen_rows(table: Array, indices: Array, seen: Array) -> Array:
+    """``(N, T, F)``; rows not seen are zeros."""
+    return np.where(seen[..., None], np.take(table, indices, 0), table.dtype.type(0))
+
+
+def bag(
+    table: Array, indices: Array, seen: Array, mode: str, weights: Array | None
+) -> tuple[Array, Array]:
+    """One vector ``(N, F)`` of rows ``(N, T)`` of a table, and how much of each of them is in it."""
+    kept = seen.astype(table.dtype)[..., None]
+    if mode == "max" and table.shape[1]:
+        rows = seen_rows(table, indices, seen)
         winner = np.argmax(np.where(seen[..., None], rows, -np.inf), 1)[:, None]
         kept = (np.arange(rows.shape[1])[:, None] == winner) & seen[..., None]
         return np.take_along_axis(rows, winner, 1)[:, 0], kept.astype(rows.dtype)
-    kept = seen.astype(rows.dtype)[..., None]
     if weights is not None:
         kept = np.where(seen, weights, weights.dtype.type(0))[..., None]
-        rows = rows * kept
-    total = numerics.sum(rows, 1)
+        return numerics.sum(seen_rows(table, indices, seen) * kept, 1), kept
+    total = sum_rows(table, indices, seen)
     if mode == "mean":
         count = np.maximum(numerics.sum(kept, 1), 1)
         return total / count, kept / count[:, None]
