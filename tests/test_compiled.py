@@ -717,7 +717,8 @@ ODD = np.array(
     [gelu(), gelu("tanh"), silu(), sigmoid(), hard_swish(), leaky_relu(0.1), leaky_relu(0.0),
      relu(), relu6(), hard_tanh(-0.5, 2.0), hard_sigmoid(), threshold(0.3, 20.0), soft_shrink(0.3),
      hard_shrink(0.3), softplus(2.0), log_sigmoid(), swiglu(),
-     glu(), softmax(), log_softmax(), softmin(), softmax(axis=1)],
+     glu(), softmax(), log_softmax(), softmin(), softmax(axis=1),
+     log_softmax(axis=1)],
     ids=str,
 )  # fmt: skip
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0)], ids=str)

@@ -54,8 +54,9 @@ def softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Array:
 @_compiled
 def log_softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Array:
     """``dx = dy - softmax(x) * sum(dy)``."""
-    p = numerics.exp(out)
-    dx: Array = p * numerics.sum(dout, axis, keepdims=True)
+    p = np.asarray(numerics.exp(out))
+    dx = np.empty_like(p)  # in the same order of memory
+    np.multiply(p, numerics.sum(dout, axis, keepdims=True), out=dx)
     return balanced(np.subtract(dout, dx, out=dx), p, axis)
 
 

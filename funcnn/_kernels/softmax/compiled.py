@@ -11,17 +11,22 @@ from funcnn._kernels.softmax import SURE
 from funcnn.numerics.jit import In, Out, inlined, kernel
 from funcnn.types import Array
 
+_LANES = 128  # that are computed side by side, so that what is kept of them stays in the cache
 
-def _along(run: Any, axis: int, arrays: tuple[Array, ...], *more: float) -> Any:
-    """Of rows that are neighbours in memory, in a new array that lies as the first."""
+
+def _along(rows: Any, axis: int, arrays: tuple[Array, ...], *more: float, lanes: Any = None) -> Any:
+    """Of rows that are neighbours in memory, or lanes side by side, in a new array that lies alike."""
     first = arrays[0]
     order = sorted(range(first.ndim), key=lambda k: (-first.strides[k], k))
-    neighbours = order[-1] == axis % first.ndim and first.transpose(order).flags.c_contiguous
-    if not neighbours or not first.size:
+    neighbours = order[-1] == axis % first.ndim
+    if not (neighbours or lanes) or not first.size or not first.transpose(order).flags.c_contiguous:
         return NotImplemented
-    out = np.empty_like(first)
-    flat = [np.ascontiguousarray(x.transpose(order)).reshape(-1) for x in arrays]
-    run(*flat, out.transpose(order).reshape(-1), first.shape[axis], *more)
+    out, size = np.empty_like(first), first.shape[axis]
+    flat = [np.ascontiguousarray(x.transpose(order)).reshape(-1) for x in (*arrays, out)]
+    if neighbours:
+        rows(*flat, size, *more)
+    else:
+        lanes(*flat, size, first.strides[axis] // first.itemsize, *more)
     return out
 
 
@@ -32,7 +37,7 @@ def softmax(x: Array, axis: int = -1) -> Any:
 
 def log_softmax(x: Array, axis: int = -1) -> Any:
     """`funcnn._kernels.softmax.log_softmax`."""
-    return _along(_log_softmax, axis, (x,))
+    return _along(_log_softmax, axis, (x,), lanes=_log_softmax_of_lanes)
 
 
 def softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Any:
@@ -42,7 +47,8 @@ def softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Any:
 
 def log_softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Any:
     """`funcnn._kernels.softmax.log_softmax_gradient`."""
-    return _along(_log_softmax_gradient, axis, (out, dout), 1 - SURE)
+    lanes = _log_softmax_gradient_of_lanes
+    return _along(_log_softmax_gradient, axis, (out, dout), 1 - SURE, lanes=lanes)
 
 
 @inlined
@@ -137,3 +143,72 @@ def _log_softmax_gradient(out: In, dout: In, dx: Out, size: int, sure: float) ->
         for i in range(size):
             row[i] = slope[i] - p[i] * total
         _balance(row, p, sure)
+
+
+# Of lanes, element `i` of each stands `run` numbers behind element `i - 1`.
+
+
+@kernel
+def _log_softmax_of_lanes(x: In, out: Out, size: int, run: int) -> None:
+    zero, one, infinite = x.dtype.type(0), x.dtype.type(1), x.dtype.type(np.inf)
+    tops, sums, counts = np.empty(_LANES, x.dtype), np.empty(_LANES, x.dtype), np.empty(_LANES, x.dtype)
+    for first in range(0, len(x), size * run):
+        for at in range(first, first + run, _LANES):
+            wide = min(_LANES, first + run - at)
+            top, others, largest = tops[:wide], sums[:wide], counts[:wide]
+            top[:] = -infinite
+            for i in range(size):
+                row = x[at + i * run : at + i * run + wide]
+                for k in range(wide):
+                    top[k] = larger(top[k], row[k])
+            others[:] = zero
+            largest[:] = -one  # the first of the largest is none of the others
+            for i in range(size):
+                here = slice(at + i * run, at + i * run + wide)
+                row, rest = x[here], out[here]
+                for k in range(wide):
+                    rest[k] = zero if row[k] == infinite else row[k] - top[k]
+                for k in range(wide):
+                    others[k] += zero if rest[k] == zero else exp(rest[k])
+                    largest[k] += one if rest[k] == zero else zero
+            for k in range(wide):
+                others[k] = np.log1p(others[k] + largest[k])
+            for i in range(size):
+                rest = out[at + i * run : at + i * run + wide]
+                for k in range(wide):
+                    rest[k] -= others[k]
+
+
+@kernel
+def _log_softmax_gradient_of_lanes(
+    out: In, dout: In, dx: Out, size: int, run: int, sure: float
+) -> None:
+    zero, p = out.dtype.type(0), np.empty(size * _LANES, out.dtype)
+    sums, tops = np.empty(_LANES, out.dtype), np.empty(_LANES, out.dtype)
+    for first in range(0, len(out), size * run):
+        for at in range(first, first + run, _LANES):
+            wide = min(_LANES, first + run - at)
+            total, top = sums[:wide], tops[:wide]
+            total[:] = 0
+            top[:] = 0
+            for i in range(size):
+                here, weight = at + i * run, p[i * wide : (i + 1) * wide]
+                value, slope = out[here : here + wide], dout[here : here + wide]
+                for k in range(wide):
+                    weight[k] = exp(value[k])
+                for k in range(wide):
+                    top[k] = larger(top[k], weight[k])
+                    total[k] += slope[k]
+            for i in range(size):
+                here, weight = at + i * run, p[i * wide : (i + 1) * wide]
+                slope, row = dout[here : here + wide], dx[here : here + wide]
+                for k in range(wide):
+                    row[k] = slope[k] - weight[k] * total[k]
+            for k in range(wide):
+                if top[k] > sure:
+                    for i in range(size):
+                        if p[i * wide + k] > sure:  # minus the sum of the others', as in `_balance`
+                            rest = zero
+                            for j in range(size):
+                                rest += zero if j == i else dx[at + j * run + k]
+                            dx[at + i * run + k] = zero - rest
