@@ -10,6 +10,8 @@ of NumPy's that is `forced` means nothing here.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,7 +46,7 @@ Shape = tuple[int, ...]
 # Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache).
 _SHORT = 16, 32  # numbers of a run, and of one that holds a single place: below, products are as fast
 _MANY = 1 << 14  # channels in times out for which products beat the weight gradient's tiles
-_PART = 1 << 24  # multiplications that are worth a thread: a ResNet-8 takes 40 ms, not 50
+_PART = 1 << 24  # multiplications that are worth a thread
 _WEIGHTS = 1 << 17  # bytes of filters that are read again for each tile; more, for 16 tiles
 _TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
 _SLICE = 1 << 17  # numbers that the weight gradient reads again for each tile
@@ -80,7 +82,7 @@ def convolve(
     if _declined(x.shape, weight.shape, window):
         return NotImplemented
     out = fresh((len(weight), *output_size(window, x.shape[2:]), len(x)), x.dtype)
-    _add(x, tabled(weight), bias, forward(x.shape[2:], window), groups, out)
+    _run(_tasks(x, tabled(weight), bias, forward(x.shape[2:], window), groups, out))
     return out.transpose(x.ndim - 1, *range(x.ndim - 1))
 
 
@@ -98,29 +100,44 @@ def input_gradient(
         return NotImplemented
     by_group = weight.reshape(groups, len(weight) // groups, *weight.shape[1:]).swapaxes(1, 2)
     dx = fresh((*x_shape[1:], x_shape[0]), dout.dtype)
+    tasks: list[Callable[[], None]] = []
     for axes, taken in backward(x_shape[2:], window):
         some = by_group[(slice(None),) * 3 + taken]
-        _add(dout, tabled(some.reshape(x_shape[1], *some.shape[2:])), None, axes, groups, dx)
+        filters = tabled(some.reshape(x_shape[1], *some.shape[2:]))
+        tasks += _tasks(dout, filters, None, axes, groups, dx, f"image {len(tasks)}")
+    _run(tasks)
     return dx.transpose(dx.ndim - 1, *range(dx.ndim - 1))
 
 
-def _add(x: Array, filters: Array, bias: Array | None, axes: Axes, groups: int, out: Array) -> None:
-    """Write a convolution, or one phase of it, to a batch-last output."""
+def _run(tasks: list[Callable[[], None]]) -> None:
+    share(lambda i: tasks[i](), len(tasks))
+
+
+def _tasks(
+    x: Array,
+    filters: Array,
+    bias: Array | None,
+    axes: Axes,
+    groups: int,
+    out: Array,
+    name: str = "image",
+) -> list[Callable[[], None]]:
+    """What writes a convolution, or one phase of it, to a batch-last output."""
     outs, ins = len(filters), x.shape[1] // groups
     where = places(axes, len(x), ins, out.shape[1:-1])
-    image = frame(x, where.padding).reshape(-1)
+    image = frame(x, where.padding, name).reshape(-1)
     start = np.zeros(outs, x.dtype) if bias is None else np.ascontiguousarray(bias)
     count = math.prod(axis.places for axis in axes) * len(x)
     parts = _parts(len(where.base), filters.size * count)
     step = WIDE // x.itemsize * (1 if filters.nbytes <= _WEIGHTS else 16)
 
-    def convolve_some(i: int) -> None:
+    def convolve_some(low: int, high: int) -> None:
         _convolve(
-            image, where.at, filters.reshape(-1), start, out.reshape(-1), *where[2:], *parts[i],
+            image, where.at, filters.reshape(-1), start, out.reshape(-1), *where[2:], low, high,
             outs // groups, groups, VECTOR // x.itemsize, step,
         )  # fmt: skip
 
-    share(convolve_some, len(parts))
+    return [partial(convolve_some, *part) for part in parts]
 
 
 def weight_gradient(

@@ -15,6 +15,7 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn.machine.lockstep import Shard
+from funcnn.machine.memory import fresh
 from funcnn.numerics.jit import In, Out, Wide, inlined, kernel
 from funcnn.types import Array
 
@@ -120,7 +121,7 @@ def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) 
     if found is None:
         return NotImplemented
     order, way, shape = found
-    factor, out = _laid(scale, shape, order), np.empty(offset.size, offset.dtype)
+    factor, out = _laid(scale, shape, order), fresh((offset.size,), offset.dtype)
     lanes = _wide_of(offset, scale, order) if way == 2 else ()
     shift = np.zeros_like(factor) if bias is None else _laid(bias, shape, order)
     (_scaled_groups, _scaled_numbers, _scaled_lanes)[way](
@@ -147,7 +148,7 @@ def centre_gradients(
     order, way, shape = found
     factor = _laid(scale, shape, order)
     slope = np.ascontiguousarray(dout.transpose(order)).reshape(-1)
-    dx, (weighted, total) = np.empty(dout.size, dout.dtype), np.zeros((2, factor.size), dout.dtype)
+    dx, (weighted, total) = fresh((dout.size,), dout.dtype), np.zeros((2, factor.size), dout.dtype)
     (_gradients_of_groups, _gradients_of_numbers, _gradients_of_lanes)[way](
         slope, offset.transpose(order).reshape(-1), rstd.transpose(order).reshape(-1), factor,
         dx, weighted, total, int(centred), *(_wide_of(offset, scale, order) if way == 2 else ()),

@@ -14,6 +14,7 @@ from funcnn._kernels.pooling.means import excess
 from funcnn._kernels.sparse import Rows, applied, rows
 from funcnn._kernels.tiles import largest_of_runs
 from funcnn._kernels.windows import Window, apart, output_size, reads
+from funcnn.machine.memory import fresh
 from funcnn.numerics.jit import Bytes, In, Out, OutBytes, Table, kernel
 from funcnn.numerics.vectors import SMALL, VECTOR
 from funcnn.types import Array
@@ -166,7 +167,7 @@ def max_pool(x: Array, window: Window) -> Any:
 
 def _largest_of(image: Array, seen: _Places, places: Shape) -> tuple[Array, tuple[Array]]:
     channels, batch = image.shape[0], image.shape[-1]
-    out = np.empty((channels, *places, batch), image.dtype)
+    out = fresh((channels, *places, batch), image.dtype)
     winners = np.empty(out.shape, np.uint8)
     _largest(
         image.reshape(-1), *seen[:5], out.reshape(-1), winners.reshape(-1), batch, seen.plane,
@@ -191,13 +192,12 @@ def max_pool_gradient(
 
 
 def _gradient_of(dout: Array, winners: Array, x_shape: Shape, seen: _Places) -> Array:
-    dx = np.zeros((*x_shape[1:], x_shape[0]), dout.dtype)
+    dx = fresh((*x_shape[1:], x_shape[0]), dout.dtype)
+    dx[...] = 0
     slope = np.ascontiguousarray(batch_last(dout)).reshape(-1)
     taps = np.ascontiguousarray(winners).reshape(-1)
     if seen.alone and x_shape[0] >= _RUN:
-        _to_each(
-            slope, seen.at, seen.base, taps, dx.reshape(-1), x_shape[0], seen.plane, x_shape[1]
-        )
+        _to_each(slope, seen.at, seen.base, taps, dx.reshape(-1), x_shape[0], seen.plane, x_shape[1])
         return batch_first(dx)
     _to_winners(
         slope, seen.at, seen.base, seen.low, seen.high, taps, dx.reshape(-1), x_shape[0],
