@@ -315,30 +315,12 @@ class Layer(_Places[X, Y]):
             raise IndexError(f"{kind}: {shown} must be the place of one of {len(found)} layers")
         return list(self)[index]
 
-    # Never called: what a layer does at each place of a chain, for type checkers (`funcnn._wiring`).
-    # fmt: off
-    def _alike(self, x: X, /) -> Y: raise NotImplementedError
-    def _at1(self, x: X, /) -> Y: raise NotImplementedError
-    def _at2(self, x: X, /) -> Y: raise NotImplementedError
-    def _at3(self, x: X, /) -> Y: raise NotImplementedError
-    def _at4(self, x: X, /) -> Y: raise NotImplementedError
-    def _at5(self, x: X, /) -> Y: raise NotImplementedError
-    def _at6(self, x: X, /) -> Y: raise NotImplementedError
-    def _at7(self, x: X, /) -> Y: raise NotImplementedError
-    def _at8(self, x: X, /) -> Y: raise NotImplementedError
-    def _at9(self, x: X, /) -> Y: raise NotImplementedError
-    def _at10(self, x: X, /) -> Y: raise NotImplementedError
-    def _at11(self, x: X, /) -> Y: raise NotImplementedError
-    def _at12(self, x: X, /) -> Y: raise NotImplementedError
-    def _at13(self, x: X, /) -> Y: raise NotImplementedError
-    def _at14(self, x: X, /) -> Y: raise NotImplementedError
-    def _at15(self, x: X, /) -> Y: raise NotImplementedError
-    def _at16(self, x: X, /) -> Y: raise NotImplementedError
-    def _at17(self, x: X, /) -> Y: raise NotImplementedError
-    def _at18(self, x: X, /) -> Y: raise NotImplementedError
-    def _at19(self, x: X, /) -> Y: raise NotImplementedError
-    def _at20(self, x: X, /) -> Y: raise NotImplementedError
-    # fmt: on
+    def _alike(self, x: X, /) -> Y:
+        """Never called: what a layer does, for type checkers, wherever it stands (`funcnn._wiring`)."""
+        raise NotImplementedError
+
+    _at1 = _at2 = _at3 = _at4 = _at5 = _at6 = _at7 = _at8 = _at9 = _at10 = _alike
+    _at11 = _at12 = _at13 = _at14 = _at15 = _at16 = _at17 = _at18 = _at19 = _at20 = _alike
 
 
 class Preserving(Layer[Any, Any]):
