@@ -82,16 +82,26 @@ def _sums(x_shape: Shape, window: Window, back: bool) -> Rows | None:
 
 
 @lru_cache(maxsize=16)
-def _bins(x_shape: Shape, places: Shape, back: bool = False) -> tuple[Rows, Array]:
+def _bins(x_shape: Shape, places: Shape) -> tuple[Rows, Array]:
     """The same of bins; and how much each sees, as ``(*places, 1)``."""
-    each, counts = [], np.ones(1, np.int64)
+    counts = np.ones(1, np.int64)
     for n, o in zip(x_shape[2:], places, strict=True):
-        matrix = np.zeros((o, n))
-        for row, seen in zip(matrix, intervals(n, o), strict=True):
-            row[seen] = 1
-        each.append(matrix.T if back else matrix)
-        counts = counts[..., None, :] * np.count_nonzero(matrix, axis=1)[:, None]
-    return rows(*each), counts
+        counts = counts[..., None, :] * np.count_nonzero(_seen(n, o), axis=1)[:, None]
+    return rows(*map(_seen, x_shape[2:], places)), counts
+
+
+def _seen(n: int, o: int) -> Array:
+    """Which of `n` elements each of `o` bins sees."""
+    matrix = np.zeros((o, n))
+    for row, seen in zip(matrix, intervals(n, o), strict=True):
+        row[seen] = 1
+    return matrix
+
+
+@lru_cache(maxsize=64)
+def _seen_by(n: int, o: int) -> Rows:
+    """The bins that each element is in, along one axis."""
+    return rows(_seen(n, o).T)
 
 
 def _few(x_shape: Shape, places: Shape, taps: int) -> bool:
@@ -126,8 +136,12 @@ def means_gradient(dout: Array, x_shape: Shape) -> Any:
     places = dout.shape[2:]
     if not dout.size or not _few(x_shape, places, _TAPS):
         return NotImplemented
-    matrix, counts = _bins(x_shape, places, True)
-    return _applied(dout / batch_first(counts.astype(dout.dtype)[None]), matrix, x_shape[2:])
+    counts = _bins(x_shape, places)[1].astype(dout.dtype)
+    shares = frame(dout / batch_first(counts[None]), ((0, 0),) * len(places))
+    for k in reversed(range(len(places))):  # an element is in few bins: the inner axes first
+        matrix = _seen_by(x_shape[k + 2], places[k])
+        shares = applied(shares, matrix, x_shape[1] * math.prod(places[:k]))
+    return batch_first(shares.reshape(*x_shape[1:], len(dout)))
 
 
 def largest_of_bins(x: Array, places: Shape) -> Any:
