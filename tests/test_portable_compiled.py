@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn import max_pool, numerics, random
+from funcnn import gru, lstm, max_pool, numerics, random, tree
 from funcnn._kernels import convolution
 from funcnn._kernels.windows import output_size, window
 from funcnn.machine.threads import in_team
@@ -283,6 +283,56 @@ def test_bits_of_pooling_are_the_same(options: tuple[int, int]) -> None:
         return out, layer.vjp(cache, dout)[1]
 
     _same(both)
+
+
+# --- recurrent layers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", [lstm(30), lstm(3, reverse=True, bias=False), gru(30),
+                                   gru(3, reverse=True, bias=False)], ids=repr)  # fmt: skip
+@pytest.mark.parametrize("odd", [None, np.nan, np.inf, 1e-42])
+def test_bits_of_recurrent_layers_are_the_same(
+    layer: Any, odd: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = import_module("funcnn._kernels.recurrent.portable_compiled")
+    monkeypatch.setattr(kernels, "_PART", 1)
+    x = _drawn("x", (19, 5, 4))
+    params = layer.init(random.key(0), x.shape)[1]
+    dout = _drawn("dout", layer.apply(params, x)[0].shape)
+    for one, place in ((x, (7, 4, 1)), (dout, (18, 2, 0))):
+        before = one[place]
+        one[place] = before if odd is None else odd
+
+        def both() -> Any:
+            out, cache = layer.apply(params, x)
+            found = tree.flatten((out, layer.vjp(cache, dout)))
+            return np.nan_to_num(found, nan=7.5)  # a NaN has a sign, which means nothing
+
+        for workers in (1, 3):
+            _same(partial(in_team, workers, both))
+        one[place] = before
+
+
+@pytest.mark.parametrize("layer", [lstm(9), gru(9)], ids=repr)
+def test_ordinary_walks_are_not_declined(layer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = import_module("funcnn._kernels.recurrent.portable_compiled")
+    twins, declined = import_module("funcnn._kernels.recurrent"), []
+
+    def told(kernel: Any, *args: Any) -> Any:
+        found = kernel(*args)
+        declined.append(found is NotImplemented)
+        return found
+
+    for name in ("forward", "backward"):
+        monkeypatch.setattr(kernels, name, partial(told, getattr(kernels, name)))
+        choosing = import_module("funcnn.numerics.twins").compiled_in(portable=kernels.__name__)
+        monkeypatch.setattr(twins, name, choosing(getattr(twins, name).__wrapped__))
+    x = _drawn("x", (4, 3, 5))
+    params = layer.init(random.key(0), x.shape)[1]
+    with numerics.portable(), numerics.compiled("require"):
+        out, cache = layer.apply(params, x)
+        layer.vjp(cache, out)
+    assert declined == [False, False]
 
 
 # --- sums and elementary functions ------------------------------------------------------------------

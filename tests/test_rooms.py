@@ -316,10 +316,10 @@ ON_PURPOSE = {
 
 
 # Kernels that never run in portable mode.
-FAST_ALONE = {"compiled", "jit", "scalars", "sparse", "tiles", "translation", "vectors"} | {
-    "rounded", "panels", "_compiled", "portable_compiled"  # which prove the bits of their results
+FAST_ALONE = {"compiled", "jit", "scalars", "sparse", "tiles", "translation"} | {
+    "numbers", "panels", "rounded", "vectors",
+    "_compiled", "portable_compiled",  # which prove the bits of their results
 }  # fmt: skip
-
 
 
 @pytest.mark.parametrize(

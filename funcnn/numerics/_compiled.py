@@ -23,8 +23,8 @@ from funcnn.numerics.jit import (
     Wide,
     address,
     exact,
-    inlined_exactly,
 )
+from funcnn.numerics.numbers import of_numbers
 from funcnn.numerics.panels import LANES, TALL, broad, pack, pack_rows, rounded_panel, unaligned
 from funcnn.numerics.rounded import few_products, widen
 from funcnn.types import Array
@@ -221,62 +221,10 @@ def _of_numbers(core: FunctionType) -> Kernel | None:
     if core.__name__ in _OF_ARRAYS:
         return None
     loop = _each if core.__code__.co_argcount == 1 else _each_of_two
-    made = FunctionType(loop.__code__, {**globals(), "core": _jitted(core)}, core.__name__)
+    made = FunctionType(loop.__code__, {**globals(), "core": of_numbers(core)}, core.__name__)
     made.__annotations__ = loop.__annotations__
     made.__qualname__ = f"each_{core.__name__}"
     return exact(made)
-
-
-@cache
-def _jitted(function: FunctionType) -> Any:
-    """A function of arrays as one of numbers, and with it those of the same module that it calls."""
-    known, needed = function.__globals__, {*function.__code__.co_names, "__name__"}
-    names = {name: known[name] for name in needed & known.keys()}
-    for name, value in names.items():
-        if name in _FORMS:
-            names[name] = _FORMS[name]
-        elif isinstance(value, FunctionType):
-            names[name] = _jitted(getattr(value, "__wrapped__", value))
-    made = FunctionType(function.__code__, names, function.__name__, function.__defaults__)
-    return inlined_exactly(made)
-
-
-@inlined_exactly
-def _clip(x: float, least: float, most: float) -> float:
-    x = most if x > most else x  # NaN stays
-    return least if x < least else x
-
-
-@inlined_exactly
-def _everywhere(condition: bool) -> bool:
-    return condition
-
-
-@inlined_exactly
-def _bits(x: float) -> Any:
-    return np.float64(x).view(np.int64)
-
-
-@inlined_exactly
-def _number(bits: int) -> Any:
-    return np.int64(bits).view(np.float64)
-
-
-@inlined_exactly
-def _taken(table: Array, j: int) -> float:
-    found: float = table[np.uint64(j)]  # asks nothing
-    return found
-
-
-@inlined_exactly
-def _where(condition: bool, yes: float, no: float) -> float:
-    return yes if condition else no
-
-
-_FORMS = {
-    "_bits": _bits, "_clip": _clip, "_everywhere": _everywhere, "_number": _number, "_taken": _taken,
-    "_where": _where,
-}  # fmt: skip
 
 
 core: Any = None  # which function it is, `_of_numbers` says

@@ -38,6 +38,8 @@ Wide: TypeAlias = Array
 """A flat array of float64 that is written to, too."""
 Single: TypeAlias = Array
 """A flat array of float32 that is written to, too."""
+InSingle: TypeAlias = Array
+"""A flat array of float32 that is read."""
 Address: TypeAlias = int
 """Where float32 numbers begin, see `address`."""
 
@@ -103,8 +105,8 @@ _EVERYWHERE = [  # what the machine code of every kernel may be made of, beside 
     str(Path(__file__).parent.parent / f"{name}.py")
     for name in (
         "numerics/jit", "numerics/translation", "numerics/vectors", "numerics/rounded",
-        "numerics/panels", "numerics/_elementary", "random/quantiles", "_kernels/scalars",
-        "_kernels/tiles",
+        "numerics/panels", "numerics/numbers", "numerics/_elementary", "random/quantiles",
+        "_kernels/scalars", "_kernels/tiles",
     )
 ]  # fmt: skip
 

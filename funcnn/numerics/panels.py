@@ -371,13 +371,47 @@ def pack_rows(
         norm[o] *= depth * (1.0001 * _UNIT)
 
 
+@inlined
+def pack_columns(
+    x: Address, step: int, term: int, columns: int, terms: int, out: Wide, place: int, size: Wide
+) -> None:
+    """All columns of a right matrix, panel after panel, and their norms."""
+    q = 0
+    while q < columns:
+        width = broad(columns - q) * LANES
+        used = min(width, columns - q)
+        pack(x, q * step, step, term, used, terms, out, place + q * terms, width, size, q)
+        q += width
+
+
+@inlined
+def packed_product(
+    left: Wide, norm: Wide, right: Wide, size: Wide, out: Address, edge: Address, terms: int,
+    rows: int, columns: int, start: int, place: int, pitch: int,
+) -> Any:  # fmt: skip
+    """A product of matrices that are packed, and whether it is in doubt."""
+    q, doubt = 0, 0
+    while q < columns:
+        count = broad(columns - q)
+        used = min(count * LANES, columns - q)
+        doubt |= rounded_panel(left, norm, right, size[q:], out, edge, terms, rows,
+                               start + q * terms, place + q, pitch, used, count)  # fmt: skip
+        q += count * LANES
+    return doubt
+
+
 @intrinsic
-def unaligned(context: Any, x: Any) -> Any:
-    """How many numbers of an array lie before the first that a whole line of the cache begins with."""
+def beginning(context: Any, x: Any) -> Any:
+    """Where an array begins that the kernel was given: one of its own may be gone by then."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (data,) = pointers(context, builder, signature.args, args)
-        place = builder.ptrtoint(data, ir.IntType(64))
-        return builder.lshr(builder.and_(builder.neg(place), _word(63)), _word(3))
+        return builder.ptrtoint(data, ir.IntType(64))
 
     return types.int64(x), generate
+
+
+@inlined
+def unaligned(x: Wide) -> Any:
+    """How many numbers lie before the first that a whole line of the cache begins with."""
+    return (-beginning(x) & 63) >> 3

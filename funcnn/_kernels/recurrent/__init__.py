@@ -17,6 +17,7 @@ from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array, Cache
 
 _compiled = compiled_in("funcnn._kernels.recurrent.compiled")
+_also_portable = compiled_in(portable="funcnn._kernels.recurrent.portable_compiled")
 Carry = tuple[Array, ...]  # (N, H) each; the first is the hidden state
 Product = Callable[..., Array]  # with some rows of the recurrent weights, as gates; or back
 
@@ -169,36 +170,14 @@ def walk(
     if valid is not None:
         x = np.where(valid, x, 0)  # whatever is there, NaN included
     weight_hh = params["weight_hh"]
-    transposed = np.ascontiguousarray(weight_hh.T)  # one copy makes all the products faster
     rows = np.ascontiguousarray(x).reshape(steps * batch, features)
     projected = numerics.matmul(rows, params["weight_ih"].T)
     if "bias_ih" in params:
         projected += params["bias_ih"]
-    blocks = _blocks(projected.reshape(steps, batch, weight_hh.shape[0]), cell.gates)
-    gates: Array = np.empty(blocks.shape, x.dtype)
-    early, late = _fields(cell, weight_hh)
-
-    def product(h: Array, rows: slice = late) -> Array:
-        out = numerics.matmul(h, transposed[:, rows])
-        if "bias_hh" in params:
-            out += params["bias_hh"][rows]
-        return _blocks(out, out.shape[1] // gates.shape[3])
-
-    states = tuple(np.empty((steps + 1, *state.shape), x.dtype) for state in carry)
-    for state, start in zip(states, carry, strict=True):
-        state[-1 if reverse else 0] = start
+    projected = projected.reshape(steps, batch, weight_hh.shape[0])
+    states, gates, saved, whole = forward(cell, projected, params, carry, valid, reverse)
     after = _around(states, reverse)[1]
-    saved: list[Array | None] = [None] * steps
-    whole = np.empty((steps, batch, gates.shape[3]), x.dtype) if "weight_hr" in params else None
-    for t in range(steps)[:: -1 if reverse else 1]:
-        given = (gates[t], blocks[t], product(carry[0], early), carry)
-        new, saved[t] = cell.step(*given, product) if cell.late else cell.step(*given)
-        if whole is not None:
-            whole[t] = new[0]
-            new = (numerics.matmul(new[0], params["weight_hr"].T), *new[1:])
-        for state, fresh, old in zip(after, new, carry, strict=True):
-            state[t] = fresh if valid is None else np.where(valid[t], fresh, old)
-        carry = tuple(state[t] for state in after)
+    carry = tuple(state[0 if reverse else -1] for state in after)
     out = after[0] if valid is None else np.where(valid, after[0], 0)
     cache = {
         "x": rows,
@@ -212,6 +191,47 @@ def walk(
     return out.transpose(1, 0, 2), carry, cache
 
 
+@_also_portable
+def forward(
+    cell: Cell,
+    projected: Array,
+    params: Mapping[str, Array],
+    carry: Carry,
+    valid: Array | None,
+    reverse: bool,
+) -> tuple[Carry, Array, list[Array | None], Array | None]:
+    """The states before, between and after all steps, the gates, and what else gradients need."""
+    weight_hh = params["weight_hh"]
+    transposed = np.ascontiguousarray(weight_hh.T)  # one copy makes all the products faster
+    steps, batch, _ = projected.shape
+    blocks = _blocks(projected, cell.gates)
+    gates: Array = np.empty(blocks.shape, projected.dtype)
+    early, late = _fields(cell, weight_hh)
+
+    def product(h: Array, rows: slice = late) -> Array:
+        out = numerics.matmul(h, transposed[:, rows])
+        if "bias_hh" in params:
+            out += params["bias_hh"][rows]
+        return _blocks(out, out.shape[1] // gates.shape[3])
+
+    states = tuple(np.empty((steps + 1, *state.shape), gates.dtype) for state in carry)
+    for state, start in zip(states, carry, strict=True):
+        state[-1 if reverse else 0] = start
+    after = _around(states, reverse)[1]
+    saved: list[Array | None] = [None] * steps
+    whole = np.empty((steps, batch, gates.shape[3]), gates.dtype) if "weight_hr" in params else None
+    for t in range(steps)[:: -1 if reverse else 1]:
+        given = (gates[t], blocks[t], product(carry[0], early), carry)
+        new, saved[t] = cell.step(*given, product) if cell.late else cell.step(*given)
+        if whole is not None:
+            whole[t] = new[0]
+            new = (numerics.matmul(new[0], params["weight_hr"].T), *new[1:])
+        for state, fresh, old in zip(after, new, carry, strict=True):
+            state[t] = fresh if valid is None else np.where(valid[t], fresh, old)
+        carry = tuple(state[t] for state in after)
+    return states, gates, saved, whole
+
+
 @_compiled
 def walk_gradients(
     cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool = False, of_input: bool = True
@@ -219,6 +239,42 @@ def walk_gradients(
     """Gradients of `walk` for the parameters (both biases), the input, if wanted, and the carry."""
     if "entering" in cache:
         cache = _as_of_walk(cell, cache, reverse)
+    gates, valid, weights, whole = (cache[name] for name in ("gates", "valid", "weights", "whole"))
+    steps, _, batch, _ = gates.shape
+    width = weights["weight_hh"].shape[0]
+    early, late = _fields(cell, weights["weight_hh"])
+    before = _around(cache["states"], reverse)[0]
+    dprojected, drecurrent, dhidden, dcarry = backward(cell, cache, dout, dcarry, reverse)
+    dz, dr = (d.reshape(steps * batch, width) for d in (dprojected, drecurrent))
+
+    def flat(h: Array) -> Array:
+        """Of the steps that count."""
+        return (h if valid is None else np.where(valid, h, 0)).reshape(steps * batch, h.shape[2])
+
+    hidden = flat(before[0])
+    dweight = numerics.matmul(dr[:, early].T, hidden)
+    if cell.late:
+        dlate = numerics.matmul(dr[:, late].T, flat(gates[:, 0]) * hidden)
+        dweight = np.concatenate([dweight, dlate])
+    dparams = {
+        "weight_ih": numerics.matmul(dz.T, cache["x"]),
+        "weight_hh": dweight,
+        "bias_ih": numerics.sum(dz, 0),
+        "bias_hh": numerics.sum(dr, 0),
+    }
+    if dhidden is not None:
+        dparams["weight_hr"] = numerics.matmul(flat(dhidden).T, flat(whole))
+    if not of_input:
+        return dparams, None, dcarry
+    dx = numerics.matmul(dz, weights["weight_ih"]).reshape(steps, batch, cache["x"].shape[1])
+    return dparams, dx.transpose(1, 0, 2), dcarry
+
+
+@_also_portable
+def backward(
+    cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool
+) -> tuple[Array, Array, Array | None, Carry]:
+    """Gradients for both products of all steps, for the whole hidden state, and for the carry."""
     gates, valid, weights, whole = (cache[name] for name in ("gates", "valid", "weights", "whole"))
     steps, _, batch, _ = gates.shape
     weight_hh = weights["weight_hh"]
@@ -253,29 +309,7 @@ def walk_gradients(
             dcarry = dold
         else:  # where the carry stays, so does its gradient
             dcarry = tuple(np.where(valid[t], d, kept) for d, kept in zip(dold, dcarry, strict=True))
-    dz, dr = (d.reshape(steps * batch, width) for d in (dprojected, drecurrent))
-
-    def flat(h: Array) -> Array:
-        """Of the steps that count."""
-        return (h if valid is None else np.where(valid, h, 0)).reshape(steps * batch, h.shape[2])
-
-    hidden = flat(before[0])
-    dweight = numerics.matmul(dr[:, early].T, hidden)
-    if cell.late:
-        dlate = numerics.matmul(dr[:, late].T, flat(gates[:, 0]) * hidden)
-        dweight = np.concatenate([dweight, dlate])
-    dparams = {
-        "weight_ih": numerics.matmul(dz.T, cache["x"]),
-        "weight_hh": dweight,
-        "bias_ih": numerics.sum(dz, 0),
-        "bias_hh": numerics.sum(dr, 0),
-    }
-    if dhidden is not None:
-        dparams["weight_hr"] = numerics.matmul(flat(dhidden).T, flat(whole))
-    if not of_input:
-        return dparams, None, dcarry
-    dx = numerics.matmul(dz, weights["weight_ih"]).reshape(steps, batch, cache["x"].shape[1])
-    return dparams, dx.transpose(1, 0, 2), dcarry
+    return dprojected, drecurrent, dhidden, dcarry
 
 
 def _fields(cell: Cell, weight_hh: Array) -> tuple[slice, slice]:

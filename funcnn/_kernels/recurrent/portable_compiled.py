@@ -1,0 +1,232 @@
+"""All steps of an LSTM or a GRU in one kernel, with the bits of portable mode.
+
+The recurrent weights are packed once. Each thread walks with some of the sequences, none of which
+meets another. Every operation is that of the cell, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from funcnn._kernels.recurrent import Carry, Cell
+from funcnn.machine.threads import share, team
+from funcnn.numerics.jit import Address, InSingle, OutBytes, Single, Table, address, exact
+from funcnn.numerics.numbers import sigmoid, tanh
+from funcnn.numerics.panels import (
+    LANES,
+    TALL,
+    beginning,
+    pack_columns,
+    pack_rows,
+    packed_product,
+    unaligned,
+)
+from funcnn.types import Array, Cache
+
+_PART = 1 << 21  # multiplications that are worth a thread; measured as `panels` says
+_PANEL = 3 * LANES
+_NAMES = ("lstm", "gru")
+
+
+def _parts(steps: int, batch: int, weight: Array) -> list[tuple[int, int]]:
+    """Which sequences each thread takes; it does not show in what they give."""
+    count = max(1, min(team(), steps * batch * weight.size // _PART))
+    ends = sorted({*(batch * i // count // TALL * TALL for i in range(count)), batch})
+    return list(pairwise(ends))
+
+
+def _fits(cell: Cell, weights: Mapping[str, Array], *arrays: Array) -> bool:
+    singles = all(x.dtype == np.float32 and x.size for x in (weights["weight_hh"], *arrays))
+    return cell.name in _NAMES and "weight_hr" not in weights and singles
+
+
+def forward(
+    cell: Cell,
+    projected: Array,
+    params: Mapping[str, Array],
+    carry: Carry,
+    valid: Array | None,
+    reverse: bool,
+) -> Any:
+    """`funcnn._kernels.recurrent.forward`, where all steps count."""
+    weight = params["weight_hh"]
+    if valid is not None or not _fits(cell, params, projected, *carry) or not weight.flags.aligned:
+        return NotImplemented
+    (steps, batch, width), hidden = projected.shape, weight.shape[1]
+    bias = np.array(params.get("bias_hh", ()), np.float32)
+    gates = np.empty((steps, cell.gates, batch, hidden), np.float32)
+    states = np.empty((cell.states, steps + 1, batch, hidden), np.float32)
+    for state, start in zip(states, carry, strict=True):
+        state[-1 if reverse else 0] = start
+    inner = np.empty((0 if cell.one_sum else steps, batch, hidden), np.float32)
+    order = np.arange(steps)[:: -1 if reverse else 1].copy()
+    parts = _parts(steps, batch, weight)
+
+    def walk_some(i: int) -> int:
+        low, high = parts[i]
+        doubt, product = np.zeros(1, np.uint8), np.empty((high - low) * width, np.float32)
+        edge = np.empty(TALL * _PANEL, np.float32)
+        _forward(
+            order, projected.reshape(-1), bias, gates.reshape(-1), states.reshape(-1),
+            inner.reshape(-1), product, edge, address(weight), weight.strides[0] // 4,
+            weight.strides[1] // 4, steps, batch, hidden, width, low, high, reverse, doubt,
+        )  # fmt: skip
+        return int(doubt[0])
+
+    if any(share(walk_some, len(parts))):
+        return NotImplemented
+    saved: list[Array | None] = [None] * steps if cell.one_sum else list(inner)
+    return tuple(states), gates, saved, None
+
+
+def backward(cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool) -> Any:
+    """`funcnn._kernels.recurrent.backward`, where all steps count."""
+    weight = cache["weights"]["weight_hh"]
+    if cache["valid"] is not None or not _fits(cell, cache["weights"], dout, *dcarry):
+        return NotImplemented
+    if not weight.flags.aligned:
+        return NotImplemented
+    steps, count, batch, hidden = cache["gates"].shape
+    width = count * hidden
+    gates, douts = (np.ascontiguousarray(x) for x in (cache["gates"], dout.transpose(1, 0, 2)))
+    states, carried = np.stack(cache["states"]), np.stack(dcarry)
+    inner = np.zeros(0, np.float32) if cell.one_sum else np.stack(cache["saved"])
+    dprojected = np.empty((steps, batch, width), np.float32)
+    drecurrent = dprojected if cell.one_sum else np.empty_like(dprojected)
+    order = np.arange(steps)[:: 1 if reverse else -1].copy()
+    parts = _parts(steps, batch, weight)
+
+    def walk_some(i: int) -> int:
+        low, high = parts[i]
+        doubt, product = np.zeros(1, np.uint8), np.empty((high - low) * hidden, np.float32)
+        edge = np.empty(TALL * _PANEL, np.float32)
+        _backward(
+            order, gates.reshape(-1), states.reshape(-1), inner.reshape(-1), douts.reshape(-1),
+            dprojected.reshape(-1), drecurrent.reshape(-1), carried.reshape(-1), product, edge,
+            address(weight), weight.strides[0] // 4, weight.strides[1] // 4, steps, batch, hidden,
+            width, low, high, reverse, doubt,
+        )  # fmt: skip
+        return int(doubt[0])
+
+    if any(share(walk_some, len(parts))):
+        return NotImplemented
+    return dprojected, drecurrent, None, tuple(carried)
+
+
+@exact
+def _forward(
+    order: Table, projected: InSingle, bias: InSingle, gates: Single, states: Single, inner: Single,
+    product: Single, edge: Single, weight: Address, row: int, term: int,
+    steps: int, batch: int, hidden: int, width: int, low: int, high: int, reverse: int,
+    doubtful: OutBytes,
+) -> None:  # fmt: skip
+    many, block, doubt = high - low, batch * hidden, 0
+    left, norm = np.empty(many * hidden + LANES), np.empty(many + LANES)
+    right, size = np.empty((width + LANES) * (hidden + 1) + 8), np.empty(width + 2 * LANES)
+    start, moments = unaligned(right), (steps + 1) * block
+    pack_columns(weight, row, term, width, hidden, right, start, size)
+    seen, to, rest = beginning(states), beginning(product), beginning(edge)
+    for t in order:
+        before, after = (t + reverse) * block, (t + 1 - reverse) * block
+        pack_rows(seen, before + low * hidden, hidden, 1, many, hidden, left, norm)
+        doubt |= packed_product(left, norm, right, size, to, rest, hidden, many, width, start, 0, width)
+        if len(bias):
+            for n in range(many):
+                line = product[n * width : (n + 1) * width]
+                for i in range(width):
+                    line[i] += bias[i]
+        for n in range(low, high):
+            place, own = n * hidden, (n + 1) * hidden
+            first = t * width * batch + place
+            p, r = projected[(t * batch + n) * width :], product[(n - low) * width :]
+            h0, h1 = states[before + place :], states[after + place : after + own]
+            if len(inner):
+                z0, z1 = gates[first : first + hidden], gates[first + block :]
+                z2, saved = gates[first + 2 * block :], inner[t * block + place :]
+                for i in range(hidden):
+                    z0[i] = sigmoid(np.float64(p[i] + r[i]))
+                for i in range(hidden):
+                    z1[i] = sigmoid(np.float64(p[hidden + i] + r[hidden + i]))
+                for i in range(hidden):
+                    saved[i] = r[2 * hidden + i]
+                    z2[i] = tanh(np.float64(p[2 * hidden + i] + z0[i] * r[2 * hidden + i]))
+                for i in range(hidden):
+                    h1[i] = z2[i] + z1[i] * (h0[i] - z2[i])
+            else:
+                z0, z1 = gates[first : first + hidden], gates[first + block :]
+                z2, z3 = gates[first + 2 * block :], gates[first + 3 * block :]
+                c0, c1 = states[moments + before + place :], states[moments + after + place :]
+                for i in range(hidden):
+                    z0[i] = sigmoid(np.float64(p[i] + r[i]))
+                for i in range(hidden):
+                    z1[i] = sigmoid(np.float64(p[hidden + i] + r[hidden + i]))
+                for i in range(hidden):
+                    z2[i] = tanh(np.float64(p[2 * hidden + i] + r[2 * hidden + i]))
+                for i in range(hidden):
+                    z3[i] = sigmoid(np.float64(p[3 * hidden + i] + r[3 * hidden + i]))
+                for i in range(hidden):
+                    c1[i] = z1[i] * c0[i] + z0[i] * z2[i]
+                for i in range(hidden):
+                    h1[i] = z3[i] * np.float32(tanh(np.float64(c1[i])))
+            for i in range(hidden):
+                doubt |= not abs(h1[i]) < np.inf
+    doubtful[0] = doubt
+
+
+@exact
+def _backward(
+    order: Table, gates: InSingle, states: InSingle, inner: InSingle, slope: InSingle,
+    dprojected: Single, drecurrent: Single, carried: Single, product: Single, edge: Single,
+    weight: Address, row: int, term: int, steps: int, batch: int, hidden: int, width: int,
+    low: int, high: int, reverse: int, doubtful: OutBytes,
+) -> None:  # fmt: skip
+    many, block, doubt, one = high - low, batch * hidden, 0, np.float32(1)
+    left, norm = np.empty(many * width + LANES), np.empty(many + LANES)
+    right, size = np.empty((hidden + LANES) * (width + 1) + 8), np.empty(hidden + 2 * LANES)
+    start, moments = unaligned(right), (steps + 1) * block
+    pack_columns(weight, term, row, hidden, width, right, start, size)
+    seen, to, rest = beginning(drecurrent), beginning(product), beginning(edge)
+    tanh_c = np.empty(hidden, np.float32)
+    for t in order:
+        before, after = (t + reverse) * block, (t + 1 - reverse) * block
+        for n in range(low, high):
+            place, first = n * hidden, t * width * batch + n * hidden
+            d, dh, dc = slope[t * block + place :], carried[place:], carried[block + place :]
+            dz, dr = dprojected[(t * batch + n) * width :], drecurrent[(t * batch + n) * width :]
+            z0, z1, z2 = gates[first:], gates[first + block :], gates[first + 2 * block :]
+            for i in range(hidden):
+                dh[i] += d[i]
+            if len(inner):
+                saved, h = inner[t * block + place :], states[before + place :]
+                for i in range(hidden):
+                    dn = dh[i] * (one - z1[i]) * (one - z2[i] * z2[i])
+                    dz[i] = z0[i] * (one - z0[i]) * (dn * saved[i])
+                    dz[hidden + i] = z1[i] * (one - z1[i]) * (dh[i] * (h[i] - z2[i]))
+                    dz[2 * hidden + i] = dn
+                    dr[i], dr[hidden + i], dr[2 * hidden + i] = dz[i], dz[hidden + i], dn * z0[i]
+                    dh[i] *= z1[i]
+            else:
+                z3, c0 = gates[first + 3 * block :], states[moments + before + place :]
+                c1 = states[moments + after + place :]
+                for i in range(hidden):
+                    tanh_c[i] = tanh(np.float64(c1[i]))
+                for i in range(hidden):
+                    dc[i] += dh[i] * z3[i] * (one - tanh_c[i] * tanh_c[i])
+                    dz[i] = z0[i] * (one - z0[i]) * (dc[i] * z2[i])
+                    dz[hidden + i] = z1[i] * (one - z1[i]) * (dc[i] * c0[i])
+                    dz[2 * hidden + i] = dc[i] * z0[i] * (one - z2[i] * z2[i])
+                    dz[3 * hidden + i] = z3[i] * (one - z3[i]) * (dh[i] * tanh_c[i])
+                    dc[i] *= z1[i]
+                    dh[i] = 0
+        pack_rows(seen, (t * batch + low) * width, width, 1, many, width, left, norm)
+        doubt |= packed_product(
+            left, norm, right, size, to, rest, width, many, hidden, start, 0, hidden
+        )
+        into = carried[low * hidden : high * hidden]
+        for i in range(many * hidden):
+            into[i] += product[i]
+    doubtful[0] = doubt
