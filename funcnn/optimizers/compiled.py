@@ -10,15 +10,13 @@ from funcnn.numerics.jit import In, Out, OutBytes, kernel
 from funcnn.optimizers.moments import HIGH, SMALL
 from funcnn.types import Array
 
-_FEW = 1 << 9  # numbers of a leaf that is not worth the call, on an AMD EPYC (Zen 4), November 2026
-
 
 def adam(
     gradient: Array, mean: Array, code: Array, beta1: float, beta2: float, epsilon: float,
     factor: float, shift: float,
 ) -> Any:  # fmt: skip
     """`funcnn.optimizers.moments.adam`, where all squares are ordinary."""
-    if gradient.size < _FEW or not gradient.flags.c_contiguous or epsilon < SMALL:
+    if not gradient.flags.c_contiguous or epsilon < SMALL:
         return NotImplemented
     limit = HIGH * beta2 if beta2 else HIGH
     update, new_mean, new_code = (np.empty_like(gradient) for _ in range(3))
