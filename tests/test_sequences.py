@@ -10,11 +10,13 @@ import pytest
 
 from funcnn import (
     attention,
+    bidirectional,
     gru,
     lstm,
     multi_head_attention,
     positional_encoding,
     random,
+    relu,
     rnn,
     rotary,
     serial,
@@ -85,6 +87,15 @@ def test_gates_that_are_shut_or_open_stay_finite(layer: Layer[Any, Any], size: f
     dparams, dx = layer.vjp(cache, np.ones_like(out))
     assert np.isfinite(dx).all()
     assert np.isfinite(dparams.get("bias_ih", np.zeros(1))).all()
+
+
+def test_the_mean_of_both_directions_of_huge_numbers_is_finite() -> None:
+    x = np.full((1, 2, 3), np.finfo(np.float32).max)
+    out, cache = bidirectional(relu(), merge="mean").apply({}, x)
+    np.testing.assert_array_equal(out, x)
+    np.testing.assert_array_equal(
+        bidirectional(relu(), merge="mean").vjp(cache, np.ones_like(x))[1], np.ones_like(x)
+    )
 
 
 @pytest.mark.parametrize("size", [1e18, 1e19])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks
+from funcnn._kernels import joining
 from funcnn.checks import Choice, Layers, declared
 from funcnn.structure import (
     Child,
@@ -155,26 +156,15 @@ def _both_ways(children: tuple[Child, ...], merge: str) -> Layer[Any, Any]:
         cache: Cache = {}
         a = apply_in_turn(silent[:1], params, x, key, cache)
         b = apply_in_turn(silent[1:], params, x[:, ::-1], key, cache)
-        b = b[:, ::-1]
         cache["_out"] = (merged(x.shape, a.shape), a.dtype)
-        if merge == "concatenate":
-            return np.concatenate((a, b), 2), cache
-        if merge == "product":
-            cache["_factors"] = (a, b)
-            return a * b, cache
-        return (a + b if merge == "sum" else (a + b) * a.dtype.type(0.5)), cache
+        out, cache["_joined"] = joining.join(merge, 2, [a, b[:, ::-1]])
+        return out, cache
 
     def parts(cache: Cache, dout: Array) -> tuple[Array, Array]:
         """The gradients of both outputs, each in the order in which its copy ran."""
         checks.gradient(dout, *cache["_out"])
-        if merge == "concatenate":
-            half = dout.shape[2] // 2
-            return dout[:, :, :half], dout[:, ::-1, half:]
-        if merge == "product":
-            a, b = cache["_factors"]
-            return dout * b, (dout * a)[:, ::-1]
-        share = dout if merge == "sum" else dout * dout.dtype.type(0.5)
-        return share, share[:, ::-1]
+        da, db = joining.parts(merge, 2, cache["_joined"], dout)
+        return da, db[:, ::-1]
 
     def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Any]:
         dparams: Params = {}
