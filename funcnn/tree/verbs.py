@@ -406,11 +406,17 @@ def replace(tree: T, changes: Mapping[str, Any]) -> T:
     >>> tree.replace({"conv1": {"weight": 1, "bias": 2}}, {"conv1/bias": 0})
     {'conv1': {'weight': 1, 'bias': 0}}
     """
-    new, known = dict(leaves(dict(changes))), dict(leaves(tree))
-    for name in new:
-        if name not in known:
-            refuse(f"`changes` must name leaves of the tree, got {place(name)}", "tree")
-    return map_with_path(new.get, tree)
+    new = dict(leaves(dict(changes)))
+    strange = dict(new)
+
+    def exchanged(path: str, leaf: Any) -> Any:
+        strange.pop(path, None)
+        return new.get(path, leaf)
+
+    whole = map_with_path(exchanged, tree)
+    for name in strange:
+        refuse(f"`changes` must name leaves of the tree, got {place(name)}", "tree")
+    return whole
 
 
 def flatten(tree: Any) -> Array:
