@@ -25,6 +25,7 @@ from funcnn.types import Array
 
 Shape = tuple[int, ...]
 _WEIGHTS = 1 << 14  # bytes of filters that are read again for each tile; more, for 16 tiles
+_TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
 _BLOCK = 2048  # numbers of each run that are read again for each tile: they stay in the cache
 
 
@@ -247,7 +248,25 @@ def _convolve(
 
 
 def _sums(size: int) -> Any:
-    """All filters of a group, four at a time, with all taps, three at a time, over some runs."""
+    """All filters of a group, some at a time, with all taps, three at a time, over some runs."""
+
+    def filters(rows: int) -> Any:
+        @inlined
+        def multiply_filters(
+            image: Address, at: Table, base: Table, slope: Address, begin: Table, total: Wide,
+            first: int, last: int, low: int, high: int, row: int, tap: int, stop: int, pitch: int,
+        ) -> None:  # fmt: skip
+            whole = stop - (stop - tap) % 3
+            for t in range(tap, whole, 3):
+                wide_products(image, at, base, slope, begin, total, first, last, low, high,
+                              row, t, len(at), pitch, rows, 3, size)  # fmt: skip
+            for t in range(whole, stop):
+                wide_products(image, at, base, slope, begin, total, first, last, low, high,
+                              row, t, len(at), pitch, rows, 1, size)  # fmt: skip
+
+        return multiply_filters
+
+    several, two, one = map(filters, (_TALL, 2, 1))
 
     @inlined
     def multiply_rows(
@@ -255,36 +274,20 @@ def _sums(size: int) -> Any:
         first: int, last: int, low: int, high: int, row: int, end: int, tap: int, stop: int,
         pitch: int,
     ) -> None:  # fmt: skip
-        taps = len(at)
         o = row
         while o < end and low < high:
-            t = tap
-            while t < stop:
-                if end - o >= 4 and stop - t >= 3:
-                    wide_products(image, at, base, slope, begin, total, first, last, low, high,
-                                  o, t, taps, pitch, 4, 3, size)  # fmt: skip
-                    t += 3
-                elif end - o >= 4:
-                    wide_products(image, at, base, slope, begin, total, first, last, low, high,
-                                  o, t, taps, pitch, 4, 1, size)  # fmt: skip
-                    t += 1
-                elif end - o >= 2 and stop - t >= 3:
-                    wide_products(image, at, base, slope, begin, total, first, last, low, high,
-                                  o, t, taps, pitch, 2, 3, size)  # fmt: skip
-                    t += 3
-                elif end - o >= 2:
-                    wide_products(image, at, base, slope, begin, total, first, last, low, high,
-                                  o, t, taps, pitch, 2, 1, size)  # fmt: skip
-                    t += 1
-                elif stop - t >= 3:
-                    wide_products(image, at, base, slope, begin, total, first, last, low, high,
-                                  o, t, taps, pitch, 1, 3, size)  # fmt: skip
-                    t += 3
-                else:
-                    wide_products(image, at, base, slope, begin, total, first, last, low, high,
-                                  o, t, taps, pitch, 1, 1, size)  # fmt: skip
-                    t += 1
-            o += 4 if end - o >= 4 else 2 if end - o >= 2 else 1
+            if end - o >= _TALL:
+                several(image, at, base, slope, begin, total, first, last, low, high,
+                        o, tap, stop, pitch)  # fmt: skip
+                o += _TALL
+            elif end - o >= 2:
+                two(image, at, base, slope, begin, total, first, last, low, high,
+                    o, tap, stop, pitch)  # fmt: skip
+                o += 2
+            else:
+                one(image, at, base, slope, begin, total, first, last, low, high,
+                    o, tap, stop, pitch)  # fmt: skip
+                o += 1
 
     return multiply_rows
 
