@@ -19,6 +19,7 @@ from funcnn.numerics.vectors import (
     ir,
     literals,
     pointers,
+    span_of_taps,
     types,
 )
 
@@ -47,14 +48,11 @@ def weighted_runs(
         each = [ir.IntType(64)(o) for o in range(rows.literal_value)]
         sums = [vectors.variable(vectors.all(starts, builder.add(row, o))) for o in each]
         lines = [builder.gep(weights, [builder.mul(builder.add(row, o), taps)]) for o in each]
-        seen, one = builder.gep(xs, [base]), ir.IntType(64)(1)
-        with cgutils.for_range(builder, spans, intp=ir.IntType(64)) as span:
-            skipped = builder.mul(span.index, jump)
-            begin, end = builder.add(first, skipped), builder.add(last, skipped)
-            with cgutils.for_range_slice(builder, begin, end, one, intp=ir.IntType(64)) as (t, _):
-                run = vectors.at(seen, builder.load(builder.gep(ats, [t])))
-                for line, total in zip(lines, sums, strict=True):
-                    vectors.add_product(total, vectors.all(line, t), run, FAST)
+        seen = builder.gep(xs, [base])
+        with span_of_taps(builder, first, last, spans, jump) as t:
+            run = vectors.at(seen, builder.load(builder.gep(ats, [t])))
+            for line, total in zip(lines, sums, strict=True):
+                vectors.add_product(total, vectors.all(line, t), run, FAST)
         for o, total in zip(each, sums, strict=True):
             vectors.put(builder.load(total), outs, builder.add(place, builder.mul(o, pitch)))
         return context.get_dummy_value()

@@ -27,6 +27,7 @@ from funcnn.numerics.vectors import (
     ir,
     literals,
     pointers,
+    span_of_taps,
     types,
 )
 
@@ -109,31 +110,32 @@ class _Rounding(Vectors):
 @intrinsic
 def rounded_runs(
     context: Any, x: Any, at: Any, weight: Any, norm: Any, out: Any,
-    first: Any, last: Any, base: Any, row: Any, taps: Any, place: Any, pitch: Any,
-    rows: Any, size: Any,
+    first: Any, last: Any, spans: Any, jump: Any, base: Any, row: Any, taps: Any, place: Any,
+    pitch: Any, rows: Any, size: Any,
 ) -> Any:  # fmt: skip
     """``out[place + o pitch + q] = sum_t weight[row + o, t] x[base + at[t] + q]``, rounded once.
 
-    For ``o < rows``, all `q` of a tile, and ``first <= t < last`` of the `taps` of a row of weights.
-    Its norm is that times the error of a sum as long. Returns 1 where a result is in doubt.
+    For ``o < rows``, all `q` of a tile, and of the `taps` of a row of weights those with ``first <= t <
+    last``, and as many again at each `jump`, for so many `spans`. The norm of a row is its length times
+    the error of a sum as long. Returns 1 where a result is in doubt.
     """
     if not literals(rows, size):
         return None
     signature = types.int64(
-        x, at, weight, norm, out, first, last, base, row, taps, place, pitch, rows, size
+        x, at, weight, norm, out, first, last, spans, jump, base, row, taps, place, pitch, rows, size
     )
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vectors = _Rounding(context, builder, size.literal_value)
         xs, outs = (builder.inttoptr(args[i], ir.FloatType().as_pointer()) for i in (0, 4))
         ats, weights, norms = pointers(context, builder, signature.args[1:4], args[1:4])
-        first, last, base, row, taps, place, pitch = args[5:12]
+        first, last, spans, jump, base, row, taps, place, pitch = args[5:14]
         each = [ir.IntType(64)(o) for o in range(rows.literal_value)]
         places = [builder.add(place, builder.mul(o, pitch)) for o in each]
         lines = [builder.gep(weights, [builder.mul(builder.add(row, o), taps)]) for o in each]
-        seen, one = builder.gep(xs, [base]), ir.IntType(64)(1)
+        seen = builder.gep(xs, [base])
         squares, *sums = (vectors.variable(vectors.zero()) for _ in range(1 + len(each)))
-        with cgutils.for_range_slice(builder, first, last, one, intp=ir.IntType(64)) as (t, _):
+        with span_of_taps(builder, first, last, spans, jump) as t:
             run = vectors.widened(seen, builder.load(builder.gep(ats, [t])))
             vectors.add_product(squares, run, run, FAST)
             for line, total in zip(lines, sums, strict=True):
@@ -150,11 +152,12 @@ def rounded_runs(
             for sums_of_row in exact:
                 for variable in sums_of_row:
                     builder.store(vectors.zero(), variable)
-            with cgutils.for_range_slice(builder, first, last, one, intp=ir.IntType(64)) as (t, _):
+            with span_of_taps(builder, first, last, spans, jump) as t:
                 run = vectors.widened(seen, builder.load(builder.gep(ats, [t])))
                 for line, parts in zip(lines, exact, strict=True):
                     vectors.add_exactly(parts, builder.fmul(vectors.all(line, t), run))
-            count = vectors.spread(builder.sitofp(builder.sub(last, first), ir.DoubleType()))
+            terms = builder.mul(builder.sub(last, first), spans)
+            count = vectors.spread(builder.sitofp(terms, ir.DoubleType()))
             doubts = []
             for to, parts in zip(places, exact, strict=True):
                 doubts.append(vectors.put_rounded(*vectors.bound(parts, count), outs, to))
@@ -292,26 +295,27 @@ def _rows(rows: int) -> Any:
     @inlined
     def rounded_places(
         x: Address, at: Table, weight: Wide, norm: Wide, out: Address, first: int, last: int,
-        seen: int, place: int, row: int, pitch: int, low: int, high: int, run: int, vector: int,
+        spans: int, jump: int, seen: int, place: int, row: int, pitch: int, low: int, high: int,
+        run: int, vector: int,
     ) -> Any:  # fmt: skip
         taps, q, doubt = len(at), low, 0
         while q < high:
             if high - q >= 2 * vector:
-                doubt |= rounded_runs(x, at, weight, norm, out, first, last, seen + q,
+                doubt |= rounded_runs(x, at, weight, norm, out, first, last, spans, jump, seen + q,
                                       row, taps, place + q, pitch, rows, WIDE)  # fmt: skip
                 q += 2 * vector
             elif run >= vector:
                 q = min(q, run - vector)
-                doubt |= rounded_runs(x, at, weight, norm, out, first, last, seen + q,
+                doubt |= rounded_runs(x, at, weight, norm, out, first, last, spans, jump, seen + q,
                                       row, taps, place + q, pitch, rows, VECTOR)  # fmt: skip
                 q += vector
             elif run >= 2:
                 q = min(q, run - 2)
-                doubt |= rounded_runs(x, at, weight, norm, out, first, last, seen + q,
+                doubt |= rounded_runs(x, at, weight, norm, out, first, last, spans, jump, seen + q,
                                       row, taps, place + q, pitch, rows, SMALL)  # fmt: skip
                 q += 2
             else:
-                doubt |= rounded_runs(x, at, weight, norm, out, first, last, seen + q,
+                doubt |= rounded_runs(x, at, weight, norm, out, first, last, spans, jump, seen + q,
                                       row, taps, place + q, pitch, rows, 0)  # fmt: skip
                 q += 1
         return doubt
@@ -319,7 +323,7 @@ def _rows(rows: int) -> Any:
     return rounded_places
 
 
-_one_row, _two_rows, _six_rows = map(_rows, (1, 2, 6))
+_one_row, _two_rows, _six_rows, _eight_rows = map(_rows, (1, 2, 6, 8))
 
 
 @inlined
@@ -332,12 +336,12 @@ def few_products(
     while o < end:
         to = place + o * pitch
         if end - o >= 2:
-            doubt |= _two_rows(x, at, weight, norm, out, 0, len(at), seen, to, o, pitch, 0, run, run,
-                               vector)  # fmt: skip
+            doubt |= _two_rows(x, at, weight, norm, out, 0, len(at), 1, 0, seen, to, o, pitch,
+                               0, run, run, vector)  # fmt: skip
             o += 2
         else:
-            doubt |= _one_row(x, at, weight, norm, out, 0, len(at), seen, to, o, pitch, 0, run, run,
-                              vector)  # fmt: skip
+            doubt |= _one_row(x, at, weight, norm, out, 0, len(at), 1, 0, seen, to, o, pitch,
+                              0, run, run, vector)  # fmt: skip
             o += 1
     return doubt
 
@@ -345,26 +349,31 @@ def few_products(
 @inlined
 def rounded_product(
     x: Address, at: Table, weight: Wide, norm: Wide, out: Address, first: int, last: int,
-    seen: int, place: int, row: int, end: int, pitch: int, low: int, high: int, run: int, vector: int,
+    spans: int, jump: int, seen: int, place: int, row: int, end: int, pitch: int, low: int, high: int,
+    run: int, vector: int,
 ) -> Any:  # fmt: skip
     """``out[place + o pitch + q] = sum_t weight[row + o, t] x[seen + at[t] + q]``, rounded once.
 
-    For ``o`` below ``end - row``, ``low <= q < high`` of a run that may be longer, and ``first <= t <
-    last``. Returns 1 where something is in doubt.
+    For ``o`` below ``end - row``, ``low <= q < high`` of a run that may be longer, and the taps that
+    `rounded_runs` takes. Returns 1 where something is in doubt.
     """
     o, doubt = row, 0
     while o < end:
         to = place + (o - row) * pitch
-        if end - o >= 6:
-            doubt |= _six_rows(x, at, weight, norm, out, first, last, seen, to, o, pitch,
-                               low, high, run, vector)  # fmt: skip
+        if VECTOR == 64 and end - o >= 8:  # it has the registers
+            doubt |= _eight_rows(x, at, weight, norm, out, first, last, spans, jump, seen, to, o,
+                                 pitch, low, high, run, vector)  # fmt: skip
+            o += 8
+        elif end - o >= 6:
+            doubt |= _six_rows(x, at, weight, norm, out, first, last, spans, jump, seen, to, o,
+                               pitch, low, high, run, vector)  # fmt: skip
             o += 6
         elif end - o >= 2:
-            doubt |= _two_rows(x, at, weight, norm, out, first, last, seen, to, o, pitch,
-                               low, high, run, vector)  # fmt: skip
+            doubt |= _two_rows(x, at, weight, norm, out, first, last, spans, jump, seen, to, o,
+                               pitch, low, high, run, vector)  # fmt: skip
             o += 2
         else:
-            doubt |= _one_row(x, at, weight, norm, out, first, last, seen, to, o, pitch,
-                              low, high, run, vector)  # fmt: skip
+            doubt |= _one_row(x, at, weight, norm, out, first, last, spans, jump, seen, to, o,
+                              pitch, low, high, run, vector)  # fmt: skip
             o += 1
     return doubt

@@ -6,6 +6,8 @@ which vectors there are; everything else about a kernel is Python.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from funcnn.numerics.jit import Later, width
@@ -74,6 +76,17 @@ def pointers(context: Any, builder: Any, kinds: Any, arrays: Any) -> list[Any]:
         context.make_array(kind)(context, builder, one).data
         for kind, one in zip(kinds, arrays, strict=True)
     ]
+
+
+@contextmanager
+def span_of_taps(builder: Any, first: Any, last: Any, spans: Any, jump: Any) -> Iterator[Any]:
+    """A loop over ``first <= t < last``, and as many again at each `jump`, for so many `spans`."""
+    integer = ir.IntType(64)
+    with cgutils.for_range(builder, spans, intp=integer) as span:
+        skipped = builder.mul(span.index, jump)
+        begin, end = builder.add(first, skipped), builder.add(last, skipped)
+        with cgutils.for_range_slice(builder, begin, end, integer(1), intp=integer) as (t, _):
+            yield t
 
 
 def literals(*kinds: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn._kernels.convolution.overlapping import layouts, meetings
+from funcnn._kernels.convolution.places import forward, places, tabled
 from funcnn._kernels.convolution.plans import Columns, Depthwise, Plan, Rows, plan
 from funcnn._kernels.images import batch_first, batch_last, frame
 from funcnn._kernels.windows import Window, output_size
@@ -30,54 +31,34 @@ _BLOCK = 2048  # numbers of each run that are read again for each tile: they sta
 
 
 class _Rows(NamedTuple):
-    """Where the runs of a convolution lie in a framed ``(C, *spatial, N)``.
+    """Where the runs of a weight gradient lie in a framed ``(C, *spatial, N)``.
 
     ``at`` is the offset of each tap of a group, taps of the first spatial axis outermost, and ``base``
-    that of each output row; of its taps those from ``first`` to ``last`` meet the image.
+    that of each output row.
     """
 
-    padding: tuple[tuple[int, int], ...]
     at: Array
     base: Array
-    first: Array
-    last: Array
     run: int
     group: int
 
 
 @lru_cache(maxsize=256)
-def _rows(x_shape: Shape, window: Window, groups: int, skip: bool) -> _Rows:
-    """With `skip`, the first axis is not framed: taps that would meet its padding are left out."""
+def _rows(x_shape: Shape, window: Window, groups: int) -> _Rows:
     batch, channels, *spatial = x_shape
     places, rank = output_size(window, x_shape[2:]), len(spatial)
-    low = window.padding[0][0] if skip else 0
-    padding = ((0, 0), *window.padding[1:]) if skip else window.padding
-    sizes = [n + before + after for n, (before, after) in zip(spatial, padding, strict=True)]
+    sizes = [n + low + high for n, (low, high) in zip(spatial, window.padding, strict=True)]
     steps = [math.prod(sizes[axis + 1 :]) * batch for axis in range(rank)]
     ins, plane = channels // groups, math.prod(sizes) * batch
-    offsets: Array = np.zeros(1, np.int64)
+    offsets = base = np.zeros(1, np.int64)
     for axis, (k, d) in enumerate(zip(window.kernel, window.dilation, strict=True)):
         offsets = (offsets[:, None] + np.arange(k) * d * steps[axis]).ravel()
         if axis == 0:
             offsets = (offsets[:, None] + np.arange(ins) * plane).ravel()
     whole = window.stride[-1] == 1  # a row of outputs is one run
-    base: Array = np.full(1, -low * steps[0], np.int64)
     for axis in range(rank - whole):
         base = (base[:, None] + np.arange(places[axis]) * window.stride[axis] * steps[axis]).ravel()
-    first, last = np.zeros(len(base), np.int64), np.full(len(base), len(offsets))
-    if skip:
-        top = np.arange(places[0]) * window.stride[0] - low
-        k, d = window.kernel[0], window.dilation[0]
-        each, per = len(base) // places[0], len(offsets) // k
-        first = np.repeat(np.clip(-(top // d), 0, k) * per, each)
-        last = np.repeat(np.clip(-((top - spatial[0]) // d), 0, k) * per, each)
-    run = (places[-1] if whole else 1) * batch
-    return _Rows(padding, offsets, base, first, np.maximum(first, last), run, ins * plane)
-
-
-def _outermost(weight: Array) -> Array:
-    """Filters as rows, taps in the order of `_Rows`."""
-    return np.ascontiguousarray(weight.swapaxes(1, 2)).reshape(-1)
+    return _Rows(offsets, base, (places[-1] if whole else 1) * batch, ins * plane)
 
 
 def _parts(count: int, products: int) -> list[tuple[int, int]]:
@@ -102,17 +83,16 @@ def convolve(
     out = np.empty((outs, *output_size(window, x.shape[2:]), len(x)), x.dtype)
     if not out.size or not weight.size:
         return NotImplemented
-    rows = _rows(x.shape, window, groups, x.ndim > 3)
-    image, filters = frame(x, rows.padding), _outermost(weight)
-    parts = _parts(len(rows.base), weight[0].size * out.size)
+    where = places(forward(x.shape[2:], window), len(x), x.shape[1] // groups, out.shape[1:-1])
+    image, filters = frame(x, where.padding), tabled(weight)
+    parts = _parts(len(where.base), weight[0].size * out.size)
     step = VECTOR // 4 * (1 if filters.nbytes <= _WEIGHTS else 16)
 
     def convolve_some(i: int) -> int:
         doubt = np.zeros(1, np.uint8)
         _convolve(
-            rows.at, rows.base, rows.first, rows.last, address(image), address(filters), address(out),
-            *parts[i], rows.run, outs // groups, groups, rows.group, VECTOR // 8, step,
-            doubt,
+            *where[1:], address(image), address(filters), address(out), *parts[i],
+            outs // groups, groups, VECTOR // 8, step, doubt,
         )  # fmt: skip
         return int(doubt[0])
 
@@ -137,8 +117,8 @@ def weight_gradient(
         return NotImplemented
     if not dout.size or not math.prod(weight_shape):
         return NotImplemented
-    rows = _rows(x.shape, window, groups, False)
-    image = frame(x, rows.padding)
+    rows = _rows(x.shape, window, groups)
+    image = frame(x, window.padding)
     slope = np.ascontiguousarray(batch_last(dout))
     outs, ins, first, *others = weight_shape
     total = np.empty((outs, first, ins, *others), x.dtype)
@@ -167,7 +147,7 @@ def _chunks(
     x_shape: Shape, window: Window, groups: int, way: Plan
 ) -> list[tuple[Array, Array, int, int]]:
     """What a plan sums at once: runs of the image, of the output, and from where to where in each."""
-    rows, places = _rows(x_shape, window, groups, False), output_size(window, x_shape[2:])
+    rows, places = _rows(x_shape, window, groups), output_size(window, x_shape[2:])
     begin = np.arange(len(rows.base)) * rows.run
     axis = 0 if isinstance(way, Columns) else 1
     if not isinstance(way, (Rows, Columns)) or way.chunk >= places[axis]:
@@ -226,24 +206,30 @@ def input_gradient(
 
 @exact
 def _convolve(
-    at: Table, base: Table, first: Table, last: Table, image: Address, filters: Address, out: Address,
-    low: int, high: int, run: int, outs: int, groups: int, group: int, vector: int, step: int,
+    at: Table, base: Table, into: Table, first: Table, last: Table, shift: Table, to: Table,
+    size: Table, left: Table, right: Table, jump: int, group: int, pitch: int, image: Address,
+    filters: Address, out: Address, low: int, high: int, outs: int, groups: int, vector: int, step: int,
     doubtful: OutBytes,
 ) -> None:  # fmt: skip
-    """Output rows `low` to `high`, some places at a time with all filters."""
-    pitch, taps, doubt = len(base) * run, len(at), 0
+    """As `compiled._convolve`."""
+    taps, doubt = len(at), 0
     wide, norm = np.empty(groups * outs * taps), np.empty(groups * outs)
     if widen(filters, 0, taps, 1, groups * outs, taps, wide, norm):
         doubtful[0] = 1
         return
     for g in range(groups):
         for r in range(low, high):
-            for q in range(0, run, step):
-                doubt |= rounded_product(
-                    image, at, wide, norm, out, first[r], last[r], base[r] + g * group,
-                    g * outs * pitch + r * run, g * outs, (g + 1) * outs, pitch,
-                    q, min(q + step, run), run, vector,
-                )  # fmt: skip
+            for s in range(len(size)):
+                whole = right[s] - left[s] == jump
+                begin = first[r] * jump + left[s]
+                end = last[r] * jump if whole else begin + right[s] - left[s]
+                spans = 1 if whole else last[r] - first[r]
+                for q in range(0, size[s], step):
+                    doubt |= rounded_product(
+                        image, at, wide, norm, out, begin, end, spans, jump,
+                        base[r] + shift[s] + g * group, into[r] + to[s] + g * outs * pitch,
+                        g * outs, (g + 1) * outs, pitch, q, min(q + step, size[s]), size[s], vector,
+                    )  # fmt: skip
     doubtful[0] = doubt
 
 
