@@ -11,6 +11,7 @@ J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw (2011). Parallel random numbe
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ types: Any = Later("numba.core.types")
 _one = np.float32
 _FIRST, _SECOND = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 _WEYL, _OTHER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
+_BIG_ENDIAN = sys.byteorder == "big"  # there the halves of a word lie the other way round
 _WORDS = 1024  # at a time, which stay in the cache
 _UNIT, _STEP, _HALF = _one(2.0**-24), _one(2.0**-32), _one(2.0**-33)
 
@@ -48,20 +50,23 @@ def _key(key: Key) -> Array:
 
 def fill_unit(key: Key, out: Array) -> Any:
     """`funcnn.random.bits.fill_unit`, of float32."""
-    if out.dtype != np.float32:
+    if out.dtype != np.float32 or _BIG_ENDIAN:
         return NotImplemented
     _unit(_key(key), out.reshape(-1))
     return None
 
 
-def fill_events(key: Key, threshold: int, out: Array) -> None:
+def fill_events(key: Key, threshold: int, out: Array) -> Any:
     """`funcnn.random.discrete.fill_events`."""
+    if _BIG_ENDIAN:
+        return NotImplemented
     _events(_key(key), out.view(np.uint8).reshape(-1), threshold)
+    return None
 
 
 def standard_normal(key: Key, out: Array) -> Any:
     """`funcnn.random.continuous.standard_normal`, of float32."""
-    if out.dtype != np.float32:
+    if out.dtype != np.float32 or _BIG_ENDIAN:
         return NotImplemented
     _normal(_key(key), out.reshape(-1))
     return None

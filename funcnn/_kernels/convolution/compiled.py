@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from funcnn._kernels.convolution.places import (
-    TOGETHER,
     Axes,
     backward,
     forward,
@@ -49,6 +48,7 @@ _MANY = 1 << 14  # channels in times out for which products beat the weight grad
 _PART = 1 << 24  # multiplications that are worth a thread
 _WEIGHTS = 1 << 17  # bytes of filters that are read again for each tile; more, for 16 tiles
 _TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
+_TOGETHER = 3  # and taps
 _SLICE = 1 << 17  # numbers that the weight gradient reads again for each tile
 
 
@@ -152,7 +152,7 @@ def weight_gradient(
     outs, ins, *kernel = weight_shape
     if _declined(x.shape, weight_shape, window) or outs // groups * ins >= _MANY:
         return NotImplemented
-    where = taps(forward(x.shape[2:], window), len(x), ins)
+    where = taps(forward(x.shape[2:], window), len(x), ins, _TOGETHER)
     image = frame(x, where.padding).reshape(-1)
     slope = np.ascontiguousarray(dout.transpose(*range(1, dout.ndim), 0)).reshape(-1)
     step = min(max(_SLICE // (ins + outs // groups), 256), 2048)
@@ -233,7 +233,7 @@ def _filters(rows: int) -> Any:
         return multiply_tile
 
     several, one, short, alone = (
-        tile(*way) for way in ((TOGETHER, VECTOR), (1, VECTOR), (1, SMALL), (1, 0))
+        tile(*way) for way in ((_TOGETHER, VECTOR), (1, VECTOR), (1, SMALL), (1, 0))
     )
 
     @inlined
@@ -246,7 +246,7 @@ def _filters(rows: int) -> Any:
         nearly = high - (high - low) % max(1, vector // 4)
         for i in range(len(tap)):
             top, bottom = max(begin, first[i]), min(end, last[i])
-            together = count[i] == TOGETHER
+            together = count[i] == _TOGETHER
             if top < bottom and together:
                 several(image, at, base, cols, slope, total, top, bottom, low, whole,
                         row, tap[i], run, pitch)  # fmt: skip

@@ -20,7 +20,6 @@ from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
-TOGETHER = 3  # taps whose products a tile of the weight gradient sums
 
 
 class Axis(NamedTuple):
@@ -206,15 +205,15 @@ class Taps(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def taps(axes: Axes, batch: int, ins: int) -> Taps:
-    """The tables of a weight gradient for `ins` channels of a group."""
+def taps(axes: Axes, batch: int, ins: int, together: int) -> Taps:
+    """The tables of a weight gradient for `ins` channels of a group, so many taps together."""
     rank, (top, *others) = len(axes), _lifted(axes)
     laid = _laid((top, *(axis.framed for axis in others)), batch, ins, close=True)
     rows, each = len(laid.base) // max(1, top.places), len(laid.at) // top.taps
     some = [
-        (tap, min(TOGETHER, (i + 1) * each - tap), first * rows, last * rows)
+        (tap, min(together, (i + 1) * each - tap), first * rows, last * rows)
         for i, (first, last) in enumerate(zip(*top.met, strict=True))
-        for tap in range(i * each, (i + 1) * each, TOGETHER)
+        for tap in range(i * each, (i + 1) * each, together)
     ]
     end = others[-1].framed
     whole = end.stride == 1  # a row is one run
