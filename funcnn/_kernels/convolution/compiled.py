@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,7 @@ def _declined(x_shape: Shape, weight_shape: Shape, window: Window) -> bool:
     )
 
 
+@lru_cache(maxsize=1024)
 def _parts(rows: int, products: int) -> list[tuple[int, int]]:
     """Some output rows for each of several threads, by sizes alone."""
     count = max(1, min(8, rows, products // _PART))
@@ -110,7 +111,10 @@ def input_gradient(
 
 
 def _run(tasks: list[Callable[[], None]]) -> None:
-    share(lambda i: tasks[i](), len(tasks))
+    if len(tasks) > 1:
+        share(lambda i: tasks[i](), len(tasks))
+    else:
+        tasks[0]()
 
 
 def _tasks(
@@ -127,17 +131,12 @@ def _tasks(
     where = places(axes, len(x), ins, out.shape[1:-1])
     image = frame(x, where.padding, name).reshape(-1)
     start = np.zeros(outs, x.dtype) if bias is None else np.ascontiguousarray(bias)
-    count = math.prod(axis.places for axis in axes) * len(x)
-    parts = _parts(len(where.base), filters.size * count)
+    parts = _parts(len(where.base), filters.size * len(where.base) * where.row)
     step = WIDE // x.itemsize * (1 if filters.nbytes <= _WEIGHTS else 16)
 
-    def convolve_some(low: int, high: int) -> None:
-        _convolve(
-            image, where.at, filters.reshape(-1), start, out.reshape(-1), *where[2:], low, high,
-            outs // groups, groups, VECTOR // x.itemsize, step,
-        )  # fmt: skip
-
-    return [partial(convolve_some, *part) for part in parts]
+    tables = image, where.at, filters.reshape(-1), start, out.reshape(-1), *where[3:]
+    sizes = outs // groups, groups, VECTOR // x.itemsize, step
+    return [partial(_convolve, *tables, *part, *sizes) for part in parts]
 
 
 def weight_gradient(

@@ -137,7 +137,7 @@ def _lifted(axes: Axes) -> Axes:
 
 
 class Places(NamedTuple):
-    """The tables of a convolution, in numbers of an image or of outputs.
+    """The tables of a convolution, in numbers of an image or of outputs, of which a `row` has so many.
 
     ``at`` is the offset of each tap of a group: the first spatial axis outermost, then the last, then
     channels and other axes; ``jump`` of them belong to a tap of the first. A row of outputs begins at
@@ -146,6 +146,7 @@ class Places(NamedTuple):
     taps ``left`` to ``right`` meet it. ``group`` and ``pitch`` lead to the next group and output.
     """
 
+    row: int
     padding: tuple[tuple[int, int], ...]
     at: Array
     base: Array
@@ -177,7 +178,7 @@ def places(axes: Axes, batch: int, ins: int, written: Shape) -> Places:
     v = np.flatnonzero(np.append(True, ~alike)[: end.places])
     each = len(laid.at) // max(1, top.taps * end.taps)
     return Places(
-        padding, laid.at, laid.base, into, first, last,
+        end.places * batch, padding, laid.at, laid.base, into, first, last,
         (v * end.stride + end.offset) * batch, (v * end.step + end.phase) * batch,
         np.diff(np.append(v, end.places)) * batch, left[v] * each, right[v] * each,
         end.taps * each, laid.group, math.prod(written) * batch,

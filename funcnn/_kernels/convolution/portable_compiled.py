@@ -91,7 +91,7 @@ def convolve(
     def convolve_some(i: int) -> int:
         doubt = np.zeros(1, np.uint8)
         _convolve(
-            *where[1:], address(image), address(filters), address(out), *parts[i],
+            *where[2:], address(image), address(filters), address(out), *parts[i],
             outs // groups, groups, VECTOR // 8, step, doubt,
         )  # fmt: skip
         return int(doubt[0])
