@@ -45,6 +45,7 @@ Shape = tuple[int, ...]
 # Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache).
 _SHORT = 16, 32  # numbers of a run, and of one that holds a single place: below, products are as fast
 _MANY = 1 << 14  # channels in times out for which products beat the weight gradient's tiles
+_TERMS = 6  # and in times out for each of the terms that are summed, where those are few
 _PART = 1 << 24  # multiplications that are worth a thread
 _WEIGHTS = 1 << 17  # bytes of filters that are read again for each tile; more, for 16 tiles
 _TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
@@ -149,7 +150,8 @@ def weight_gradient(
 ) -> Any:
     """`funcnn._kernels.convolution.weight_gradient`."""
     outs, ins, *kernel = weight_shape
-    if _declined(x.shape, weight_shape, window) or outs // groups * ins >= _MANY:
+    pairs = outs // groups * ins
+    if _declined(x.shape, weight_shape, window) or pairs >= min(_MANY, _TERMS * dout[:, 0].size):
         return NotImplemented
     where = taps(forward(x.shape[2:], window), len(x), ins, _TOGETHER)
     image = frame(x, where.padding).reshape(-1)

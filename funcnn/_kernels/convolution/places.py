@@ -2,8 +2,9 @@
 
 Memory runs batch-last: an image is ``(C, *spatial, N)``. Outputs are taken one row at a time, along the
 last spatial axis, and of each row those together that see the same taps: so a tap that would meet
-padding is left out, and nothing is framed but axes in the middle. The input gradient is a convolution
-too: with rotated filters, and for each phase of a stride with every other tap.
+padding is left out, and nothing is framed but axes in the middle, and the last one of a small batch.
+The input gradient is a convolution too: with rotated filters, and for each phase of a stride with every
+other tap.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from funcnn._kernels.windows import Window, output_size
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
+_FEW = 16  # examples: fewer are a short run at an edge, and borders of the last axis are framed
 
 
 class Axis(NamedTuple):
@@ -167,7 +169,9 @@ class Places(NamedTuple):
 def places(axes: Axes, batch: int, ins: int, written: Shape) -> Places:
     """The tables of a convolution of `ins` channels of a group to images of some size."""
     rank, (top, *middle, end) = len(axes), _lifted(axes)
-    padding = ((0, 0), *(axis.padding for axis in middle), (0, 0))[-rank:]
+    few = batch < _FEW
+    padding = ((0, 0), *(axis.padding for axis in middle), end.padding if few else (0, 0))[-rank:]
+    end = end.framed if few else end
     laid = _laid((top, *(axis.framed for axis in middle), end), batch, ins)
     into: Array = np.zeros(1, np.int64)
     for axis, step in zip(axes[:-1], _steps(written, batch), strict=False):
