@@ -11,7 +11,9 @@ import funcnn
 from benchmarks import catalogue, models
 from benchmarks.cases import Case, arrays
 from funcnn import numerics, optimizers, random, tree
+from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.memory import keep_freed_memory
+from funcnn.machine.threads import in_team
 
 
 def variants() -> list[str]:
@@ -89,7 +91,7 @@ def layer(entry: catalogue.Entry) -> Callable[[], object]:
         _, cache = net.apply(params, x, key=key)
         return net.vjp(cache, tuple(dout) if isinstance(dout, list) else dout)
 
-    return both_ways
+    return lambda: on_one_blas_thread(lambda: in_team(None, both_ways))
 
 
 def model(entry: models.Model, workers: int | None, mode: Any) -> Callable[[], object]:
