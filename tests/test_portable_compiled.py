@@ -313,6 +313,22 @@ def test_bits_of_recurrent_layers_are_the_same(
         one[place] = before
 
 
+@pytest.mark.parametrize("cell", [lstm, gru])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_gradients_of_a_carry_may_lie_in_any_order(cell: Any, order: Any) -> None:
+    layer, x = cell(3, carry=True), _drawn("x", (2, 2, 2))
+    states = _drawn("h", (2, 1, 3)), _drawn("c", (2, 1, 3))
+    carry: Any = states if cell is lstm else states[0]
+    params = layer.init(random.key(0), tree.map(np.shape, (x, carry)))[1]
+    dcarry = tree.map(lambda one: np.array(one, order=order), carry)
+
+    def both() -> Any:
+        (out, _), cache = layer.apply(params, (x, carry))
+        return tree.flatten(layer.vjp(cache, (out, dcarry)))
+
+    _same(both)
+
+
 @pytest.mark.parametrize("layer", [lstm(9), gru(9)], ids=repr)
 def test_ordinary_walks_are_not_declined(layer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = import_module("funcnn._kernels.recurrent.portable_compiled")

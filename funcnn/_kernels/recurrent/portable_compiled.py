@@ -93,7 +93,7 @@ def backward(cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool
     steps, count, batch, hidden = cache["gates"].shape
     width = count * hidden
     gates, douts = (np.ascontiguousarray(x) for x in (cache["gates"], dout.transpose(1, 0, 2)))
-    states, carried = np.stack(cache["states"]), np.stack(dcarry)
+    states, carried = np.stack(cache["states"]), np.array(dcarry, order="C")  # which is written to
     inner = np.zeros(0, np.float32) if cell.one_sum else np.stack(cache["saved"])
     dprojected = np.empty((steps, batch, width), np.float32)
     drecurrent = dprojected if cell.one_sum else np.empty_like(dprojected)
