@@ -101,9 +101,9 @@ def _wide(lanes: int, alike: int) -> int:
     return lanes * math.gcd(alike, _WIDE // lanes or 1)
 
 
-def _wide_of(x: Array, scale: Array, order: tuple[int, ...]) -> tuple[int, ...]:
-    """The lanes of groups in lanes, and how long rows are of places with the same scale."""
-    others = takewhile(lambda k: scale.shape[k] == 1, order[-2::-1])
+def _wide_of(x: Array, scale: Array, rstd: Array, order: tuple[int, ...]) -> tuple[int, ...]:
+    """The lanes of groups in lanes, and how long rows are of places of a group with the same scale."""
+    others = takewhile(lambda k: scale.shape[k] == rstd.shape[k] == 1, order[-2::-1])
     return len(x), _wide(len(x), math.prod(x.shape[k] for k in others))
 
 
@@ -122,7 +122,7 @@ def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) 
         return NotImplemented
     order, way, shape = found
     factor, out = _laid(scale, shape, order), fresh((offset.size,), offset.dtype)
-    lanes = _wide_of(offset, scale, order) if way == 2 else ()
+    lanes = _wide_of(offset, scale, rstd, order) if way == 2 else ()
     shift = np.zeros_like(factor) if bias is None else _laid(bias, shape, order)
     (_scaled_groups, _scaled_numbers, _scaled_lanes)[way](
         offset.transpose(order).reshape(-1), rstd.transpose(order).reshape(-1), factor, shift, out,
@@ -151,7 +151,7 @@ def centre_gradients(
     dx, (weighted, total) = fresh((dout.size,), dout.dtype), np.zeros((2, factor.size), dout.dtype)
     (_gradients_of_groups, _gradients_of_numbers, _gradients_of_lanes)[way](
         slope, offset.transpose(order).reshape(-1), rstd.transpose(order).reshape(-1), factor,
-        dx, weighted, total, int(centred), *(_wide_of(offset, scale, order) if way == 2 else ()),
+        dx, weighted, total, int(centred), *(_wide_of(offset, scale, rstd, order) if way == 2 else ()),
     )  # fmt: skip
     others = tuple(k for k, size in enumerate(scale.shape) if size == 1)
     dscale, dbias = (
