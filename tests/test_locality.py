@@ -24,6 +24,7 @@ from funcnn import (
     instance_norm,
     layer_norm,
     local_response_norm,
+    log_softmax,
     lp_pool,
     max_pool,
     numerics,
@@ -167,3 +168,15 @@ def test_a_tap_that_never_sees_a_pixel_keeps_its_gradient(net: Any, shape: tuple
             assert not (changed & ~sees).any(), f"{value} at {place}"
         unseen += int((~sees).sum())
     assert unseen
+
+
+@pytest.mark.parametrize("portable", [False, True])
+@pytest.mark.parametrize("line", [[1.0, 1.0], [np.inf, np.inf], [np.nan, np.inf]])
+@pytest.mark.parametrize("other", [[np.nan, 1.0], [-np.inf, -np.inf], [np.inf, np.inf], [2.0, 2.0]])
+def test_log_softmax_of_ties_knows_nothing_of_other_lines(
+    line: list[float], other: list[float], portable: bool
+) -> None:
+    layer, x = log_softmax(), np.array([line, other], np.float32)
+    with numerics.portable() if portable else numerics.fast():
+        beside, alone = layer.apply({}, x)[0][:1], layer.apply({}, x[:1])[0]
+    np.testing.assert_array_equal(beside, alone)

@@ -31,10 +31,11 @@ def softmax(x: Array, axis: int = -1) -> Array:
 @_compiled
 def log_softmax(x: Array, axis: int = -1) -> Array:
     """``x - log(sum(exp(x)))``: the largest term is 1, and ``log1p`` adds it to the others."""
-    out = shifted(x, _largest(x, axis))
+    top = _largest(x, axis)
+    out = shifted(x, top)
     others, less = np.asarray(numerics.exp(out)), out != 0
-    if out.size - np.count_nonzero(less) == out.size // max(out.shape[axis], 1):
-        others *= less  # no two are the largest
+    if out.size - np.count_nonzero(less) == top.size and (top > -np.inf).all():
+        others *= less  # each line has a largest, and no two are
     else:
         np.put_along_axis(others, np.argmax(x, axis, keepdims=True), 0, axis)
     out -= numerics.log1p(numerics.sum(others, axis, keepdims=True))
@@ -73,7 +74,7 @@ def shifted(x: Array, top: Array) -> Array:
     """Less the maximum; infinity less itself is 0."""
     out: Array = x - top
     if (top == np.inf).any():
-        np.copyto(out, 0, where=np.isposinf(x))
+        np.copyto(out, 0, where=np.isposinf(x) & (top == np.inf))
     return out
 
 
