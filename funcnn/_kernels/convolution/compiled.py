@@ -24,7 +24,7 @@ from funcnn._kernels.convolution.places import (
     tabled,
     taps,
 )
-from funcnn._kernels.images import frame
+from funcnn._kernels.images import batch_first, batch_last, frame
 from funcnn._kernels.tiles import (
     eight_rows,
     four_rows,
@@ -85,7 +85,7 @@ def convolve(
         return NotImplemented
     out = fresh((len(weight), *output_size(window, x.shape[2:]), len(x)), x.dtype)
     _run(_tasks(x, tabled(weight), bias, forward(x.shape[2:], window), groups, out))
-    return out.transpose(x.ndim - 1, *range(x.ndim - 1))
+    return batch_first(out)
 
 
 def input_gradient(
@@ -108,7 +108,7 @@ def input_gradient(
         filters = tabled(some.reshape(x_shape[1], *some.shape[2:]))
         tasks += _tasks(dout, filters, None, axes, groups, dx, f"image {len(tasks)}")
     _run(tasks)
-    return dx.transpose(dx.ndim - 1, *range(dx.ndim - 1))
+    return batch_first(dx)
 
 
 def _run(tasks: list[Callable[[], None]]) -> None:
@@ -134,7 +134,6 @@ def _tasks(
     start = np.zeros(outs, x.dtype) if bias is None else np.ascontiguousarray(bias)
     parts = _parts(len(where.base), filters.size * len(where.base) * where.row)
     step = WIDE // x.itemsize * (1 if filters.nbytes <= _WEIGHTS else 16)
-
     tables = image, where.at, filters.reshape(-1), start, out.reshape(-1), *where[3:]
     sizes = outs // groups, groups, VECTOR // x.itemsize, step
     return [partial(_convolve, *tables, *part, *sizes) for part in parts]
@@ -155,7 +154,7 @@ def weight_gradient(
         return NotImplemented
     where = taps(forward(x.shape[2:], window), len(x), ins, _TOGETHER)
     image = frame(x, where.padding).reshape(-1)
-    slope = np.ascontiguousarray(dout.transpose(*range(1, dout.ndim), 0)).reshape(-1)
+    slope = np.ascontiguousarray(batch_last(dout)).reshape(-1)
     step = min(max(_SLICE // (ins + outs // groups), 256), 2048)
     parts = _parts(len(where.base), math.prod(weight_shape[1:]) * dout.size)
     first, *others = kernel if len(kernel) > 1 else (1, *kernel)
@@ -181,7 +180,7 @@ def _convolve(
     jump: int, group: int, pitch: int, low: int, high: int, outs: int, groups: int,
     vector: int, step: int,
 ) -> None:  # fmt: skip
-    """Output rows `low` to `high`, `step` places at a time with all filters, 4 or 6 at a time."""
+    """Output rows `low` to `high`, `step` places at a time with all filters, by tiles."""
     for g in range(groups):
         for r in range(low, high):
             for s in range(len(size)):

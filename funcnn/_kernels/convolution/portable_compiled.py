@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn._kernels.convolution.overlapping import layouts, meetings
-from funcnn._kernels.convolution.places import forward, places, tabled
+from funcnn._kernels.convolution.places import forward, places, tabled, taps
 from funcnn._kernels.convolution.plans import Columns, Depthwise, Plan, Rows, plan
 from funcnn._kernels.images import batch_first, batch_last, frame
 from funcnn._kernels.windows import Window, output_size
@@ -33,10 +33,10 @@ _BLOCK = 2048  # numbers of each run that are read again for each tile: they sta
 class _Rows(NamedTuple):
     """Where the runs of a weight gradient lie in a framed ``(C, *spatial, N)``.
 
-    ``at`` is the offset of each tap of a group, taps of the first spatial axis outermost, and ``base``
-    that of each output row.
+    As in `places.Taps`, with all axes framed, and each run of a row as a row of its own.
     """
 
+    padding: tuple[tuple[int, int], ...]
     at: Array
     base: Array
     run: int
@@ -46,19 +46,10 @@ class _Rows(NamedTuple):
 @lru_cache(maxsize=256)
 def _rows(x_shape: Shape, window: Window, groups: int) -> _Rows:
     batch, channels, *spatial = x_shape
-    places, rank = output_size(window, x_shape[2:]), len(spatial)
-    sizes = [n + low + high for n, (low, high) in zip(spatial, window.padding, strict=True)]
-    steps = [math.prod(sizes[axis + 1 :]) * batch for axis in range(rank)]
-    ins, plane = channels // groups, math.prod(sizes) * batch
-    offsets = base = np.zeros(1, np.int64)
-    for axis, (k, d) in enumerate(zip(window.kernel, window.dilation, strict=True)):
-        offsets = (offsets[:, None] + np.arange(k) * d * steps[axis]).ravel()
-        if axis == 0:
-            offsets = (offsets[:, None] + np.arange(ins) * plane).ravel()
-    whole = window.stride[-1] == 1  # a row of outputs is one run
-    for axis in range(rank - whole):
-        base = (base[:, None] + np.arange(places[axis]) * window.stride[axis] * steps[axis]).ravel()
-    return _Rows(offsets, base, (places[-1] if whole else 1) * batch, ins * plane)
+    axes = forward(tuple(spatial), window)
+    where = taps(tuple(axis.framed for axis in axes), batch, channels // groups, 1)
+    base = (where.base[:, None] + where.cols).ravel()
+    return _Rows(tuple(axis.padding for axis in axes), where.at, base, where.run, where.group)
 
 
 def _parts(count: int, products: int) -> list[tuple[int, int]]:
@@ -118,17 +109,18 @@ def weight_gradient(
     if not dout.size or not math.prod(weight_shape):
         return NotImplemented
     rows = _rows(x.shape, window, groups)
-    image = frame(x, window.padding)
+    image = frame(x, rows.padding)
     slope = np.ascontiguousarray(batch_last(dout))
-    outs, ins, first, *others = weight_shape
+    outs, ins, *kernel = weight_shape
+    first, *others = kernel if len(kernel) > 1 else (1, *kernel)
     total = np.empty((outs, first, ins, *others), x.dtype)
     chunks = _chunks(x.shape, window, groups, way)
-    taps = len(rows.at)
-    parts = _parts(-(-taps // 3), taps * dout.size)
+    count = len(rows.at)
+    parts = _parts(-(-count // 3), count * dout.size)
 
     def multiply_some(i: int) -> int:
         doubt = np.zeros(1, np.uint8)
-        low, high = 3 * parts[i][0], min(3 * parts[i][1], taps)
+        low, high = 3 * parts[i][0], min(3 * parts[i][1], count)
         for chunk, (base, begin, start, stop) in enumerate(chunks):
             _multiply(
                 rows.at, base, begin, total.reshape(-1), address(image), address(slope),
@@ -139,7 +131,7 @@ def weight_gradient(
 
     if any(share(multiply_some, len(parts))):
         return NotImplemented
-    return np.ascontiguousarray(total.swapaxes(1, 2))
+    return np.ascontiguousarray(total.swapaxes(1, 2)).reshape(weight_shape)
 
 
 @lru_cache(maxsize=256)
@@ -201,7 +193,7 @@ def input_gradient(
         for tap, source, where in meetings(layout, dx.shape):
             into = target[where]
             np.add(into, some[tap][source], out=into)
-    return dx.transpose(dx.ndim - 1, *range(dx.ndim - 1))
+    return batch_first(dx)
 
 
 @exact
