@@ -265,10 +265,11 @@ def test_an_error_of_the_disk_ends_the_processes(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
     settings = [{"seed": 1, "action": "remove", "folder": str(folder)}] * 2
+    others = multiprocessing.active_children()  # such as a pool that joblib keeps for the next search
     with pytest.raises(FileNotFoundError, match=r"sweep\.jsonl") as caught:
         quiet(run, settings, processes=1, file=folder / "sweep.jsonl")
     assert caught.traceback  # which would keep the processes
-    assert multiprocessing.active_children() == []
+    assert [child for child in multiprocessing.active_children() if child not in others] == []
 
 
 @pytest.mark.threads
