@@ -15,7 +15,8 @@ def lazily(package: str) -> tuple[list[str], Callable[[str], Any], Callable[[], 
     """The ``__all__``, ``__getattr__`` and ``__dir__`` of a package.
 
     Its names and their homes stand in its stub ``__init__.pyi``, which type checkers read as well:
-    ``from funcnn.layers.linear import dense as dense``, or ``import *`` for a module's ``__all__``.
+    ``from funcnn.layers.linear import dense as dense``, or ``import *`` for a module's ``__all__``,
+    or, where it has none, for what it defines without a leading underscore.
     """
     homes = dict(_names_of_stub(package, package))
 
@@ -43,11 +44,13 @@ def _names_of_stub(package: str, module: str) -> Iterator[tuple[str, str]]:
 def _all_of(package: str, module: str) -> Iterator[tuple[str, str]]:
     """The public names of a module that is not imported yet."""
     try:
-        source = _source(package, module, ".py")
+        source = _source(package, module, ".py").decode()
     except OSError:  # a package, with a stub of its own
         yield from _names_of_stub(package, module)
         return
-    for name in re.findall(r'"(\w+)"', re.findall(rb"__all__ = \[([^]]*)", source)[0].decode()):
+    listed = re.search(r"__all__ = \[([^]]*)", source)
+    defined = r"^(?:def |class )?([A-Za-z]\w+)(?=[(:]| =)"  # one letter: a type variable
+    for name in re.findall(r'"(\w+)"', listed[1]) if listed else re.findall(defined, source, re.M):
         yield name, module
 
 

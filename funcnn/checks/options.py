@@ -250,7 +250,9 @@ class Function(NamedTuple):
         return (None, 1, int, "len")
 
 
-NET, LOSS, STR = Instance(Layer, "a layer"), Instance(Loss, "a loss"), Instance(str, "a str")
+NET = Instance(Layer, "a layer")
+LOSS = Instance(Loss, "a loss")
+STR = Instance(str, "a str")
 
 
 def _uncalled(value: Any) -> str:

@@ -31,60 +31,7 @@ Examples
 
 from __future__ import annotations
 
-from funcnn.machine.trial import faults
-from funcnn.numerics.counting import counter, counting
-from funcnn.numerics.functions import (
-    cos,
-    erf,
-    erfc,
-    exp,
-    expm1,
-    log,
-    log1p,
-    power,
-    rsqrt,
-    sigmoid,
-    sin,
-    softplus,
-    tanh,
-    tanh_slope,
-)
-from funcnn.numerics.modes import Mode, arithmetic, fast, mode, portable, use
-from funcnn.numerics.products import matmul, mean, prepare, stacked_matmul, sum, summed_matmul
-from funcnn.numerics.sets import Use, compiled, compiling, kernels
+from funcnn._lazy import lazily
+from funcnn.numerics import modes, sets  # noqa: F401  (what the environment says holds from now on)
 
-__all__ = [
-    "Mode",
-    "Use",
-    "arithmetic",
-    "compiled",
-    "compiling",
-    "cos",
-    "counter",
-    "counting",
-    "erf",
-    "erfc",
-    "exp",
-    "expm1",
-    "fast",
-    "faults",
-    "kernels",
-    "log",
-    "log1p",
-    "matmul",
-    "mean",
-    "mode",
-    "portable",
-    "power",
-    "prepare",
-    "rsqrt",
-    "sigmoid",
-    "sin",
-    "softplus",
-    "stacked_matmul",
-    "sum",
-    "summed_matmul",
-    "tanh",
-    "tanh_slope",
-    "use",
-]
+__all__, __getattr__, __dir__ = lazily(__name__)
