@@ -200,13 +200,7 @@ class GradientNorms(NamedTuple):
 
 @checks.takes(net=NET, loss=LOSS)
 def gradient_norms(
-    net: Layer[Any, Any],
-    params: Params,
-    loss: Loss,
-    x: Any,
-    y: Any,
-    *,
-    key: Key | None = None,
+    net: Layer[Any, Any], params: Params, loss: Loss, x: Any, y: Any, *, key: Key | None = None
 ) -> GradientNorms:
     """Tell how large each leaf's gradient is on a batch: which vanish, which explode.
 

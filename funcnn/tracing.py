@@ -136,13 +136,7 @@ def trace(net: Layer[Any, Any], params: Params, x: Any, *, key: Key | None = Non
 
 @takes(net=NET, loss=LOSS)
 def trace_backward(
-    net: Layer[Any, Any],
-    params: Params,
-    loss: Loss,
-    x: Any,
-    y: Any,
-    *,
-    key: Key | None = None,
+    net: Layer[Any, Any], params: Params, loss: Loss, x: Any, y: Any, *, key: Key | None = None
 ) -> BackwardTrace:
     """Run a network and a loss forward and backward, and keep what every layer gives.
 

@@ -23,9 +23,7 @@ _BUFFER = 1024  # numbers
 _SMALL = 1 << 13  # numbers of an array for which changing the buffer is not worth its cost
 
 
-def short_runs(
-    kernel: Callable[Concatenate[Array, P], R],
-) -> Callable[Concatenate[Array, P], R]:
+def short_runs(kernel: Callable[Concatenate[Array, P], R]) -> Callable[Concatenate[Array, P], R]:
     """Let a kernel run with the small buffer where its first argument, an array, is large."""
 
     @wraps(kernel)

@@ -25,14 +25,7 @@ from funcnn.types import (
     Volume,
 )
 
-__all__ = [
-    "concatenate",
-    "flatten",
-    "identity",
-    "reshape",
-    "split",
-    "transpose",
-]
+__all__ = ["concatenate", "flatten", "identity", "reshape", "split", "transpose"]
 
 
 @declared("integers")

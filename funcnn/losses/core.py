@@ -251,11 +251,7 @@ def one_of(target: Array, first: int, second: int) -> None:
 
 
 def class_weights(
-    name: str,
-    given: Sequence[float] | None,
-    classes: int,
-    dtype: np.dtype[Any],
-    factor: float = 1.0,
+    name: str, given: Sequence[float] | None, classes: int, dtype: np.dtype[Any], factor: float = 1.0
 ) -> Array:
     """The weights, times a factor, as an array, once it is known how many classes there are."""
     if given is None:

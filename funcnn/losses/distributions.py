@@ -102,11 +102,7 @@ def kl_divergence(*, log_target: bool = False, reduction: str = "mean") -> Loss:
 
 @loss(log_input=Flag(), full=Flag(), epsilon=Number(minimum=0), reduction=REDUCTION)
 def poisson_nll(
-    *,
-    log_input: bool = True,
-    full: bool = False,
-    epsilon: float = _EPSILON,
-    reduction: str = "mean",
+    *, log_input: bool = True, full: bool = False, epsilon: float = _EPSILON, reduction: str = "mean"
 ) -> Loss:
     """Negative log-likelihood of counts under a Poisson distribution.
 

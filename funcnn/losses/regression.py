@@ -19,9 +19,7 @@ _LOG_2 = 0.6931471805599453  # written out: the C library's logarithm could diff
 
 
 def _of_distance(
-    reduction: str,
-    value: Callable[[Array, Array, Any], Any],
-    slope: Callable[[Array, Array], Any],
+    reduction: str, value: Callable[[Array, Array, Any], Any], slope: Callable[[Array, Array], Any]
 ) -> Loss:
     """A loss from ``value(d, e, s)`` of the distance ``d = p - t``, and its ``slope(d, e)``.
 

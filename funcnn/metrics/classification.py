@@ -312,11 +312,7 @@ def f1(
 
 @metric("min")
 def log_loss(
-    prediction: Array,
-    target: Array,
-    *,
-    ignore_index: int | None = None,
-    weight: Array | None = None,
+    prediction: Array, target: Array, *, ignore_index: int | None = None, weight: Array | None = None
 ) -> float:
     """The mean cross-entropy of the softmax of logits, or of the sigmoid of a single one.
 
@@ -347,11 +343,7 @@ def log_loss(
 
 @metric("min")
 def perplexity(
-    prediction: Array,
-    target: Array,
-    *,
-    ignore_index: int | None = None,
-    weight: Array | None = None,
+    prediction: Array, target: Array, *, ignore_index: int | None = None, weight: Array | None = None
 ) -> float:
     """The exponential of the mean cross-entropy: how many choices a model hesitates between.
 

@@ -58,11 +58,7 @@ def _curve(scores: Array, truth: Array, weight: Array, one: Callable[[Array, Arr
 
 @metric("max")
 def roc_auc(
-    prediction: Array,
-    target: Array,
-    *,
-    ignore_index: int | None = None,
-    weight: Array | None = None,
+    prediction: Array, target: Array, *, ignore_index: int | None = None, weight: Array | None = None
 ) -> float:
     """The area under the ROC curve: how likely an example of the class scores above one that is not.
 
@@ -112,11 +108,7 @@ def _area(hits: Array, misses: Array) -> float:
 
 @metric("max")
 def average_precision(
-    prediction: Array,
-    target: Array,
-    *,
-    ignore_index: int | None = None,
-    weight: Array | None = None,
+    prediction: Array, target: Array, *, ignore_index: int | None = None, weight: Array | None = None
 ) -> float:
     """The mean precision over all thresholds, by how much recall each adds.
 

@@ -192,12 +192,7 @@ def encoder_decoder(
 ) -> Layer[tuple[Tokens, Tokens], Sequence]: ...
 @overload
 def encoder_decoder(
-    source_size: int,
-    target_size: int,
-    max_length: int,
-    *,
-    masked: _On,
-    **options: Unpack[_Options],
+    source_size: int, target_size: int, max_length: int, *, masked: _On, **options: Unpack[_Options]
 ) -> Layer[tuple[Tokens, Tokens, Counts], Sequence]: ...
 @takes(
     source_size=_ONE, target_size=_ONE, max_length=_ONE, features=_ONE, heads=_ONE, depth=_ONE,

@@ -80,13 +80,7 @@ def transformer_encoder_block(
 ) -> Layer[tuple[Sequence, Array], tuple[Sequence, Array]]: ...
 @overload
 def transformer_encoder_block(
-    features: int,
-    heads: int,
-    hidden: int,
-    *,
-    masked: _On,
-    biased: _On,
-    **options: Unpack[_Options],
+    features: int, heads: int, hidden: int, *, masked: _On, biased: _On, **options: Unpack[_Options]
 ) -> Layer[tuple[Sequence, Array, Counts], tuple[Sequence, Array, Counts]]: ...
 @takes(**_DECLARED)
 def transformer_encoder_block(

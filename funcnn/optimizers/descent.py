@@ -30,15 +30,7 @@ from funcnn.types import Array, Params
 
 Leaves = tuple[Any, ...]
 
-__all__ = [
-    "asgd",
-    "momentum",
-    "nesterov",
-    "scale",
-    "scale_by_learning_rate",
-    "sgd",
-    "trace",
-]
+__all__ = ["asgd", "momentum", "nesterov", "scale", "scale_by_learning_rate", "sgd", "trace"]
 
 
 @optimizer(factor=Number())

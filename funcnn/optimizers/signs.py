@@ -165,11 +165,7 @@ def lion(
 
 
 @optimizer(
-    learning_rate=POSITIVE,
-    shrink=FRACTION,
-    grow=Number(minimum=1),
-    least=NOT_NEGATIVE,
-    most=POSITIVE,
+    learning_rate=POSITIVE, shrink=FRACTION, grow=Number(minimum=1), least=NOT_NEGATIVE, most=POSITIVE
 )
 def rprop(
     learning_rate: float = 1e-2,

@@ -17,15 +17,7 @@ from funcnn.optimizers.parts import OPTIMIZER, PART, filled, walk
 from funcnn.optimizers.rounding import optimizer, plain
 from funcnn.types import Array, Params
 
-__all__ = [
-    "accumulate",
-    "average",
-    "ema",
-    "ema_params",
-    "lookahead",
-    "per_path",
-    "skip_nonfinite",
-]
+__all__ = ["accumulate", "average", "ema", "ema_params", "lookahead", "per_path", "skip_nonfinite"]
 
 
 def _inner(optimizer: Optimizer, grads: Params, state: State, params: Params) -> tuple[Params, State]:

@@ -182,13 +182,7 @@ def _draw_values(part: Any, out: Array) -> None:
 
 @takes(net=NET, loss=LOSS)
 def gradient_flow(
-    net: Layer[Any, Any],
-    params: Params,
-    loss: Loss,
-    x: Any,
-    y: Any,
-    *,
-    key: Key | None = None,
+    net: Layer[Any, Any], params: Params, loss: Loss, x: Any, y: Any, *, key: Key | None = None
 ) -> Figure:
     """Draw how large each leaf's gradient is on a batch: where gradients vanish or explode.
 

@@ -22,11 +22,7 @@ __all__ = ["normal", "truncated_normal", "uniform"]
 
 @checks.named
 def uniform(
-    key: Key,
-    shape: tuple[int, ...],
-    low: float = 0.0,
-    high: float = 1.0,
-    dtype: DTypeLike = np.float32,
+    key: Key, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, dtype: DTypeLike = np.float32
 ) -> Array:
     """Draw numbers from ``[low, high)``, all equally likely.
 
@@ -84,11 +80,7 @@ def uniform(
 
 @checks.named
 def normal(
-    key: Key,
-    shape: tuple[int, ...],
-    mean: float = 0.0,
-    std: float = 1.0,
-    dtype: DTypeLike = np.float32,
+    key: Key, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0, dtype: DTypeLike = np.float32
 ) -> Array:
     """Draw numbers from the normal distribution.
 

@@ -90,11 +90,7 @@ def _below(key: Key, span: int, count: int) -> Array:
 
 @checks.named
 def randint(
-    key: Key,
-    shape: tuple[int, ...],
-    low: int,
-    high: int,
-    dtype: DTypeLike = np.int64,
+    key: Key, shape: tuple[int, ...], low: int, high: int, dtype: DTypeLike = np.int64
 ) -> Array:
     """Draw integers from `low` to ``high - 1``, all exactly as likely.
 

@@ -64,11 +64,7 @@ def check_files(
 
 
 def batches_of(
-    train: Dataset | Batches | Loader,
-    loss: Loss,
-    given: int | None,
-    drop_last: bool,
-    augment: Any,
+    train: Dataset | Batches | Loader, loss: Loss, given: int | None, drop_last: bool, augment: Any
 ) -> Batches | Loader:
     """The batches of an epoch: of a data set, or as they are given."""
     if isinstance(train, (Batches, Loader)):

@@ -62,11 +62,7 @@ class TrainState(NamedTuple):
 
 @checks.takes(net=NET, optimizer=AN_OPTIMIZER)
 def train_state(
-    net: Layer[Any, Any],
-    optimizer: Optimizer,
-    key: Key,
-    shape: Shape,
-    params: Params | None = None,
+    net: Layer[Any, Any], optimizer: Optimizer, key: Key, shape: Shape, params: Params | None = None
 ) -> TrainState:
     """The state before the first step.
 

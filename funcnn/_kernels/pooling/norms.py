@@ -49,12 +49,7 @@ def norm(x: Array, window: Window, counted: Window, power: float) -> tuple[Array
 
 @_compiled
 def norm_gradient(
-    dout: Array,
-    x: Array,
-    record: tuple[Array, Array],
-    window: Window,
-    counted: Window,
-    power: float,
+    dout: Array, x: Array, record: tuple[Array, Array], window: Window, counted: Window, power: float
 ) -> Array:
     """``dx = sum dy sign(x) r^(p-1) s^(1/p-1)`` over the windows that see it; 0 at ``x = 0``."""
     (top, s), size = record, _sizes(x, window, power)

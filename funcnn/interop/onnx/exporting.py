@@ -256,4 +256,3 @@ def _run(g: Graph, layer: Layer[Any, Any], params: Params, x: Any) -> Any:
 def _runner(g: Graph, name: str, child: Layer[Any, Any], params: Params) -> Callable[[Any], Any]:
     own = params.get(name, {}) if name else params
     return lambda x: _child(g, (name,) if name else (), child, own, x)
-

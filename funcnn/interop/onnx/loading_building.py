@@ -10,14 +10,7 @@ from funcnn import checks, combinators, files, random, structure, tree
 from funcnn.checks import shown
 from funcnn.combinators import time_distributed
 from funcnn.interop.onnx import loading_files as reading
-from funcnn.interop.onnx.loading_operators import (
-    OPERATORS,
-    Known,
-    dtypes_of,
-    operator,
-    plain,
-    weight,
-)
+from funcnn.interop.onnx.loading_operators import OPERATORS, Known, dtypes_of, operator, plain, weight
 from funcnn.interop.onnx.loading_rules import RULES
 from funcnn.interop.onnx.loading_values import Missing, Node, Stored, Value, Wire
 from funcnn.interop.onnx.loading_versions import as_inputs, settled

@@ -14,11 +14,7 @@ from funcnn.checks import Integer, declared
 from funcnn.parameterless import parameterless
 from funcnn.types import Array, Cache, Preserving, Shape
 
-__all__ = [
-    "glu",
-    "maxout",
-    "swiglu",
-]
+__all__ = ["glu", "maxout", "swiglu"]
 
 
 @declared(axis=Integer())

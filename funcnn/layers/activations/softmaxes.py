@@ -10,11 +10,7 @@ from funcnn.checks import Integer, declared
 from funcnn.parameterless import parameterless
 from funcnn.types import Array, Cache, Preserving, Shape
 
-__all__ = [
-    "log_softmax",
-    "softmax",
-    "softmin",
-]
+__all__ = ["log_softmax", "softmax", "softmin"]
 
 
 @declared(axis=Integer())
@@ -135,9 +131,7 @@ def softmin(axis: int = -1) -> Preserving:
 
 
 def _along(
-    axis: int,
-    value: Callable[[Array, int], Array],
-    gradient: Callable[[Array, Array, int], Array],
+    axis: int, value: Callable[[Array, int], Array], gradient: Callable[[Array, Array, int], Array]
 ) -> Preserving:
     """An activation along an axis, beside the batch's, whose pullback needs what came out."""
 

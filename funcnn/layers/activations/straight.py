@@ -303,9 +303,7 @@ def hard_swish() -> Preserving:
     >>> hard_swish().apply({}, np.array([-4.0, 1.5, 4.0]))[0].round(4)
     array([-0.   ,  1.125,  4.   ])
     """
-    return elementwise(
-        kernels.hard_swish, kernels.hard_swish_slope, dead=True, twin=("hard_swish",)
-    )
+    return elementwise(kernels.hard_swish, kernels.hard_swish_slope, dead=True, twin=("hard_swish",))
 
 
 @declared(threshold=Number(), value=Number(held=True))

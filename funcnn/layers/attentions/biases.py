@@ -79,11 +79,7 @@ def alibi(heads: int) -> Layer[Sequence, tuple[Sequence, Array]]:
 
 
 @declared(
-    heads=Integer(1),
-    buckets=Integer(4),
-    max_distance=Integer(1),
-    both=Flag(),
-    weight_init=INITIALIZER,
+    heads=Integer(1), buckets=Integer(4), max_distance=Integer(1), both=Flag(), weight_init=INITIALIZER
 )
 def relative_positions(
     heads: int,

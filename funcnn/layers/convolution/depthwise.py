@@ -11,10 +11,7 @@ from funcnn.layers.convolution.plain import conv
 from funcnn.layers.convolution.skeleton import Rule, convolution_of, options, padded, placing
 from funcnn.types import Cache, Image, Key, Layer, Params, Shape
 
-__all__ = [
-    "depthwise_conv",
-    "separable_conv",
-]
+__all__ = ["depthwise_conv", "separable_conv"]
 
 _HE = he_normal()
 _ZEROS = zeros()

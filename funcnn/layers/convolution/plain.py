@@ -17,11 +17,7 @@ from funcnn.layers.convolution.skeleton import (
 )
 from funcnn.types import Image, Layer, Sequence, Volume
 
-__all__ = [
-    "conv",
-    "conv1d",
-    "conv3d",
-]
+__all__ = ["conv", "conv1d", "conv3d"]
 
 _HE = he_normal()
 _ZEROS = zeros()

@@ -11,11 +11,7 @@ from funcnn.initializers import Initializer, he_normal, zeros
 from funcnn.layers.convolution.skeleton import Ints, Rule, convolution_of, divides, options
 from funcnn.types import Image, Layer, Sequence, Volume
 
-__all__ = [
-    "conv_transpose",
-    "conv_transpose1d",
-    "conv_transpose3d",
-]
+__all__ = ["conv_transpose", "conv_transpose1d", "conv_transpose3d"]
 
 _HE = he_normal()
 _ZEROS = zeros()

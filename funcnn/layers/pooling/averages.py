@@ -10,11 +10,7 @@ from funcnn.checks import declared
 from funcnn.layers.pooling.skeleton import Ints, options, pooling
 from funcnn.types import Array, Image, Layer, Sequence, Volume
 
-__all__ = [
-    "avg_pool",
-    "avg_pool1d",
-    "avg_pool3d",
-]
+__all__ = ["avg_pool", "avg_pool1d", "avg_pool3d"]
 
 
 @declared(**options(2, "padding", "dilation", "count_include_pad"))

@@ -10,11 +10,7 @@ from funcnn.checks import declared
 from funcnn.layers.pooling.skeleton import Ints, options, pooling
 from funcnn.types import Array, Image, Layer, Sequence, Spec, Volume
 
-__all__ = [
-    "max_pool",
-    "max_pool1d",
-    "max_pool3d",
-]
+__all__ = ["max_pool", "max_pool1d", "max_pool3d"]
 
 
 class _Options(TypedDict, total=False):

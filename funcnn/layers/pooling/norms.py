@@ -10,11 +10,7 @@ from funcnn.checks import declared
 from funcnn.layers.pooling.skeleton import Ints, options, pooling
 from funcnn.types import Array, Image, Layer, Sequence, Volume
 
-__all__ = [
-    "lp_pool",
-    "lp_pool1d",
-    "lp_pool3d",
-]
+__all__ = ["lp_pool", "lp_pool1d", "lp_pool3d"]
 
 
 @declared(**options(2, "norm_type"))
@@ -74,11 +70,7 @@ def lp_pool(
 
 @declared(**options(1, "norm_type"))
 def lp_pool1d(
-    kernel_size: int,
-    *,
-    norm_type: float = 2.0,
-    stride: int | None = None,
-    ceil_mode: bool = False,
+    kernel_size: int, *, norm_type: float = 2.0, stride: int | None = None, ceil_mode: bool = False
 ) -> Layer[Sequence, Sequence]:
     """Lp norm of each window of time steps, feature by feature, ``(N, T, F) -> (N, T', F)``.
 

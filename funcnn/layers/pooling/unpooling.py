@@ -15,11 +15,7 @@ from funcnn.checks import Constraint, Optional, Sizes, declared
 from funcnn.layers.pooling.skeleton import Ints
 from funcnn.types import Array, Cache, Image, Key, Layer, Params, Sequence, Shape, Volume
 
-__all__ = [
-    "max_unpool",
-    "max_unpool1d",
-    "max_unpool3d",
-]
+__all__ = ["max_unpool", "max_unpool1d", "max_unpool3d"]
 
 
 def _options(axes: int) -> dict[str, Constraint]:
@@ -82,11 +78,7 @@ def max_unpool(
 
 @declared(**_options(1))
 def max_unpool1d(
-    kernel_size: int,
-    *,
-    stride: int | None = None,
-    padding: int = 0,
-    output_size: int | None = None,
+    kernel_size: int, *, stride: int | None = None, padding: int = 0, output_size: int | None = None
 ) -> Layer[tuple[Sequence, Array], Sequence]:
     """Put numbers where a max pooling found its own, ``((N, T, F), indices) -> (N, T', F)``.
 
