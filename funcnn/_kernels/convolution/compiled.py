@@ -46,8 +46,10 @@ Shape = tuple[int, ...]
 _SHORT = 16, 32  # numbers of a run, and of one that holds a single place: below, products are as fast
 _MANY = 1 << 14  # channels in times out for which products beat the weight gradient's tiles
 _TERMS = 6  # and in times out for each of the terms that are summed, where those are few
-_PART = 1 << 24  # multiplications that are worth a thread
+_PART = 1 << 24  # multiplications that are worth a second thread
+_STORED = 32  # of them take as long as to read and write one output
 _WEIGHTS = 1 << 17  # bytes of filters that are read again for each tile; more, for 16 tiles
+_ALONE = 2  # filters of a group: so few leave nothing to be read again
 _TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
 _TOGETHER = 3  # and taps
 _SLICE = 1 << 17  # numbers that the weight gradient reads again for each tile
@@ -66,9 +68,10 @@ def _declined(x_shape: Shape, weight_shape: Shape, window: Window) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _parts(rows: int, products: int) -> list[tuple[int, int]]:
+def _parts(rows: int, outputs: int, terms: int) -> list[tuple[int, int]]:
     """Some output rows for each of several threads, by sizes alone."""
-    count = max(1, min(8, rows, products // _PART))
+    work = outputs * (terms + _STORED)
+    count = next((n for n in (8, 4, 2) if n <= rows and work >= n * n // 4 * _PART), 1)
     return [(rows * i // count, rows * (i + 1) // count) for i in range(count)]
 
 
@@ -132,8 +135,9 @@ def _tasks(
     where = places(axes, len(x), ins, out.shape[1:-1])
     image = frame(x, where.padding, name).reshape(-1)
     start = np.zeros(outs, x.dtype) if bias is None else np.ascontiguousarray(bias)
-    parts = _parts(len(where.base), filters.size * len(where.base) * where.row)
-    step = WIDE // x.itemsize * (1 if filters.nbytes <= _WEIGHTS else 16)
+    parts = _parts(len(where.base), outs * len(where.base) * where.row, filters[0].size)
+    several = filters.nbytes <= _WEIGHTS and outs // groups > _ALONE
+    step = WIDE // x.itemsize * (1 if several else 16)
     tables = image, where.at, filters.reshape(-1), start, out.reshape(-1), *where[3:]
     sizes = outs // groups, groups, VECTOR // x.itemsize, step
     return [partial(_convolve, *tables, *part, *sizes) for part in parts]
@@ -156,7 +160,7 @@ def weight_gradient(
     image = frame(x, where.padding).reshape(-1)
     slope = np.ascontiguousarray(batch_last(dout)).reshape(-1)
     step = min(max(_SLICE // (ins + outs // groups), 256), 2048)
-    parts = _parts(len(where.base), math.prod(weight_shape[1:]) * dout.size)
+    parts = _parts(len(where.base), dout.size, math.prod(weight_shape[1:]))
     first, *others = kernel if len(kernel) > 1 else (1, *kernel)
 
     def multiply_some(i: int) -> Array:
