@@ -30,10 +30,11 @@ def parameterless(
     out_shape: Callable[[Shape], Shape] | None = None,
     *,
     min_rank: int = 1,
+    axes: str = "",
     training: Callable[[Array, Key], tuple[Any, dict[str, Any]]] | None = None,
     traits: frozenset[Trait] = frozenset(),
 ) -> L:
-    """A layer of arrays of any rank, out of one function for each direction.
+    """A layer without parameters, out of one function for each direction.
 
     Parameters
     ----------
@@ -47,6 +48,8 @@ def parameterless(
         ``shape -> shape``, and refuses shapes that cannot be; by default the shape stays.
     min_rank : int, default 1
         How many axes `x` has at least.
+    axes : str, default ''
+        Those of `x`, such as ``"N, C, H, W"``; by default, whichever it has.
     training : callable, optional
         ``(x, key) -> (out, kept)`` in place of `forward` where there is a key.
     traits : frozenset of Trait
@@ -67,11 +70,14 @@ def parameterless(
     """
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        found = checks.any_shape(shape, min_rank)
+        found = checks.shape(shape, axes) if axes else checks.any_shape(shape, min_rank)
         return found if out_shape is None else out_shape(found), {}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        checks.alone(params, x, min_rank)
+        if axes:
+            checks.inputs(params, {}, x, axes)
+        else:
+            checks.alone(params, x, min_rank)
         if out_shape is not None:
             out_shape(x.shape)
         out, kept = forward(x) if key is None or training is None else training(x, checks.key(key))
@@ -90,6 +96,7 @@ def moving(
     backward: Callable[[Array, tuple[int, ...]], Array],
     out_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
     min_rank: int = 1,
+    axes: str = "",
 ) -> L:
     """A layer that moves numbers, and keeps nothing but a shape.
 
@@ -105,6 +112,8 @@ def moving(
         ``shape -> shape``, and refuses shapes that cannot be.
     min_rank : int, default 1
         How many axes `x` has at least.
+    axes : str, default ''
+        Those of `x`, such as ``"N, C, H, W"``; by default, whichever it has.
 
     Returns
     -------
@@ -126,6 +135,7 @@ def moving(
         lambda kept, dout: backward(dout, kept["shape"]),
         out_shape,
         min_rank=min_rank,
+        axes=axes,
     )
 
 

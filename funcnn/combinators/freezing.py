@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnn import checks, tree
 from funcnn.checks import Layers, Whatever, declared
+from funcnn.parameterless import parameterless
 from funcnn.structure import nodes, params_gradient, statistics, within
 from funcnn.types import Cache, Key, Layer, Params, Preserving, Shape, X, Y
 
@@ -109,19 +110,7 @@ def stop_gradient() -> Preserving:
     >>> out, stop_gradient().vjp(cache, np.ones((1, 2)))[1]
     (array([[1., 1.]]), array([[0., 0.]]))
     """
-
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return checks.any_shape(shape), {}
-
-    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        checks.leaves(params, {})
-        return checks.any_ranked(x), {"shape": x.shape, "dtype": x.dtype}
-
-    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
-        checks.gradient(dout, cache["shape"], cache["dtype"])
-        return {}, np.zeros_like(dout)
-
-    return Preserving(init, apply, vjp)
+    return parameterless(Preserving, lambda x: (x, {}), lambda cache, dout: np.zeros_like(dout))
 
 
 @overload

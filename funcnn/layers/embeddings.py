@@ -12,7 +12,8 @@ from funcnn._kernels import embedding as kernels, positions
 from funcnn.checks import Choice, Flag, Integer, Number, Optional, Shapes, When, declared
 from funcnn.initializers import normal
 from funcnn.initializers.core import INITIALIZER, Initializer
-from funcnn.types import Cache, Key, Layer, Params, Sequence, Shape, Tokens, Vector
+from funcnn.parameterless import parameterless
+from funcnn.types import Array, Cache, Key, Layer, Params, Sequence, Shape, Tokens, Vector
 
 __all__ = ["embedding", "embedding_bag", "learned_positions", "positional_encoding", "rotary"]
 
@@ -271,19 +272,11 @@ def positional_encoding(*, base: float = 10000.0) -> Layer[Sequence, Sequence]:
             [0.8415, 0.5403]]])
     """
 
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return checks.shape(shape, "N, T, F"), {}
+    def forward(x: Array) -> tuple[Any, Cache]:
+        _, steps, features = x.shape
+        return x + positions.sinusoids(steps, features, base, x.dtype), {}
 
-    def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
-        checks.inputs(params, {}, x, "N, T, F")
-        cache = {"shape": x.shape, "dtype": x.dtype}
-        return x + positions.sinusoids(*x.shape[1:], base, x.dtype), cache
-
-    def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Sequence]:
-        checks.gradient(dout, cache["shape"], cache["dtype"])
-        return {}, dout
-
-    return Layer(init, apply, vjp)
+    return parameterless(Layer, forward, lambda cache, dout: dout, axes="N, T, F")
 
 
 @declared(max_length=Integer(1), weight_init=INITIALIZER)
@@ -403,17 +396,12 @@ def rotary(
             checks.refuse(f"`x` must have an even number of features, got shape {shape}")
         return shape
 
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return even(checks.shape(shape, "N, T, F")), {}
-
-    def apply(params: Params, x: Sequence, *, key: Key | None = None) -> tuple[Any, Cache]:
-        _, steps, features = even(checks.inputs(params, {}, x, "N, T, F").shape)
+    def forward(x: Array) -> tuple[Any, Cache]:
+        _, steps, features = x.shape
         cos, sin = positions.turns(steps, features, base, x.dtype, interleaved, offset)
-        cache = {"cos": cos, "sin": sin, "shape": x.shape}
-        return positions.rotate(x, cos, sin, interleaved), cache
+        return positions.rotate(x, cos, sin, interleaved), {"cos": cos, "sin": sin}
 
-    def vjp(cache: Cache, dout: Sequence) -> tuple[Params, Any]:
-        checks.gradient(dout, cache["shape"], cache["cos"].dtype)
-        return {}, positions.rotate(dout, cache["cos"], -cache["sin"], interleaved)
+    def pullback(cache: Cache, dout: Array) -> Array:
+        return positions.rotate(dout, cache["cos"], -cache["sin"], interleaved)
 
-    return Layer(init, apply, vjp)
+    return parameterless(Layer, forward, pullback, even, axes="N, T, F")

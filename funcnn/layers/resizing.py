@@ -291,7 +291,7 @@ def pixel_shuffle(factor: int) -> Layer[Image, Image]:
     """
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-        batch, channels, height, width = _image(shape)
+        batch, channels, height, width = shape
         if channels % (factor * factor):
             checks.refuse(f"`x` must have a multiple of {factor * factor} channels, got shape {shape}")
         return (batch, channels // (factor * factor), height * factor, width * factor)
@@ -301,6 +301,7 @@ def pixel_shuffle(factor: int) -> Layer[Image, Image]:
         lambda x: _more_pixels(x, factor),
         lambda dout, shape: _fewer_pixels(dout, factor),
         out_shape,
+        axes="N, C, H, W",
     )
 
 
@@ -390,7 +391,7 @@ def pixel_unshuffle(factor: int) -> Layer[Image, Image]:
     """
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-        batch, channels, height, width = _image(shape)
+        batch, channels, height, width = shape
         if height % factor or width % factor:
             checks.refuse(f"`x` must have multiples of {factor} as height and width, got shape {shape}")
         return (batch, channels * factor * factor, height // factor, width // factor)
@@ -400,14 +401,8 @@ def pixel_unshuffle(factor: int) -> Layer[Image, Image]:
         lambda x: _fewer_pixels(x, factor),
         lambda dout, shape: _more_pixels(dout, factor),
         out_shape,
+        axes="N, C, H, W",
     )
-
-
-def _image(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a batch of images, and nothing else."""
-    if len(shape) != 4:
-        checks.refuse(f"`x` must have 4 axes (N, C, H, W), got shape {shape}")
-    return shape
 
 
 def _pairs(widths: Widths, shape: tuple[int, ...]) -> borders.Widths:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-from funcnn import checks, numerics
+from funcnn import numerics
 from funcnn._kernels import normalization as kernels
 from funcnn._kernels.channels import channel_axis
 from funcnn._kernels.elementwise import finite
 from funcnn.checks import Integer, Number, declared
-from funcnn.types import Cache, Key, Params, Preserving, Shape
+from funcnn.parameterless import parameterless
+from funcnn.types import Array, Cache, Preserving
 
 __all__ = ["local_response_norm"]
 
@@ -71,22 +72,16 @@ def local_response_norm(
     before, after, weight = size // 2, (size - 1) // 2, alpha / size
     falls = beta > 0  # then r^(-2 beta) may vanish where `y` does not: one r belongs to `x`
 
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return checks.any_shape(shape, 2), {}
-
-    def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        checks.leaves(params, {})
-        axis = channel_axis(checks.any_ranked(x, 2).ndim)
-        r = kernels.window_roots(x, sqrt(weight), sqrt(k), before, after, axis)
+    def forward(x: Array) -> tuple[Any, Cache]:
+        r = kernels.window_roots(x, sqrt(weight), sqrt(k), before, after, channel_axis(x.ndim))
         gain = finite(numerics.power(r, falls - 2 * beta))
         return (x / r if falls else x) * gain, {"x": x, "r": r, "gain": gain}
 
-    def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
+    def pullback(cache: Cache, dout: Any) -> Any:
         x, r, gain = cache["x"], cache["r"], cache["gain"]
-        checks.gradient(dout, x.shape, x.dtype)
         factor = finite(gain / r) if falls else gain
         axis, root = channel_axis(x.ndim), sqrt(weight)
         slope = dout * (x / r * x.dtype.type(2 * beta * root)) * factor
-        return {}, dout * factor - kernels.window_shares(slope, x, r, root, before, after, axis)
+        return dout * factor - kernels.window_shares(slope, x, r, root, before, after, axis)
 
-    return Preserving(init, apply, vjp)
+    return parameterless(Preserving, forward, pullback, min_rank=2)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from funcnn import checks
 from funcnn._kernels.axes import channels_second, channels_second_shape
 from funcnn._kernels.pooling import bins
 from funcnn._kernels.windows import expanded
 from funcnn.checks import Sizes, declared
 from funcnn.layers.pooling.skeleton import Ints
-from funcnn.types import Array, Cache, Image, Key, Layer, Params, Sequence, Shape, Vector, Volume
+from funcnn.parameterless import parameterless
+from funcnn.types import Array, Cache, Image, Layer, Sequence, Vector, Volume
 
 __all__ = [
     "adaptive_avg_pool",
@@ -302,42 +302,34 @@ def _adaptive_pool(
     """A pooling into a given number of places."""
     places = expanded(output_size, axes.count(",") - 1)
 
-    def out_shape(image: tuple[int, ...]) -> tuple[int, ...]:
-        return channels_second_shape((*image[:2], *places))
+    def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+        return channels_second_shape((*channels_second_shape(shape)[:2], *places))
 
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return out_shape(channels_second_shape(checks.shape(shape, axes))), {}
-
-    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
-        image = channels_second(checks.inputs(params, {}, x, axes))
+    def pool(x: Array) -> tuple[Array, Cache]:
+        image = channels_second(x)
         out, record = forward(image, places)
-        return channels_second(out), {"record": record, "shape": image.shape, "dtype": x.dtype}
+        return channels_second(out), {"record": record, "shape": image.shape}
 
-    def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
-        shape = cache["shape"]
-        checks.gradient(dout, out_shape(shape), cache["dtype"])
-        return {}, channels_second(gradient(channels_second(dout), cache["record"], shape))
+    def pullback(cache: Cache, dout: Array) -> Array:
+        return channels_second(gradient(channels_second(dout), cache["record"], cache["shape"]))
 
-    return Layer(init, apply, vjp)
+    return parameterless(Layer, pool, pullback, out_shape, axes=axes)
 
 
 def _global_pool(forward: BinForward, gradient: BinGradient) -> Layer[Any, Any]:
     """A pooling of everything into one place."""
 
-    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        return channels_second_shape(checks.any_shape(shape, 3))[:2], {}
+    def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+        return channels_second_shape(shape)[:2]
 
-    def apply(params: Params, x: Array, *, key: Key | None = None) -> tuple[Array, Cache]:
-        checks.leaves(params, {})
-        image = channels_second(checks.any_ranked(x, 3))
+    def pool(x: Array) -> tuple[Array, Cache]:
+        image = channels_second(x)
         out, record = forward(image, (1,) * (x.ndim - 2))
-        return out.reshape(out.shape[:2]), {"record": record, "shape": image.shape, "dtype": x.dtype}
+        return out.reshape(out.shape[:2]), {"record": record, "shape": image.shape}
 
-    def vjp(cache: Cache, dout: Array) -> tuple[Params, Array]:
+    def pullback(cache: Cache, dout: Array) -> Array:
         shape = cache["shape"]
-        checks.gradient(dout, shape[:2], cache["dtype"])
-        ones = (1,) * (len(shape) - 2)
-        dx = gradient(dout.reshape(*dout.shape, *ones), cache["record"], shape)
-        return {}, channels_second(dx)
+        dimage = dout.reshape(*dout.shape, *[1] * (len(shape) - 2))
+        return channels_second(gradient(dimage, cache["record"], shape))
 
-    return Layer(init, apply, vjp)
+    return parameterless(Layer, pool, pullback, out_shape, min_rank=3)
