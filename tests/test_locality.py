@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from funcnn import (
     upsample,
 )
 from funcnn.testing import Subject
-from funcnn.testing._locality import locality
+from funcnn.testing._locality import locality, neighbours
 from funcnn.types import Array, Layer, Shape
 from tests import registry
 from tests.registry import Case
@@ -74,7 +75,8 @@ LARGE: list[tuple[Layer[Any, Any], Shape]] = [
     (rnn(16), (32, 12, 16)),
     (gru(16), (32, 12, 16)),
 ]
-_KINDS = (["convolution"], ["pooling"], ["normalization"])
+# whose portable arithmetic works on whole arrays
+_ROOMS = (["convolution"], ["pooling"], ["normalization"])
 
 
 @pytest.mark.parametrize(("layer", "shape"), [pytest.param(*e, id=f"{e[0]} {e[1]}") for e in LARGE])
@@ -82,20 +84,27 @@ def test_large_inputs(layer: Layer[Any, Any], shape: Shape) -> None:
     locality(Subject(layer, shape))
 
 
-def _portable_cases() -> list[Any]:
-    """One layer each, of the families whose portable arithmetic works on whole arrays."""
+def _of_rooms(*rooms: list[str]) -> list[Any]:
+    """The layers of some rooms."""
     return [
         pytest.param(case, id=case.id)
         for case in registry.layers()
-        if case.layer.spec.build.__module__.split(".")[2:3] in _KINDS
+        if case.layer.spec.build.__module__.split(".")[2:3] in rooms
     ]
 
 
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize("case", _portable_cases())
+@pytest.mark.parametrize("case", _of_rooms(*_ROOMS))
 def test_portable_mode(case: Case) -> None:
     with numerics.portable():
         locality(registry.subject(case))
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="Numba is not installed")
+@pytest.mark.parametrize("case", _of_rooms(["normalization"]))
+def test_norms_beside_nan(case: Case) -> None:
+    with numerics.compiled("require"):
+        neighbours(registry.subject(case))
 
 
 # --- by name --------------------------------------------------------------------------------------

@@ -414,6 +414,14 @@ def changes_with_the_key(_: Params, x: Array, key: Key | None, out: Array, cache
     return (out if key is None else out + 1), cache
 
 
+@breaks("an example keeps its bits beside any other, wherever they lie in memory", in_apply, plain)
+def computes_rows_with_gaps_otherwise_beside_nan(
+    _: Params, x: Array, key: Key | None, out: Array, cache: Cache
+) -> Any:
+    gaps = x.strides[-1] > x.itemsize and np.isnan(out).any()
+    return (np.nextafter(out, out.dtype.type(9)) if gaps else out), cache
+
+
 @breaks("float32 says what float64 says", in_vjp, plain)
 def is_wrong_in_float32_alone(cache: Cache, dout: Array, dparams: Params, dx: Array) -> Any:
     return dparams, dx * dx.dtype.type(1 if dx.dtype == np.float64 else 1.01)

@@ -25,7 +25,7 @@ from funcnn.testing._laws import (
     refuses,
     slopes_fit,
 )
-from funcnn.testing._locality import locality
+from funcnn.testing._locality import locality, neighbours
 from funcnn.testing._subject import Run, Subject
 from funcnn.types import Key, Layer, Shape, Trait, rebuild
 
@@ -190,8 +190,7 @@ def _single(subject: Subject) -> None:
 @law("a batch is its examples")
 def _examples(subject: Subject) -> None:
     for mode in subject.modes:
-        coupled = subject.has("couples_batch") and (mode == "training" or not subject.has("statistics"))
-        if coupled or (mode == "training" and subject.has("stochastic")):
+        if subject.couples(mode) or (mode == "training" and subject.has("stochastic")):
             continue
         run, total = subject.run(mode), None
         for index in range(structure.each_shape(subject.shape)[0][1][0]):
@@ -352,6 +351,7 @@ LAWS: tuple[Law, ...] = (
     _examples,
     locality,
     _layouts,
+    neighbours,
     _pickling,
     _rebuilt,
     _wrong_shape,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -54,6 +54,28 @@ def locality(subject: Subject) -> None:
                     blind = looked
 
 
+@law("an example keeps its bits beside any other, wherever they lie in memory")
+def neighbours(subject: Subject) -> None:
+    # Kernels are chosen by strides, and what is not finite is computed once more, in copies.
+    for mode in subject.distinct_modes:
+        if subject.couples(mode):
+            continue
+        given = {"x": subject.x, "dout": subject.run(mode).dout}
+        beside = _values.mapped(_spoilt, given)
+        for layout in _values.LAYOUTS:
+            start, found = (
+                _run(subject, subject.modes[mode], each, np.float32, layout) for each in (given, beside)
+            )
+            for at, leaf in start.items():
+                if (changed := _changed(leaf[:-1], found[at][:-1])).any():
+                    where = tuple(np.argwhere(changed)[0].tolist())
+                    breach(
+                        f"{at}{list(where)} ({mode}, {layout.__name__} memory, the last example NaN)",
+                        f"{leaf[where].item()!r} as before",
+                        repr(found[at][where].item()),
+                    )
+
+
 def _blind(subject: Subject, mode: str, path: str, part: Array) -> Iterator[dict[str, Array]]:
     """What has not moved yet with a part of what is given, at more and more inputs."""
     blind: dict[str, Array] = {}
@@ -83,9 +105,16 @@ def _drawn(subject: Subject, draw: int) -> Any:
     )
 
 
-def _run(subject: Subject, key: Key | None, given: Tree, dtype: Any = np.float64) -> dict[str, Array]:
+def _run(
+    subject: Subject,
+    key: Key | None,
+    given: Tree,
+    dtype: Any = np.float64,
+    layout: Callable[[Array], Array] = np.asarray,
+) -> dict[str, Array]:
     """The leaves of the output and of the gradient of the input that are numbers."""
-    params, given = _values.frozen(_values.cast((subject.params, given), dtype))
+    params, given = _values.cast((subject.params, given), dtype)
+    params, given = _values.frozen((params, _values.mapped(layout, given)))
     with np.errstate(all="ignore"):
         out, cache = subject.layer.apply(params, given["x"], key=key)
         dx = subject.layer.vjp(cache, given["dout"])[1]
@@ -116,6 +145,14 @@ def _with(given: Tree, path: str, part: Array, values: Array) -> Tree:
     leaf.reshape(-1)[part] = values
     replaced: Tree = _values.replaced(given, path, leaf)
     return replaced
+
+
+def _spoilt(leaf: Array) -> Array:
+    """The same, but for the last example."""
+    if _values.is_float(leaf) and leaf.ndim:
+        leaf = leaf.copy()
+        leaf[-1] = np.nan
+    return leaf
 
 
 def _changed(old: Array, new: Array) -> Array:

@@ -101,6 +101,10 @@ class Subject:
         """Whether the layer, or one inside it, has a trait."""
         return trait in self.own_traits or has_trait(self.spec, trait)
 
+    def couples(self, mode: str) -> bool:
+        """Whether examples see each other: not in inference, where statistics are given."""
+        return self.has("couples_batch") and (mode == "training" or not self.has("statistics"))
+
     def is_stopped(self, path: str) -> bool:
         """Whether the gradient at a path is zero by definition."""
         return tree.is_statistic(path) or any(f"{path}/".startswith(f"{s}/") for s in self.stopped)

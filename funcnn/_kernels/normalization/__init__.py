@@ -52,7 +52,7 @@ def centre(
     # constant is exactly 0. Groups of huge or tiny numbers are multiplied by a power of 2, which is
     # exact. The bits of all other groups stay.
     again = x * np.where(large, x.dtype.type(0.5), 1)
-    offset = offset if centred else x.copy(order="K")  # in the same strides, which choose the kernels
+    offset = offset if centred else x.copy(order="K")  # in the same order, which chooses the kernels
     first = x[tuple(slice(1) if k in axes else slice(None) for k in range(x.ndim))]
     first = _everyones(first, shard)[0]
     again = again - first * np.where(large, x.dtype.type(0.5), 1) if centred else again

@@ -27,26 +27,28 @@ _WIDE = 512  # numbers of a row, if lanes are few: of places that have the same 
 
 
 def _order(x: Array, axes: tuple[int, ...], lanes: bool = False) -> tuple[int, ...] | None:
-    """The axes by their strides, if `axes` are the last of them and memory has no gaps.
+    """The axes by their strides, if `axes` are the last of them, whatever lies between numbers.
 
     Or if they are the last but one, the batch, whose examples are the lanes.
     """
-    return _found_order(x.shape, x.strides, x.itemsize, axes, lanes)
+    return _found_order(x.shape, x.strides, axes, lanes)
 
 
 @lru_cache(maxsize=1024)
 def _found_order(
-    shape: tuple[int, ...], strides: tuple[int, ...], run: int, axes: tuple[int, ...], lanes: bool
+    shape: tuple[int, ...], strides: tuple[int, ...], axes: tuple[int, ...], lanes: bool
 ) -> tuple[int, ...] | None:
-    order = sorted(range(len(shape)), key=lambda k: (-strides[k], k))
+    # What a copy changes does not count: gaps, signs of strides, and strides of axes of size 1.
+    order = sorted(range(len(shape)), key=lambda k: (shape[k] > 1, -abs(strides[k]), k))
+    inside = {k % len(shape) for k in axes if shape[k % len(shape)] != 1}
     before = order[:-1] if lanes else order
-    ok = 0 not in shape
-    ok &= set(before[len(before) - len(axes) :]) == {k % len(shape) for k in axes}
+    ok = 0 not in shape and set(before[len(before) - len(inside) :]) == inside
     ok &= not lanes or (order[-1] == 0 and 1 < shape[0] <= _LANES)
-    for k in reversed(order):
-        ok &= strides[k] == run or shape[k] == 1
-        run *= shape[k]
     return tuple(order) if ok else None
+
+
+def _flat(x: Array, order: tuple[int, ...]) -> Array:
+    return np.ascontiguousarray(x.transpose(order)).reshape(-1)
 
 
 def _back(flat: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
@@ -63,7 +65,7 @@ def deviations(x: Array, axes: tuple[int, ...], centred: bool, shard: Shard | No
         return NotImplemented
     kept = tuple(1 if k in axes else size for k, size in enumerate(x.shape))
     offset, (mean, variance) = np.empty(x.size, x.dtype), np.empty((2, math.prod(kept)), x.dtype)
-    flat = x.transpose(order).reshape(-1)
+    flat = _flat(x, order)
     if not centred:
         _squares(flat, variance)
         return x, np.zeros((1,) * x.ndim, x.dtype), _back(variance, kept, order)
@@ -125,7 +127,7 @@ def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) 
     lanes = _wide_of(offset, scale, rstd, order) if way == 2 else ()
     shift = np.zeros_like(factor) if bias is None else _laid(bias, shape, order)
     (_scaled_groups, _scaled_numbers, _scaled_lanes)[way](
-        offset.transpose(order).reshape(-1), rstd.transpose(order).reshape(-1), factor, shift, out,
+        _flat(offset, order), _flat(rstd, order), factor, shift, out,
         *lanes,
     )  # fmt: skip
     return _back(out, offset.shape, order)
@@ -147,10 +149,10 @@ def centre_gradients(
         return NotImplemented
     order, way, shape = found
     factor = _laid(scale, shape, order)
-    slope = np.ascontiguousarray(dout.transpose(order)).reshape(-1)
+    slope = _flat(dout, order)
     dx, (weighted, total) = fresh((dout.size,), dout.dtype), np.zeros((2, factor.size), dout.dtype)
     (_gradients_of_groups, _gradients_of_numbers, _gradients_of_lanes)[way](
-        slope, offset.transpose(order).reshape(-1), rstd.transpose(order).reshape(-1), factor,
+        slope, _flat(offset, order), _flat(rstd, order), factor,
         dx, weighted, total, int(centred), *(_wide_of(offset, scale, rstd, order) if way == 2 else ()),
     )  # fmt: skip
     others = tuple(k for k, size in enumerate(scale.shape) if size == 1)
