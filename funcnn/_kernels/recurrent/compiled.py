@@ -57,10 +57,10 @@ def _sizes(cell: Cell, x_shape: tuple[int, ...], hidden: int) -> _Sizes:
     return _Sizes(parts, steps, blocks, features, hidden, batch // parts)
 
 
-def _split(x: Array, parts: int) -> Array:
+def _cut(x: Array, parts: int) -> Array:
     """``(N, ...) -> (P, ..., N / P)``."""
     cut = x.reshape(parts, len(x) // parts, *x.shape[1:])
-    return np.ascontiguousarray(cut.transpose(0, *range(2, cut.ndim), 1))
+    return cut.transpose(0, *range(2, cut.ndim), 1)
 
 
 def _joined(x: Array) -> Array:
@@ -108,15 +108,15 @@ def walk(
         return NotImplemented
     weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
     size = _sizes(cell, x.shape, weight_hh.shape[1])
+    seen = _cut(x[:, ::-1] if reverse else x, size.parts)
     entering = np.empty((size.parts, size.steps + 1, size.entering, size.batch), x.dtype)
-    entering[:, :-1, : size.features] = _split(x[:, ::-1] if reverse else x, size.parts)
-    entering[:, 0, size.features :] = _split(carry[0], size.parts)
+    entering[:, 0, size.features :] = _cut(carry[0], size.parts)
     entering[:, -1, : size.features] = 0  # behind the last step nothing enters
     gates = np.empty((size.parts, size.steps, size.rows, size.batch), x.dtype)
     moments = size.steps + 1 if cell.states > 1 else 0
     memory = np.empty((size.parts, moments, size.hidden, size.batch), x.dtype)
     if moments:
-        memory[:, 0] = _split(carry[1], size.parts)
+        memory[:, 0] = _cut(carry[1], size.parts)
     weight = np.zeros((size.rows, size.entering), x.dtype)
     bias = np.zeros(size.rows, x.dtype)
     of_x, of_h = _stacked(cell, weight_ih, weight_hh)
@@ -127,16 +127,19 @@ def walk(
         bias[: len(of_x)] += of_x
         bias[len(bias) - len(of_h) :] += of_h
     at, table = np.arange(size.entering) * size.batch, _table(cell, size)
+    out = np.empty((size.parts, size.batch, size.steps, size.hidden), x.dtype)
 
     def walk_some(i: int) -> None:
+        entering[i, :-1, : size.features] = seen[i]
         _walk(
             entering[i].reshape(-1), at, table, weight.reshape(-1), bias, gates[i].reshape(-1),
             memory[i].reshape(-1), _KINDS[cell.name], size.steps, size.features, size.hidden,
             size.batch, VECTOR // x.itemsize,
         )  # fmt: skip
+        out[i] = entering[i, 1:, size.features :].transpose(2, 0, 1)
 
     share(walk_some, size.parts)
-    out = _joined(entering[:, 1:, size.features :])
+    whole = out.reshape(len(x), size.steps, size.hidden)
     last = [entering[:, -1, size.features :], *(memory[:, -1] for _ in range(1, cell.states))]
     cache = {
         "x": x,
@@ -146,7 +149,7 @@ def walk(
         "weight_ih": weight_ih,
         "weight_hh": weight_hh,
     }
-    return out[:, ::-1] if reverse else out, tuple(map(_joined, last)), cache
+    return whole[:, ::-1] if reverse else whole, tuple(map(_joined, last)), cache
 
 
 def walk_gradients(
@@ -158,28 +161,33 @@ def walk_gradients(
     entering, gates, memory = cache["entering"], cache["gates"], cache["memory"]
     weight_ih, weight_hh = cache["weight_ih"], cache["weight_hh"]
     size = _sizes(cell, cache["x"].shape, weight_hh.shape[1])
-    slope = _split(dout[:, ::-1] if reverse else dout, size.parts)
+    slopes = _cut(dout[:, ::-1] if reverse else dout, size.parts)
     weight = np.zeros((size.entering, size.rows), dout.dtype)
     of_x, of_h = _stacked(cell, weight_ih, weight_hh)
     weight[: size.features, : len(of_x)] = of_x.T
     weight[size.features :, size.rows - len(of_h) :] = of_h.T
     dgates = np.empty_like(gates)
     dentering = np.empty((size.parts, size.steps, size.entering, size.batch), dout.dtype)
-    dstates = np.stack([_split(one, size.parts) for one in dcarry], 1)
+    dstates = np.empty((size.parts, cell.states, size.hidden, size.batch), dout.dtype)
+    for k, one in enumerate(dcarry):
+        dstates[:, k] = _cut(one, size.parts)
+    dx = np.empty((size.parts, size.batch, size.steps, size.features * of_input), dout.dtype)
+    columns = np.empty((size.parts, size.steps, size.batch, size.entering), dout.dtype)
     at, table = np.arange(size.rows) * size.batch, _table_back(cell, size, of_input)
     nothing = np.zeros(size.entering, dout.dtype)
 
     def walk_back_some(i: int) -> None:
         _walk_back(
             entering[i].reshape(-1), at, table, weight.reshape(-1), nothing, gates[i].reshape(-1),
-            memory[i].reshape(-1), slope[i].reshape(-1), dgates[i].reshape(-1),
+            memory[i].reshape(-1), np.ascontiguousarray(slopes[i]).reshape(-1), dgates[i].reshape(-1),
             dentering[i].reshape(-1), dstates[i].reshape(-1), _KINDS[cell.name], size.steps,
             size.features, size.hidden, size.batch, VECTOR // dout.itemsize,
         )  # fmt: skip
+        dx[i] = dentering[i, :, : dx.shape[-1]].transpose(2, 0, 1)
+        columns[i] = entering[i, :-1].transpose(0, 2, 1)
 
     share(walk_back_some, size.parts)
     count = size.parts * size.steps * size.batch
-    columns = np.ascontiguousarray(entering[:, :-1].transpose(0, 1, 3, 2)).reshape(count, -1)
     down, sums = np.empty((size.rows, size.entering), dout.dtype), np.empty(size.rows, dout.dtype)
 
     def multiply_some(i: int) -> None:
@@ -190,7 +198,7 @@ def walk_gradients(
             runs[:, :, near] = dgates[:, near, some].transpose(2, 0, 1, 3)
         dz = runs.reshape(-1, count)
         sums[some] = numerics.sum(dz, 1)
-        arithmetic().matmul(dz, columns, down[some])
+        arithmetic().matmul(dz, columns.reshape(count, -1), down[some])
 
     share(multiply_some, size.parts)
     dparams = {
@@ -200,8 +208,8 @@ def walk_gradients(
         "bias_hh": sums[size.rows - len(of_h) :].copy(),
     }
     first = tuple(_joined(dstates[:, k]) for k in range(cell.states))
-    dx = _joined(dentering[:, :, : size.features]) if of_input else None
-    return dparams, dx[:, ::-1] if reverse and dx is not None else dx, first
+    whole = dx.reshape(cache["x"].shape)[:, :: -1 if reverse else 1] if of_input else None
+    return dparams, whole, first
 
 
 def _unstacked(cell: Cell, of_x: Array) -> Array:
