@@ -7,17 +7,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from funcnn import checks
 from funcnn._kernels.elementwise import Twin, applied, pulled, sloped
-from funcnn.types import Array, Cache, Key, Layer, Params, Preserving, Shape, Spec, Trait
+from funcnn.types import Array, Cache, Key, L, Params, Preserving, Shape, Spec, Trait
 
 __all__ = ["elementwise", "moving", "parameterless"]
 
-L = TypeVar("L", bound=Layer[Any, Any])
 Forward = Callable[[Array], tuple[Any, dict[str, Any]]]
 Pullback = Callable[[Cache, Any], Any]
 Function = Callable[[Array], Any]

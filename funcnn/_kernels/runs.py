@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate
 
 import numpy as np
 
-from funcnn.types import Array
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from funcnn.types import Array, P, R
 
 # Measured in November 2026, on the machines that `convolution.plans` names.
 _BUFFER = 1024  # numbers

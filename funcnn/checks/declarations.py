@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, wraps
 from inspect import BoundArguments, Parameter, Signature, signature
 from types import FunctionType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -26,10 +26,7 @@ from funcnn.checks.options import (
     refuse_beyond,
 )
 from funcnn.checks.refusals import Refusal, refuse, refuse_type, shown
-from funcnn.types import Layer, Spec, Trait, no_statistics
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from funcnn.types import Layer, P, R, Spec, Trait, no_statistics
 
 DEEPEST = 64  # layers inside each other: each takes a few of Python's 1,000 frames
 _DECLARATIONS = "__funcnn_declaration__"

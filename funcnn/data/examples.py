@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from funcnn import checks, files, tree
-from funcnn.types import Array, Shape
+from funcnn.types import Array, Shape, X
 
 __all__ = ["prepared"]
 
-T = TypeVar("T")
 _NUMBERS = "biuf"
 
 
@@ -67,7 +66,7 @@ def read_late(count: int, read: Callable[[Any], Array]) -> Any:
     return _Prepared(_Late(count, read), np.asarray)
 
 
-def chosen(x: T, places: Array) -> T:
+def chosen(x: X, places: Array) -> X:
     """The same rows of every array, read when they are looked at."""
 
     def late(array: Any) -> Any:
@@ -120,12 +119,12 @@ def is_on_disk(x: Any) -> bool:
     return isinstance(x, (np.memmap, _Prepared))
 
 
-def taken(x: T, index: Any) -> T:
+def taken(x: X, index: Any) -> X:
     """The same rows of every array."""
     return tree.map(lambda array: array[index], x)
 
 
-def concatenated(batches: Sequence[T]) -> T:
+def concatenated(batches: Sequence[X]) -> X:
     """The rows of several trees, one behind the other."""
     return tree.map(lambda *arrays: np.concatenate(arrays), *batches)
 

@@ -19,18 +19,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from types import TracebackType
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn
 
 from funcnn import checks, files, tree
 from funcnn.distributed.exchange import added_up, form, packed, sum_over_ranks, unpacked
 from funcnn.distributed.watching import ENDING, is_needed, say, watch
-from funcnn.types import Params
+from funcnn.types import P, Params, X, Y
 
 __all__ = ["Engine", "mpi"]
 
-T = TypeVar("T")
-U = TypeVar("U")
-P = ParamSpec("P")
 PATIENCE = 3.0  # seconds that a rank which fails waits for others to fail as well
 in_sweep = ContextVar("in_sweep", default=False)
 """Whether this process computes a run of a sweep: the other ranks compute theirs."""
@@ -82,7 +79,7 @@ class Engine:
         first, end = (-(-count * rank // self.ranks) for rank in (self.rank, self.rank + 1))
         return range(first, end)
 
-    def gathered(self, work: Callable[[], Sequence[T]]) -> list[T]:
+    def gathered(self, work: Callable[[], Sequence[X]]) -> list[X]:
         """The trees that every rank's work gives for its own parts, in order, on every rank."""
         if self.ranks == 1:
             return list(work())
@@ -96,12 +93,12 @@ class Engine:
         own, told = self._told(work, lambda grads: (len(grads), [form(tree_) for tree_ in grads[:1]]))
         return sum_over_ranks(self.comm, own, [count for count, _ in told], told[0][1][0])
 
-    def first(self, work: Callable[[], T]) -> T:
+    def first(self, work: Callable[[], X]) -> X:
         """What work on rank 0 gives, on every rank; the others do none."""
         if self.ranks == 1:
             return work()
         idle: Callable[[], Any] = lambda: None  # noqa: E731
-        found: T = self._told(idle if self.rank else work, lambda value: value)[1][0]
+        found: X = self._told(idle if self.rank else work, lambda value: value)[1][0]
         return found
 
     def agree(self, work: Callable[[], Mapping[str, Any]], same: Callable[[Any, Any], bool]) -> None:
@@ -166,7 +163,7 @@ class Engine:
         time.sleep(60)  # MPICH comes back before it ends this process
         sys.exit(1)
 
-    def _told(self, work: Callable[[], T], tell: Callable[[T], U]) -> tuple[T, list[U]]:
+    def _told(self, work: Callable[[], X], tell: Callable[[X], Y]) -> tuple[X, list[Y]]:
         """What work gives here, and what each rank tells of its own; an error of one is all ranks'."""
         self._check_free()
         mine: Any = None
@@ -193,11 +190,11 @@ class Engine:
             checks.refuse(f"`engine` must be left out in a run of a sweep, got {checks.shown(self)}")
 
 
-def together(function: Callable[P, T]) -> Callable[P, T]:
+def together(function: Callable[P, X]) -> Callable[P, X]:
     """Let an error of some ranks of its ``engine`` end all of them; an error of all is raised."""
 
     @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+    def run(*args: P.args, **kwargs: P.kwargs) -> X:
         engine = kwargs.get("engine")
         with engine.together() if isinstance(engine, Engine) else nullcontext():
             return function(*args, **kwargs)

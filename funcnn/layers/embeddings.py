@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from funcnn.checks import Choice, Flag, Integer, Number, Optional, Shapes, When,
 from funcnn.initializers import normal
 from funcnn.initializers.core import INITIALIZER, Initializer
 from funcnn.parameterless import parameterless
-from funcnn.types import Array, Cache, Key, Layer, Params, Sequence, Shape, Tokens, Vector
+from funcnn.types import Array, Cache, Key, Layer, Off, On, Params, Sequence, Shape, Tokens, Vector
 
 __all__ = ["embedding", "embedding_bag", "learned_positions", "positional_encoding", "rotary"]
 
@@ -122,11 +122,11 @@ def embedding(
 
 @overload
 def embedding_bag(
-    vocabulary_size: int, features: int, *, weighted: Literal[False] = ..., **options: Unpack[_Options]
+    vocabulary_size: int, features: int, *, weighted: Off = ..., **options: Unpack[_Options]
 ) -> Layer[Tokens, Vector]: ...
 @overload
 def embedding_bag(
-    vocabulary_size: int, features: int, *, weighted: Literal[True], **options: Unpack[_Options]
+    vocabulary_size: int, features: int, *, weighted: On, **options: Unpack[_Options]
 ) -> Layer[tuple[Tokens, Vector], Vector]: ...
 @declared(
     vocabulary_size=Integer(1),

@@ -11,15 +11,13 @@ import math
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import reduce
-from typing import Any, ParamSpec
+from typing import Any
 
 import numpy as np
 
 from funcnn import checks
 from funcnn.checks import Constraint
-from funcnn.types import Array, Cache, Loss, Trait
-
-P = ParamSpec("P")
+from funcnn.types import Array, Cache, Loss, P, Trait
 
 _NARROW, _WIDE = np.dtype(np.float32), np.dtype(np.float64)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, TypedDict, Unpack, overload
 
 from funcnn.checks import Choice, Flag, Integer, Number, Optional, takes
 from funcnn.combinators import named, serial, tied
@@ -15,14 +15,12 @@ from funcnn.layers.normalization import layer_norm
 from funcnn.layers.recurrent import gru, lstm, rnn
 from funcnn.layers.regularization import dropout
 from funcnn.models.transformer import transformer_decoder_block, transformer_encoder_block
-from funcnn.types import Counts, Layer, Sequence, Tokens
+from funcnn.types import Counts, Layer, Off, On, Sequence, Tokens
 
 __all__ = ["char_rnn", "encoder_decoder", "transformer_lm"]
 
 Net = Layer[Any, Any]
 _ONE, _RATE = Integer(1), Number(minimum=0, below=1)
-_On: TypeAlias = Literal[True]
-_Off: TypeAlias = Literal[False]
 
 
 @takes(
@@ -187,12 +185,12 @@ def encoder_decoder(
     target_size: int,
     max_length: int,
     *,
-    masked: _Off = ...,
+    masked: Off = ...,
     **options: Unpack[_Options],
 ) -> Layer[tuple[Tokens, Tokens], Sequence]: ...
 @overload
 def encoder_decoder(
-    source_size: int, target_size: int, max_length: int, *, masked: _On, **options: Unpack[_Options]
+    source_size: int, target_size: int, max_length: int, *, masked: On, **options: Unpack[_Options]
 ) -> Layer[tuple[Tokens, Tokens, Counts], Sequence]: ...
 @takes(
     source_size=_ONE, target_size=_ONE, max_length=_ONE, features=_ONE, heads=_ONE, depth=_ONE,

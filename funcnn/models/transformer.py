@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, TypeAlias, TypedDict, Unpack, overload
 
 from funcnn import checks
 from funcnn.checks import Choice, Flag, Integer, Number, takes
@@ -17,12 +17,10 @@ from funcnn.layers.attentions import cross_attention, multi_head_attention
 from funcnn.layers.linear import dense
 from funcnn.layers.normalization import layer_norm
 from funcnn.layers.regularization import dropout
-from funcnn.types import Array, Counts, Layer, Sequence
+from funcnn.types import Array, Counts, Layer, Off, On, Sequence
 
 __all__ = ["transformer_decoder_block", "transformer_encoder_block"]
 
-_On: TypeAlias = Literal[True]
-_Off: TypeAlias = Literal[False]
 _Net: TypeAlias = Layer[Any, Any]
 _DECLARED: Any = {  # what both blocks take; the attention declares the rest
     **dict.fromkeys(("features", "heads", "hidden"), Integer(1)),
@@ -54,8 +52,8 @@ def transformer_encoder_block(
     heads: int,
     hidden: int,
     *,
-    masked: _Off = ...,
-    biased: _Off = ...,
+    masked: Off = ...,
+    biased: Off = ...,
     **options: Unpack[_Options],
 ) -> Layer[Sequence, Sequence]: ...
 @overload
@@ -64,8 +62,8 @@ def transformer_encoder_block(
     heads: int,
     hidden: int,
     *,
-    masked: _On,
-    biased: _Off = ...,
+    masked: On,
+    biased: Off = ...,
     **options: Unpack[_Options],
 ) -> Layer[tuple[Sequence, Counts], tuple[Sequence, Counts]]: ...
 @overload
@@ -74,13 +72,13 @@ def transformer_encoder_block(
     heads: int,
     hidden: int,
     *,
-    masked: _Off = ...,
-    biased: _On,
+    masked: Off = ...,
+    biased: On,
     **options: Unpack[_Options],
 ) -> Layer[tuple[Sequence, Array], tuple[Sequence, Array]]: ...
 @overload
 def transformer_encoder_block(
-    features: int, heads: int, hidden: int, *, masked: _On, biased: _On, **options: Unpack[_Options]
+    features: int, heads: int, hidden: int, *, masked: On, biased: On, **options: Unpack[_Options]
 ) -> Layer[tuple[Sequence, Array, Counts], tuple[Sequence, Array, Counts]]: ...
 @takes(**_DECLARED)
 def transformer_encoder_block(
@@ -184,9 +182,9 @@ def transformer_decoder_block(
     heads: int,
     hidden: int,
     *,
-    memory: _Off = ...,
-    masked: _Off = ...,
-    biased: _Off = ...,
+    memory: Off = ...,
+    masked: Off = ...,
+    biased: Off = ...,
     **options: Unpack[_Options],
 ) -> Layer[Sequence, Sequence]: ...
 @overload
@@ -195,9 +193,9 @@ def transformer_decoder_block(
     heads: int,
     hidden: int,
     *,
-    memory: _On,
-    masked: _Off = ...,
-    biased: _Off = ...,
+    memory: On,
+    masked: Off = ...,
+    biased: Off = ...,
     **options: Unpack[_Options],
 ) -> Layer[tuple[Sequence, Sequence], tuple[Sequence, Sequence]]: ...
 @overload
@@ -206,9 +204,9 @@ def transformer_decoder_block(
     heads: int,
     hidden: int,
     *,
-    memory: _On,
-    masked: _On,
-    biased: _Off = ...,
+    memory: On,
+    masked: On,
+    biased: Off = ...,
     **options: Unpack[_Options],
 ) -> Layer[tuple[Sequence, Sequence, Counts], tuple[Sequence, Sequence, Counts]]: ...
 @overload
@@ -217,9 +215,9 @@ def transformer_decoder_block(
     heads: int,
     hidden: int,
     *,
-    memory: _On,
-    masked: _Off = ...,
-    biased: _On,
+    memory: On,
+    masked: Off = ...,
+    biased: On,
     **options: Unpack[_Options],
 ) -> Layer[tuple[Sequence, Sequence, Array], tuple[Sequence, Sequence, Array]]: ...
 @overload
@@ -228,9 +226,9 @@ def transformer_decoder_block(
     heads: int,
     hidden: int,
     *,
-    memory: _On,
-    masked: _On,
-    biased: _On,
+    memory: On,
+    masked: On,
+    biased: On,
     **options: Unpack[_Options],
 ) -> Layer[tuple[Sequence, Sequence, Array, Counts], tuple[Sequence, Sequence, Array, Counts]]: ...
 @overload
@@ -239,9 +237,9 @@ def transformer_decoder_block(
     heads: int,
     hidden: int,
     *,
-    memory: _Off = ...,
-    masked: _Off = ...,
-    biased: _On,
+    memory: Off = ...,
+    masked: Off = ...,
+    biased: On,
     **options: Unpack[_Options],
 ) -> Layer[tuple[Sequence, Array], tuple[Sequence, Array]]: ...
 @takes(memory=Flag(), **_DECLARED)

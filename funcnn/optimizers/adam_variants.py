@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import sqrt
-from typing import Any
 
 import numpy as np
 
 from funcnn.optimizers.adaptive_moments import corrections
-from funcnn.optimizers.core import Optimizer, Rate
+from funcnn.optimizers.core import Leaves, Optimizer, Rate
 from funcnn.optimizers.descent import scale_by_learning_rate
 from funcnn.optimizers.moments import averaged, grown, moments, over_root, quotient
 from funcnn.optimizers.parts import MOMENTS, RATE, pipeline, power, remembering
 from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array
-
-Leaves = tuple[Any, ...]
 
 __all__ = ["adabelief", "adamax", "radam", "scale_by_adamax", "scale_by_belief", "scale_by_radam"]
 

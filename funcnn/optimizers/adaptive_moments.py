@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import sqrt
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from funcnn import numerics
 from funcnn.checks import Beside
 from funcnn.optimizers.agreement import counted, counter, hold, real
 from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
-from funcnn.optimizers.core import Optimizer, Rate, State
+from funcnn.optimizers.core import Leaves, Optimizer, Rate, State
 from funcnn.optimizers.descent import scale_by_learning_rate
 from funcnn.optimizers.moments import adam as step, moments, over_root, squares
 from funcnn.optimizers.parts import (
@@ -27,8 +26,6 @@ from funcnn.optimizers.parts import (
 )
 from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array, Params
-
-Leaves = tuple[Any, ...]
 
 __all__ = ["adam", "adamw", "amsgrad", "nadam", "scale_by_adam", "scale_by_amsgrad", "scale_by_nadam"]
 
@@ -127,7 +124,7 @@ def scale_by_amsgrad(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 
 
         def leaf(
             path: str, gradient: Array, param: Array, mean: Array, square: Array, largest: Array
-        ) -> tuple[Any, ...]:
+        ) -> Leaves:
             mean, seen, scratch = moments(gradient, mean, square, beta1, beta2, epsilon)
             most = squares(np.maximum(largest, seen.code), epsilon)
             return over_root(mean, most, shift, factor, scratch), mean, seen.code, most.code

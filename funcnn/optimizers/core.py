@@ -21,6 +21,7 @@ State: TypeAlias = dict[str, Any]
 
 _RATE = Number(minimum=0)
 Rate: TypeAlias = float | Schedule | Callable[[int], float]
+Leaves: TypeAlias = tuple[Any, ...]  # what a leaf's update is, and the new memory of it
 
 
 class Optimizer(NamedTuple):

@@ -28,8 +28,6 @@ from funcnn.optimizers.rounding import optimizer
 from funcnn.optimizers.wrappers import average
 from funcnn.types import Array, Params
 
-Leaves = tuple[Any, ...]
-
 __all__ = ["asgd", "momentum", "nesterov", "scale", "scale_by_learning_rate", "sgd", "trace"]
 
 

@@ -12,7 +12,7 @@ from funcnn.checks import Integer, Optional
 from funcnn.optimizers.adaptive_moments import adam
 from funcnn.optimizers.agreement import counted, counter, hold
 from funcnn.optimizers.clipping import DECAYED, MASK, Mask, add_decayed_weights, selects
-from funcnn.optimizers.core import AN_OPTIMIZER, Optimizer, Rate, State
+from funcnn.optimizers.core import AN_OPTIMIZER, Leaves, Optimizer, Rate, State
 from funcnn.optimizers.descent import scale_by_learning_rate
 from funcnn.optimizers.moments import Squares, averaged, coded, grown, largest, length, quotient, times
 from funcnn.optimizers.parts import (
@@ -31,8 +31,6 @@ from funcnn.optimizers.parts import (
 from funcnn.optimizers.rounding import optimizer
 from funcnn.optimizers.wrappers import divided
 from funcnn.types import Array, Params, Shape
-
-Leaves = tuple[Any, ...]
 
 __all__ = ["adafactor", "muon", "scale_by_factored_rms", "scale_by_muon", "scale_by_parameter_size"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.optimizers.core import Optimizer, Rate
+from funcnn.optimizers.core import Leaves, Optimizer, Rate
 from funcnn.optimizers.descent import scale_by_learning_rate, trace
 from funcnn.optimizers.moments import (
     SMALL,
@@ -23,8 +23,6 @@ from funcnn.optimizers.moments import (
 from funcnn.optimizers.parts import FLAG, FRACTION, NOT_NEGATIVE, POSITIVE, RATE, pipeline, remembering
 from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array
-
-Leaves = tuple[Any, ...]
 
 __all__ = ["adadelta", "adagrad", "rmsprop", "scale_by_adadelta", "scale_by_adagrad", "scale_by_rms"]
 

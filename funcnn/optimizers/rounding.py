@@ -9,16 +9,14 @@ keeps is cut at the largest number that its dtype has.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ParamSpec
+from typing import Any
 
 import numpy as np
 
 from funcnn import checks, tree
 from funcnn.checks import Constraint, bare
 from funcnn.optimizers.core import Optimizer, State
-from funcnn.types import Array, Params, Trait
-
-P = ParamSpec("P")
+from funcnn.types import Array, P, Params, Trait
 
 _NARROW = np.dtype(np.float32)
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from funcnn import checks
 from funcnn.checks import Number
 from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
-from funcnn.optimizers.core import Optimizer, Rate
+from funcnn.optimizers.core import Leaves, Optimizer, Rate
 from funcnn.optimizers.descent import scale, scale_by_learning_rate
 from funcnn.optimizers.moments import averaged
 from funcnn.optimizers.parts import FRACTION, NOT_NEGATIVE, POSITIVE, RATE, pipeline, remembering
 from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array
-
-Leaves = tuple[Any, ...]
 
 __all__ = ["lion", "rprop", "scale_by_lion", "scale_by_rprop"]
 
@@ -54,7 +50,7 @@ def scale_by_lion(beta1: float = 0.9, beta2: float = 0.99) -> Optimizer:
     {'w': array([ 1., -1.])}
     """
 
-    def leaf(path: str, gradient: Array, param: Array, mean: Array) -> tuple[Any, ...]:
+    def leaf(path: str, gradient: Array, param: Array, mean: Array) -> Leaves:
         return np.sign(averaged(mean, gradient, beta1)), averaged(mean, gradient, beta2)
 
     return remembering(lambda steps: leaf, mean=0)

@@ -8,18 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from threading import Barrier
-from typing import Any, NamedTuple, NoReturn, TypeAlias, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
 from funcnn.checks import Refusal
 from funcnn.machine.threads import UNSTARTED
 from funcnn.testing import _values
-from funcnn.types import Spec
+from funcnn.types import Spec, X
 
 __all__ = ["Law"]
 
-T = TypeVar("T")
 _Kinds: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 _LONGEST = 300  # characters of a refusal
 
@@ -186,11 +185,11 @@ def _refusal_of(spec: Spec, kinds: _Kinds) -> str:
     return f"a {names} that begins {spec.kind + ': '!r}"
 
 
-def at_once(tasks: Sequence[Callable[[], T]]) -> list[T]:
+def at_once(tasks: Sequence[Callable[[], X]]) -> list[X]:
     """What tasks give on threads of their own, all begun together; nothing where none can start."""
     start = Barrier(len(tasks))
 
-    def begun(task: Callable[[], T]) -> T:
+    def begun(task: Callable[[], X]) -> X:
         start.wait()
         return task()
 

@@ -19,7 +19,7 @@ from funcnn.machine.lockstep import in_lockstep
 from funcnn.machine.memory import keep_freed_memory
 from funcnn.machine.threads import in_team, run_tasks
 from funcnn.structure import children, params_gradient, statistics as new_statistics
-from funcnn.types import Key, Layer, Loss, Params, has_trait
+from funcnn.types import Key, Layer, Loss, Params, R, X, Y, has_trait
 
 __all__ = ["value_and_grad"]
 
@@ -27,9 +27,6 @@ __all__ = ["value_and_grad"]
 _SMALL = 1 << 18  # numbers in a batch and in the parameters together that are not worth a thread
 _WORK = 1 << 27  # multiplications of sequences that are: each weight with each step
 
-T = TypeVar("T")
-X = TypeVar("X")
-Y = TypeVar("Y")
 X_contra = TypeVar("X_contra", contravariant=True)
 
 
@@ -207,7 +204,7 @@ def _sharded(
     couples = has_trait(net.spec, "couples_batch")
     places = own or range(couples)  # who has no shard goes through the first, to be where others meet
 
-    def done(task: Callable[[int], T]) -> list[T]:
+    def done(task: Callable[[int], R]) -> list[R]:
         if not couples:
             return run_tasks(task, len(own), workers)
         return in_lockstep(task, len(places), workers, meet)[: len(own)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from math import inf, sqrt
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from funcnn.tree.walking import (
     reduce,
     walk,
 )
-from funcnn.types import Array, Layer, Params
+from funcnn.types import Array, Layer, Params, X
 
 __all__ = [
     "add",
@@ -53,8 +53,6 @@ __all__ = [
     "unflatten",
     "zeros_like",
 ]
-
-T = TypeVar("T")
 
 
 def count(tree: Any) -> int:
@@ -187,7 +185,7 @@ def _alike(x: Any, y: Any) -> tuple[Array, Array]:
     return _array(x), _array(y)
 
 
-def zeros_like(tree: T) -> T:
+def zeros_like(tree: X) -> X:
     """A tree of zeros with the same paths, shapes and dtypes.
 
     Parameters
@@ -208,7 +206,7 @@ def zeros_like(tree: T) -> T:
     return map(np.zeros_like, tree)
 
 
-def add(a: T, b: T) -> T:
+def add(a: X, b: X) -> X:
     """Leaf by leaf, ``a + b``.
 
     Parameters
@@ -230,7 +228,7 @@ def add(a: T, b: T) -> T:
 
 
 @takes(factor=Number())
-def scale(tree: T, factor: float) -> T:
+def scale(tree: X, factor: float) -> X:
     """Every leaf times a number, in the leaf's own dtype.
 
     Parameters
@@ -261,7 +259,7 @@ def scale(tree: T, factor: float) -> T:
 
 
 @named
-def cast(tree: T, dtype: Any) -> T:
+def cast(tree: X, dtype: Any) -> X:
     """Every floating leaf in another dtype; integer leaves stay as they are.
 
     Parameters
@@ -381,7 +379,7 @@ def select(tree: Any, pattern: str | Callable[[str], bool] | Layer[Any, Any]) ->
 
 
 @takes(changes=Instance(Mapping, "a dict of leaves"))
-def replace(tree: T, changes: Mapping[str, Any]) -> T:
+def replace(tree: X, changes: Mapping[str, Any]) -> X:
     """A tree with some leaves exchanged.
 
     Parameters
@@ -443,7 +441,7 @@ def flatten(tree: Any) -> Array:
 
 
 @named
-def unflatten(vector: Array, like: T) -> T:
+def unflatten(vector: Array, like: X) -> X:
     """Cut one vector into a tree, the inverse of `flatten`.
 
     Parameters
@@ -475,7 +473,7 @@ def unflatten(vector: Array, like: T) -> T:
     start, ends = 0, {}
     for keys, leaf in paired(like):
         ends[keys] = start = start + np.size(leaf)
-    whole: dict[str, T] = {}
+    whole: dict[str, X] = {}
     for keys, names, (inside,), (out,) in walk([whole], like):
         for name in names:
             leaf, end = inside[name], ends[(*keys, name)]

@@ -28,7 +28,7 @@ from typing import Any, Generic, NamedTuple, Protocol, SupportsIndex, TypeAlias,
 import numpy as np
 
 from funcnn.types.shown import indented, page
-from funcnn.types.specs import Spec, Trait, has_trait, rebuild
+from funcnn.types.specs import Off as Off, On as On, P as P, Spec, Trait, has_trait, rebuild
 
 __all__ = [
     "Array",
@@ -102,6 +102,7 @@ class Key(NamedTuple):
 
 _UNDECLARED = Spec()
 
+R = TypeVar("R")
 L = TypeVar("L", bound="Layer[Any, Any]")
 # In front of a chain, nothing says yet what T is; with this bound, pyright lets the next layer say it.
 T = TypeVar("T", bound=Any)

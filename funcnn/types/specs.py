@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeAlias
 
 import numpy as np
 
+P = ParamSpec("P")
+On: TypeAlias = Literal[True]
+Off: TypeAlias = Literal[False]
 Trait: TypeAlias = Literal[
     "couples_batch",
     "meets_shards",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, TypeAlias, Unpack, overload
+from typing import Any, NamedTuple, Unpack, overload
 
 import numpy as np
 
@@ -12,14 +12,12 @@ from funcnn.checks import Constraint, Flag, Integer, Number, Optional, Shapes, d
 from funcnn.initializers import glorot_uniform, zeros
 from funcnn.initializers.core import BIAS_INIT, INITIALIZER, Initializer
 from funcnn.layers.attentions.looking import OFFSET, SCORES, WINDOW, Look, ScoreOptions
-from funcnn.types import Array, Cache, Counts, Key, Layer, Params, Sequence, Shape
+from funcnn.types import Array, Cache, Counts, Key, Layer, Off, On, Params, Sequence, Shape
 
 __all__ = ["cross_attention", "multi_head_attention"]
 
 _GLOROT = glorot_uniform()
 _ZEROS = zeros()
-_On: TypeAlias = Literal[True]
-_Off: TypeAlias = Literal[False]
 
 _DECLARED: dict[str, Constraint] = {
     "heads": Integer(1),
@@ -49,55 +47,56 @@ class _SelfOptions(_HeadOptions, total=False):
     rotary_base: float | None
 
 
+class _AnyCross(_HeadOptions, total=False):
+    """The same, for a number of inputs that no type says."""
+
+    masked: bool
+    biased: bool
+
+
+class _AnySelf(_SelfOptions, total=False):
+    separate: bool
+    masked: bool
+    biased: bool
+
+
 @overload
 def multi_head_attention(
     heads: int,
     *,
-    separate: _Off = ...,
-    masked: _Off = ...,
-    biased: _Off = ...,
-    return_weights: _Off = ...,
+    separate: Off = ...,
+    masked: Off = ...,
+    biased: Off = ...,
+    return_weights: Off = ...,
     **options: Unpack[_SelfOptions],
 ) -> Layer[Sequence, Sequence]: ...
 @overload
 def multi_head_attention(
     heads: int,
     *,
-    separate: _Off = ...,
-    masked: _On,
-    biased: _Off = ...,
-    return_weights: _Off = ...,
+    separate: Off = ...,
+    masked: On,
+    biased: Off = ...,
+    return_weights: Off = ...,
     **options: Unpack[_SelfOptions],
 ) -> Layer[tuple[Sequence, Counts], Sequence]: ...
 @overload
 def multi_head_attention(
     heads: int,
     *,
-    separate: _On,
-    masked: _Off = ...,
-    biased: _Off = ...,
-    return_weights: _Off = ...,
+    separate: On,
+    masked: Off = ...,
+    biased: Off = ...,
+    return_weights: Off = ...,
     **options: Unpack[_SelfOptions],
 ) -> Layer[tuple[Sequence, Sequence, Sequence], Sequence]: ...
 @overload
 def multi_head_attention(
-    heads: int,
-    *,
-    separate: bool = ...,
-    masked: bool = ...,
-    biased: bool = ...,
-    return_weights: _Off = ...,
-    **options: Unpack[_SelfOptions],
+    heads: int, *, return_weights: Off = ..., **options: Unpack[_AnySelf]
 ) -> Layer[Any, Sequence]: ...
 @overload
 def multi_head_attention(
-    heads: int,
-    *,
-    separate: bool = ...,
-    masked: bool = ...,
-    biased: bool = ...,
-    return_weights: _On,
-    **options: Unpack[_SelfOptions],
+    heads: int, *, return_weights: On, **options: Unpack[_AnySelf]
 ) -> Layer[Any, tuple[Sequence, Array]]: ...
 @declared(
     separate=Flag(),
@@ -215,37 +214,27 @@ def multi_head_attention(
 def cross_attention(
     heads: int,
     *,
-    masked: _Off = ...,
-    biased: _Off = ...,
-    return_weights: _Off = ...,
+    masked: Off = ...,
+    biased: Off = ...,
+    return_weights: Off = ...,
     **options: Unpack[_HeadOptions],
 ) -> Layer[tuple[Sequence, Sequence], Sequence]: ...
 @overload
 def cross_attention(
     heads: int,
     *,
-    masked: _On,
-    biased: _Off = ...,
-    return_weights: _Off = ...,
+    masked: On,
+    biased: Off = ...,
+    return_weights: Off = ...,
     **options: Unpack[_HeadOptions],
 ) -> Layer[tuple[Sequence, Sequence, Counts], Sequence]: ...
 @overload
 def cross_attention(
-    heads: int,
-    *,
-    masked: bool = ...,
-    biased: bool = ...,
-    return_weights: _Off = ...,
-    **options: Unpack[_HeadOptions],
+    heads: int, *, return_weights: Off = ..., **options: Unpack[_AnyCross]
 ) -> Layer[Any, Sequence]: ...
 @overload
 def cross_attention(
-    heads: int,
-    *,
-    masked: bool = ...,
-    biased: bool = ...,
-    return_weights: _On,
-    **options: Unpack[_HeadOptions],
+    heads: int, *, return_weights: On, **options: Unpack[_AnyCross]
 ) -> Layer[Any, tuple[Sequence, Array]]: ...
 @declared(**_DECLARED)
 def cross_attention(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any, Literal, TypeAlias, Unpack, overload
+from typing import Any, Unpack, overload
 
 from funcnn import checks
 from funcnn._kernels import attention as kernels
 from funcnn.checks import Flag, declared
 from funcnn.layers.attentions.looking import OFFSET, SCORES, WINDOW, Look, ScoreOptions
-from funcnn.types import Array, Cache, Counts, Key, Layer, Params, Sequence, Shape
+from funcnn.types import Array, Cache, Counts, Key, Layer, Off, On, Params, Sequence, Shape
 
 __all__ = ["attention"]
-
-_On: TypeAlias = Literal[True]
-_Off: TypeAlias = Literal[False]
 
 
 class _Options(ScoreOptions, total=False):
@@ -25,23 +22,23 @@ class _Options(ScoreOptions, total=False):
 
 @overload
 def attention(
-    *, masked: _Off = ..., biased: _Off = ..., return_weights: _Off = ..., **options: Unpack[_Options]
+    *, masked: Off = ..., biased: Off = ..., return_weights: Off = ..., **options: Unpack[_Options]
 ) -> Layer[tuple[Sequence, Sequence, Sequence], Sequence]: ...
 @overload
 def attention(
-    *, masked: _On, biased: _Off = ..., return_weights: _Off = ..., **options: Unpack[_Options]
+    *, masked: On, biased: Off = ..., return_weights: Off = ..., **options: Unpack[_Options]
 ) -> Layer[tuple[Sequence, Sequence, Sequence, Counts], Sequence]: ...
 @overload
 def attention(
-    *, masked: _Off = ..., biased: _On, return_weights: _Off = ..., **options: Unpack[_Options]
+    *, masked: Off = ..., biased: On, return_weights: Off = ..., **options: Unpack[_Options]
 ) -> Layer[tuple[Sequence, Sequence, Sequence, Array], Sequence]: ...
 @overload
 def attention(
-    *, masked: _On, biased: _On, return_weights: _Off = ..., **options: Unpack[_Options]
+    *, masked: On, biased: On, return_weights: Off = ..., **options: Unpack[_Options]
 ) -> Layer[tuple[Sequence, Sequence, Sequence, Array, Counts], Sequence]: ...
 @overload
 def attention(
-    *, masked: bool = ..., biased: bool = ..., return_weights: _On, **options: Unpack[_Options]
+    *, masked: bool = ..., biased: bool = ..., return_weights: On, **options: Unpack[_Options]
 ) -> Layer[Any, tuple[Sequence, Array]]: ...
 @declared(causal=Flag(), window=WINDOW, offset=OFFSET, **SCORES)
 def attention(

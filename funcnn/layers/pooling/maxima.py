@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Any, TypedDict, Unpack, overload
 
 from funcnn._kernels.pooling import separable as kernels
 from funcnn._kernels.windows import Padding, Window
 from funcnn.checks import declared
 from funcnn.layers.pooling.skeleton import Ints, options, pooling
-from funcnn.types import Array, Image, Layer, Sequence, Spec, Volume
+from funcnn.types import Array, Image, Layer, Off, On, Sequence, Spec, Volume
 
 __all__ = ["max_pool", "max_pool1d", "max_pool3d"]
 
@@ -24,14 +24,11 @@ class _Options(TypedDict, total=False):
 
 @overload
 def max_pool(
-    kernel_size: int | tuple[int, int],
-    *,
-    return_indices: Literal[False] = ...,
-    **options: Unpack[_Options],
+    kernel_size: int | tuple[int, int], *, return_indices: Off = ..., **options: Unpack[_Options]
 ) -> Layer[Image, Image]: ...
 @overload
 def max_pool(
-    kernel_size: int | tuple[int, int], *, return_indices: Literal[True], **options: Unpack[_Options]
+    kernel_size: int | tuple[int, int], *, return_indices: On, **options: Unpack[_Options]
 ) -> Layer[Image, tuple[Image, Array]]: ...
 @declared(**options(2, "padding", "dilation", "return_indices"))
 def max_pool(
@@ -92,11 +89,11 @@ def max_pool(
 
 @overload
 def max_pool1d(
-    kernel_size: int, *, return_indices: Literal[False] = ..., **options: Unpack[_Options]
+    kernel_size: int, *, return_indices: Off = ..., **options: Unpack[_Options]
 ) -> Layer[Sequence, Sequence]: ...
 @overload
 def max_pool1d(
-    kernel_size: int, *, return_indices: Literal[True], **options: Unpack[_Options]
+    kernel_size: int, *, return_indices: On, **options: Unpack[_Options]
 ) -> Layer[Sequence, tuple[Sequence, Array]]: ...
 @declared(**options(1, "padding", "dilation", "return_indices"))
 def max_pool1d(
@@ -144,17 +141,11 @@ def max_pool1d(
 
 @overload
 def max_pool3d(
-    kernel_size: int | tuple[int, int, int],
-    *,
-    return_indices: Literal[False] = ...,
-    **options: Unpack[_Options],
+    kernel_size: int | tuple[int, int, int], *, return_indices: Off = ..., **options: Unpack[_Options]
 ) -> Layer[Volume, Volume]: ...
 @overload
 def max_pool3d(
-    kernel_size: int | tuple[int, int, int],
-    *,
-    return_indices: Literal[True],
-    **options: Unpack[_Options],
+    kernel_size: int | tuple[int, int, int], *, return_indices: On, **options: Unpack[_Options]
 ) -> Layer[Volume, tuple[Volume, Array]]: ...
 @declared(**options(3, "padding", "dilation", "return_indices"))
 def max_pool3d(

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, overload
 
 import numpy as np
 
 from funcnn import checks
 from funcnn._kernels import steps
 from funcnn.checks import Flag, declared
-from funcnn.types import Array, Cache, Counts, Key, Layer, Params, Sequence, Shape, Vector
+from funcnn.types import Array, Cache, Counts, Key, Layer, Off, On, Params, Sequence, Shape, Vector
 
 __all__ = ["last_step", "masked_max_pool", "masked_mean_pool"]
 
-_On: TypeAlias = Literal[True]
-_Off: TypeAlias = Literal[False]
-
 
 @overload
-def last_step(*, masked: _Off = ...) -> Layer[Sequence, Vector]: ...
+def last_step(*, masked: Off = ...) -> Layer[Sequence, Vector]: ...
 @overload
-def last_step(*, masked: _On) -> Layer[tuple[Sequence, Counts], Vector]: ...
+def last_step(*, masked: On) -> Layer[tuple[Sequence, Counts], Vector]: ...
 @declared(masked=Flag())
 def last_step(*, masked: bool = False) -> Layer[Any, Vector]:
     """The last time step of each sequence, ``(N, T, F) -> (N, F)``.

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, TypeAlias, TypedDict, Unpack, overload
 
 from funcnn._kernels import recurrent as kernels
 from funcnn.checks import Choice, Constraint, Flag, Integer, Number, Optional, When, declared
 from funcnn.initializers.core import INITIALIZER, Initializer
 from funcnn.layers.recurrent.stack import Stack, recurrent
-from funcnn.types import Counts, Layer, Sequence
+from funcnn.types import Counts, Layer, Off, On, Sequence
 
 __all__ = ["gru", "lstm", "rnn"]
 
 _Pair: TypeAlias = tuple[Sequence, Sequence]  # hidden state and memory
-_On: TypeAlias = Literal[True]
-_Off: TypeAlias = Literal[False]
 
 _DECLARED: dict[str, Constraint] = {
     "hidden": Integer(1),
@@ -52,19 +50,19 @@ class _GRUOptions(_Options, total=False):
 
 @overload
 def rnn(
-    hidden: int, *, carry: _Off = ..., lengths: _Off = ..., **options: Unpack[_RNNOptions]
+    hidden: int, *, carry: Off = ..., lengths: Off = ..., **options: Unpack[_RNNOptions]
 ) -> Layer[Sequence, Sequence]: ...
 @overload
 def rnn(
-    hidden: int, *, carry: _On, lengths: _Off = ..., **options: Unpack[_RNNOptions]
+    hidden: int, *, carry: On, lengths: Off = ..., **options: Unpack[_RNNOptions]
 ) -> Layer[tuple[Sequence, Sequence], tuple[Sequence, Sequence]]: ...
 @overload
 def rnn(
-    hidden: int, *, carry: _Off = ..., lengths: _On, **options: Unpack[_RNNOptions]
+    hidden: int, *, carry: Off = ..., lengths: On, **options: Unpack[_RNNOptions]
 ) -> Layer[tuple[Sequence, Counts], Sequence]: ...
 @overload
 def rnn(
-    hidden: int, *, carry: _On, lengths: _On, **options: Unpack[_RNNOptions]
+    hidden: int, *, carry: On, lengths: On, **options: Unpack[_RNNOptions]
 ) -> Layer[tuple[Sequence, Sequence, Counts], tuple[Sequence, Sequence]]: ...
 @declared(nonlinearity=Choice("tanh", "relu"), **_DECLARED)
 def rnn(
@@ -152,19 +150,19 @@ def rnn(
 
 @overload
 def lstm(
-    hidden: int, *, carry: _Off = ..., lengths: _Off = ..., **options: Unpack[_LSTMOptions]
+    hidden: int, *, carry: Off = ..., lengths: Off = ..., **options: Unpack[_LSTMOptions]
 ) -> Layer[Sequence, Sequence]: ...
 @overload
 def lstm(
-    hidden: int, *, carry: _On, lengths: _Off = ..., **options: Unpack[_LSTMOptions]
+    hidden: int, *, carry: On, lengths: Off = ..., **options: Unpack[_LSTMOptions]
 ) -> Layer[tuple[Sequence, _Pair], tuple[Sequence, _Pair]]: ...
 @overload
 def lstm(
-    hidden: int, *, carry: _Off = ..., lengths: _On, **options: Unpack[_LSTMOptions]
+    hidden: int, *, carry: Off = ..., lengths: On, **options: Unpack[_LSTMOptions]
 ) -> Layer[tuple[Sequence, Counts], Sequence]: ...
 @overload
 def lstm(
-    hidden: int, *, carry: _On, lengths: _On, **options: Unpack[_LSTMOptions]
+    hidden: int, *, carry: On, lengths: On, **options: Unpack[_LSTMOptions]
 ) -> Layer[tuple[Sequence, _Pair, Counts], tuple[Sequence, _Pair]]: ...
 @declared(projection=Optional(Integer(1)), **_DECLARED)
 def lstm(
@@ -261,19 +259,19 @@ def lstm(
 
 @overload
 def gru(
-    hidden: int, *, carry: _Off = ..., lengths: _Off = ..., **options: Unpack[_GRUOptions]
+    hidden: int, *, carry: Off = ..., lengths: Off = ..., **options: Unpack[_GRUOptions]
 ) -> Layer[Sequence, Sequence]: ...
 @overload
 def gru(
-    hidden: int, *, carry: _On, lengths: _Off = ..., **options: Unpack[_GRUOptions]
+    hidden: int, *, carry: On, lengths: Off = ..., **options: Unpack[_GRUOptions]
 ) -> Layer[tuple[Sequence, Sequence], tuple[Sequence, Sequence]]: ...
 @overload
 def gru(
-    hidden: int, *, carry: _Off = ..., lengths: _On, **options: Unpack[_GRUOptions]
+    hidden: int, *, carry: Off = ..., lengths: On, **options: Unpack[_GRUOptions]
 ) -> Layer[tuple[Sequence, Counts], Sequence]: ...
 @overload
 def gru(
-    hidden: int, *, carry: _On, lengths: _On, **options: Unpack[_GRUOptions]
+    hidden: int, *, carry: On, lengths: On, **options: Unpack[_GRUOptions]
 ) -> Layer[tuple[Sequence, Sequence, Counts], tuple[Sequence, Sequence]]: ...
 @declared(reset_after=Flag(), **_DECLARED)
 def gru(
