@@ -414,6 +414,11 @@ def changes_with_the_key(_: Params, x: Array, key: Key | None, out: Array, cache
     return (out if key is None else out + 1), cache
 
 
+@breaks("an axis without elements works, or is refused", in_apply, plain)
+def divides_by_how_many(_: Params, x: Array, key: Key | None, out: Array, cache: Cache) -> Any:
+    return out * (x.shape[-1] // x.shape[-1]), cache
+
+
 @breaks("an example keeps its bits beside any other, wherever they lie in memory", in_apply, plain)
 def computes_rows_with_gaps_otherwise_beside_nan(
     _: Params, x: Array, key: Key | None, out: Array, cache: Cache

@@ -177,6 +177,34 @@ def _empty(subject: Subject) -> None:
         agree(f"dparams ({mode})", zeros, run.dparams, 0.0)
 
 
+@law("an axis without elements works, or is refused")
+def _nothing(subject: Subject) -> None:
+    given = dict(_values.leaves(subject.x, "x"))
+
+    def resized(path: str, shape: Shape) -> Any:
+        return np.resize(given[path], shape)
+
+    for path, one in structure.each_shape(subject.shape):
+        for axis, size in enumerate(one[1:], 1):
+            where = f"{path} without elements along axis {axis}"
+
+            def emptied(_: str, old: Shape, axis: int = axis, size: int = size) -> Shape:
+                return (*old[:axis], 0, *old[axis + 1 :]) if old[axis : axis + 1] == (size,) else old
+
+            shape = structure.over_shapes(emptied, subject.shape)
+            x = _values.frozen(structure.over_shapes(resized, shape, "x"))
+            try:
+                run = subject.fresh("training", subject.params, x)
+            except Exception as error:
+                is_refusal(where, subject.spec, (ValueError, TypeError), error)
+                continue
+            wanted, found = (subject.params, x), (run.dparams, run.dx)
+            agree(f"shapes of dparams and dx, for {where}", *map(_values.shapes, (wanted, found)))
+            for at, leaf in _values.leaves((run.out, run.dparams, run.dx), "run"):
+                if _values.is_float(leaf) and not np.isfinite(leaf).all():
+                    breach(f"{at}, for {where}", "finite numbers", leaf)
+
+
 @law("a batch of one works")
 def _single(subject: Subject) -> None:
     for mode, run in _of_size(subject, 1):
@@ -347,6 +375,7 @@ LAWS: tuple[Law, ...] = (
     *CALCULUS,
     _any_batch,
     _empty,
+    _nothing,
     _single,
     _examples,
     locality,

@@ -60,7 +60,7 @@ def bag(
 ) -> tuple[Array, Array]:
     """One vector ``(N, F)`` of rows ``(N, T)`` of a table, and how much of each of them is in it."""
     kept = seen.astype(table.dtype)[..., None]
-    if mode == "max" and table.shape[1]:
+    if mode == "max" and table.shape[1] and indices.shape[1]:
         rows = seen_rows(table, indices, seen)
         winner = np.argmax(np.where(seen[..., None], rows, -np.inf), 1)[:, None]
         kept = (np.arange(rows.shape[1])[:, None] == winner) & seen[..., None]
