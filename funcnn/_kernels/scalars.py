@@ -54,6 +54,11 @@ _C13, _C12, _C11, _C10, _C9, _C8, _C7, _C6, _C5, _C4, _C3, _C2, _C1, _C0 = map(_
 _L0, _L1, _L2, _L3 = map(_one, (
     0.3333320915699005, 0.2001074254512787, 0.14001290500164032, 0.14003890752792358,
 ))  # fmt: skip
+# (1 - tanh(x) / x) / x^2 up to |x| = 1, by powers of x^2
+_S0, _S1, _S2, _S3, _S4, _S5, _S6, _S7 = map(_one, (
+    0.3333333432674408, -0.13333310186862946, 0.053963419049978256, -0.02182958461344242,
+    0.008697949349880219, -0.003206950845196843, 0.0009236072073690593, -0.0001428233808837831,
+))  # fmt: skip
 _0, _1, _2, _3 = map(_one, (0, 1, 2, 3))
 _FAR = _one(30)
 
@@ -106,14 +111,37 @@ def _either(single: Any, double: Any) -> Any:
 
 
 @scalar
-def power(x: Any) -> Any:
-    """``p`` and ``k`` of ``exp(x) = p 2**k``, in float32: see `scaled`."""
+def _split(x: Any) -> Any:
+    """``m`` and ``k`` of ``exp(x) = (1 + m) 2**k``, in float32."""
     x = _MOST if x > _MOST else x  # NaN stays
     x = LEAST if x < LEAST else x
     k = np.rint(x * _LOG2E)
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
     q = _E0 + r * (_E1 + r * (_E2 + r * (_E3 + r * _E4)))
-    return _1 + (r + r * r * q), k
+    return r + r * r * q, k
+
+
+@scalar
+def power(x: Any) -> Any:
+    """``p`` and ``k`` of ``exp(x) = p 2**k``, in float32: see `scaled`."""
+    m, k = _split(x)
+    return _1 + m, k
+
+
+@scalar
+def expm1(x: Any) -> Any:
+    """``exp(x) - 1`` for `x` up to 0, in float32."""
+    m, k = _split(x)
+    size = scaled(_1, k)
+    return size * m + (size - _1)
+
+
+@scalar
+def tanh_rest(x: Any) -> Any:
+    """``x - tanh(x)`` up to ``|x| = 1``, in float32."""
+    s = x * x
+    high = _S4 + s * (_S5 + s * (_S6 + s * _S7))
+    return x * (s * (_S0 + s * (_S1 + s * (_S2 + s * (_S3 + s * high)))))
 
 
 def _exp(x: Any) -> Any:

@@ -13,17 +13,20 @@ from funcnn._kernels.scalars import (
     LEAST,
     erfc,
     exp,
+    expm1,
     log1p,
     power,
     scalar,
     scaled,
     sigmoid as logistic,
+    tanh,
+    tanh_rest,
 )
 from funcnn.numerics.jit import Bytes, In, Kernel, Out, kernel
 from funcnn.types import Array
 
-_0, _1, _3, _6, _HALF = map(np.float32, (0, 1, 3, 6, 0.5))
-_MOST = np.float32(np.finfo(np.float32).max)
+_0, _1, _2, _3, _4, _6, _HALF = map(np.float32, (0, 1, 2, 3, 4, 6, 0.5))
+_MOST, _EPS = map(np.float32, (np.finfo(np.float32).max, np.finfo(np.float32).eps))
 _ROOT, _DENSITY = map(np.float32, (0.7071067811865476, 0.3989422804014327))  # sqrt(1/2), P'(0)
 _A, _B = map(np.float32, (1.5957691216057308, 0.07135481627260025))  # as in the twin
 _FAR, _NORMAL = np.float32(12), np.finfo(np.float32).smallest_normal  # the gate has no slope beyond
@@ -337,6 +340,56 @@ def _lines_slope(x: Any, o: Any) -> Any:
     return o[6] if x >= o[1] else o[4] if x > o[0] else o[2]
 
 
+@scalar
+def _elu(x: Any, o: Any) -> Any:
+    """The options are the slope above 0, minus the limit, the unit of `x`, and the slope below 0."""
+    u = x / o[2]
+    return o[0] * x if x > _0 else o[3] * x if u > -_EPS else o[1] * expm1(u)
+
+
+@scalar
+def _elu_slope(x: Any, o: Any) -> Any:
+    p, k = power(x / o[2])
+    large = abs(o[3]) > _1  # so that the product does not overflow where `p` is more than 1
+    low = scaled(o[3] * (_HALF * p if large else p), k + _1 if large else k)
+    return o[0] if x > _0 else low
+
+
+@scalar
+def _mish(x: Any, o: Any) -> Any:
+    """``x w / (w + 2)`` with ``w = e (e + 2)``, ``e = exp(x)``; above 0 both times ``exp(-2 x)``."""
+    p, k = power(-abs(x))
+    e = scaled(p, k)
+    small, w = LEAST if x < LEAST else x, e * (e + _2)
+    high = x * (_1 + _2 * e) / (_1 + _2 * (e + e * e))
+    return high if x > _0 else scaled(small * p, k) * (e + _2) / (w + _2)
+
+
+@scalar
+def _mish_slope(x: Any, o: Any) -> Any:
+    """``w / (w + 2) + 4 x e (e + 1) / (w + 2)^2``, in the same way."""
+    x = _clip(x, LEAST, _MOST)
+    p, k = power(-abs(x))
+    e = scaled(p, k)
+    w, d = e * (e + _2) + _2, _1 + _2 * (e + e * e)
+    high = (_1 + _2 * e) / d + x * (_4 * (e * e)) * ((_1 + e) / d / d)
+    return high if x > _0 else scaled(p * ((e + _2) / w + x * (_4 * (e + _1)) / w / w), k)
+
+
+@scalar
+def _tanh_shrink(x: Any, o: Any) -> Any:
+    return tanh_rest(x) if abs(x) < _1 else x - tanh(x)
+
+
+@scalar
+def _tanh_shrink_slope(x: Any, o: Any) -> Any:
+    t = tanh(x)
+    return t * t
+
+
+_pair("elu", _elu, _elu_slope)
+_pair("mish", _mish, _mish_slope)
+_pair("tanh_shrink", _tanh_shrink, _tanh_shrink_slope)
 _pair("relu", _relu, _relu_slope, dead=True)
 _pair("sigmoid", _sigmoid, _sigmoid_slope)
 _pair("silu", _silu, _silu_slope)

@@ -149,7 +149,7 @@ def tanh_shrink() -> Preserving:
         t = numerics.tanh(x)
         return t * t
 
-    return elementwise(value, slope)
+    return elementwise(value, slope, twin=("tanh_shrink",))
 
 
 @declared()
@@ -278,6 +278,7 @@ def elu(alpha: float = 1.0) -> Preserving:
         lambda x: with_tail(choose(x > 0, 1, alpha * numerics.exp(negative(x)), x.dtype), x, alpha),
         alpha,
         dead=not alpha,
+        twin=("elu", 1.0, alpha, 1.0, alpha) if alpha else (),
     )
 
 
@@ -325,7 +326,12 @@ def celu(alpha: float = 1.0) -> Preserving:
             np.copyto(out, low, where=ratio > -np.finfo(x.dtype).eps)
         return out + positive(x)
 
-    return elementwise(value, lambda x: numerics.exp(negative(x) / alpha), alpha)
+    return elementwise(
+        value,
+        lambda x: numerics.exp(negative(x) / alpha),
+        alpha,
+        twin=("elu", 1.0, alpha, alpha, 1.0),
+    )
 
 
 @declared()
@@ -357,6 +363,7 @@ def selu() -> Preserving:
     return elementwise(
         lambda x: scale * positive(x) + low * numerics.expm1(negative(x)),
         lambda x: with_tail(choose(x > 0, scale, low * numerics.exp(negative(x)), x.dtype), x, low),
+        twin=("elu", scale, low, 1.0, low),
     )
 
 
@@ -466,4 +473,4 @@ def mish() -> Preserving:
     def value(x: Array) -> Any:
         return with_tail(gated(x, numerics.tanh(numerics.softplus(x))), x, finite(x))
 
-    return elementwise(value, slope)
+    return elementwise(value, slope, twin=("mish",))
