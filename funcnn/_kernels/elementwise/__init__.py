@@ -204,6 +204,23 @@ def leaky_relu_slope(x: Array, slope: float) -> Any:
 
 
 @_compiled
+def prelu(x: Array, slopes: Array) -> Any:
+    """``max(x, 0) + slopes min(x, 0)``; slopes broadcast."""
+    low = negative(x)
+    if not slopes.all():  # 0 at minus infinity, too
+        low = np.where(slopes == 0, 0, low)
+    return positive(x) + slopes * low
+
+
+@_compiled
+def prelu_gradients(x: Array, slopes: Array, dout: Array) -> tuple[Array, Array]:
+    """``dx = dy`` where ``x > 0``, else ``slopes dy``, and ``sum(dy min(x, 0))`` for each slope."""
+    others = tuple(axis for axis, size in enumerate(slopes.shape) if size == 1)
+    parts = numerics.sum(passed(dout, negative(x)), others)
+    return passed(dout, choose(x > 0, 1, slopes, x.dtype)), parts.reshape(-1)
+
+
+@_compiled
 def glu(x: Array, axis: int) -> Any:
     """``a sigmoid(b)`` for the halves ``a, b`` of an axis."""
     a, b = np.split(x, 2, axis)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from funcnn._kernels.scalars import (
     tanh,
     tanh_rest,
 )
-from funcnn.numerics.jit import Bytes, In, Kernel, Out, kernel
+from funcnn.numerics.jit import Bytes, In, Kernel, Out, Wide, kernel
 from funcnn.types import Array
 
 _0, _1, _2, _3, _4, _6, _HALF = map(np.float32, (0, 1, 2, 3, 4, 6, 0.5))
@@ -68,7 +69,8 @@ def _options(twin: Twin) -> Array:
     return np.array([*twin[1:], *[0] * (_OPTIONS + 1 - len(twin))], np.float32)
 
 
-_RUN = 16  # so many short masks are laid side by side
+_RUN = 16  # so many short masks are laid side by side; and neighbours, at least, share a slope
+_ADDED = 512  # numbers that are added up in their own dtype, before their sum is in float64
 
 
 def dropped(x: Array, mask: Array, scale: float, shift: float = 0.0, floor: float = 0.0) -> Any:
@@ -113,6 +115,65 @@ def _dropped(
             row, values = x[start : start + run], out[start : start + run]
             for i in range(run):
                 values[i] = row[i] * scale + shift if flags[i] else floor
+
+
+def prelu(x: Array, slopes: Array) -> Any:
+    """`funcnn._kernels.elementwise.prelu`, of slopes for long runs of memory."""
+    order, run = _runs(x, slopes)
+    if run < _RUN:
+        return NotImplemented
+    out = np.empty_like(x)
+    _prelu(x.transpose(order).reshape(-1), slopes.reshape(-1), out.transpose(order).reshape(-1), run)
+    return out
+
+
+def prelu_gradients(x: Array, slopes: Array, dout: Array) -> Any:
+    """`funcnn._kernels.elementwise.prelu_gradients`."""
+    order, run = _runs(x, slopes)
+    if run < _RUN:
+        return NotImplemented
+    dx, dslope = np.empty_like(x), np.zeros(slopes.size)
+    slope = np.ascontiguousarray(dout.transpose(order)).reshape(-1)
+    _prelu_back(
+        x.transpose(order).reshape(-1), slopes.reshape(-1), slope, dx.transpose(order).reshape(-1),
+        dslope, run,
+    )  # fmt: skip
+    return dx, dslope.astype(x.dtype)
+
+
+def _runs(x: Array, slopes: Array) -> tuple[list[int], int]:
+    """The order of axes in memory, and how many neighbours have the same slope; 0 if there are gaps."""
+    order = sorted(range(x.ndim), key=lambda k: (-x.strides[k], k))
+    if not x.size or not x.transpose(order).flags.c_contiguous:
+        return order, 0
+    alike = takewhile(lambda k: slopes.shape[k] == 1, reversed(order))
+    return order, math.prod(x.shape[k] for k in alike)
+
+
+@kernel
+def _prelu(x: In, slopes: In, out: Out, run: int) -> None:
+    zero = x.dtype.type(0)
+    for r in range(len(x) // run):
+        here, s = slice(r * run, (r + 1) * run), slopes[r % len(slopes)]
+        row, values = x[here], out[here]
+        for i in range(run):
+            low = zero if s == zero else row[i] * s
+            values[i] = low if row[i] < zero else row[i]
+
+
+@kernel
+def _prelu_back(x: In, slopes: In, dout: In, dx: Out, dslope: Wide, run: int) -> None:
+    zero = x.dtype.type(0)
+    for r in range(len(x) // run):
+        s, k = slopes[r % len(slopes)], r % len(slopes)
+        for start in range(r * run, (r + 1) * run, _ADDED):
+            here = slice(start, min(start + _ADDED, (r + 1) * run))
+            row, d, slope, part = x[here], dout[here], dx[here], zero
+            for i in range(len(row)):
+                low = zero if s == zero else d[i] * s
+                slope[i] = d[i] if row[i] > zero else low
+                part += zero if row[i] >= zero else d[i] * row[i]
+            dslope[k] += part
 
 
 _gates: dict[str, tuple[Kernel, Kernel]] = {}

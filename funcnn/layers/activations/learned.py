@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnn import checks, numerics
-from funcnn._kernels import channels
-from funcnn._kernels.elementwise import choose, negative, passed, positive
+from funcnn import checks
+from funcnn._kernels import channels, elementwise as kernels
 from funcnn.checks import Flag, Number, Shapes, declared
 from funcnn.initializers import constant
 from funcnn.types import Cache, Key, Params, Preserving, Shape
@@ -71,16 +70,12 @@ def prelu(*, per_channel: bool = False, initial_slope: float = 0.25) -> Preservi
         if per_channel:
             checks.sized(x, channels.channel_axis(x.ndim), slope.size, "channels")
         checks.same_dtype(x, slope, params=params)
-        low, slopes = negative(x), channels.spread(slope, x.ndim)
-        if not slope.all():  # 0 at minus infinity, too
-            low = np.where(slopes == 0, 0, low)
-        return positive(x) + slopes * low, {"x": x, "slope": slope}
+        return kernels.prelu(x, channels.spread(slope, x.ndim)), {"x": x, "slope": slope}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:
         x, slope = cache["x"], cache["slope"]
         checks.gradient(dout, x.shape, x.dtype)
-        slopes, parts = channels.spread(slope, x.ndim), passed(dout, negative(x))
-        dslope = channels.collect(parts) if per_channel else numerics.sum(parts).reshape(1)
-        return {"slope": dslope}, passed(dout, choose(x > 0, 1, slopes, x.dtype))
+        dx, dslope = kernels.prelu_gradients(x, channels.spread(slope, x.ndim), dout)
+        return {"slope": dslope}, dx
 
     return Preserving(init, apply, vjp)
