@@ -15,16 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.checks.options import (
-    Beside,
-    Constraint,
-    Layers,
-    Number,
-    Optional,
-    When,
-    beyond,
-    refuse_beyond,
-)
+from funcnn.checks.options import Constraint, Layers, Number, Optional, When, beyond, refuse_beyond
 from funcnn.checks.refusals import Refusal, refuse, refuse_type, shown
 from funcnn.types import Layer, P, R, Spec, Trait, no_statistics
 
@@ -104,9 +95,7 @@ def _refuse_idle(
 ) -> None:
     """Refuse options that would do nothing beside the others."""
     for name, constraint in constraints.items():
-        if (isinstance(constraint, When) and found[constraint.other] not in constraint.values) or (
-            isinstance(constraint, Beside) and found[constraint.other] == 0
-        ):
+        if isinstance(constraint, When) and constraint.idle(found[constraint.other]):
             given, beside = found[name], found[constraint.other]
             default = _signature(constructor).parameters[name].default
             if given != default:
@@ -118,7 +107,7 @@ def _held(found: Mapping[str, Any], constraints: Mapping[str, Constraint]) -> di
     """The options that may come out and are large."""
     held = {}
     for name, constraint in constraints.items():
-        inner = constraint.inner if isinstance(constraint, (Beside, When, Optional)) else constraint
+        inner = constraint.inner if isinstance(constraint, (When, Optional)) else constraint
         if isinstance(inner, Number) and inner.held and abs(found[name] or 0) > 2:
             held[name] = found[name]
     return held

@@ -314,6 +314,10 @@ class When:
     def __init__(self, inner: Constraint, other: str, *values: object) -> None:
         self.inner, self.other, self.values = inner, other, values
 
+    def idle(self, other: object) -> bool:
+        """Whether the option does nothing beside this value of the other one."""
+        return other not in self.values
+
     def check(self, name: str, value: Any, /) -> Any:
         return self.inner.check(name, value)
 
@@ -321,17 +325,11 @@ class When:
         return self.inner.wrong()
 
 
-class Beside(NamedTuple):
+class Beside(When):
     """An option that acts where another one is not 0; beside a 0 it must be left out."""
 
-    inner: Constraint
-    other: str
-
-    def check(self, name: str, value: Any, /) -> Any:
-        return self.inner.check(name, value)
-
-    def wrong(self) -> tuple[object, ...]:
-        return self.inner.wrong()
+    def idle(self, other: object) -> bool:
+        return other == 0
 
 
 class Whatever(NamedTuple):

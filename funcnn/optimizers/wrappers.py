@@ -20,12 +20,14 @@ from funcnn.types import Array, Params
 __all__ = ["accumulate", "average", "ema", "ema_params", "lookahead", "per_path", "skip_nonfinite"]
 
 
-def _inner(optimizer: Optimizer, grads: Params, state: State, params: Params) -> tuple[Params, State]:
+def _inner(
+    optimizer: Optimizer, grads: Params, state: State, params: Params, name: str = "inner"
+) -> tuple[Params, State]:
     """The wrapped optimizer's update; a refusal says that it comes from within."""
     try:
         return plain(optimizer).update(grads, state, params)
     except Refusal as refusal:
-        raise refusal.inside("inner")
+        raise refusal.inside(name)
 
 
 @optimizer(optimizer=OPTIMIZER, steps=Integer(1))
@@ -348,10 +350,7 @@ def divided(parts: Mapping[str, Optimizer], choose: Callable[[str, Array], str |
         new: State = {}
         for name, part in parts.items():
             own_grads, own_params = (_selected(whole, chosen, name) for whole in (grads, params))
-            try:
-                own, own_state = plain(part).update(own_grads, state.get(name, {}), own_params)
-            except Refusal as refusal:
-                raise refusal.inside(name)
+            own, own_state = _inner(part, own_grads, state.get(name, {}), own_params, name)
             updates.update(tree.leaves(own))
             if own_state:
                 new[name] = own_state

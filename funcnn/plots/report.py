@@ -6,6 +6,7 @@ import base64
 import html
 import platform
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from os import PathLike
 from typing import Any
 
@@ -96,6 +97,7 @@ def html_report(
     if matrix is not None:
         pictures["Confusion matrix"] = confusion(matrix, labels)
     pictures.update({html.escape(str(name)): figure for name, figure in (figures or {}).items()})
+    version = import_module("funcnn").__version__
     facts: dict[str, object] = {
         "parameters": f"{tree.count(params):,}",
         **_lasts(history),
@@ -103,7 +105,7 @@ def html_report(
         **(notes or {}),
         "numerics mode": numerics.mode(),
         "kernels": numerics.kernels(),
-        "versions": f"funcnn {_version()}, NumPy {np.__version__}, Python {platform.python_version()}",
+        "versions": f"funcnn {version}, NumPy {np.__version__}, Python {platform.python_version()}",
         "machine": f"{platform.system()} {platform.machine()}",
     }
     rows = "\n".join(
@@ -154,12 +156,3 @@ def _inline(figure: Any) -> str:
     if not hasattr(figure, "savefig"):
         checks.refuse_type(f"`figures` must be matplotlib figures, got {checks.shown(figure)}")
     return f"data:image/png;base64,{base64.b64encode(png(figure)).decode()}"
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("funcnn")
-    except PackageNotFoundError:  # run from a checkout
-        return "of a checkout"

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from funcnn.machine.lockstep import in_lockstep
 from funcnn.machine.memory import keep_freed_memory
 from funcnn.machine.threads import in_team, run_tasks
 from funcnn.structure import children, params_gradient, statistics as new_statistics
-from funcnn.types import Key, Layer, Loss, Params, R, X, Y, has_trait
+from funcnn.types import Key, Layer, Loss, Off, On, Params, R, X, Y, has_trait
 
 __all__ = ["value_and_grad"]
 
@@ -28,6 +28,14 @@ _SMALL = 1 << 18  # numbers in a batch and in the parameters together that are n
 _WORK = 1 << 27  # multiplications of sequences that are: each weight with each step
 
 X_contra = TypeVar("X_contra", contravariant=True)
+
+
+class _Share(TypedDict, total=False):
+    """How a step is shared out."""
+
+    workers: int | None
+    shards: int | None
+    engine: Engine | None
 
 
 class Step(Protocol[X_contra]):
@@ -48,23 +56,11 @@ class StatisticsStep(Protocol[X_contra]):
 
 @overload
 def value_and_grad(
-    net: Layer[X, Y],
-    loss: Loss,
-    *,
-    statistics: Literal[False] = ...,
-    workers: int | None = ...,
-    shards: int | None = ...,
-    engine: Engine | None = ...,
+    net: Layer[X, Y], loss: Loss, *, statistics: Off = ..., **share: Unpack[_Share]
 ) -> Step[X]: ...
 @overload
 def value_and_grad(
-    net: Layer[X, Y],
-    loss: Loss,
-    *,
-    statistics: Literal[True],
-    workers: int | None = ...,
-    shards: int | None = ...,
-    engine: Engine | None = ...,
+    net: Layer[X, Y], loss: Loss, *, statistics: On, **share: Unpack[_Share]
 ) -> StatisticsStep[X]: ...
 @checks.takes(net=NET, loss=LOSS)
 def value_and_grad(

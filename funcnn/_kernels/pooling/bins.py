@@ -27,10 +27,10 @@ _compiled = compiled_in("funcnn._kernels.pooling.compiled")
 _FEW = 8  # slices
 
 
-def average(x: Array, places: tuple[int, ...]) -> Array:
-    """The mean of each bin: ``(N, C, *spatial) -> (N, C, *places)``."""
-    terms = math.prod(x.shape[2:])
-    return without_overflow(_average(x, places), lambda shrink: _average(shrink * x, places), terms)
+def average(x: Array, places: tuple[int, ...]) -> tuple[Array, None]:
+    """The mean of each bin: ``(N, C, *spatial) -> (N, C, *places)``; no record, see `maximum`."""
+    terms, out = math.prod(x.shape[2:]), _average(x, places)
+    return without_overflow(out, lambda shrink: _average(shrink * x, places), terms), None
 
 
 def _average(x: Array, places: tuple[int, ...]) -> Array:
@@ -65,7 +65,7 @@ def _mean(part: Array, axis: int) -> Array:
     return total
 
 
-def average_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
+def average_gradient(dout: Array, record: None, x_shape: tuple[int, ...]) -> Array:
     """Each output's gradient, shared equally by its bin."""
     terms = math.prod(dout.shape[2:])
     dx = _average_gradient(dout, x_shape)

@@ -54,7 +54,7 @@ def global_avg_pool() -> Layer[Any, Vector]:
     >>> global_avg_pool().apply({}, np.array([[[[1.0, 2.0], [3.0, 4.0]]]]))[0]
     array([[2.5]])
     """
-    return _global_pool(_mean_of_bins, _mean_of_bins_gradient)
+    return _global_pool(bins.average, bins.average_gradient)
 
 
 @declared("maximum")
@@ -115,7 +115,7 @@ def adaptive_avg_pool(output_size: int | tuple[int, int]) -> Layer[Image, Image]
     >>> adaptive_avg_pool(5).init(random.key(0), (32, 16, 14, 13))[0]
     (32, 16, 5, 5)
     """
-    return _adaptive_pool("N, C, H, W", output_size, _mean_of_bins, _mean_of_bins_gradient)
+    return _adaptive_pool("N, C, H, W", output_size, bins.average, bins.average_gradient)
 
 
 @declared(output_size=Sizes(1, 1))
@@ -149,7 +149,7 @@ def adaptive_avg_pool1d(output_size: int) -> Layer[Sequence, Sequence]:
     array([[[2. ],
             [2.5]]])
     """
-    return _adaptive_pool("N, T, F", output_size, _mean_of_bins, _mean_of_bins_gradient)
+    return _adaptive_pool("N, T, F", output_size, bins.average, bins.average_gradient)
 
 
 @declared(output_size=Sizes(3, 1))
@@ -181,7 +181,7 @@ def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer[Volume
     >>> adaptive_avg_pool3d((2, 5, 5)).init(random.key(0), (32, 16, 7, 14, 13))[0]
     (32, 16, 2, 5, 5)
     """
-    return _adaptive_pool("N, C, D, H, W", output_size, _mean_of_bins, _mean_of_bins_gradient)
+    return _adaptive_pool("N, C, D, H, W", output_size, bins.average, bins.average_gradient)
 
 
 @declared("maximum", output_size=Sizes(2, 1))
@@ -285,15 +285,6 @@ def adaptive_max_pool3d(output_size: int | tuple[int, int, int]) -> Layer[Volume
 
 BinForward = Callable[[Array, tuple[int, ...]], tuple[Array, Any]]
 BinGradient = Callable[[Array, Any, tuple[int, ...]], Array]
-
-
-def _mean_of_bins(x: Array, places: tuple[int, ...]) -> tuple[Array, None]:
-    """As `bins.maximum`, which records where the largest are: a mean has nothing to record."""
-    return bins.average(x, places), None
-
-
-def _mean_of_bins_gradient(dout: Array, record: None, shape: tuple[int, ...]) -> Array:
-    return bins.average_gradient(dout, shape)
 
 
 def _adaptive_pool(
