@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -752,3 +753,30 @@ def test_what_is_dropped_is_dropped_for_every_memory_order(shape: Any, dtype: An
         out = numerics.compiled("require")(run)()
         assert (out.dtype, out.strides) == (dtype, np.empty_like(x).strides)
         np.testing.assert_allclose(out, run(), 1e-6, 1e-6)
+
+
+# --- other processors -------------------------------------------------------------------------------
+
+ELSEWHERE = """
+from funcnn.machine import code
+code.features, code.width = lambda: "", lambda: {width}
+import pytest
+raise SystemExit(pytest.main(["-q", "-n", "0", "-p", "no:cacheprovider", "-k", {names!r}, *{tests!r}]))
+"""
+
+
+@pytest.mark.slow
+@needs_numba
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names are of x86-64")
+@pytest.mark.parametrize(("processor", "width"), [("nehalem", 16), ("haswell", 32)])
+def test_code_for_other_processors_computes_the_same(
+    processor: str, width: int, tmp_path: Path
+) -> None:
+    """With vectors of another width."""
+    tests = [__file__]
+    names = "as_numpy or to_the_bit or bits"
+    done = _run(
+        ELSEWHERE.format(width=width, names=names, tests=tests), NUMBA_CPU_NAME=processor,
+        NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]

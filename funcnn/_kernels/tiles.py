@@ -11,7 +11,7 @@ from typing import Any
 from funcnn.numerics.jit import In, Out, Table, inlined, intrinsic
 from funcnn.numerics.vectors import (
     FAST,
-    SMALL,
+    QUARTER,
     VECTOR,
     WIDE,
     Vectors,
@@ -184,7 +184,7 @@ def _rows(rows: int) -> Any:
             elif run >= small:
                 q = min(q, run - small)
                 weighted_runs(image, at, filters, start, out, first, last, spans, jump, seen + q,
-                              row, taps, place + q, pitch, rows, SMALL)  # fmt: skip
+                              row, taps, place + q, pitch, rows, QUARTER)  # fmt: skip
                 q += small
             else:
                 weighted_runs(image, at, filters, start, out, first, last, spans, jump, seen + q,

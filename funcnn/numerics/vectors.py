@@ -18,7 +18,7 @@ cgutils: Any = Later("numba.core.cgutils")
 
 FAST = ("contract",)
 _SUMMED = ("contract", "reassoc")
-WIDE, VECTOR, SMALL = 2 * width(), width(), 16  # bytes of tiles
+WIDE, VECTOR, QUARTER, SMALL = 2 * width(), width(), width() // 4, 16  # bytes of tiles
 
 
 class Vectors:

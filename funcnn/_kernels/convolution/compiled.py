@@ -37,7 +37,7 @@ from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.memory import fresh
 from funcnn.machine.threads import share
 from funcnn.numerics.jit import In, Out, Table, inlined, kernel
-from funcnn.numerics.vectors import SMALL, VECTOR, WIDE
+from funcnn.numerics.vectors import QUARTER, VECTOR, WIDE
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
@@ -237,7 +237,7 @@ def _filters(rows: int) -> Any:
         return multiply_tile
 
     several, one, short, alone = (
-        tile(*way) for way in ((_TOGETHER, VECTOR), (1, VECTOR), (1, SMALL), (1, 0))
+        tile(*way) for way in ((_TOGETHER, VECTOR), (1, VECTOR), (1, QUARTER), (1, 0))
     )
 
     @inlined

@@ -16,7 +16,7 @@ from funcnn._kernels.tiles import largest_of_runs
 from funcnn._kernels.windows import Window, apart, output_size, reads
 from funcnn.machine.memory import fresh
 from funcnn.numerics.jit import Bytes, In, Out, OutBytes, Table, kernel
-from funcnn.numerics.vectors import SMALL, VECTOR
+from funcnn.numerics.vectors import QUARTER, VECTOR
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
@@ -328,7 +328,7 @@ def _largest(
                     q += vector
                 elif run >= small:
                     q = min(q, run - small)
-                    largest_of_runs(image, taps, out, winners, begin, end, seen + q, place + q, SMALL)
+                    largest_of_runs(image, taps, out, winners, begin, end, seen + q, place + q, QUARTER)
                     q += small
                 else:
                     largest_of_runs(image, taps, out, winners, begin, end, seen + q, place + q, 0)
