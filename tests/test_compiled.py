@@ -773,8 +773,8 @@ def test_code_for_other_processors_computes_the_same(
     processor: str, width: int, tmp_path: Path
 ) -> None:
     """With vectors of another width."""
-    tests = [__file__]
-    names = "as_numpy or to_the_bit or bits"
+    tests = [__file__, str(Path(__file__).with_name("test_large_products.py"))]
+    names = "as_numpy or to_the_bit or bits or alone or memory_order"
     done = _run(
         ELSEWHERE.format(width=width, names=names, tests=tests), NUMBA_CPU_NAME=processor,
         NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path),

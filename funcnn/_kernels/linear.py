@@ -4,38 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from funcnn import numerics
 from funcnn._kernels.images import is_batch_last
 from funcnn.machine.threads import share
 from funcnn.numerics import arithmetic
+from funcnn.numerics.large import LARGE
 from funcnn.types import Array
 
 # Measured in November 2026, on the machines that `convolution.plans` names.
 _FEW_ROWS = 128  # up to here `W xᵀ` is faster than `x Wᵀ`, by a third at 64 rows: W is read in order
-_LARGE = 1 << 24  # multiplications of a product that is done sooner with another thread's help
-
-
-def _in_parts(a: Array, b: Array) -> Array:
-    """``a @ b`` in 2, 4 or 8 parts of its rows, by its size, on the team's threads."""
-    multiply, size = arithmetic().matmul, a.size * b.shape[1]
-    if len(a) < 8:
-        return multiply(a, b)
-    count = 2 if size < 8 * _LARGE else 4 if size < 32 * _LARGE else 8
-    out = np.empty((len(a), b.shape[1]), a.dtype)
-
-    def multiply_some(i: int) -> None:
-        part = slice(len(a) * i // count, len(a) * (i + 1) // count)
-        multiply(a[part], b, out[part])
-
-    share(multiply_some, count)
-    return out
+_SHARED = 1 << 24  # multiplications of two products that are done sooner on two threads
 
 
 def affine(x: Array, weight: Array, bias: Array | None) -> Array:
     """``x Wᵀ + b``: ``(N, F), (O, F), (O,) -> (N, O)``, batch-last in memory for small batches."""
-    product = _in_parts if weight.size * len(x) >= _LARGE else arithmetic().matmul
+    product = numerics.matmul if weight.size * len(x) >= LARGE else arithmetic().matmul
     if len(x) <= _FEW_ROWS or is_batch_last(x):
         turned = product(weight, x.T)
         if bias is not None:
@@ -52,13 +35,13 @@ def affine_gradients(x: Array, weight: Array, dout: Array) -> tuple[Array, Array
     if len(x) == 1:  # one example has an outer product and no sums: BLAS takes four times as long
         return dout.T * x, dout[0].copy()
     now = arithmetic()
-    product = _in_parts if weight.size * len(x) >= _LARGE else now.matmul
+    product = numerics.matmul if weight.size * len(x) >= LARGE else now.matmul
     return product(dout.T, x), now.sum(dout, 0)
 
 
 def affine_input_gradient(x: Array, weight: Array, dout: Array) -> Array:
     """Gradient of `affine` for the input, in the memory order that the input has."""
-    product = _in_parts if weight.size * len(x) >= _LARGE else arithmetic().matmul
+    product = numerics.matmul if weight.size * len(x) >= LARGE else arithmetic().matmul
     if x.T.flags.c_contiguous and len(x) > 1:
         return product(weight.T, dout.T).T
     return product(dout, weight)
@@ -69,7 +52,7 @@ def affine_vjp(x: Array, weight: Array, dout: Array) -> tuple[Array, Array, Arra
 
     They take two products of one size: if large, one on each of two threads.
     """
-    if weight.size * len(x) < _LARGE:
+    if weight.size * len(x) < _SHARED:
         return *affine_gradients(x, weight, dout), affine_input_gradient(x, weight, dout)
     found: list[Any] = share(lambda i: (affine_gradients, affine_input_gradient)[i](x, weight, dout), 2)
     return *found[0], found[1]

@@ -6,7 +6,7 @@ larger of 0.0 and -0.0, and which of its many bit patterns a NaN has.) Products 
 transcendental functions do not: they are called here. There are two modes.
 
 *fast* (the default)
-    NumPy and its BLAS. The same bits again on the same machine with the same NumPy.
+    NumPy and its BLAS, or compiled kernels. The same bits again on one machine with the same NumPy.
 *portable*
     The same bits on every machine with IEEE 754 arithmetic, whatever its BLAS, its threads and its
     vector unit: own algorithms, built from ``+ - * /``, ``sqrt`` and matrix products in which every
@@ -33,5 +33,6 @@ from __future__ import annotations
 
 from funcnn._lazy import lazily
 from funcnn.numerics import modes, sets  # noqa: F401  (what the environment says holds from now on)
+from funcnn.numerics.counting import counting  # noqa: F401  (importing the module late would hide it)
 
 __all__, __getattr__, __dir__ = lazily(__name__)

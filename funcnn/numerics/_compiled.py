@@ -35,33 +35,45 @@ _FEW = 3  # rows for which a copy of the right matrix does not pay
 _PART = 1 << 21  # multiplications that are worth a thread; measured as `panels` says
 
 
-def matmul(a: Array, b: Array, out: Array | None = None) -> Any:
-    """`_exact.matmul`, of matrices of float32 numbers."""
+def laid_out(a: Array, b: Array, out: Array | None) -> Any:
+    """A product of float32 matrices, turned if its rows are no neighbours: they are then.
+
+    What it gives; the left matrix, the right one and the results; where each of a stack begins. None
+    for other operands.
+    """
     if not (a.dtype == b.dtype == np.float32 and a.ndim > 1 and b.ndim > 1):
-        return NotImplemented
+        return None
     terms, stack = a.shape[-1], a.shape[:-2]
     if terms != b.shape[-2] or not (a.flags.aligned and b.flags.aligned):
-        return NotImplemented
+        return None
     if stack != b.shape[:-2]:
         stack = np.broadcast_shapes(stack, b.shape[:-2])
     shape = (*stack, a.shape[-2], b.shape[-1])
     if out is not None:
         shared = np.may_share_memory(out, a) or np.may_share_memory(out, b)
         if shared or out.shape != shape or out.dtype != np.float32 or not out.flags.aligned:
-            return NotImplemented
+            return None
     target = np.empty(shape, a.dtype) if out is None else out
     if not terms or not target.size:
-        return NotImplemented
+        return None
     left, right, to = a, b, target
     if to.strides[-1] != 4 or (shape[-1] == 1 and to.strides[-2] == 4):
         left, right, to = b.swapaxes(-1, -2), a.swapaxes(-1, -2), target.swapaxes(-1, -2)
     if to.strides[-1] != 4:
+        return None
+    matrices = left, right, to
+    return target, matrices, [_places(stack, x.shape[:-2], x.strides[:-2]) for x in matrices]
+
+
+def matmul(a: Array, b: Array, out: Array | None = None) -> Any:
+    """`_exact.matmul`, of matrices of float32 numbers."""
+    if (found := laid_out(a, b, out)) is None:
         return NotImplemented
-    lefts, rights, outs = (_places(stack, x.shape[:-2], x.strides[:-2]) for x in (left, right, to))
+    target, (left, right, to), (lefts, rights, outs) = found
     (row, term), (line, column) = ((x.strides[-2] // 4, x.strides[-1] // 4) for x in (left, right))
-    pitch, begin = to.strides[-2] // 4, [address(x) for x in (left, right, to)]
+    pitch, begin, terms = to.strides[-2] // 4, [address(x) for x in (left, right, to)], left.shape[-1]
     at = _steps(terms, line if to.shape[-2] <= _FEW and column == 1 else None)
-    parts = _parts(terms, len(outs), *to.shape[-2:], team())
+    parts = parts_of(terms, len(outs), *to.shape[-2:], team())
 
     def multiply_some(i: int) -> int:
         (first, last), (low, high), (start, stop) = parts[i]
@@ -83,10 +95,13 @@ def _steps(terms: int, line: int | None) -> Array:
 
 
 @lru_cache(maxsize=1024)
-def _parts(terms: int, count: int, rows: int, columns: int, most: int) -> list[list[tuple[int, int]]]:
+def parts_of(
+    terms: int, count: int, rows: int, columns: int, most: int,
+    panel: int = 3 * LANES, part: int = _PART,
+) -> list[list[tuple[int, int]]]:  # fmt: skip
     """Which products, rows and columns each thread takes; it does not show in what they give."""
-    threads = max(1, min(most, terms * count * rows * columns // _PART))
-    sizes = [(count, 1), (rows, TALL), (columns, 3 * LANES)]
+    threads = max(1, min(most, terms * count * rows * columns // part))
+    sizes = [(count, 1), (rows, TALL), (columns, panel)]
     axis = 0 if count >= threads else 1 if rows >= columns else 2
     size, tile = sizes[axis]
     ends = sorted({*(size * i // threads // tile * tile for i in range(threads)), size})

@@ -35,16 +35,16 @@ class _Packing(_Rounding):
     """Lines of a matrix, of which a vector holds one term each; those beyond `some` are 0.
 
     A vector may be wider than the panel: what it writes beyond its lines, the next one writes over.
+    A panel of float32 numbers comes without norms.
     """
 
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
-        super().__init__(context, builder, VECTOR)
+        super().__init__(context, builder, VECTOR, signature.args[1].dtype)
         self.source = builder.inttoptr(args[0], ir.FloatType().as_pointer())
         self.out, self.norm = pointers(context, builder, signature.args[1:3], args[1:3])
         self.terms, self.place, self.width, self.line, self.base, self.step, self.some = args[3:10]
         self.squares = [self.variable(self.zero()) for _ in range(_AT_ONCE)]
-        lanes = ir.Constant(ir.VectorType(ir.IntType(64), self.count), list(range(self.count)))
-        self.there = builder.icmp_signed("<", lanes, self.spread(self.some))
+        self.there = self.first(self.some)
         self.none = ir.Constant(self.narrow, [0.0] * self.count)
 
     def each(self, first: Any, last: Any, step: int) -> Any:
@@ -60,11 +60,14 @@ class _Packing(_Rounding):
     def pack(self, values: list[Any], first: Any) -> None:
         build = self.builder
         for i, value in enumerate(values):
-            wide, t = build.fpext(value, self.type), build.add(first, _word(i))
-            self.put(wide, self.out, build.add(self.place, build.mul(t, self.width)))
+            t = build.mul(build.add(first, _word(i)), self.width)
+            wide = value if self.type == self.narrow else build.fpext(value, self.type)
+            self.put(wide, self.out, build.add(self.place, t))
             self.add_product(self.squares[i % _AT_ONCE], wide, wide, FAST)
 
     def end(self) -> None:
+        if self.type == self.narrow:
+            return
         total = reduce(self.builder.fadd, map(self.builder.load, self.squares))
         self.put(self.unary("sqrt", total), self.norm, self.line)
 

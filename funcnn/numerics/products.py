@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 
+from funcnn.numerics.large import LARGE, large_matmul
 from funcnn.numerics.modes import Axes, arithmetic
 from funcnn.types import Array
 
@@ -51,7 +52,9 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
         # there may set the flag from which NumPy takes its warning of invalid values.
         with np.errstate(invalid="ignore"):
             return arithmetic().matmul(a, b, out)
-    return arithmetic().matmul(a, b, out)
+    if b.ndim < 2 or a.size * b.shape[-1] < LARGE:
+        return arithmetic().matmul(a, b, out)
+    return large_matmul(a, b, out)
 
 
 def summed_matmul(a: Array, b: Array, dtype: DTypeLike) -> Array:

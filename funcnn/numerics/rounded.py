@@ -37,14 +37,9 @@ _UNIT = 2.0**-53
 class _Rounding(Vectors):
     """Vectors of float64, made of float32 numbers and rounded to them."""
 
-    def __init__(self, context: Any, builder: Any, size: int) -> None:
-        super().__init__(context, builder, types.float64, size)
+    def __init__(self, context: Any, builder: Any, size: int, dtype: Any = types.float64) -> None:
+        super().__init__(context, builder, dtype, size)
         self.narrow = ir.VectorType(ir.FloatType(), self.count)
-
-    def intrinsic(self, name: str, kind: Any, *operands: Any) -> Any:
-        function = ir.FunctionType(kind, [operand.type for operand in operands])
-        found = cgutils.get_or_insert_function(self.builder.module, function, name)
-        return self.builder.call(found, operands)
 
     def unary(self, name: str, x: Any) -> Any:
         return self.intrinsic(f"llvm.{name}.v{self.count}f64", self.type, x)

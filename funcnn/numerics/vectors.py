@@ -29,6 +29,7 @@ class Vectors:
         self.bytes = dtype.bitwidth // 8
         self.count = max(1, size // self.bytes)
         self.type = ir.VectorType(self.one, self.count)
+        self.name = f"v{self.count}f{8 * self.bytes}"
 
     def zero(self) -> Any:
         return ir.Constant(self.type, [0.0] * self.count)
@@ -41,12 +42,10 @@ class Vectors:
 
     def at(self, array: Any, index: Any) -> Any:
         """The neighbours from an index on."""
-        place = self.builder.bitcast(self.builder.gep(array, [index]), self.type.as_pointer())
-        return self.builder.load(place, align=self.bytes)
+        return self.read(self.builder.gep(array, [index]))
 
     def put(self, value: Any, array: Any, index: Any) -> None:
-        place = self.builder.bitcast(self.builder.gep(array, [index]), self.type.as_pointer())
-        self.builder.store(value, place, align=self.bytes)
+        self.write(value, self.builder.gep(array, [index]))
 
     def all(self, array: Any, index: Any) -> Any:
         """One number of an array in every place."""
@@ -60,12 +59,39 @@ class Vectors:
         places = ir.Constant(ir.VectorType(index, self.count), [0] * self.count)
         return self.builder.shuffle_vector(single, empty, places)
 
+    def intrinsic(self, name: str, kind: Any, *operands: Any) -> Any:
+        function = ir.FunctionType(kind, [operand.type for operand in operands])
+        found = cgutils.get_or_insert_function(self.builder.module, function, name)
+        return self.builder.call(found, operands)
+
+    def first(self, some: Any) -> Any:
+        """Which places are the first so many."""
+        lanes = ir.Constant(ir.VectorType(ir.IntType(64), self.count), list(range(self.count)))
+        return self.builder.icmp_signed("<", lanes, self.spread(some))
+
+    def read(self, place: Any, some: Any = None) -> Any:
+        """What neighbours hold; 0 for those that are not among `some`."""
+        place = self.builder.bitcast(place, self.type.as_pointer())
+        if some is None:
+            return self.builder.load(place, align=self.bytes)
+        name, align = f"llvm.masked.load.{self.name}.p0{self.name}", ir.IntType(32)(self.bytes)
+        return self.intrinsic(name, self.type, place, align, some, self.zero())
+
+    def write(self, value: Any, place: Any, some: Any = None) -> None:
+        """Write to neighbours, or to those among `some`."""
+        place = self.builder.bitcast(place, self.type.as_pointer())
+        if some is None:
+            self.builder.store(value, place, align=self.bytes)
+        else:
+            name, align = f"llvm.masked.store.{self.name}.p0{self.name}", ir.IntType(32)(self.bytes)
+            self.intrinsic(name, ir.VoidType(), value, place, align, some)
+
     def add_product(self, place: Any, a: Any, b: Any, flags: tuple[str, ...]) -> None:
         product = self.builder.fmul(a, b, flags=flags)
         self.builder.store(self.builder.fadd(self.builder.load(place), product, flags=flags), place)
 
     def sum(self, vector: Any) -> Any:
-        name = f"llvm.vector.reduce.fadd.v{self.count}f{8 * self.bytes}"
+        name = f"llvm.vector.reduce.fadd.{self.name}"
         kind = ir.FunctionType(self.one, [self.one, self.type])
         reduce = cgutils.get_or_insert_function(self.builder.module, kind, name)
         return self.builder.call(reduce, [ir.Constant(self.one, -0.0), vector], fastmath=_SUMMED)

@@ -17,7 +17,6 @@ from funcnn._kernels.recurrent import Carry, Cell
 from funcnn._kernels.scalars import sigmoid, tanh
 from funcnn._kernels.tiles import product
 from funcnn.machine.threads import share
-from funcnn.numerics import arithmetic
 from funcnn.numerics.jit import In, Out, Table, inlined, kernel
 from funcnn.numerics.vectors import VECTOR
 from funcnn.types import Array, Cache
@@ -198,7 +197,7 @@ def walk_gradients(
             runs[:, :, near] = dgates[:, near, some].transpose(2, 0, 1, 3)
         dz = runs.reshape(-1, count)
         sums[some] = numerics.sum(dz, 1)
-        arithmetic().matmul(dz, columns.reshape(count, -1), down[some])
+        numerics.matmul(dz, columns.reshape(count, -1), down[some])
 
     share(multiply_some, size.parts)
     dparams = {
