@@ -87,6 +87,18 @@ def test_nan_is_no_prediction(metric: Callable[..., Any]) -> None:
         metric(logits, target)
 
 
+@pytest.mark.parametrize("metric", ALL + NUMBERS, ids=_who)
+@pytest.mark.parametrize("shape", [(0, 3), (4, 0), (2, 0, 3), (0,), (0, 0)])
+def test_nothing_has_no_measure(metric: Callable[..., Any], shape: tuple[int, ...]) -> None:
+    target = np.zeros(shape, int) if metric in NUMBERS else np.zeros(shape[:-1] or shape, int)
+    if shape[-1] == 0 and metric not in NUMBERS and len(shape) > 1:
+        with pytest.raises(ValueError, match=f"^{_who(metric)}: `prediction` must have at least one"):
+            metric(np.zeros(shape), target)
+    else:
+        found = metric(np.zeros(shape), target)
+        assert np.isnan(found) if isinstance(found, float) else not found.any()
+
+
 def test_confusion_matrix() -> None:
     found = metrics.confusion_matrix(LOGITS, TARGET)
     assert np.array_equal(found, COUNTS)

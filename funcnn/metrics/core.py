@@ -159,6 +159,8 @@ def cases(
                 f"got {shown(scores.shape)} and {shown(known.shape)}",
             )
         classes, shape = scores.shape[-1], known.shape
+        if not classes:
+            checks.refuse(f"`prediction` must have at least one class, got shape {shown(scores.shape)}")
         scores = scores.reshape(known.size, classes)
     labels = known.reshape(-1)
     counts = np.ones(labels.shape, bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def _numbers(
     rows = found.shape if found.ndim == 1 else found.shape[:-1]
     width = 1 if found.ndim == 1 else found.shape[-1]
     each = weights(weight, rows)
-    columns = [x.astype(np.float64).reshape(-1, width) for x in (found, known)]
+    columns = [x.astype(np.float64).reshape(math.prod(rows), width) for x in (found, known)]
     if each is not None:
         columns = [x[each != 0] for x in columns]
         each = each[each != 0].astype(np.float64)
@@ -137,7 +138,7 @@ def r2(prediction: Array, target: Array, *, weight: Array | None = None) -> floa
     0.0
     """
     found, known, each = _numbers(prediction, target, weight)
-    if len(known) < 2:
+    if len(known) < 2 or not known.size:
         return float("nan")
     columns = zip(found.T, known.T, strict=True)
     return float(numerics.mean(np.array([_explained(p, t, each) for p, t in columns])))

@@ -375,7 +375,6 @@ LAWS: tuple[Law, ...] = (
     *CALCULUS,
     _any_batch,
     _empty,
-    _nothing,
     _single,
     _examples,
     locality,
@@ -385,6 +384,7 @@ LAWS: tuple[Law, ...] = (
     _rebuilt,
     _wrong_shape,
     _wrong_dtype,
+    _nothing,
     _threads,
 )
 """The laws that every layer keeps, in the order in which `check_layer` checks them."""
