@@ -125,6 +125,33 @@ def test_infinities(mode: Any, dtype: Any) -> None:
         np.testing.assert_array_equal(found, np.array([*wanted, np.nan]), name)
 
 
+@pytest.mark.parametrize("name", [*NAMES, "softplus", "tanh_slope"])
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_shape_in_any_memory(name: str, mode: Any, dtype: Any) -> None:
+    flat = np.arange(1, 13, dtype=dtype) / dtype(8)
+    kept, whole = flat.copy(), flat.reshape(3, 4)
+    flat.flags.writeable = False
+    with numerics.use(mode):
+        function = getattr(numerics, name)
+        wanted = function(kept)
+        for view, right in (
+            (whole, wanted),
+            (whole.T, wanted.reshape(3, 4).T),
+            (flat[::-2], wanted[::-2]),
+            (np.broadcast_to(flat[3], (2, 1)), wanted[[3, 3]]),
+            (flat[5].reshape(()), wanted[5]),
+            (flat[5], wanted[5]),
+            (whole[:0], wanted[:0]),
+            (whole[:, :0], wanted[:0]),
+        ):
+            found = function(view)
+            assert (found.shape, found.dtype) == (view.shape, dtype)
+            tolerance = 0.0 if mode == "portable" else float(4 * np.finfo(dtype).eps)
+            np.testing.assert_allclose(found, right.reshape(view.shape), rtol=tolerance)
+    np.testing.assert_array_equal(flat, kept)
+
+
 def test_powers_are_accurate() -> None:
     single, double = measurements.measure_power(20_000)
     assert single < 0.5001

@@ -110,8 +110,8 @@ def erfc(x: Array) -> Array:
         from funcnn.numerics import _elementary  # deferred: it makes tables
 
         return _elementary.erfc(x)
-    size = np.asarray(np.abs(x)).clip(0, 30)
-    t = (size - 3) / (size + 3)
+    size = np.asarray(np.abs(x).clip(0, 30))
+    t = np.asarray((size - 3) / (size + 3))
     tail = np.full_like(t, _ERFC[-1])
     for c in _ERFC[-2::-1]:
         tail *= t
