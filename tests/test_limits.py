@@ -429,23 +429,26 @@ def test_nothing_but_minus_infinity_has_no_softmax() -> None:
 @pytest.mark.parametrize("name", ["glu", "swiglu"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mode", ["fast", "portable"])
-def test_gated_units_are_limits(name: str, dtype: Any, mode: Any) -> None:
+@pytest.mark.parametrize("kernels", ["off", "auto"])
+def test_gated_units_are_limits(name: str, dtype: Any, mode: Any, kernels: Any) -> None:
     info = np.finfo(dtype)
     sizes = np.array([0, 1e-45, 1e-20, 0.5, 1, 10, 50, 1e3, 1e20, info.max], dtype)
     first, second = np.meshgrid([*sizes, *-sizes], [*sizes, *-sizes, dtype(np.inf), dtype(-np.inf)])
     a, b = (first, second) if name == "glu" else (second, first)
     layer: Layer[Any, Any] = getattr(funcnn, name)()
     x = np.stack([a.ravel(), b.ravel()], 1).astype(dtype)
-    with numerics.use(mode):
+    with numerics.use(mode), numerics.compiled(kernels):
         out, cache = layer.apply({}, x)
         _, dx = layer.vjp(cache, np.ones_like(out))
+        steep = layer.vjp(cache, np.full_like(out, info.max))[1].tolist()
     slack = 4 * mpf(float(info.smallest_subnormal))
     eps = float(info.eps)
 
     def times(factor: float, pair: list[Number]) -> list[Number]:
         return [mpf(factor) * part for part in pair]
 
-    for (left, right), value, slopes in zip(x.tolist(), out[:, 0].tolist(), dx.tolist(), strict=True):
+    rows = zip(x.tolist(), out[:, 0].tolist(), dx.tolist(), steep, strict=True)
+    for (left, right), value, slopes, steeper in rows:
         if np.isinf(left) and right == 0:  # a product that has no limit
             continue
         if name == "glu":
@@ -458,6 +461,10 @@ def test_gated_units_are_limits(name: str, dtype: Any, mode: Any) -> None:
             scale = abs(mpf(right)) * 1000
         for found, exact in zip((value, *slopes), wanted, strict=True):
             assert _is_right(found, exact, slack * max(1, scale), dtype), (left, right, found)
+        top = mpf(float(info.max))
+        for found, exact in zip(steeper, wanted[1:], strict=True):
+            exact = [top * part for part in exact]
+            assert _is_right(found, exact, top * slack * max(1, scale), dtype), (left, right, found)
 
 
 def test_the_largest_is_a_limit() -> None:

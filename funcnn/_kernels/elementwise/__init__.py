@@ -203,6 +203,13 @@ def leaky_relu_slope(x: Array, slope: float) -> Any:
     return choose(x > 0, 1, slope, x.dtype)
 
 
+def _product(dout: Array, x: Array, slope: Array, out: Array) -> None:
+    """``dout * x * slope``; where the first two overflow, the slope, which may be 0, comes first."""
+    np.multiply(dout * x, slope, out=out)
+    if not (good := np.isfinite(out)).all():
+        np.copyto(out, dout * (x * slope), where=~good)
+
+
 @_compiled
 def prelu(x: Array, slopes: Array) -> Any:
     """``max(x, 0) + slopes min(x, 0)``; slopes broadcast."""
@@ -233,7 +240,7 @@ def glu_gradient(x: Array, dout: Array, axis: int) -> Array:
     dx = np.empty_like(x)
     (a, b), (da, db) = np.split(x, 2, axis), np.split(dx, 2, axis)
     np.multiply(dout, sigmoid(b), out=da)
-    np.multiply(dout * a, sigmoid_slope(b), out=db)
+    _product(dout, a, sigmoid_slope(b), db)
     return dx
 
 
@@ -249,6 +256,6 @@ def swiglu_gradient(x: Array, dout: Array, axis: int) -> Array:
     """``da = dy b silu'(a)``, ``db = dy silu(a)``."""
     dx = np.empty_like(x)
     (a, b), (da, db) = np.split(x, 2, axis), np.split(dx, 2, axis)
-    np.multiply(dout * b, silu_slope(a), out=da)
+    _product(dout, b, silu_slope(a), da)
     np.multiply(dout, silu(a), out=db)
     return dx
