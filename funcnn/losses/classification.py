@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from funcnn import checks, numerics
-from funcnn._kernels.softmax import SURE, balanced, log_softmax, shifted
+from funcnn._kernels.softmax import (
+    balanced,
+    cross_entropy,
+    cross_entropy_gradient,
+    entries,
+    log_softmax,
+)
 from funcnn.checks import Integer, Number, Optional, shown
 from funcnn.losses.core import (
     REDUCTION,
@@ -27,7 +33,6 @@ from funcnn.losses.core import (
     unit,
 )
 from funcnn.losses.rounding import loss
-from funcnn.numerics import arithmetic
 from funcnn.types import Array, Cache, Loss
 
 __all__ = ["multi_margin", "nll", "softmax_cross_entropy"]
@@ -71,33 +76,11 @@ def _some(total: float, reduction: str) -> float:
     return total
 
 
-def _plain(logits: Array, labels: Array) -> tuple[Array, Cache]:
-    """Cross-entropies of labels that all count alike, with as few passes over the logits as can be."""
-    checks.labels(labels, logits.shape[-1])
-    shaped(labels, logits.shape[:-1])
-    now = arithmetic()
-    z = shifted(logits, np.maximum.reduce(logits, -1, keepdims=True))
-    p = now.exp(z)
-    totals = now.sum(p, -1, keepdims=True)
-    p /= totals
-    at = _entries(labels, logits.shape[-1])
-    values = now.log(totals.reshape(labels.shape))
-    values -= z.reshape(-1)[at].reshape(labels.shape)
-    cache = {"p": p, "at": at}
-    right = values < SURE
-    if right.any():  # what the others sum to is what log(totals) has lost
-        others = p[right]
-        others.reshape(-1)[_entries(labels[right], logits.shape[-1])] = 0
-        wrong = now.sum(others, -1)
-        values[right] = 0 - now.log1p(-wrong)
-        cache.update(right=at[right.reshape(-1)], wrong=wrong)
-    return values, cache
-
-
-def _far(logits: Array, at: Array, factor: Any) -> Array:
+def _far(logits: Array, labels: Array, factor: Any) -> Array:
     """A factor times cross-entropies so large that they are how far a label is behind the largest."""
     top = np.maximum.reduce(logits, -1)
-    return times_difference(top, logits.reshape(-1)[at].reshape(top.shape), factor)
+    scores = logits.reshape(-1)[entries(labels, logits.shape[-1])]
+    return times_difference(top, scores.reshape(top.shape), factor)
 
 
 def _weighted_far(logits: Array, q: Array, factor: Any) -> Array:
@@ -105,13 +88,6 @@ def _weighted_far(logits: Array, q: Array, factor: Any) -> Array:
     top = np.maximum.reduce(logits, -1, keepdims=True)
     behind: Array = numerics.sum(counted(q, times_difference(top, logits, factor)), -1)
     return behind
-
-
-def _entries(labels: Array, classes: int) -> Array:
-    """Where each label's entry lies among all entries."""
-    at: Array = np.arange(0, labels.size * classes, classes)
-    at += labels.reshape(-1).astype(np.intp, copy=False)
-    return at
 
 
 @loss(
@@ -190,8 +166,9 @@ def softmax_cross_entropy(
         logits = batch(prediction, 2)
         known = checks.array(target, "target")
         if plain and known.dtype.kind != "f":
-            values, cache = _plain(logits, known)
-            return reduced(values, reduction, times=partial(_far, logits, cache["at"])), cache
+            shaped(checks.labels(known, logits.shape[-1]), logits.shape[:-1])
+            values, record = cross_entropy(logits, known)
+            return reduced(values, reduction, times=partial(_far, logits, known)), {"record": record}
         q = of_probabilities(logits, known) if known.dtype.kind == "f" else of_weights(logits, known)
         total = _some(count(known), reduction)
         log_p = log_softmax(np.where(q.any(-1, keepdims=True), logits, 0))
@@ -223,15 +200,10 @@ def softmax_cross_entropy(
         return q
 
     def vjp(cache: Cache) -> Array:
-        if "p" in cache:
-            p, at = cache["p"], cache["at"]
-            part = share(at.size, reduction, p.dtype)
-            flat = (p * part).reshape(-1)
-            flat[at] -= part
-            if "right" in cache:
-                flat[cache["right"]] = 0 - cache["wrong"] * part
-            dz: Array = flat.reshape(p.shape)
-            return dz
+        if "record" in cache:
+            record = cache["record"]
+            count = record[0].size // record[0].shape[-1]
+            return cross_entropy_gradient(record, share(count, reduction, record[0].dtype))
         log_p, q = cache["log_p"], cache["q"]
         p = numerics.exp(log_p)
         dz = balanced(p * numerics.sum(q, -1, keepdims=True) - q, p)
@@ -296,7 +268,7 @@ def nll(
         log_p = batch(prediction, 2)
         labels, of_example, _ = _labels(target, log_p, class_weight, ignore_index, factor)
         total = _some(count(target), reduction)
-        at = _entries(labels, log_p.shape[-1])
+        at = entries(labels, log_p.shape[-1])
         values = counted(of_example, -log_p.reshape(-1)[at].reshape(labels.shape))
         slope = of_example.reshape(-1) * share(total, reduction, log_p.dtype)
         return reduced(values, reduction, total), {"at": at, "slope": slope, "shape": log_p.shape}
@@ -370,7 +342,7 @@ def multi_margin(
         scores = batch(prediction, 2)
         labels, of_example, _ = _labels(target, scores, class_weight)
         classes = scores.shape[-1]
-        at = _entries(labels, classes)
+        at = entries(labels, classes)
         right = scores.reshape(-1)[at].reshape(*labels.shape, 1)
         weight = (of_example / classes)[..., None]
 

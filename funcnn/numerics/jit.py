@@ -7,7 +7,6 @@ folder. Numba is imported when there is something to compile: all that kernels a
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -20,6 +19,7 @@ import numpy as np
 
 from funcnn.machine import code
 from funcnn.machine.code import processor, width
+from funcnn.machine.memory import address as address
 from funcnn.types import Array
 
 __all__ = ["processor", "width"]
@@ -50,7 +50,6 @@ _OPTIONS: dict[str, Any] = {
     "fastmath": {"contract", "reassoc"},
 }
 _EXACTLY: dict[str, Any] = {**_OPTIONS, "fastmath": False}
-_field = ctypes.c_void_p.from_address
 _compiling = RLock()
 _told: list[str] = []
 every: list[Kernel] = []
@@ -119,14 +118,6 @@ def kernel(function: Callable[..., None]) -> Kernel:
 def exact(function: Callable[..., None]) -> Kernel:
     """The same, each operation rounded as it stands, as portable mode asks."""
     return Kernel(function, _EXACTLY)
-
-
-def address(x: Array) -> Address:
-    """Where an array begins, whatever its strides: what PyArrayObject adds to an object first.
-
-    `x.__array_interface__` says the same, in nine times the time.
-    """
-    return _field(id(x) + object.__basicsize__).value or 0
 
 
 class Later:

@@ -7,9 +7,12 @@ found so: as a difference of numbers near 1 it would have no digits.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from funcnn import numerics
+from funcnn.numerics import arithmetic
 from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
@@ -59,6 +62,47 @@ def log_softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Array:
     dx = np.empty_like(p)  # in the same order of memory
     np.multiply(p, numerics.sum(dout, axis, keepdims=True), out=dx)
     return balanced(np.subtract(dout, dx, out=dx), p, axis)
+
+
+@_compiled
+def cross_entropy(logits: Array, labels: Array) -> tuple[Array, tuple[Array, ...]]:
+    """``log(sum(exp(z))) - z[y]``, and what `cross_entropy_gradient` needs."""
+    now = arithmetic()
+    z = shifted(logits, np.maximum.reduce(logits, -1, keepdims=True))
+    p = now.exp(z)
+    totals = now.sum(p, -1, keepdims=True)
+    p /= totals
+    at = entries(labels, logits.shape[-1])
+    values = now.log(totals.reshape(labels.shape))
+    values -= z.reshape(-1)[at].reshape(labels.shape)
+    right = values < SURE
+    if not right.any():
+        return values, (p, at)
+    others = p[right]  # what they sum to is what log(totals) has lost
+    others.reshape(-1)[entries(labels[right], logits.shape[-1])] = 0
+    wrong = now.sum(others, -1)
+    values[right] = 0 - now.log1p(-wrong)
+    return values, (p, at, at[right.reshape(-1)], wrong)
+
+
+def cross_entropy_gradient(record: tuple[Array, ...], part: Any) -> Array:
+    """``dz = part * (softmax(z) - onehot(y))``, which compiled kernels have all but multiplied."""
+    p, *more = record
+    flat = (p * part).reshape(-1)
+    if more:
+        at, *sure = more
+        flat[at] -= part
+        if sure:
+            flat[sure[0]] = 0 - sure[1] * part
+    dz: Array = flat.reshape(p.shape)
+    return dz
+
+
+def entries(labels: Array, classes: int) -> Array:
+    """Where each label's entry lies among all entries."""
+    at: Array = np.arange(0, labels.size * classes, classes)
+    at += labels.reshape(-1).astype(np.intp, copy=False)
+    return at
 
 
 def balanced(slopes: Array, p: Array, axis: int = -1) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnn._kernels.scalars import exp, larger
 from funcnn._kernels.softmax import SURE
-from funcnn.numerics.jit import In, Out, inlined, kernel
+from funcnn.numerics.jit import In, Out, Table, inlined, kernel
 from funcnn.types import Array
 
 _LANES = 128  # that are computed side by side, so that what is kept of them stays in the cache
@@ -49,6 +49,15 @@ def log_softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Any:
     """`funcnn._kernels.softmax.log_softmax_gradient`."""
     lanes = _log_softmax_gradient_of_lanes
     return _along(_log_softmax_gradient, axis, (out, dout), 1 - SURE, lanes=lanes)
+
+
+def cross_entropy(logits: Array, labels: Array) -> Any:
+    """`funcnn._kernels.softmax.cross_entropy`, where the record is the gradient."""
+    z = np.ascontiguousarray(logits)
+    values, slope = np.empty(labels.shape, z.dtype), np.empty_like(z)
+    classes = labels.reshape(-1).astype(np.int64, copy=False)
+    _cross_entropy(z.reshape(-1), classes, values.reshape(-1), slope.reshape(-1), z.shape[-1], SURE)
+    return values, (slope,)
 
 
 @inlined
@@ -105,6 +114,26 @@ def _log_softmax(x: In, out: Out, size: int) -> None:
         rest = np.log1p(others + (largest - one))
         for i in range(size):
             row[i] -= rest
+
+
+@kernel
+def _cross_entropy(z: In, labels: Table, values: Out, slopes: Out, size: int, sure: float) -> None:
+    zero, one = z.dtype.type(0), z.dtype.type(1)
+    for i in range(len(values)):
+        row, at = slopes[i * size : (i + 1) * size], labels[i]
+        _shift(z[i * size : (i + 1) * size], row)
+        behind = row[at]
+        for k in range(size):
+            row[k] = exp(row[k])
+        total = _sum(row)
+        for k in range(size):
+            row[k] /= total
+        values[i] = np.log(total) - behind
+        row[at] -= one
+        if values[i] < sure:  # what the others sum to is what the logarithm has lost
+            row[at] = zero
+            wrong = _sum(row)
+            values[i], row[at] = zero - np.log1p(-wrong), zero - wrong
 
 
 @inlined
