@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn import dense, gru, lstm, multi_head_attention, numerics, random, tree
+from funcnn import conv, conv1d, dense, gru, lstm, multi_head_attention, numerics, random, tree
 from funcnn.machine.threads import in_team
 from funcnn.testing import digest
 from funcnn.types import Array
@@ -135,7 +135,8 @@ def test_numpy_alone_multiplies_in_parts(monkeypatch: pytest.MonkeyPatch, shapes
     ("layer", "shape"),
     [
         (dense(40), (20, 30)), (dense(40), (150, 30)), (lstm(24), (6, 9, 10)), (gru(24), (6, 9, 10)),
-        (multi_head_attention(2), (3, 8, 16)),
+        (multi_head_attention(2), (3, 8, 16)), (conv(24, 1), (5, 7, 6, 4)),
+        (conv1d(24, 1, bias=False), (1, 7, 6)),
     ],
     ids=lambda value: str(value),
 )  # fmt: skip

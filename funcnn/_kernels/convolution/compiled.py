@@ -36,6 +36,7 @@ from funcnn._kernels.tiles import (
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.memory import fresh
 from funcnn.machine.threads import share
+from funcnn.numerics.fast_compiled import large_matmul
 from funcnn.numerics.jit import In, Out, Table, inlined, kernel
 from funcnn.numerics.vectors import QUARTER, VECTOR, WIDE
 from funcnn.types import Array
@@ -67,6 +68,16 @@ def _declined(x_shape: Shape, weight_shape: Shape, window: Window) -> bool:
     )
 
 
+def _is_product(window: Window, groups: int) -> bool:
+    """Whether each output sees one pixel, and each pixel one output."""
+    alone = math.prod(window.kernel) == max(window.stride) == groups == 1
+    return alone and not any(map(any, window.padding))
+
+
+def _matrix(x: Array) -> Array:
+    return np.ascontiguousarray(batch_last(x)).reshape(x.shape[1], -1)
+
+
 @lru_cache(maxsize=1024)
 def _parts(rows: int, outputs: int, terms: int) -> list[tuple[int, int]]:
     """Some output rows for each of several threads, by sizes alone."""
@@ -84,6 +95,14 @@ def convolve(
     forced: Any = None,
 ) -> Any:
     """`funcnn._kernels.convolution.convolve`."""
+    if _is_product(window, groups):
+        out = fresh((len(weight), *x.shape[2:], len(x)), x.dtype)
+        to = out.reshape(len(weight), -1)
+        if large_matmul(weight.reshape(len(weight), -1), _matrix(x), to) is NotImplemented:
+            return NotImplemented
+        if bias is not None:
+            to += bias[:, None]
+        return batch_first(out)
     if _declined(x.shape, weight.shape, window):
         return NotImplemented
     out = fresh((len(weight), *output_size(window, x.shape[2:]), len(x)), x.dtype)
@@ -100,6 +119,11 @@ def input_gradient(
     forced: Any = None,
 ) -> Any:
     """`funcnn._kernels.convolution.input_gradient`: a convolution with rotated filters."""
+    if _is_product(window, groups):
+        dx = fresh((*x_shape[1:], x_shape[0]), dout.dtype)
+        filters, to = weight.reshape(len(weight), -1).T, dx.reshape(x_shape[1], -1)
+        found = large_matmul(filters, _matrix(dout), to)
+        return NotImplemented if found is NotImplemented else batch_first(dx)
     several = max(window.stride) > 1
     if (several and max(window.dilation) > 1) or _declined(x_shape, weight.shape, window):
         return NotImplemented
@@ -152,6 +176,9 @@ def weight_gradient(
     forced: Any = None,
 ) -> Any:
     """`funcnn._kernels.convolution.weight_gradient`."""
+    if _is_product(window, groups):
+        found = large_matmul(_matrix(dout), _matrix(x).T)
+        return NotImplemented if found is NotImplemented else found.reshape(weight_shape)
     outs, ins, *kernel = weight_shape
     pairs = outs // groups * ins
     if _declined(x.shape, weight_shape, window) or pairs >= min(_MANY, _TERMS * dout[:, 0].size):
