@@ -158,15 +158,22 @@ def _tanh(x: Any) -> Any:
     return far if size >= _NEAR else near
 
 
-def _erfc(x: Any) -> Any:
+@scalar
+def erfc_and_power(x: Any) -> Any:
+    """``erfc(x)`` and, up to ``|x| = 30``, ``exp(-x^2)``, in float32."""
     size = abs(x)
     size = _FAR if size > _FAR else size
     t = (size - _3) / (size + _3)
     high = ((((_C13 * t + _C12) * t + _C11) * t + _C10) * t + _C9) * t + _C8
     middle = ((((high * t + _C7) * t + _C6) * t + _C5) * t + _C4) * t + _C3
     tail = ((middle * t + _C2) * t + _C1) * t + _C0
-    tail = tail * exp(-(size * size)) / (_2 * size + _1)
-    return _2 - tail if x < _0 else tail
+    e = exp(-(size * size))
+    tail = tail * e / (_2 * size + _1)
+    return _2 - tail if x < _0 else tail, e
+
+
+def _erfc(x: Any) -> Any:
+    return erfc_and_power(x)[0]
 
 
 @scalar

@@ -13,6 +13,7 @@ from funcnn._kernels.elementwise import Twin
 from funcnn._kernels.scalars import (
     LEAST,
     erfc,
+    erfc_and_power,
     exp,
     expm1,
     log1p,
@@ -343,7 +344,8 @@ def _gelu(x: Any, o: Any) -> Any:
 
 @scalar
 def _gelu_slope(x: Any, o: Any) -> Any:
-    return _probability(x) + _finite(x) * (exp(-_HALF * (x * x)) * _DENSITY)
+    p, e = erfc_and_power(-_ROOT * x)
+    return _HALF * p + _finite(x) * (e * _DENSITY)
 
 
 @scalar
