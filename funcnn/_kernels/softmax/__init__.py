@@ -48,7 +48,8 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
 @_compiled
 def softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Array:
     """``dx = y * (dy - sum(dy * y))``."""
-    dx: Array = dout * out
+    dx = np.empty_like(out)  # in the same order of memory
+    np.multiply(dout, out, out=dx)
     total = numerics.sum(dx, axis, keepdims=True)
     np.subtract(dout, total, out=dx)
     dx *= out

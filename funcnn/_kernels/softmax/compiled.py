@@ -14,12 +14,12 @@ from funcnn.types import Array
 _LANES = 128  # that are computed side by side, so that what is kept of them stays in the cache
 
 
-def _along(rows: Any, axis: int, arrays: tuple[Array, ...], *more: float, lanes: Any = None) -> Any:
+def _along(rows: Any, axis: int, arrays: tuple[Array, ...], *more: float, lanes: Any) -> Any:
     """Of rows that are neighbours in memory, or lanes side by side, in a new array that lies alike."""
     first = arrays[0]
     order = sorted(range(first.ndim), key=lambda k: (-first.strides[k], k))
     neighbours = order[-1] == axis % first.ndim
-    if not (neighbours or lanes) or not first.size or not first.transpose(order).flags.c_contiguous:
+    if not first.size or not first.transpose(order).flags.c_contiguous:
         return NotImplemented
     out, size = np.empty_like(first), first.shape[axis]
     flat = [np.ascontiguousarray(x.transpose(order)).reshape(-1) for x in (*arrays, out)]
@@ -32,7 +32,7 @@ def _along(rows: Any, axis: int, arrays: tuple[Array, ...], *more: float, lanes:
 
 def softmax(x: Array, axis: int = -1) -> Any:
     """`funcnn._kernels.softmax.softmax`."""
-    return _along(_softmax, axis, (x,))
+    return _along(_softmax, axis, (x,), lanes=_softmax_of_lanes)
 
 
 def log_softmax(x: Array, axis: int = -1) -> Any:
@@ -42,7 +42,8 @@ def log_softmax(x: Array, axis: int = -1) -> Any:
 
 def softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Any:
     """`funcnn._kernels.softmax.softmax_gradient`."""
-    return _along(_softmax_gradient, axis, (out, dout), 1 - SURE)
+    lanes = _softmax_gradient_of_lanes
+    return _along(_softmax_gradient, axis, (out, dout), 1 - SURE, lanes=lanes)
 
 
 def log_softmax_gradient(out: Array, dout: Array, axis: int = -1) -> Any:
@@ -177,6 +178,78 @@ def _log_softmax_gradient(out: In, dout: In, dx: Out, size: int, sure: float) ->
 # Of lanes, element `i` of each stands `run` numbers behind element `i - 1`.
 
 
+@inlined
+def _tops(x: In, top: Out, at: int, size: int, run: int) -> None:
+    """The maximum of each lane."""
+    top[:] = -x.dtype.type(np.inf)
+    for i in range(size):
+        row = x[at + i * run : at + i * run + len(top)]
+        for k in range(len(top)):
+            top[k] = larger(top[k], row[k])
+
+
+@inlined
+def _balance_lanes(
+    dx: Out, p: In, top: In, at: int, run: int, place: int, step: int, size: int, sure: float
+) -> None:
+    """`_balance`, of lanes whose slopes begin at one place, and whose `p` at another."""
+    zero = dx.dtype.type(0)
+    for k in range(len(top)):
+        if top[k] > sure:
+            for i in range(size):
+                if p[place + i * step + k] > sure:
+                    rest = zero
+                    for j in range(size):
+                        rest += zero if j == i else dx[at + j * run + k]
+                    dx[at + i * run + k] = zero - rest
+
+
+@kernel
+def _softmax_of_lanes(x: In, out: Out, size: int, run: int) -> None:
+    zero, one, infinite = x.dtype.type(0), x.dtype.type(1), x.dtype.type(np.inf)
+    tops, sums = np.empty(_LANES, x.dtype), np.empty(_LANES, x.dtype)
+    for first in range(0, len(x), size * run):
+        for at in range(first, first + run, _LANES):
+            wide = min(_LANES, first + run - at)
+            top, total = tops[:wide], sums[:wide]
+            _tops(x, top, at, size, run)
+            total[:] = 0
+            for i in range(size):
+                here = slice(at + i * run, at + i * run + wide)
+                row, values = x[here], out[here]
+                for k in range(wide):
+                    values[k] = exp(zero if row[k] == infinite else row[k] - top[k])
+                    total[k] += values[k]
+            for k in range(wide):
+                total[k] = one / total[k]
+            for i in range(size):
+                values = out[at + i * run : at + i * run + wide]
+                for k in range(wide):
+                    values[k] *= total[k]
+
+
+@kernel
+def _softmax_gradient_of_lanes(p: In, dout: In, dx: Out, size: int, run: int, sure: float) -> None:
+    sums, tops = np.empty(_LANES, p.dtype), np.empty(_LANES, p.dtype)
+    for first in range(0, len(p), size * run):
+        for at in range(first, first + run, _LANES):
+            wide = min(_LANES, first + run - at)
+            total, top = sums[:wide], tops[:wide]
+            _tops(p, top, at, size, run)
+            total[:] = 0
+            for i in range(size):
+                here = slice(at + i * run, at + i * run + wide)
+                weight, slope = p[here], dout[here]
+                for k in range(wide):
+                    total[k] += slope[k] * weight[k]
+            for i in range(size):
+                here = slice(at + i * run, at + i * run + wide)
+                weight, slope, row = p[here], dout[here], dx[here]
+                for k in range(wide):
+                    row[k] = (slope[k] - total[k]) * weight[k]
+            _balance_lanes(dx, p, top, at, run, at, run, size, sure)
+
+
 @kernel
 def _log_softmax_of_lanes(x: In, out: Out, size: int, run: int) -> None:
     zero, one, infinite = x.dtype.type(0), x.dtype.type(1), x.dtype.type(np.inf)
@@ -185,11 +258,7 @@ def _log_softmax_of_lanes(x: In, out: Out, size: int, run: int) -> None:
         for at in range(first, first + run, _LANES):
             wide = min(_LANES, first + run - at)
             top, others, largest = tops[:wide], sums[:wide], counts[:wide]
-            top[:] = -infinite
-            for i in range(size):
-                row = x[at + i * run : at + i * run + wide]
-                for k in range(wide):
-                    top[k] = larger(top[k], row[k])
+            _tops(x, top, at, size, run)
             others[:] = zero
             largest[:] = -one  # the first of the largest is none of the others
             for i in range(size):
@@ -212,7 +281,7 @@ def _log_softmax_of_lanes(x: In, out: Out, size: int, run: int) -> None:
 def _log_softmax_gradient_of_lanes(
     out: In, dout: In, dx: Out, size: int, run: int, sure: float
 ) -> None:
-    zero, p = out.dtype.type(0), np.empty(size * _LANES, out.dtype)
+    p = np.empty(size * _LANES, out.dtype)
     sums, tops = np.empty(_LANES, out.dtype), np.empty(_LANES, out.dtype)
     for first in range(0, len(out), size * run):
         for at in range(first, first + run, _LANES):
@@ -233,11 +302,4 @@ def _log_softmax_gradient_of_lanes(
                 slope, row = dout[here : here + wide], dx[here : here + wide]
                 for k in range(wide):
                     row[k] = slope[k] - weight[k] * total[k]
-            for k in range(wide):
-                if top[k] > sure:
-                    for i in range(size):
-                        if p[i * wide + k] > sure:  # minus the sum of the others', as in `_balance`
-                            rest = zero
-                            for j in range(size):
-                                rest += zero if j == i else dx[at + j * run + k]
-                            dx[at + i * run + k] = zero - rest
+            _balance_lanes(dx, p, top, at, run, 0, wide, size, sure)
