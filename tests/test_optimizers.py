@@ -13,6 +13,7 @@ import pytest
 from funcnn import checks, numerics, optimizers, random, schedules, tree
 from funcnn.checks import Refusal
 from funcnn.optimizers import Optimizer, apply_updates, chain, check_state, learning_rate
+from funcnn.testing import _values
 from funcnn.types import Array, Params, rebuild
 
 _KEY = random.key(31)
@@ -130,6 +131,24 @@ def test_same_bits_again_and_nothing_is_written(optimizer: Optimizer) -> None:
         assert tree.equal(params, again)
         assert tree.equal(state, state_again)
     assert not tree.equal(first[0][0], first[-1][0])
+
+
+@each
+@pytest.mark.parametrize("kernels", ["off", "auto"])
+def test_the_order_in_memory_changes_no_bit(optimizer: Optimizer, kernels: Any) -> None:
+    params = _params(np.float32)
+    params["dense1"]["weight"] = random.normal(_KEY, (65, 70))
+    params["dense2"] = {"bias": np.zeros(0, np.float32), "weight": np.zeros((3, 0), np.float32)}
+    with numerics.compiled(kernels):
+        _, state = optimizer.update(_gradient(params), optimizer.init(params), params)
+        given = (_gradient(params), state, params)
+        wanted = optimizer.update(*given)
+        for layout in _values.LAYOUTS:
+            found = optimizer.update(*(_frozen(tree.map(layout, part)) for part in given))
+            assert tree.equal(wanted, found), layout.__name__
+        ones = tree.map(np.ones_like, params)
+        views = tree.map(lambda leaf: np.broadcast_to(leaf.dtype.type(1), leaf.shape), params)
+        assert tree.equal(optimizer.update(ones, state, params), optimizer.update(views, state, params))
 
 
 @each

@@ -16,8 +16,9 @@ def adam(
     factor: float, shift: float,
 ) -> Any:  # fmt: skip
     """`funcnn.optimizers.moments.adam`, where all squares are ordinary."""
-    if not gradient.flags.c_contiguous or epsilon < SMALL:
+    if epsilon < SMALL:
         return NotImplemented
+    gradient = np.asarray(gradient, order="C")
     limit = HIGH * beta2 if beta2 else HIGH
     update, new_mean, new_code = (np.empty_like(gradient) for _ in range(3))
     beyond = np.zeros(1, np.uint8)

@@ -39,6 +39,8 @@ def _factored(
     gradient: Array, row: Array, column: Array, kept: float, least: float
 ) -> tuple[Array, Array, Array]:
     """The gradient over the root of a row times a column, and both of these."""
+    # sums depend on the order in memory
+    gradient, row, column = (np.asarray(each, order="C") for each in (gradient, row, column))
 
     def parts(unit: float, g: Array, r: Array, c: Array) -> tuple[Array, Array, Array]:
         square = g * g
@@ -177,6 +179,7 @@ def scale_by_parameter_size(least: float = 1e-3) -> Optimizer:
 
 def _orthogonal(x: Array, steps: int, epsilon: float) -> Array:
     """The nearest matrix whose singular values are all about 1, by a quintic iteration."""
+    x = np.asarray(x, order="C")  # so does BLAS read it
     wide = x.T if x.shape[0] > x.shape[1] else x
     size = length(wide) + epsilon
     wide = wide / size if 1e-30 < size < 1e30 else quotient(wide, size)
@@ -249,7 +252,8 @@ def scale_by_muon(
             else:
                 ahead = mean / now
             outputs, inputs = gradient.shape
-            return _orthogonal(ahead, iterations, epsilon) * sqrt(max(1, outputs / inputs)), mean
+            stretch = sqrt(max(1, outputs / max(1, inputs)))
+            return _orthogonal(ahead, iterations, epsilon) * stretch, mean
 
         return leaf
 

@@ -96,7 +96,7 @@ def _products(a: Any, b: Any) -> list[float]:
 
 def transposed(x: Array) -> Array:
     """The first axis fastest, as Fortran has it."""
-    return np.asfortranarray(x)
+    return np.asarray(x, order="F")
 
 
 def batch_last(x: Array) -> Array:
