@@ -52,7 +52,7 @@ def fill_unit(key: Key, out: Array) -> Any:
     """`funcnn.random.bits.fill_unit`, of float32."""
     if out.dtype != np.float32 or _BIG_ENDIAN:
         return NotImplemented
-    _unit(_key(key), out.reshape(-1))
+    _floats(_key(key), out.reshape(-1), 0)
     return None
 
 
@@ -68,7 +68,7 @@ def standard_normal(key: Key, out: Array) -> Any:
     """`funcnn.random.continuous.standard_normal`, of float32."""
     if out.dtype != np.float32 or _BIG_ENDIAN:
         return NotImplemented
-    _normal(_key(key), out.reshape(-1))
+    _floats(_key(key), out.reshape(-1), 1)
     return None
 
 
@@ -127,14 +127,15 @@ def _quantile(word: Any) -> Any:
 
 
 @exact
-def _unit(key: Table, out: Single) -> None:
+def _floats(key: Table, out: Single, normal: int) -> None:
+    """Uniform numbers, or normal ones: the compiler makes a loop of each."""
     words = np.empty(_WORDS, np.uint64)
     draws = words.view(np.uint32)
     for start in range(0, len(out), len(draws)):
         _fill(words, 1 + start // 8, key)
         part = out[start : start + len(draws)]
         for i in range(len(part)):
-            part[i] = _one(draws[i] >> np.uint32(8)) * _UNIT
+            part[i] = _quantile(draws[i]) if normal else _one(draws[i] >> np.uint32(8)) * _UNIT
 
 
 @exact
@@ -146,14 +147,3 @@ def _events(key: Table, out: OutBytes, threshold: int) -> None:
         part = out[start : start + len(draws)]
         for i in range(len(part)):
             part[i] = draws[i] < least
-
-
-@exact
-def _normal(key: Table, out: Single) -> None:
-    words = np.empty(_WORDS, np.uint64)
-    draws = words.view(np.uint32)
-    for start in range(0, len(out), len(draws)):
-        _fill(words, 1 + start // 8, key)
-        part = out[start : start + len(draws)]
-        for i in range(len(part)):
-            part[i] = _quantile(draws[i])
