@@ -168,7 +168,7 @@ def residual_with_context(layer: Layer[tuple[X, *C], X]) -> Layer[tuple[X, *C], 
         return out_shape, params
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
-        first = _arrays(x)[0]
+        first, *_ = map(checks.array, _several(x, "x"))
         (out, *context), cache = inner.apply(params, x, key=key)
         same(first.shape, out.shape)
         return (first + out, *context), cache
@@ -451,10 +451,6 @@ def _several(value: object, name: str) -> tuple[Any, ...]:
     if not value:
         checks.refuse(f"`{name}` must be a tuple (x, ...), got an empty one")
     return value
-
-
-def _arrays(x: object) -> tuple[Any, ...]:
-    return tuple(checks.array(one) for one in _several(x, "x"))
 
 
 def _outlines(context: list[Array], like: Array) -> tuple[tuple[Shape, np.dtype[Any], bool], ...]:

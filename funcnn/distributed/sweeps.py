@@ -101,7 +101,8 @@ class Table(tuple[Row, ...]):
         """The first row with the largest number of a column, or the smallest."""
         checks.Choice("max", "min").check("which", which)
         pairs = zip(self.column(name), self, strict=True)
-        found = [(value, row) for value, row in pairs if _is_number(value) and value == value]
+        numbers = (int, float, np.integer, np.floating)
+        found = [(v, row) for v, row in pairs if isinstance(v, numbers) and v == v]
         if not found:
             checks.refuse(f"no row has a number as {checks.shown(name)}")
         pick = max if which == "max" else min
@@ -126,10 +127,6 @@ class Table(tuple[Row, ...]):
     def _repr_html_(self) -> str:
         head, *rows = self._lines()
         return html_grid(head, rows)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating))
 
 
 def _cell(value: object) -> str:

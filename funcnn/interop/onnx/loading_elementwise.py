@@ -180,10 +180,6 @@ def _power_slopes(a: A, x: Array, y: Array, d: Array) -> Any:
     return dx.astype(d.dtype), d * numerics.power(base, exponent) * logs
 
 
-def _remainder(a: A, x: Array, y: Array) -> Any:
-    return np.fmod(x, y) if a.fmod else np.mod(x, y)
-
-
 def _several(value: Callable[..., Any], weights: Callable[..., Any]) -> Operator:
     """A function of any number of arrays, and the part of the gradient that each gets."""
 
@@ -223,14 +219,6 @@ def _where_gradient(a: A, inputs: Any, out: Array, dout: Array) -> tuple[Any, ..
     return None, folded(dx, x.shape), folded(dy, y.shape)
 
 
-def _comparison(value: Callable[..., Any]) -> Operator:
-    return _predicate(lambda a, x, y: value(x, y))
-
-
-def _prelu(a: A, x: Array, slope: Array) -> Any:
-    return np.where(x < 0, slope * x, x)
-
-
 SEVERAL: dict[str, Operator] = {
     "Add": _two(lambda a, x, y: x + y, lambda a, x, y, d: (d, d)),
     "Sub": _two(lambda a, x, y: x - y, lambda a, x, y, d: (d, -d)),
@@ -238,9 +226,14 @@ SEVERAL: dict[str, Operator] = {
     "Div": _two(_divided, lambda a, x, y, d: (d / y, -d * x / (y * y))),
     "Pow": _two(_power, _power_slopes),
     "Mod": _two(
-        _remainder, lambda a, x, y, d: (d, -d * (np.trunc if a.fmod else np.floor)(x / y)), fmod=0
+        lambda a, x, y: (np.fmod if a.fmod else np.mod)(x, y),
+        lambda a, x, y, d: (d, -d * (np.trunc if a.fmod else np.floor)(x / y)),
+        fmod=0,
     ),
-    "PRelu": _two(_prelu, lambda a, x, s, d: (d * np.where(x < 0, s, 1), d * np.where(x < 0, x, 0))),
+    "PRelu": _two(
+        lambda a, x, s: np.where(x < 0, s * x, x),
+        lambda a, x, s, d: (d * np.where(x < 0, s, 1), d * np.where(x < 0, x, 0)),
+    ),
     "Sum": _several(lambda xs: reduce(np.add, xs), lambda xs, out: [1] * len(xs)),
     "Mean": _several(
         lambda xs: reduce(np.add, xs) / xs[0].dtype.type(len(xs)),
@@ -250,12 +243,12 @@ SEVERAL: dict[str, Operator] = {
     "Min": _several(lambda xs: reduce(np.minimum, xs), _picked),
     "Clip": Operator(_clip, _clip_gradient, lambda a, x, *bounds: x.shape, given=(1, 2)),
     "Where": Operator(lambda a, c, x, y: np.where(c, x, y), _where_gradient, broadcast, dtype="1"),
-    "And": _comparison(np.logical_and),
-    "Or": _comparison(np.logical_or),
-    "Xor": _comparison(np.logical_xor),
-    "Equal": _comparison(np.equal),
-    "Less": _comparison(np.less),
-    "LessOrEqual": _comparison(np.less_equal),
-    "Greater": _comparison(np.greater),
-    "GreaterOrEqual": _comparison(np.greater_equal),
+    "And": _predicate(lambda a, x, y: np.logical_and(x, y)),
+    "Or": _predicate(lambda a, x, y: np.logical_or(x, y)),
+    "Xor": _predicate(lambda a, x, y: np.logical_xor(x, y)),
+    "Equal": _predicate(lambda a, x, y: np.equal(x, y)),
+    "Less": _predicate(lambda a, x, y: np.less(x, y)),
+    "LessOrEqual": _predicate(lambda a, x, y: np.less_equal(x, y)),
+    "Greater": _predicate(lambda a, x, y: np.greater(x, y)),
+    "GreaterOrEqual": _predicate(lambda a, x, y: np.greater_equal(x, y)),
 }

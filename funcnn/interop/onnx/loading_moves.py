@@ -52,18 +52,6 @@ def _flatten(a: A, x: Array) -> Any:
     return x.reshape(prod(x.shape[:at]), prod(x.shape[at:]))
 
 
-def _transpose_back(a: A, inputs: Any, dout: Array) -> Any:
-    return dout.transpose(None if a.perm is None else np.argsort(a.perm))
-
-
-def _squeeze(a: A, x: Array, axes: Any = None) -> Any:
-    return np.squeeze(x, None if axes is None else _ints(axes))
-
-
-def _expand(a: A, x: Array, shape: Any) -> Any:
-    return np.broadcast_to(x, np.broadcast_shapes(x.shape, _ints(shape)))
-
-
 def slices(x: Array, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> tuple[slice, ...]:
     """ONNX's bounds as Python's: an end before the first place, backwards, is None."""
     first, last = _ints(starts), _ints(ends)
@@ -231,10 +219,18 @@ def _same(a: A, x: Array, *rest: Any) -> Shape:
 MOVES: dict[str, Operator] = {
     "Reshape": _linear(_reshape, _back, static=(1,), allowzero=0),
     "Flatten": _linear(_flatten, _back, axis=1),
-    "Transpose": _linear(lambda a, x: x.transpose(a.perm), _transpose_back, perm=None),
-    "Squeeze": _linear(_squeeze, _back, static=(1,)),
+    "Transpose": _linear(
+        lambda a, x: x.transpose(a.perm),
+        lambda a, inputs, d: d.transpose(None if a.perm is None else np.argsort(a.perm)), perm=None,
+    ),
+    "Squeeze": _linear(
+        lambda a, x, axes=None: np.squeeze(x, None if axes is None else _ints(axes)), _back, static=(1,)
+    ),
     "Unsqueeze": _linear(lambda a, x, axes: np.expand_dims(x, _ints(axes)), _back, static=(1,)),
-    "Expand": _linear(_expand, lambda a, inputs, d: folded(d, inputs[0].shape), static=(1,)),
+    "Expand": _linear(
+        lambda a, x, shape: np.broadcast_to(x, np.broadcast_shapes(x.shape, _ints(shape))),
+        lambda a, inputs, d: folded(d, inputs[0].shape), static=(1,),
+    ),
     "Slice": _linear(lambda a, *inputs: inputs[0][slices(*inputs)], _slice_back, static=(1, 2, 3, 4)),
     "Tile": _linear(
         lambda a, x, repeats: np.tile(x, _ints(repeats)), _tile_back, static=(1,),

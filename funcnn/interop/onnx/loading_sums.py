@@ -95,12 +95,9 @@ def _range_of(dtype: np.dtype[Any]) -> tuple[Any, Any]:
     return np.iinfo(dtype).min, np.iinfo(dtype).max
 
 
-def _largest(x: Array, axes: Shape) -> Any:
-    return np.max(x, axes, keepdims=True, initial=_range_of(x.dtype)[0]) if axes else x
-
-
-def _smallest(x: Array, axes: Shape) -> Any:
-    return np.min(x, axes, keepdims=True, initial=_range_of(x.dtype)[1]) if axes else x
+def _outermost(of: Any, end: int) -> Callable[..., Any]:
+    """The largest number, or the smallest; of none, the other end of what there can be."""
+    return lambda x, axes: of(x, axes, keepdims=True, initial=_range_of(x.dtype)[end]) if axes else x
 
 
 def _norm(x: Array, axes: Shape) -> Any:
@@ -193,10 +190,6 @@ def _along(value: Callable[..., Any], gradient: Callable[..., Any], **options: A
 # --- arrays out of sizes ----------------------------------------------------------------------------
 
 
-def _filled(a: A, shape: Any) -> Any:
-    return np.full(tuple(int(size) for size in shape), a.value, a.dtype)
-
-
 def _range(a: A, start: Any, limit: Any, step: Any) -> Any:
     return np.arange(start.item(), limit.item(), step.item(), dtype=start.dtype)
 
@@ -224,17 +217,13 @@ def _one_hot_shape(a: A, indices: Array, depth: Any, values: Array) -> Shape:
     return (*indices.shape[:axis], int(np.ravel(depth)[0]), *indices.shape[axis:])
 
 
-def _sizes(a: A, x: Array) -> Any:
-    return np.array(x.shape[a.start : a.end], np.int64)
-
-
 SUMS: dict[str, Operator] = {
     "ReduceSum": _reduction(_sum, lambda x, y, axes: x.dtype.type(1)),
     "ReduceMean": _reduction(
         lambda x, axes: _sum(x, axes) / _count(x, axes), lambda x, y, axes: 1 / _count(x, axes)
     ),
-    "ReduceMax": _reduction(_largest, _equal),
-    "ReduceMin": _reduction(_smallest, _equal),
+    "ReduceMax": _reduction(_outermost(np.max, 0), _equal),
+    "ReduceMin": _reduction(_outermost(np.min, 1), _equal),
     "ReduceProd": _reduction(_product, _others),
     "ReduceL1": _reduction(lambda x, axes: _sum(np.abs(x), axes), lambda x, y, axes: np.sign(x)),
     "ReduceL2": _reduction(_norm, lambda x, y, axes: x / np.where(y == 0, 1, y)),
@@ -253,13 +242,13 @@ SUMS: dict[str, Operator] = {
     "Softmax": _along(soft.softmax, soft.softmax_gradient),
     "LogSoftmax": _along(soft.log_softmax, soft.log_softmax_gradient),
     "Shape": Operator(
-        _sizes, None, lambda a, x: (len(x.shape[a.start : a.end]),), {"start": 0, "end": None},
-        dtype="int64",
+        lambda a, x: np.array(x.shape[a.start : a.end], np.int64), None,
+        lambda a, x: (len(x.shape[a.start : a.end]),), {"start": 0, "end": None}, dtype="int64",
     ),
     "Size": Operator(lambda a, x: np.array(x.size, np.int64), None, lambda a, x: (), dtype="int64"),
     "ConstantOfShape": Operator(
-        _filled, None, lambda a, shape: tuple(int(size) for size in shape),
-        {"value": 0.0, "dtype": "float32"}, (0,),
+        lambda a, shape: np.full(tuple(map(int, shape)), a.value, a.dtype), None,
+        lambda a, shape: tuple(map(int, shape)), {"value": 0.0, "dtype": "float32"}, (0,),
     ),
     "Range": Operator(_range, None, _range_shape, static=(0, 1, 2), given=(0, 1, 2)),
     "OneHot": Operator(_one_hot, _one_hot_back, _one_hot_shape, {"axis": -1}, (1,), dtype="2"),
