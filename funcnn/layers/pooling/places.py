@@ -283,14 +283,17 @@ def adaptive_max_pool3d(output_size: int | tuple[int, int, int]) -> Layer[Volume
     return _adaptive_pool("N, C, D, H, W", output_size, bins.maximum, bins.maximum_gradient)
 
 
+# Both see images (N, C, *spatial), sequences with their features second, and cut each axis into bins,
+# one for each place. ``(x, places) -> (out, record)``: a maximum records where its largest are.
 BinForward = Callable[[Array, tuple[int, ...]], tuple[Array, Any]]
+# ``(dout, record, shape of x) -> dx``
 BinGradient = Callable[[Array, Any, tuple[int, ...]], Array]
 
 
 def _adaptive_pool(
     axes: str, output_size: Ints, forward: BinForward, gradient: BinGradient
 ) -> Layer[Any, Any]:
-    """A pooling into a given number of places."""
+    """A pooling into a given number of places, by functions of bins."""
     places = expanded(output_size, axes.count(",") - 1)
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -308,7 +311,7 @@ def _adaptive_pool(
 
 
 def _global_pool(forward: BinForward, gradient: BinGradient) -> Layer[Any, Any]:
-    """A pooling of everything into one place."""
+    """A pooling into one bin, of all that an example has of a channel."""
 
     def out_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
         return channels_second_shape(shape)[:2]

@@ -121,7 +121,11 @@ def _pool(
     backward: Callable[[Array, Array, Array], Any],
     masked: bool = True,
 ) -> Layer[Any, Any]:
-    """One vector of each sequence: of its steps, of which some count."""
+    """One vector of each sequence, of the steps that count: all, or those that the second input flags.
+
+    ``forward(x, flags) -> (out, places)`` and ``backward(dout, places, flags) -> dx``; `places` say
+    where the vector comes from.
+    """
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         x, *counts = checks.together(shape, "x, mask", "shape") if masked else (shape,)
