@@ -13,17 +13,7 @@ import numpy as np
 
 from funcnn.machine.threads import share, team
 from funcnn.numerics import _elementary
-from funcnn.numerics.jit import (
-    Address,
-    In,
-    Kernel,
-    Out,
-    OutBytes,
-    Table,
-    Wide,
-    address,
-    exact,
-)
+from funcnn.numerics.jit import Address, In, Kernel, Out, OutBytes, Table, Wide, address, exact
 from funcnn.numerics.numbers import of_numbers
 from funcnn.numerics.panels import LANES, TALL, broad, pack, pack_rows, rounded_panel, unaligned
 from funcnn.numerics.rounded import few_products, widen
