@@ -275,3 +275,55 @@ def test_params_of_another_layer_are_refused() -> None:
         conv_transpose(4, 3, groups=2).apply(params, x)
     wanted = "conv_transpose: `x` must have a multiple of 2 channels, got shape (1, 3, 5, 5)"
     assert str(caught.value) == wanted
+
+
+_BORDERED: list[tuple[Layer[Any, Any], tuple[int, ...]]] = [
+    (conv(3, 3, padding=1), (2, 6, 5)),
+    (conv(4, 3, padding=2, dilation=2, groups=2), (2, 6, 7)),
+    (conv(3, (2, 4), stride=2, padding=1), (2, 5, 8)),
+    (conv1d(3, 3, padding="causal"), (7, 2)),
+    (conv3d(2, 2, padding=1), (2, 2, 3, 4)),
+    (depthwise_conv(3, padding=1), (3, 5, 6)),
+    (conv_transpose(3, 3, stride=2, padding=1), (2, 4, 5)),
+]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 17, 32])
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+@pytest.mark.parametrize(("layer", "sizes"), _BORDERED, ids=repr)
+def test_infinity_beside_padding(
+    layer: Layer[Any, Any], sizes: tuple[int, ...], mode: Any, batch: int
+) -> None:
+    """Where it meets a number it shows; where it meets padding alone it adds nothing, or NaN."""
+    x = _normal("x", batch, *sizes).astype(np.float32)
+    params = layer.init(random.key(0), x.shape)[1]
+    weight = params["weight"]
+
+    out = layer.apply(params, x)[0]
+    slope = _normal("d", *out.shape).astype(np.float32)
+
+    def passes(weight: Array) -> list[Array]:
+        out, cache = layer.apply({**params, "weight": weight}, x)
+        return [out, layer.vjp(cache, slope)[1]]
+
+    def dweight(slope: Array) -> list[Array]:
+        return [layer.vjp(layer.apply(params, x)[1], slope)[0]["weight"]]
+
+    def spoilt(array: Array, place: int) -> list[Array]:
+        several = [array.copy() for _ in range(3)]
+        for one, value in zip(several, (np.inf, 0, 1e8), strict=True):
+            one.reshape(-1)[place] = value
+        return several
+
+    def agrees(found: Array, rest: Array, moved: Array) -> None:
+        met = np.abs(moved - rest) > 1e3
+        assert met.any()
+        assert np.isinf(found[met]).all()
+        nothing = np.isclose(found, rest, rtol=1e-4, atol=1e-4) | np.isnan(found)
+        assert nothing[~met].all()
+
+    with numerics.use(mode):
+        given = [(passes, spoilt(weight, tap)) for tap in (0, weight[0, 0].size - 1)]
+        for function, arrays in (*given, (dweight, spoilt(np.ascontiguousarray(slope), -1))):
+            for found, rest, moved in zip(*map(function, arrays), strict=True):
+                agrees(found, rest, moved)

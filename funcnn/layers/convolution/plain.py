@@ -79,6 +79,9 @@ def conv(
     every framework). Pullback: ``dK = dY Xᵀ``, ``db = sum(dY)``, ``dx = col2im(Kᵀ dY)``, which for
     stride 1 is the full convolution of ``dY`` with the kernel rotated by 180 degrees.
 
+    What meets padding is multiplied by 0 or left out, whichever is faster: of an infinite weight or
+    ``dY`` comes NaN there, or nothing, as in PyTorch.
+
     References
     ----------
     Y. LeCun et al., "Gradient-based learning applied to document recognition", 1998.
