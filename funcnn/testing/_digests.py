@@ -63,7 +63,7 @@ def assert_reproducible(fn: Callable[[], Any], runs: int = 2, processes: int = 1
     who = "assert_reproducible"
     if runs + processes < 2:
         refuse(f"`runs` and `processes` must make at least 2 results, got {runs + processes}", who)
-    pickled = _importable(who, fn, ", or `processes` must be 0") if processes else b""
+    pickled = _importable(who, fn) if processes else b""
     first = leaf_digests(fn())
     for run in range(2, runs + 1):
         _disturb(run)
@@ -82,13 +82,13 @@ def assert_reproducible(fn: Callable[[], Any], runs: int = 2, processes: int = 1
         _same(f"process {number}", first, found)
 
 
-def _importable(who: str, fn: Callable[[], Any], otherwise: str = "") -> bytes:
+def _importable(who: str, fn: Callable[[], Any]) -> bytes:
     try:
         return pickle.dumps(fn)
     except Exception as error:
         refuse(
-            "`fn` must be a function at the top of a module, for other processes to import it"
-            f"{otherwise}, got {error}",
+            "`fn` must be a function at the top of a module, for other processes to import it, "
+            f"or `processes` must be 0, got {error}",
             who,
         )
 

@@ -19,6 +19,8 @@ from funcnn.types import Array, Cache
 _compiled = compiled_in("funcnn._kernels.recurrent.compiled")
 _also_portable = compiled_in(portable="funcnn._kernels.recurrent.portable_compiled")
 Carry = tuple[Array, ...]  # (N, H) each; the first is the hidden state
+Stepped = tuple[Carry, Array | None]  # and what is saved for the way back
+Pulled = tuple[Array, Array, Carry]
 Product = Callable[..., Array]  # with some rows of the recurrent weights, as gates; or back
 
 
@@ -38,42 +40,36 @@ class Cell(NamedTuple):
     gates: int
     states: int  # arrays in the carry
     one_sum: bool  # whether the products only occur as their sum
-    step: Callable[..., tuple[Carry, Array | None]]
-    gradient: Callable[..., tuple[Array, Array, Carry]]
+    step: Callable[..., Stepped]
+    gradient: Callable[..., Pulled]
     late: bool = False
 
 
-def _tanh_step(
-    gates: Array, projected: Array, recurrent: Array, carry: Carry
-) -> tuple[Carry, Array | None]:
+def _tanh_step(gates: Array, projected: Array, recurrent: Array, carry: Carry) -> Stepped:
     gates[...] = numerics.tanh(projected + recurrent)
     return (gates[0],), None
 
 
-def _relu_step(
-    gates: Array, projected: Array, recurrent: Array, carry: Carry
-) -> tuple[Carry, Array | None]:
+def _relu_step(gates: Array, projected: Array, recurrent: Array, carry: Carry) -> Stepped:
     np.maximum(projected + recurrent, 0, out=gates)
     return (gates[0],), None
 
 
 def _tanh_gradient(
     gates: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
-) -> tuple[Array, Array, Carry]:
+) -> Pulled:
     dz = dcarry[0] * (1 - gates * gates)
     return dz, dz, (np.zeros_like(dz[0]),)
 
 
 def _relu_gradient(
     gates: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
-) -> tuple[Array, Array, Carry]:
+) -> Pulled:
     dz = chosen(dcarry[0], gates > 0, np.empty_like(gates))
     return dz, dz, (np.zeros_like(dz[0]),)
 
 
-def _lstm_step(
-    gates: Array, projected: Array, recurrent: Array, carry: Carry
-) -> tuple[Carry, Array | None]:
+def _lstm_step(gates: Array, projected: Array, recurrent: Array, carry: Carry) -> Stepped:
     np.add(projected, recurrent, out=gates)
     gates[:2] = numerics.sigmoid(gates[:2])
     gates[2] = numerics.tanh(gates[2])
@@ -86,7 +82,7 @@ def _lstm_step(
 
 def _lstm_gradient(
     gates: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
-) -> tuple[Array, Array, Carry]:
+) -> Pulled:
     i, f, g, o = gates
     dh, dc = dcarry
     tanh_c = numerics.tanh(after[1])
@@ -99,9 +95,7 @@ def _lstm_gradient(
     return dz, dz, (np.zeros_like(dh), dc * f)
 
 
-def _gru_step(
-    gates: Array, projected: Array, recurrent: Array, carry: Carry
-) -> tuple[Carry, Array | None]:
+def _gru_step(gates: Array, projected: Array, recurrent: Array, carry: Carry) -> Stepped:
     gates[:2] = numerics.sigmoid(projected[:2] + recurrent[:2])
     r, u, n = gates
     inner = recurrent[2].copy()
@@ -111,7 +105,7 @@ def _gru_step(
 
 def _gru_gradient(
     gates: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
-) -> tuple[Array, Array, Carry]:
+) -> Pulled:
     (dh,), (h,), (r, u, n) = dcarry, before, gates
     dz = gates * (1 - gates)
     np.multiply(dh * (1 - u), 1 - n * n, out=dz[2])
@@ -124,7 +118,7 @@ def _gru_gradient(
 
 def _late_gru_step(
     gates: Array, projected: Array, recurrent: Array, carry: Carry, product: Product
-) -> tuple[Carry, Array | None]:
+) -> Stepped:
     gates[:2] = numerics.sigmoid(projected[:2] + recurrent)
     r, u, n = gates
     n[...] = numerics.tanh(projected[2] + product(r * carry[0])[0])
@@ -133,7 +127,7 @@ def _late_gru_step(
 
 def _late_gru_gradient(
     gates: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry, back: Product
-) -> tuple[Array, Array, Carry]:
+) -> Pulled:
     (dh,), (h,), (r, u, n) = dcarry, before, gates
     dz = gates * (1 - gates)
     np.multiply(dh * (1 - u), 1 - n * n, out=dz[2])
