@@ -82,8 +82,7 @@ def distances(steps: int, first: int = 0) -> Array:
 def falling(heads: int, steps: int, dtype: Float, first: int = 0) -> Array:
     """ALiBi's biases of scores, ``(heads, T, first + T)``."""
     away = -np.abs(distances(steps, first)).astype(dtype)
-    bias: Array = slopes(heads).astype(dtype)[:, None, None] * away
-    return bias
+    return slopes(heads).astype(dtype)[:, None, None] * away
 
 
 def slopes(heads: int) -> Array:

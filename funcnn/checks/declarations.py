@@ -140,8 +140,7 @@ def _depth(spec: Spec) -> int:
 
 def declaration(constructor: object) -> Mapping[str, Constraint]:
     """The constraints that a constructor was declared with; none if it was not."""
-    found: Mapping[str, Constraint] = getattr(constructor, _DECLARATIONS, {})
-    return found
+    return getattr(constructor, _DECLARATIONS, {})
 
 
 def named(function: Callable[P, R], who: str = "") -> Callable[P, R]:

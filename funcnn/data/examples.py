@@ -131,8 +131,7 @@ def concatenated(batches: Sequence[X]) -> X:
 
 def shape(x: Any, count: int) -> Shape:
     """The shape of a batch of so many examples; of several arrays, a tree of shapes."""
-    shapes: Shape = tree.map(lambda array: (count, *array.shape[1:]), x)
-    return shapes
+    return tree.map(lambda array: (count, *array.shape[1:]), x)
 
 
 def length(x: Any, y: Any = ()) -> int:

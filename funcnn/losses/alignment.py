@@ -24,8 +24,7 @@ def _log_sum(*terms: Array) -> Array:
     stacked = np.stack(terms)
     top = np.max(stacked, 0)
     top = np.where(top == _NEVER, 0, top)
-    out: Array = top + numerics.log(numerics.sum(numerics.exp(stacked - top), 0))
-    return out
+    return top + numerics.log(numerics.sum(numerics.exp(stacked - top), 0))
 
 
 def _later(states: Array, by: int) -> Array:

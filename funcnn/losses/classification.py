@@ -86,8 +86,7 @@ def _far(logits: Array, labels: Array, factor: Any) -> Array:
 def _weighted_far(logits: Array, q: Array, factor: Any) -> Array:
     """The same for targets that weigh each class."""
     top = np.maximum.reduce(logits, -1, keepdims=True)
-    behind: Array = numerics.sum(counted(q, times_difference(top, logits, factor)), -1)
-    return behind
+    return numerics.sum(counted(q, times_difference(top, logits, factor)), -1)
 
 
 @loss(

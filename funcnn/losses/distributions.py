@@ -170,8 +170,7 @@ def poisson_nll(
 
     def slope(prediction: Array, target: Array, s: Any) -> Any:
         if log_input and s != 1:
-            steep: Array = _exponential(prediction, s) - s * target
-            return steep
+            return _exponential(prediction, s) - s * target
         if log_input:
             one = target >= 0.5  # taken from both sides: where they all but agree, this is exact
             rate = np.where(one, numerics.expm1(prediction), numerics.exp(prediction))

@@ -460,8 +460,7 @@ def erfc(x: Array) -> Array:
     high, low, n = _exp_parts(np.maximum(-square, -760.0), -lost)
     tail = _polynomial((size - 3.75) / (size + 3.75), _ERFC) / (1 + 2 * size)
     tail = _scale((high + low) * tail, n)
-    value: Array = _where(x < 0, 2 - tail, tail)
-    return value
+    return _where(x < 0, 2 - tail, tail)
 
 
 @_elementwise
@@ -485,5 +484,4 @@ def tanh_slope(x: Array) -> Array:
 @_elementwise
 def rsqrt(x: Array) -> Array:
     """A square root and a division, both rounded correctly by every machine."""
-    value: Array = 1 / np.sqrt(x)
-    return value
+    return 1 / np.sqrt(x)

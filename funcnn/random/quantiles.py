@@ -101,8 +101,7 @@ def _tail_quantile(p: Array) -> Array:
 
 def in_tails(q: Array) -> Array:
     """Where `q`, the probability between the median and the quantile, leaves the centre."""
-    found: Array = np.flatnonzero(np.abs(q) > q.dtype.type(CENTRAL))
-    return found
+    return np.flatnonzero(np.abs(q) > q.dtype.type(CENTRAL))
 
 
 def quantile(q: Array, tails: Array, p: Array) -> Array:

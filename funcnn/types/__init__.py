@@ -279,8 +279,7 @@ class Layer(_Places[X, Y]):
     def _inside(self) -> dict[str, Any]:
         """The layers inside, by name; what has a name by `funcnn.named` is one with its layer."""
         inside = dict(self.children)
-        found: dict[str, Any] = inside[""]._inside() if self.spec.kind == "named" else inside
-        return found
+        return inside[""]._inside() if self.spec.kind == "named" else inside
 
     def __bool__(self) -> bool:
         return True  # a layer with none inside, too
