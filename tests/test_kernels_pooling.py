@@ -237,3 +237,16 @@ def test_the_buffer_leaves_the_bits_as_they_are(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(runs, "_SMALL", 1 << 30)
     for one, other in zip(small, both(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("win", [window((2, 2), (2, 2)), window((3, 3), (2, 2), (1, 1))], ids=repr)
+def test_an_image_alone_is_pooled_as_beside_another(win: Window) -> None:
+    """A large one has another kernel; what it says of ties, NaN and infinity is the same."""
+    x = (np.random.default_rng(0).integers(-3, 4, (2, 8, 70, 70)) / 2).astype(np.float32)
+    x.reshape(-1)[::97], x.reshape(-1)[::91] = np.nan, np.inf
+    out, winners = pooling.max_pool(x, win)
+    alone, own = pooling.max_pool(x[1:], win)
+    np.testing.assert_array_equal(out[1:], alone)
+    dout = np.random.default_rng(1).integers(-9, 9, out.shape).astype(np.float32)
+    both = pooling.max_pool_gradient(dout, winners, x.shape, win)
+    np.testing.assert_array_equal(both[1:], pooling.max_pool_gradient(dout[1:], own, x[1:].shape, win))

@@ -62,6 +62,7 @@ _RUN = 8  # numbers of a run that fill vectors
 # Measured in November 2026 on an AMD EPYC with AVX-512: a place with more taps is better seen axis by
 # axis. As many numbers add up in their own dtype; and a table of that size takes 2 MiB.
 _TAPS, _TABLE = 64, 1 << 18
+_ALONE = 1 << 15  # numbers of one image: of a larger one, NumPy's long rows are faster
 
 
 @lru_cache(maxsize=16)
@@ -170,7 +171,7 @@ def _of_bins(x_shape: Shape, places: Shape) -> _Places:
 
 def max_pool(x: Array, window: Window) -> Any:
     """`funcnn._kernels.pooling.separable.max_pool`; the winners are taps, counted over all axes."""
-    if math.prod(window.kernel) > 256 or not x.size:
+    if math.prod(window.kernel) > 256 or not x.size or (len(x) == 1 and x.size > _ALONE):
         return NotImplemented
     seen = _places(x.shape, window, True)
     if not seen.all_see:
