@@ -65,15 +65,20 @@ def test_products_are_right_for_every_memory_order(compiled: Any, shapes: Any) -
     assert (room == 7).all()
 
 
-@pytest.mark.parametrize("operands", ["apart", "byte-swapped", "float64", "packed", "same memory"])
+@pytest.mark.parametrize(
+    "operands", ["apart", "byte-swapped", "float64", "packed", "read-only", "same memory"]
+)
 def test_what_they_are_not_made_for_is_left_to_numpy(compiled: Any, operands: str) -> None:
     a, b = _drawn("a", (6, 20)), _drawn("b", (20, 30))
     packed = np.zeros(b.shape, [("x", "f4"), ("y", "u1")])
     packed["x"] = b
+    fixed = np.empty((6, 30), np.float32)
+    fixed.flags.writeable = False
     others: dict[str, Any] = {
         "apart": (a, np.repeat(np.repeat(b, 2, 0), 3, 1)[::2, ::3]),
         "byte-swapped": (a, b.astype(">f4")),
         "float64": (a.astype(np.float64), b), "packed": (a, packed["x"]),
+        "read-only": (a, b, fixed),
         "same memory": (b[:20, :20], b[:20, :20], b[:20, :20]),
     }  # fmt: skip
     assert compiled.large_matmul(*others[operands]) is NotImplemented

@@ -76,6 +76,13 @@ def test_laws_of_losses_hold(case: LossCase) -> None:
     _keeps(LOSS_LAWS, registry.loss_subject(case))
 
 
+@pytest.mark.skipif(find_spec("numba") is None, reason="Numba is not installed")
+@pytest.mark.parametrize("case", _each(registry.losses()))
+def test_laws_of_losses_hold_compiled(case: LossCase) -> None:
+    with numerics.compiled("require"):
+        _keeps(LOSS_LAWS, registry.loss_subject(case))
+
+
 def test_a_broken_law_is_named() -> None:
     def broken(subject: Any) -> None:
         raise AssertionError("not so")

@@ -41,7 +41,7 @@ def laid_out(a: Array, b: Array, out: Array | None) -> Any:
     shape = (*stack, a.shape[-2], b.shape[-1])
     if out is not None:
         shared = np.may_share_memory(out, a) or np.may_share_memory(out, b)
-        if shared or out.shape != shape or out.dtype != np.float32 or not out.flags.aligned:
+        if shared or out.shape != shape or out.dtype != np.float32 or not out.flags.behaved:
             return None
     target = np.empty(shape, a.dtype) if out is None else out
     if not terms or not target.size:

@@ -441,7 +441,7 @@ def _mish_slope(x: Any, o: Any) -> Any:
 
 @scalar
 def _tanh_shrink(x: Any, o: Any) -> Any:
-    return tanh_rest(x) if abs(x) < _1 else x - tanh(x)
+    return tanh_rest(x) + _0 if abs(x) < _1 else x - tanh(x)  # 0 for -0.0
 
 
 @scalar

@@ -370,7 +370,7 @@ def _to_winners(
 
 def unpool(x: Array, indices: Array, spatial: Shape) -> Any:
     """`funcnn._kernels.pooling.unpooling.unpool`."""
-    values, at = _flat(x), _flat(indices.astype(np.int64, copy=False))
+    values, at = _flat(x), _flat(indices).astype(np.int64)
     out = np.zeros((x.shape[1], *spatial, len(x)), x.dtype)
     there, taken = np.zeros(at.size, np.uint8), np.zeros(out.size, np.uint8)
     _put(values, at, out.reshape(-1), taken, there, len(x), x.shape[1])
@@ -380,7 +380,7 @@ def unpool(x: Array, indices: Array, spatial: Shape) -> Any:
 
 def unpool_gradient(dout: Array, indices: Array, there: Array) -> Any:
     """`funcnn._kernels.pooling.unpooling.unpool_gradient`."""
-    at = _flat(indices.astype(np.int64, copy=False))
+    at = _flat(indices).astype(np.int64)
     dx = np.empty((*indices.shape[1:], len(indices)), dout.dtype)
     _take(_flat(dout), at, _flat(there).view(np.uint8), dx.reshape(-1), len(dout), dout.shape[1])
     return batch_first(dx)

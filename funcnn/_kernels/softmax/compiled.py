@@ -56,7 +56,7 @@ def cross_entropy(logits: Array, labels: Array) -> Any:
     """`funcnn._kernels.softmax.cross_entropy`, where the record is the gradient."""
     z = np.ascontiguousarray(logits)
     values, slope = np.empty(labels.shape, z.dtype), np.empty_like(z)
-    classes = labels.reshape(-1).astype(np.int64, copy=False)
+    classes = labels.reshape(-1).astype(np.int64)  # a copy has no gaps
     _cross_entropy(z.reshape(-1), classes, values.reshape(-1), slope.reshape(-1), z.shape[-1], SURE)
     return values, (slope,)
 
