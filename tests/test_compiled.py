@@ -71,7 +71,7 @@ from funcnn.machine import code
 from funcnn.machine.threads import in_team
 from funcnn.numerics import sets
 from funcnn.numerics.jit import In, Out, kernel
-from funcnn.testing import digest
+from funcnn.testing import _values, digest
 from funcnn.types import Array
 from tests import registry
 from tests.elsewhere import environment
@@ -786,3 +786,29 @@ def test_code_for_other_processors_computes_the_same(
         NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+@needs_numba
+@pytest.mark.sampled(8)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.id) for case in registry.compiled_layers()]
+)
+def test_any_order_in_memory_in_float32(case: registry.Case) -> None:
+    """The laws run in float64 and on few examples, which some kernels leave to NumPy."""
+    subject = registry.subject(case)
+    x = _values.mapped(lambda leaf: np.repeat(leaf, 12, 0), subject.x)
+    params, x = (_values.frozen(_values.cast(some, np.float32)) for some in (subject.params, x))
+    layer = case.layer
+    for key in subject.modes.values():
+        with numerics.compiled("require"):
+            out, cache = layer.apply(params, x, key=key)
+            dout = subject.dout(out)
+            wanted = _values.leaves((out, layer.vjp(cache, dout)))
+            size = max(1, *(np.abs(leaf).max(initial=0) for _, leaf in wanted))
+            for layout in _values.LAYOUTS:
+                given = _values.mapped(layout, (params, x, dout))
+                again, cache = layer.apply(*_values.frozen(given[:2]), key=key)
+                found = again, layer.vjp(cache, _values.frozen(given[2]))
+                for (path, one), (_, other) in zip(wanted, _values.leaves(found), strict=True):
+                    assert (one.shape, one.dtype) == (other.shape, other.dtype), path
+                    np.testing.assert_allclose(other, one, 1e-4, 1e-5 * size, err_msg=path)

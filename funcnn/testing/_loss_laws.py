@@ -161,7 +161,9 @@ def _calculus(subject: LossSubject) -> None:
 @law("the order in memory changes nothing")
 def _layouts(subject: LossSubject) -> None:
     value, _, gradient = subject.pull(subject.prediction, subject.target)
+    narrow = _values.cast((subject.prediction, subject.target), np.float32)  # has kernels of its own
     for layout in _values.LAYOUTS:
+        subject.pull(*_values.frozen(_values.mapped(layout, narrow)))
         given = _values.mapped(layout, (subject.prediction, subject.target))
         found, _, slope = subject.pull(*_values.frozen(given))
         agree(f"value ({layout.__name__} memory)", value, found, _ROUNDING)

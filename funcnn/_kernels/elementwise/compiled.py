@@ -123,8 +123,8 @@ def prelu(x: Array, slopes: Array) -> Any:
     order, run = _runs(x, slopes)
     if run < _RUN:
         return NotImplemented
-    out = np.empty_like(x)
-    _prelu(x.transpose(order).reshape(-1), slopes.reshape(-1), out.transpose(order).reshape(-1), run)
+    out, factors = np.empty_like(x), np.ascontiguousarray(slopes).reshape(-1)
+    _prelu(x.transpose(order).reshape(-1), factors, out.transpose(order).reshape(-1), run)
     return out
 
 
@@ -134,9 +134,10 @@ def prelu_gradients(x: Array, slopes: Array, dout: Array) -> Any:
     if run < _RUN:
         return NotImplemented
     dx, dslope = np.empty_like(x), np.zeros(slopes.size)
+    factors = np.ascontiguousarray(slopes).reshape(-1)
     slope = np.ascontiguousarray(dout.transpose(order)).reshape(-1)
     _prelu_back(
-        x.transpose(order).reshape(-1), slopes.reshape(-1), slope, dx.transpose(order).reshape(-1),
+        x.transpose(order).reshape(-1), factors, slope, dx.transpose(order).reshape(-1),
         dslope, run,
     )  # fmt: skip
     return dx, dslope.astype(x.dtype)
