@@ -789,7 +789,7 @@ def test_code_for_other_processors_computes_the_same(
 
 
 @needs_numba
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=case.id) for case in registry.compiled_layers()]
 )
@@ -805,10 +805,11 @@ def test_any_order_in_memory_in_float32(case: registry.Case) -> None:
             dout = subject.dout(out)
             wanted = _values.leaves((out, layer.vjp(cache, dout)))
             size = max(1, *(np.abs(leaf).max(initial=0) for _, leaf in wanted))
-            for layout in _values.LAYOUTS:
-                given = _values.mapped(layout, (params, x, dout))
-                again, cache = layer.apply(*_values.frozen(given[:2]), key=key)
-                found = again, layer.vjp(cache, _values.frozen(given[2]))
+            for layouts in product(_values.LAYOUTS, repeat=2):
+                given = map(_values.mapped, (*layouts, layouts[0]), (params, x, dout))
+                own, seen, slope = map(_values.frozen, given)
+                again, cache = layer.apply(own, seen, key=key)
+                found = again, layer.vjp(cache, slope)
                 for (path, one), (_, other) in zip(wanted, _values.leaves(found), strict=True):
                     assert (one.shape, one.dtype) == (other.shape, other.dtype), path
                     np.testing.assert_allclose(other, one, 1e-4, 1e-5 * size, err_msg=path)
