@@ -156,7 +156,9 @@ def test_vectors_are_not_cut_where_the_weights_are_more() -> None:
 def test_large_products_of_one_shard_are_shared_out(
     portable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("funcnn._kernels.linear._LARGE", 1)
+    for size in ("_kernels.linear.LARGE", "_kernels.linear._SHARED", "numerics.large._SHARED"):
+        monkeypatch.setattr(f"funcnn.{size}", 1)
+    monkeypatch.setattr("funcnn.numerics.products.LARGE", 1)
     met: list[set[str]] = []
 
     def share(task: Any, count: int) -> list[Any]:
@@ -172,6 +174,7 @@ def test_large_products_of_one_shard_are_shared_out(
         return threads.share(noted, count)
 
     monkeypatch.setattr("funcnn._kernels.linear.share", share)
+    monkeypatch.setattr("funcnn.numerics.large.share", share)
     net = serial(dense(24), relu(), dense(20), relu(), dense(3))
     x, y = random.normal(random.key(1), (10, 30)), random.randint(random.key(2), (10,), 0, 3)
     _, params = net.init(KEY, x.shape)
