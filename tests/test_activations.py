@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +15,9 @@ from funcnn import (
     hard_tanh,
     max_pool,
     maxout,
+    numerics,
     parameterless,
+    prelu,
     random,
     relu,
     relu6,
@@ -25,6 +30,7 @@ from funcnn.layers import activations
 from funcnn.types import Array, Layer, has_trait
 from tests import registry
 
+needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="Numba is not installed")
 _LAYERS = [
     case.layer
     for case in registry.layers()
@@ -148,3 +154,17 @@ def test_options_are_checked(build: object, message: str) -> None:
     with pytest.raises(ValueError, match=r"^\w+: ") as caught:
         build()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("compiled", ["off", pytest.param("require", marks=needs_numba)])
+def test_prelu_multiplies_what_is_below_zero_alone(compiled: Any, order: Any) -> None:
+    slopes = np.array([np.inf, -np.inf, np.nan, 0.0], np.float32)
+    x = np.array([1.0, -1.0, np.inf, np.nan], np.float32)[:, None].repeat(4, 1)
+    x = np.array(x.repeat(20, 0), order=order)
+    with numerics.compiled(compiled), np.errstate(invalid="ignore"):
+        out, cache = prelu(per_channel=True).apply({"slope": slopes}, x)
+        dx = prelu(per_channel=True).vjp(cache, np.ones_like(x))[1]
+        wanted = np.where(x <= 0, np.where(slopes == 0, 0, slopes * x), x)
+    np.testing.assert_array_equal(out, wanted)
+    np.testing.assert_array_equal(dx, np.where(x > 0, 1, slopes))

@@ -329,6 +329,20 @@ def test_gradients_of_a_carry_may_lie_in_any_order(cell: Any, order: Any) -> Non
     _same(both)
 
 
+@pytest.mark.parametrize("cell", [lstm, gru])
+@pytest.mark.parametrize("shape", [(2, 1, 3), (1, 2, 3), (3, 2, 3)])
+def test_a_gradient_may_lie_anywhere(cell: Any, shape: tuple[int, ...]) -> None:
+    """A single step, or a single example, makes it contiguous: then nothing copies it."""
+    layer, x = cell(4), random.normal(random.key(1), shape)
+    _, params = layer.init(random.key(0), shape)
+    plain = random.normal(random.key(2), (*shape[:2], 4))
+    dout = np.zeros(plain.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(plain.shape)
+    dout[...] = plain
+    with numerics.portable(), numerics.compiled("require"):
+        _, cache = layer.apply(params, x)
+        assert digest(layer.vjp(cache, dout)) == digest(layer.vjp(cache, plain))
+
+
 @pytest.mark.parametrize("layer", [lstm(9), gru(9)], ids=repr)
 def test_ordinary_walks_are_not_declined(layer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = import_module("funcnn._kernels.recurrent.portable_compiled")

@@ -44,7 +44,7 @@ def signature(function: Callable[..., Any], dtype: np.dtype[Any]) -> Any:
         "OutBytes": types.Array(types.uint8, 1, "C"),
         "Wide": types.Array(types.float64, 1, "C"),
         "Single": types.Array(types.float32, 1, "C"),
-        "InSingle": types.Array(types.float32, 1, "C", readonly=True),
+        "InSingle": types.Array(types.float32, 1, "C", readonly=True, aligned=False),
         "Address": types.int64,
         "int": types.int64,
         "float": number,

@@ -212,11 +212,13 @@ def _product(dout: Array, x: Array, slope: Array, out: Array) -> None:
 
 @_compiled
 def prelu(x: Array, slopes: Array) -> Any:
-    """``max(x, 0) + slopes min(x, 0)``; slopes broadcast."""
+    """``x`` where it is above 0, else ``slopes x``; slopes broadcast."""
     low = negative(x)
     if not slopes.all():  # 0 at minus infinity, too
         low = np.where(slopes == 0, 0, low)
-    return positive(x) + slopes * low
+    out = 0 + slopes * low
+    np.copyto(out, x, where=~(x <= 0))
+    return out
 
 
 @_compiled
@@ -224,7 +226,10 @@ def prelu_gradients(x: Array, slopes: Array, dout: Array) -> tuple[Array, Array]
     """``dx = dy`` where ``x > 0``, else ``slopes dy``, and ``sum(dy min(x, 0))`` for each slope."""
     others = tuple(axis for axis, size in enumerate(slopes.shape) if size == 1)
     parts = numerics.sum(passed(dout, negative(x)), others)
-    return passed(dout, choose(x > 0, 1, slopes, x.dtype)), parts.reshape(-1)
+    factors = np.empty_like(x)
+    np.copyto(factors, slopes)
+    np.copyto(factors, 1, where=x > 0)
+    return passed(dout, factors), parts.reshape(-1)
 
 
 @_compiled

@@ -160,7 +160,7 @@ def _prelu(x: In, slopes: In, out: Out, run: int) -> None:
         row, values = x[here], out[here]
         for i in range(run):
             low = zero if s == zero else row[i] * s
-            values[i] = low if row[i] < zero else row[i]
+            values[i] = low if row[i] <= zero else row[i]
 
 
 @kernel
