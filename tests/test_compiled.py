@@ -285,6 +285,15 @@ def test_where_nothing_can_be_kept(tmp_path: Path) -> None:
 
 
 @needs_numba
+def test_numba_waits_for_a_kernel_that_is_not_on_disk() -> None:
+    root = Path(funcnn.__file__).parent
+    paths = [path.relative_to(root.parent).with_suffix("") for path in root.rglob("*compiled.py")]
+    modules = sorted(".".join(path.parts) for path in paths)
+    done = _run(f"import sys, {', '.join(modules)}; assert 'numba' not in sys.modules")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_numba
 @pytest.mark.slow
 def test_all_are_compiled_ahead(tmp_path: Path) -> None:
     variables = {"NUMBA_CACHE_DIR": str(tmp_path)}

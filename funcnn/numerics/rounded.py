@@ -37,8 +37,8 @@ _UNIT = 2.0**-53
 class _Rounding(Vectors):
     """Vectors of float64, made of float32 numbers and rounded to them."""
 
-    def __init__(self, context: Any, builder: Any, size: int, dtype: Any = types.float64) -> None:
-        super().__init__(context, builder, dtype, size)
+    def __init__(self, context: Any, builder: Any, size: int, dtype: Any = None) -> None:
+        super().__init__(context, builder, dtype or types.float64, size)
         self.narrow = ir.VectorType(ir.FloatType(), self.count)
 
     def unary(self, name: str, x: Any) -> Any:
