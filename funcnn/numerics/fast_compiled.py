@@ -30,14 +30,19 @@ _BLOCK = 512  # rows, of which so many terms stay in the cache while they meet a
 _PART = 1 << 22  # multiplications that are worth a thread
 
 
+def is_large(rows: int, terms: int, columns: int) -> bool:
+    """Whether BLAS is slower at a product of such matrices."""
+    return _WIDE and min(rows, columns) > 1 and rows * terms * columns >= LARGE
+
+
 def large_matmul(a: Array, b: Array, out: Array | None = None) -> Any:
     """`funcnn.numerics.large.large_matmul`, of matrices that are large themselves.
 
     BLAS is as good at stacks of small ones.
     """
-    if not _WIDE or a.ndim < 2 or a.shape[-2] * a.shape[-1] * b.shape[-1] < LARGE:
+    if a.ndim < 2 or not is_large(a.shape[-2], a.shape[-1], b.shape[-1]):
         return NotImplemented
-    if min(a.shape[-2], b.shape[-1]) == 1 or (found := laid_out(a, b, out)) is None:
+    if (found := laid_out(a, b, out)) is None:
         return NotImplemented
     target, (left, right, to), places = found
     row, term = left.strides[-2] // 4, left.strides[-1] // 4

@@ -36,7 +36,7 @@ from funcnn._kernels.tiles import (
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.memory import fresh
 from funcnn.machine.threads import share
-from funcnn.numerics.fast_compiled import large_matmul
+from funcnn.numerics.fast_compiled import is_large, large_matmul
 from funcnn.numerics.jit import In, Out, Table, inlined, kernel
 from funcnn.numerics.vectors import QUARTER, VECTOR, WIDE
 from funcnn.types import Array
@@ -68,10 +68,17 @@ def _declined(x_shape: Shape, weight_shape: Shape, window: Window) -> bool:
     )
 
 
-def _is_product(window: Window, groups: int) -> bool:
-    """Whether each output sees one pixel, and each pixel one output."""
+def _is_product(x_shape: Shape, weight_shape: Shape, terms: int, window: Window, groups: int) -> bool:
+    """Whether each output sees one pixel, and each pixel one output, and their product is large.
+
+    Outputs, channels and pixels are the three sizes; `terms` says which of them is summed over.
+    """
     alone = math.prod(window.kernel) == max(window.stride) == groups == 1
-    return alone and not any(map(any, window.padding))
+    if not alone or any(map(any, window.padding)):
+        return False
+    sizes = [*weight_shape[:2], x_shape[0] * math.prod(x_shape[2:])]
+    one, other = sizes[:terms] + sizes[terms + 1 :]
+    return is_large(one, sizes[terms], other)
 
 
 def _matrix(x: Array) -> Array:
@@ -95,7 +102,7 @@ def convolve(
     forced: Any = None,
 ) -> Any:
     """`funcnn._kernels.convolution.convolve`."""
-    if _is_product(window, groups):
+    if _is_product(x.shape, weight.shape, 1, window, groups):
         out = fresh((len(weight), *x.shape[2:], len(x)), x.dtype)
         to = out.reshape(len(weight), -1)
         if large_matmul(weight.reshape(len(weight), -1), _matrix(x), to) is NotImplemented:
@@ -119,7 +126,7 @@ def input_gradient(
     forced: Any = None,
 ) -> Any:
     """`funcnn._kernels.convolution.input_gradient`: a convolution with rotated filters."""
-    if _is_product(window, groups):
+    if _is_product(x_shape, weight.shape, 0, window, groups):
         dx = fresh((*x_shape[1:], x_shape[0]), dout.dtype)
         filters, to = weight.reshape(len(weight), -1).T, dx.reshape(x_shape[1], -1)
         found = large_matmul(filters, _matrix(dout), to)
@@ -176,7 +183,7 @@ def weight_gradient(
     forced: Any = None,
 ) -> Any:
     """`funcnn._kernels.convolution.weight_gradient`."""
-    if _is_product(window, groups):
+    if _is_product(x.shape, weight_shape, 2, window, groups):
         found = large_matmul(_matrix(dout), _matrix(x).T)
         return NotImplemented if found is NotImplemented else found.reshape(weight_shape)
     outs, ins, *kernel = weight_shape
