@@ -64,7 +64,6 @@ ONES = np.ones((3, 3))
 TEXT: Any = models.transformer_lm(7, 8, features=4, heads=2, depth=1)
 
 
-
 def run(setting: Any) -> Any:
     """What `distributed.map` calls."""
     return {"a": setting["a"]}
@@ -96,7 +95,10 @@ USUAL: dict[str, dict[str, Any]] = {
     "ema_params": {"state": optimizers.ema().init(PARAMS)},
     "from_frame": {"frame": {"a": [1.0, 2.0], "b": ["u", "v"]}, "target": "b"},
     "generate": {
-        "net": TEXT, "params": TEXT.init(KEY, (1, 8))[1], "prompt": np.array([1, 2]), "count": 2,
+        "net": TEXT,
+        "params": TEXT.init(KEY, (1, 8))[1],
+        "prompt": np.array([1, 2]),
+        "count": 2,
     },
     "grid": {"options": {}},
     "html_report": {"path": Path("report.html")},

@@ -18,12 +18,16 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import TypeVar
 
+import numpy as np
+
 T = TypeVar("T")
 
 UNSTARTED = (RuntimeError, OSError, MemoryError)
 """What `Thread.start` raises where there can be no more threads, or none at all, as in a browser."""
 
 _team: ContextVar[int | None] = ContextVar("team", default=1)
+workers = _team.get
+"""The number of threads that `in_team` was given."""
 
 
 def in_team(workers: int | None, work: Callable[[], T]) -> T:
@@ -80,7 +84,7 @@ def run_tasks(task: Callable[[int], T], count: int, workers: int | None) -> list
         ended.put(None)
 
     try:
-        _ask_helpers(threads - 1, lambda: partial(copy_context().run, help))
+        ask_helpers(threads - 1, lambda: partial(copy_context().run, help))
         copy_context().run(work)
     except BaseException as error:
         errors.append(error)
@@ -100,14 +104,24 @@ def run_tasks(task: Callable[[int], T], count: int, workers: int | None) -> list
 _jobs = SimpleQueue[Callable[[], None]]()
 _helpers: list[Thread] = []  # they end with the process
 _growing = Lock()
+bell = np.zeros(1, np.int64)
+"""Another number with each job: a helper who does something that can wait looks at it."""
 
 
-def _ask_helpers(count: int, job: Callable[[], Callable[[], None]]) -> None:
-    """Give one job to each of so many helpers, or to as many as there can be."""
+def ask_helpers(count: int, job: Callable[[], Callable[[], None]]) -> int:
+    """Give one job to each of so many helpers, or to as many as there can be: how many that are."""
     if len(_helpers) < count:
         _grow(count)
-    for _ in range(min(count, len(_helpers))):
+    count = min(count, len(_helpers))
+    for _ in range(count):
         _jobs.put(job())
+    bell[0] += 1  # behind the jobs: whoever heard it finds them
+    return count
+
+
+def is_asked() -> bool:
+    """Whether a job waits for a helper."""
+    return not _jobs.empty()
 
 
 def _grow(count: int) -> None:

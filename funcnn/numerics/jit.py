@@ -59,6 +59,8 @@ every: list[Kernel] = []
 class Kernel:
     """A function that is compiled for the dtype of its first array when it is first called."""
 
+    divided = False  # whether its entry is given, behind what it has itself, who divides its range
+
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         self.function, self.options = function, options
         self.by_dtype: dict[str, Callable[..., Any]] = {}
@@ -93,10 +95,11 @@ class Kernel:
         how = "once for this machine (python -m funcnn.compile does it ahead)"
         tell(how if keeps else _FOR_NOW)
         translated = import_module("funcnn.numerics.translation").translated
-        by_numba, made = translated(self.function, dtype, name, self.options)
+        by_numba, made = translated(self.function, dtype, name, self.options, self.divided)
         if folder is not None and keeps:
             code.keep(made, folder / name)
-        return code.load(made) or by_numba
+        alone = (lambda *given: by_numba(*given[:-2])) if self.divided else by_numba
+        return code.load(made) or alone
 
 
 _FOR_NOW = "for this process alone: NUMBA_CACHE_DIR names a folder to keep them in"
@@ -104,8 +107,8 @@ _EVERYWHERE = [  # what the machine code of every kernel may be made of, beside 
     str(Path(__file__).parent.parent / f"{name}.py")
     for name in (
         "numerics/jit", "numerics/translation", "numerics/vectors", "numerics/rounded",
-        "numerics/panels", "numerics/numbers", "numerics/_elementary", "random/quantiles",
-        "_kernels/scalars", "_kernels/tiles",
+        "numerics/handover", "numerics/panels", "numerics/numbers", "numerics/_elementary",
+        "random/quantiles", "_kernels/scalars", "_kernels/tiles",
     )
 ]  # fmt: skip
 

@@ -19,6 +19,7 @@ from numba.core.registry import cpu_target
 from numba.np import arrayobj
 
 from funcnn.machine import code
+from funcnn.numerics.handover import run_divided
 
 _BYTE, _INT, _WORD = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _POINTER = _BYTE.as_pointer()
@@ -54,8 +55,9 @@ def signature(function: Callable[..., Any], dtype: np.dtype[Any]) -> Any:
 
 
 def translated(
-    function: Callable[..., Any], dtype: np.dtype[Any], name: str, options: dict[str, Any]
-) -> tuple[Callable[..., Any], bytes]:
+    function: Callable[..., Any], dtype: np.dtype[Any], name: str, options: dict[str, Any],
+    divided: bool,
+) -> tuple[Callable[..., Any], bytes]:  # fmt: skip
     """What Numba makes of a kernel, and code of its own for `machine.code.load`."""
     try:
         dispatcher = numba.njit(signature(function, dtype), **options)(function)
@@ -67,7 +69,7 @@ def translated(
         ) from problem
     (compiled,) = dispatcher.overloads.values()
     context, binding = cpu_target.target_context, llvmlite.binding
-    around = _callable(context, compiled, name)
+    around = _callable(context, compiled, name, divided)
     module = binding.parse_assembly(compiled.library.get_llvm_str())
     module.link_in(binding.parse_assembly(str(around)))
     for one in module.functions:
@@ -148,17 +150,21 @@ class _Entry:
         return made._getvalue()
 
 
-def _callable(context: Any, compiled: Any, name: str) -> Any:
+def _callable(context: Any, compiled: Any, name: str, divided: bool) -> Any:
     """A module with the entry to a kernel; other Python threads run meanwhile."""
     kinds, calls = compiled.signature.args, context.call_conv
-    entry = _Entry(context, name, kinds)
+    entry = _Entry(context, name, [*kinds, types.int64, types.int64] if divided else kinds)
     builder, call = entry.builder, entry.call
     thread = call(_POINTER, "PyEval_SaveThread")
     kind = calls.get_function_type(types.none, kinds)
     native = ir.Function(entry.module, kind, compiled.fndesc.llvm_func_name)
-    status, _ = calls.call_function(builder, native, types.none, kinds, entry.values)
+
+    def run(builder: Any, values: Any) -> Any:
+        return calls.call_function(builder, native, types.none, kinds, values)[0].is_error
+
+    failed = run_divided(entry, run) if divided else run(builder, entry.values)
     call(ir.VoidType(), "PyEval_RestoreThread", thread)
-    with builder.if_then(status.is_error, likely=False):
+    with builder.if_then(failed, likely=False):
         call(_INT, "PyErr_NoMemory")  # a kernel raises nothing, but may want memory
         builder.ret(_POINTER(None))
     builder.ret(call(_POINTER, "PyLong_FromLongLong", _WORD(0)))  # which nobody reads

@@ -10,8 +10,6 @@ of NumPy's that is `forced` means nothing here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -35,9 +33,9 @@ from funcnn._kernels.tiles import (
 )
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.memory import fresh
-from funcnn.machine.threads import share
 from funcnn.numerics.fast_compiled import is_large, large_matmul
-from funcnn.numerics.jit import In, Out, Table, inlined, kernel
+from funcnn.numerics.handover import divided
+from funcnn.numerics.jit import In, Out, Table, inlined
 from funcnn.numerics.vectors import QUARTER, VECTOR, WIDE
 from funcnn.types import Array
 
@@ -47,8 +45,6 @@ Shape = tuple[int, ...]
 _SHORT = 16, 32  # numbers of a run, and of one that holds a single place: below, products are as fast
 _MANY = 1 << 14  # channels in times out for which products beat the weight gradient's tiles
 _TERMS = 6  # and in times out for each of the terms that are summed, where those are few
-_PART = 1 << 24  # multiplications that are worth a second thread
-_STORED = 32  # of them take as long as to read and write one output
 _WEIGHTS = 1 << 17  # bytes of filters that are read again for each tile; more, for 16 tiles
 _ALONE = 2  # filters of a group: so few leave nothing to be read again
 _TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
@@ -85,14 +81,6 @@ def _matrix(x: Array) -> Array:
     return np.ascontiguousarray(batch_last(x)).reshape(x.shape[1], -1)
 
 
-@lru_cache(maxsize=1024)
-def _parts(rows: int, outputs: int, terms: int) -> list[tuple[int, int]]:
-    """Some output rows for each of several threads, by sizes alone."""
-    work = outputs * (terms + _STORED)
-    count = next((n for n in (8, 4, 2) if n <= rows and work >= n * n // 4 * _PART), 1)
-    return [(rows * i // count, rows * (i + 1) // count) for i in range(count)]
-
-
 def convolve(
     x: Array,
     weight: Array,
@@ -113,7 +101,7 @@ def convolve(
     if _declined(x.shape, weight.shape, window):
         return NotImplemented
     out = fresh((len(weight), *output_size(window, x.shape[2:]), len(x)), x.dtype)
-    _run(_tasks(x, tabled(weight), bias, forward(x.shape[2:], window), groups, out))
+    _write(x, tabled(weight), bias, forward(x.shape[2:], window), groups, out)
     return batch_first(out)
 
 
@@ -136,42 +124,26 @@ def input_gradient(
         return NotImplemented
     by_group = weight.reshape(groups, len(weight) // groups, *weight.shape[1:]).swapaxes(1, 2)
     dx = fresh((*x_shape[1:], x_shape[0]), dout.dtype)
-    tasks: list[Callable[[], None]] = []
     for axes, taken in backward(x_shape[2:], window):
         some = by_group[(slice(None),) * 3 + taken]
-        filters = tabled(some.reshape(x_shape[1], *some.shape[2:]))
-        tasks += _tasks(dout, filters, None, axes, groups, dx, f"image {len(tasks)}")
-    _run(tasks)
+        _write(dout, tabled(some.reshape(x_shape[1], *some.shape[2:])), None, axes, groups, dx)
     return batch_first(dx)
 
 
-def _run(tasks: list[Callable[[], None]]) -> None:
-    if len(tasks) > 1:
-        share(lambda i: tasks[i](), len(tasks))
-    else:
-        tasks[0]()
-
-
-def _tasks(
-    x: Array,
-    filters: Array,
-    bias: Array | None,
-    axes: Axes,
-    groups: int,
-    out: Array,
-    name: str = "image",
-) -> list[Callable[[], None]]:
-    """What writes a convolution, or one phase of it, to a batch-last output."""
+def _write(
+    x: Array, filters: Array, bias: Array | None, axes: Axes, groups: int, out: Array
+) -> None:  # fmt: skip
+    """Write a convolution, or one phase of it, to a batch-last output."""
     outs, ins = len(filters), x.shape[1] // groups
     where = places(axes, len(x), ins, out.shape[1:-1])
-    image = frame(x, where.padding, name).reshape(-1)
+    image = frame(x, where.padding).reshape(-1)
     start = np.zeros(outs, x.dtype) if bias is None else np.ascontiguousarray(bias)
-    parts = _parts(len(where.base), outs * len(where.base) * where.row, filters[0].size)
     several = filters.nbytes <= _WEIGHTS and outs // groups > _ALONE
     step = WIDE // x.itemsize * (1 if several else 16)
-    tables = image, where.at, filters.reshape(-1), start, out.reshape(-1), *where[3:]
-    sizes = outs // groups, groups, VECTOR // x.itemsize, step
-    return [partial(_convolve, *tables, *part, *sizes) for part in parts]
+    _convolve(
+        image, where.at, filters.reshape(-1), start, out.reshape(-1), *where[3:],
+        outs // groups, groups, VECTOR // x.itemsize, step, 0, len(where.base),
+    )  # fmt: skip
 
 
 def weight_gradient(
@@ -194,29 +166,21 @@ def weight_gradient(
     image = frame(x, where.padding).reshape(-1)
     slope = np.ascontiguousarray(batch_last(dout)).reshape(-1)
     step = min(max(_SLICE // (ins + outs // groups), 256), 2048)
-    parts = _parts(len(where.base), dout.size, math.prod(weight_shape[1:]))
     first, *others = kernel if len(kernel) > 1 else (1, *kernel)
-
-    def multiply_some(i: int) -> Array:
-        total = np.zeros((outs, first, ins, *others), x.dtype)
-        _multiply(
-            image, where.at, slope, total.reshape(-1), *where[2:-2], *parts[i],
-            where.run, outs // groups, groups, where.group, VECTOR // x.itemsize, step,
-        )  # fmt: skip
-        return total
-
-    total, *rest = share(multiply_some, len(parts))
-    for other in rest:
-        total += other
+    total = np.zeros((outs, first, ins, *others), x.dtype)
+    _multiply(
+        image, where.at, slope, total.reshape(-1), *where[2:-1], outs // groups, groups, where.group,
+        VECTOR // x.itemsize, step, 0, len(where.tap),
+    )  # fmt: skip
     return np.ascontiguousarray(total.swapaxes(1, 2)).reshape(weight_shape)
 
 
-@kernel
+@divided
 def _convolve(
     image: In, at: Table, filters: In, start: In, out: Out, base: Table, into: Table, first: Table,
     last: Table, shift: Table, to: Table, size: Table, left: Table, right: Table,
-    jump: int, group: int, pitch: int, low: int, high: int, outs: int, groups: int,
-    vector: int, step: int,
+    jump: int, group: int, pitch: int, outs: int, groups: int, vector: int, step: int,
+    low: int, high: int,
 ) -> None:  # fmt: skip
     """Output rows `low` to `high`, `step` places at a time with all filters, by tiles."""
     for g in range(groups):
@@ -278,11 +242,11 @@ def _filters(rows: int) -> Any:
     def multiply_filters(
         image: In, at: Table, slope: In, total: Out, base: Table, cols: Table, tap: Table,
         count: Table, first: Table, last: Table, begin: int, end: int, low: int, high: int,
-        row: int, run: int, pitch: int, vector: int,
+        row: int, run: int, pitch: int, vector: int, taps: int, more: int,
     ) -> None:  # fmt: skip
         whole = high - (high - low) % vector
         nearly = high - (high - low) % max(1, vector // 4)
-        for i in range(len(tap)):
+        for i in range(taps, more):
             top, bottom = max(begin, first[i]), min(end, last[i])
             together = count[i] == _TOGETHER
             if top < bottom and together:
@@ -304,36 +268,36 @@ def _filters(rows: int) -> Any:
 _tall, _four, _two, _one = map(_filters, (_TALL, 4, 2, 1))
 
 
-@kernel
+@divided
 def _multiply(
     image: In, at: Table, slope: In, total: Out, base: Table, cols: Table, tap: Table, count: Table,
-    first: Table, last: Table, begin: int, end: int, run: int, outs: int, groups: int, group: int,
-    vector: int, step: int,
+    first: Table, last: Table, run: int, outs: int, groups: int, group: int, vector: int, step: int,
+    low: int, high: int,
 ) -> None:  # fmt: skip
-    """Output rows `begin` to `end`, `step` places at a time: they stay in the cache for all filters."""
+    """Some entries of `tap`, `step` places at a time: they stay in the cache for all filters."""
     row = len(cols) * run
     pitch, several = len(base) * row, max(1, step // row)
     for g in range(groups):
         seen = image[g * group :]
-        for r in range(begin, end, several):
-            below = min(r + several, end)
+        for r in range(0, len(base), several):
+            below = min(r + several, len(base))
             for q in range(0, run, step):
                 stop, o, more = min(q + step, run), g * outs, outs
                 while more > 0:
                     if more >= _TALL:
                         _tall(seen, at, slope, total, base, cols, tap, count, first, last,
-                              r, below, q, stop, o, run, pitch, vector)  # fmt: skip
+                              r, below, q, stop, o, run, pitch, vector, low, high)  # fmt: skip
                         done = _TALL
                     elif more >= 4:
                         _four(seen, at, slope, total, base, cols, tap, count, first, last,
-                              r, below, q, stop, o, run, pitch, vector)  # fmt: skip
+                              r, below, q, stop, o, run, pitch, vector, low, high)  # fmt: skip
                         done = 4
                     elif more >= 2:
                         _two(seen, at, slope, total, base, cols, tap, count, first, last,
-                             r, below, q, stop, o, run, pitch, vector)  # fmt: skip
+                             r, below, q, stop, o, run, pitch, vector, low, high)  # fmt: skip
                         done = 2
                     else:
                         _one(seen, at, slope, total, base, cols, tap, count, first, last,
-                             r, below, q, stop, o, run, pitch, vector)  # fmt: skip
+                             r, below, q, stop, o, run, pitch, vector, low, high)  # fmt: skip
                         done = 1
                     o, more = o + done, more - done
