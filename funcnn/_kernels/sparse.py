@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from funcnn._kernels.tiles import one_row
-from funcnn.numerics.jit import In, Out, Table, kernel
+from funcnn.numerics.handover import divided
+from funcnn.numerics.jit import In, Out, Table
 from funcnn.numerics.vectors import VECTOR
 from funcnn.types import Array
 
@@ -46,21 +47,22 @@ def applied(x: Array, matrix: Rows, planes: int) -> Array:
     out = np.empty((planes, len(matrix.start) - 1, run), x.dtype)
     _apply(
         x.reshape(-1), matrix.start, matrix.at * run, matrix.weight.astype(x.dtype),
-        np.zeros(1, x.dtype), out.reshape(-1), planes, matrix.columns * run, run,
-        VECTOR // x.itemsize,
+        np.zeros(1, x.dtype), out.reshape(-1), matrix.columns * run, run, VECTOR // x.itemsize,
+        0, planes * (len(matrix.start) - 1),
     )  # fmt: skip
     return out
 
 
-@kernel
+@divided
 def _apply(
     x: In, start: Table, at: Table, weight: In, zero: In, out: Out,
-    planes: int, plane: int, run: int, vector: int,
+    plane: int, run: int, vector: int, low: int, high: int,
 ) -> None:  # fmt: skip
+    """Rows `low` to `high`, counted over all planes."""
     count = len(start) - 1
-    for c in range(planes):
-        for p in range(count):
-            one_row(
-                x, at, weight, zero, out, start[p], start[p + 1], 1, 0, c * plane,
-                (c * count + p) * run, 0, 0, 0, run, run, vector,
-            )  # fmt: skip
+    for i in range(low, high):
+        c, p = divmod(i, count)
+        one_row(
+            x, at, weight, zero, out, start[p], start[p + 1], 1, 0, c * plane,
+            i * run, 0, 0, 0, run, run, vector,
+        )  # fmt: skip

@@ -15,7 +15,8 @@ from funcnn._kernels.sparse import Rows, applied, rows
 from funcnn._kernels.tiles import largest_of_runs
 from funcnn._kernels.windows import Window, apart, output_size, reads
 from funcnn.machine.memory import fresh
-from funcnn.numerics.jit import Bytes, In, Out, OutBytes, Table, kernel
+from funcnn.numerics.handover import divided
+from funcnn.numerics.jit import Bytes, In, Out, OutBytes, Table
 from funcnn.numerics.vectors import QUARTER, VECTOR
 from funcnn.types import Array
 
@@ -186,7 +187,7 @@ def _largest_of(image: Array, seen: _Places, places: Shape) -> tuple[Array, tupl
     winners = np.empty(out.shape, np.uint8)
     _largest(
         image.reshape(-1), *seen[:5], out.reshape(-1), winners.reshape(-1), batch, seen.plane,
-        channels, VECTOR // image.itemsize,
+        VECTOR // image.itemsize, 0, channels * len(seen.base),
     )  # fmt: skip
     return batch_first(out), (winners,)
 
@@ -208,15 +209,16 @@ def max_pool_gradient(
 
 def _gradient_of(dout: Array, winners: Array, x_shape: Shape, seen: _Places) -> Array:
     dx = fresh((*x_shape[1:], x_shape[0]), dout.dtype)
-    dx[...] = 0
     slope = np.ascontiguousarray(batch_last(dout)).reshape(-1)
     taps = np.ascontiguousarray(winners).reshape(-1)
     if seen.alone and x_shape[0] >= _RUN:
-        _to_each(slope, seen.at, seen.base, taps, dx.reshape(-1), x_shape[0], seen.plane, x_shape[1])
+        _to_each(
+            slope, seen.at, seen.base, taps, dx.reshape(-1), x_shape[0], seen.plane, 0, x_shape[1]
+        )
         return batch_first(dx)
     _to_winners(
         slope, seen.at, seen.base, seen.low, seen.high, taps, dx.reshape(-1), x_shape[0],
-        seen.plane, x_shape[1],
+        seen.plane, 0, x_shape[1],
     )  # fmt: skip
     return batch_first(dx)
 
@@ -232,6 +234,7 @@ def norm(x: Array, window: Window, counted: Window, power: float) -> Any:
     _norms(
         image.reshape(-1), matrix.start, matrix.at * batch, _weights(x, window, counted),
         top.reshape(-1), s.reshape(-1), out.reshape(-1), batch, matrix.columns * batch,
+        0, x.shape[1] * math.prod(places),
     )  # fmt: skip
     return batch_first(out), (top, s)
 
@@ -245,11 +248,11 @@ def norm_gradient(
         return NotImplemented
     image = frame(x, ((0, 0),) * (x.ndim - 2))
     slope, top, s = (np.ascontiguousarray(each) for each in (batch_last(dout), *record))
-    dx = np.zeros_like(image)
+    dx = np.empty_like(image)
     _norms_gradient(
         slope.reshape(-1), image.reshape(-1), matrix.start, matrix.at * len(x),
         _weights(x, window, counted), top.reshape(-1), s.reshape(-1), dx.reshape(-1), len(x),
-        matrix.columns * len(x),
+        matrix.columns * len(x), 0, x.shape[1],
     )  # fmt: skip
     return batch_first(dx)
 
@@ -261,41 +264,42 @@ def _weights(x: Array, window: Window, counted: Window) -> Array:
     return np.broadcast_to(x.dtype.type(1) if more is None else more, places).flatten()
 
 
-@kernel
+@divided
 def _norms(
-    image: In, start: Table, at: Table, weight: In, top: Out, s: Out, out: Out, run: int, plane: int
-) -> None:
+    image: In, start: Table, at: Table, weight: In, top: Out, s: Out, out: Out, run: int, plane: int,
+    begin: int, end: int,
+) -> None:  # fmt: skip
     one = image.dtype.type(1)
-    for c in range(len(image) // plane):
-        for p in range(len(weight)):
-            place = (c * len(weight) + p) * run
-            here = slice(place, place + run)
-            most, total, norm = top[here], s[here], out[here]
-            most[:] = 0
-            for t in range(start[p], start[p + 1]):
-                row = image[c * plane + at[t] : c * plane + at[t] + run]
-                for n in range(run):
-                    size = abs(row[n])
-                    most[n] = size if size > most[n] or size != size else most[n]
-            total[:] = 0
-            for t in range(start[p], start[p + 1]):
-                row = image[c * plane + at[t] : c * plane + at[t] + run]
-                for n in range(run):
-                    size = abs(row[n])
-                    ratio = one if size == most[n] else size / most[n]
-                    total[n] += ratio * ratio
+    for i in range(begin, end):
+        c, p = divmod(i, len(weight))
+        here = slice(i * run, (i + 1) * run)
+        most, total, norm = top[here], s[here], out[here]
+        most[:] = 0
+        for t in range(start[p], start[p + 1]):
+            row = image[c * plane + at[t] : c * plane + at[t] + run]
             for n in range(run):
-                total[n] *= weight[p]
-                norm[n] = most[n] * np.sqrt(total[n])
+                size = abs(row[n])
+                most[n] = size if size > most[n] or size != size else most[n]
+        total[:] = 0
+        for t in range(start[p], start[p + 1]):
+            row = image[c * plane + at[t] : c * plane + at[t] + run]
+            for n in range(run):
+                size = abs(row[n])
+                ratio = one if size == most[n] else size / most[n]
+                total[n] += ratio * ratio
+        for n in range(run):
+            total[n] *= weight[p]
+            norm[n] = most[n] * np.sqrt(total[n])
 
 
-@kernel
+@divided
 def _norms_gradient(
     slope: In, image: In, start: Table, at: Table, weight: In, top: In, s: In, dx: Out,
-    run: int, plane: int,
+    run: int, plane: int, begin: int, end: int,
 ) -> None:  # fmt: skip
     zero, one = image.dtype.type(0), image.dtype.type(1)
-    for c in range(len(image) // plane):
+    for c in range(begin, end):
+        dx[c * plane : (c + 1) * plane] = zero
         for p in range(len(weight)):
             place = (c * len(weight) + p) * run
             here = slice(place, place + run)
@@ -311,38 +315,41 @@ def _norms_gradient(
                     target[n] += zero if row[n] == zero else part
 
 
-@kernel
+@divided
 def _largest(
     image: In, at: Table, base: Table, low: Table, first: Table, high: Table, out: Out,
-    winners: OutBytes, run: int, plane: int, channels: int, vector: int,
+    winners: OutBytes, run: int, plane: int, vector: int, begin: int, end: int,
 ) -> None:  # fmt: skip
     """Tiles of a vector, the last of which overlaps; short runs in smaller ones."""
     small = max(1, vector // 4)
-    for c in range(channels):
-        for p in range(len(base)):
-            place, seen, q = (c * len(base) + p) * run, c * plane + base[p], 0
-            taps, begin, end = at[low[p] : high[p]], first[p], high[p] - low[p]
-            while q < run:
-                if run >= vector:
-                    q = min(q, run - vector)
-                    largest_of_runs(image, taps, out, winners, begin, end, seen + q, place + q, VECTOR)
-                    q += vector
-                elif run >= small:
-                    q = min(q, run - small)
-                    largest_of_runs(image, taps, out, winners, begin, end, seen + q, place + q, QUARTER)
-                    q += small
-                else:
-                    largest_of_runs(image, taps, out, winners, begin, end, seen + q, place + q, 0)
-                    q += 1
+    for i in range(begin, end):
+        c, p = divmod(i, len(base))
+        place, seen, q = i * run, c * plane + base[p], 0
+        taps, one, more = at[low[p] : high[p]], first[p], high[p] - low[p]
+        while q < run:
+            if run >= vector:
+                q = min(q, run - vector)
+                largest_of_runs(image, taps, out, winners, one, more, seen + q, place + q, VECTOR)
+                q += vector
+            elif run >= small:
+                q = min(q, run - small)
+                largest_of_runs(image, taps, out, winners, one, more, seen + q, place + q, QUARTER)
+                q += small
+            else:
+                largest_of_runs(image, taps, out, winners, one, more, seen + q, place + q, 0)
+                q += 1
 
 
-@kernel
+@divided
 def _to_each(
-    slope: In, at: Table, base: Table, taps: Bytes, dx: Out, run: int, plane: int, channels: int
-) -> None:
+    slope: In, at: Table, base: Table, taps: Bytes, dx: Out, run: int, plane: int,
+    begin: int, end: int,
+) -> None:  # fmt: skip
     """As `_to_winners` where no two places see one element: vectors of gradients and of zeros."""
     zero = dx.dtype.type(0)
-    for c in range(channels):
+    for c in range(begin, end):
+        if len(base) * len(at) * run < plane:  # some elements are seen by nobody
+            dx[c * plane : (c + 1) * plane] = zero
         for p in range(len(base)):
             place, seen = (c * len(base) + p) * run, c * plane + base[p]
             source, won = slope[place : place + run], taps[place : place + run]
@@ -352,37 +359,42 @@ def _to_each(
                     target[n] = source[n] if won[n] == t else zero
 
 
-@kernel
+@divided
 def _to_winners(
     slope: In, at: Table, base: Table, low: Table, high: Table, taps: Bytes, dx: Out,
-    run: int, plane: int, channels: int,
+    run: int, plane: int, begin: int, end: int,
 ) -> None:  # fmt: skip
     """Each output's gradient goes to the element that won."""
-    for c in range(channels):
+    for c in range(begin, end):
+        here = slice(c * len(base) * run, (c + 1) * len(base) * run)
+        image, won, more = dx[c * plane : (c + 1) * plane], taps[here], slope[here]
+        image[:] = 0
         for p in range(len(base)):
-            place, seen = (c * len(base) + p) * run, c * plane + base[p]
             for n in range(run):
-                winner = seen + at[min(low[p] + taps[place + n], high[p] - 1)] + n
-                if 0 <= winner < len(dx):  # as it is, unless somebody has changed the record
-                    before, more = dx[winner], slope[place + n]
-                    dx[winner] = before + more if before != 0 else more  # -0.0 keeps its sign
+                tap = min(low[p] + won[p * run + n], high[p] - 1)
+                winner = base[p] + at[tap] + n
+                if 0 <= winner < plane:  # as it is, unless somebody has changed the record
+                    before, new = image[winner], more[p * run + n]
+                    image[winner] = before + new if before != 0 else new  # -0.0 keeps its sign
 
 
 def unpool(x: Array, indices: Array, spatial: Shape) -> Any:
     """`funcnn._kernels.pooling.unpooling.unpool`."""
-    values, at = _flat(x), _flat(indices).astype(np.int64)
-    out = np.zeros((x.shape[1], *spatial, len(x)), x.dtype)
-    there, taken = np.zeros(at.size, np.uint8), np.zeros(out.size, np.uint8)
-    _put(values, at, out.reshape(-1), taken, there, len(x), x.shape[1])
+    channels, at = x.shape[1], _flat(indices).astype(np.int64, copy=False)
+    out, there = fresh((channels, *spatial, len(x)), x.dtype), np.zeros(at.size, np.uint8)
+    _put(_flat(x), at, out.reshape(-1), there, len(x), channels, 0, channels)
     placed = there.view(np.bool_).reshape(*x.shape[1:], len(x))
     return batch_first(out), batch_first(placed)
 
 
 def unpool_gradient(dout: Array, indices: Array, there: Array) -> Any:
     """`funcnn._kernels.pooling.unpooling.unpool_gradient`."""
-    at = _flat(indices).astype(np.int64)
+    at = _flat(indices).astype(np.int64, copy=False)
     dx = np.empty((*indices.shape[1:], len(indices)), dout.dtype)
-    _take(_flat(dout), at, _flat(there).view(np.uint8), dx.reshape(-1), len(dout), dout.shape[1])
+    channels = dout.shape[1]
+    _take(
+        _flat(dout), at, _flat(there).view(np.uint8), dx.reshape(-1), len(dout), channels, 0, channels
+    )
     return batch_first(dx)
 
 
@@ -390,33 +402,41 @@ def _flat(x: Array) -> Array:
     return np.ascontiguousarray(batch_last(x)).reshape(-1)
 
 
-@kernel
+@divided
 def _put(
-    values: In, at: Table, out: Out, taken: OutBytes, there: OutBytes, run: int, channels: int
+    values: In, at: Table, out: Out, there: OutBytes, run: int, channels: int, begin: int, end: int
 ) -> None:
     """The last of several in one place is the first to come from behind."""
     if run * channels == 0:
         return
     count, size = len(at) // (run * channels), len(out) // (run * channels)
-    for c in range(channels):
+    for c in range(begin, end):
+        here = slice(c * count * run, (c + 1) * count * run)
+        where, new, placed = at[here], values[here], there[here]
+        image, full = out[c * size * run : (c + 1) * size * run], np.zeros(size * run, np.uint8)
+        image[:] = 0
         for p in range(count - 1, -1, -1):
             for n in range(run):
-                source = (c * count + p) * run + n
-                place = (c * size + at[source]) * run + n
-                if not taken[place]:
-                    taken[place] = there[source] = 1
-                    out[place] = values[source]
+                place = where[p * run + n] * run + n
+                if not full[place]:
+                    full[place] = placed[p * run + n] = 1
+                    image[place] = new[p * run + n]
 
 
-@kernel
-def _take(dout: In, at: Table, there: Bytes, dx: Out, run: int, channels: int) -> None:
+@divided
+def _take(
+    dout: In, at: Table, there: Bytes, dx: Out, run: int, channels: int, begin: int, end: int
+) -> None:
     if run * channels == 0:
         return
     count, size = len(at) // (run * channels), len(dout) // (run * channels)
-    for c in range(channels):
+    for c in range(begin, end):
+        here = slice(c * count * run, (c + 1) * count * run)
+        image, where = dout[c * size * run : (c + 1) * size * run], at[here]
+        placed, slopes = there[here], dx[here]
         for p in range(count):
             for n in range(run):
-                place = (c * count + p) * run + n
-                seen = min(max(at[place], 0), size - 1)  # whatever somebody has made of the record
-                found = dout[(c * size + seen) * run + n]
-                dx[place] = found if there[place] else dout.dtype.type(0)
+                # whatever somebody has made of the record
+                seen = max(0, min(where[p * run + n], size - 1))
+                found = image[seen * run + n]
+                slopes[p * run + n] = found if placed[p * run + n] else dout.dtype.type(0)
