@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from funcnn.machine.threads import ask_helpers, bell, is_asked, processors, workers
-from funcnn.numerics.jit import Address, Kernel, Later, Table, address, intrinsic, kernel
+from funcnn.numerics.jit import Address, Kernel, Later, Table, address, inlined, intrinsic, kernel
 from funcnn.numerics.vectors import cgutils, ir, types
 
 binding: Any = Later("llvmlite.binding")
@@ -36,11 +36,12 @@ class Divided(Kernel):
     """A kernel whose last two arguments are a range of parts that do not depend on each other."""
 
     divided = True
+    least = 0  # numbers in its first array, below which one thread does all of it
 
     def __call__(self, first: Any, *rest: Any) -> Any:
         function = self.by_dtype.get(first.dtype.char) or self.compile(first.dtype)
         threads = workers()
-        if threads == 1:
+        if threads == 1 or rest[-1] - rest[-2] < 2 or first.size < self.least:
             return function(first, *rest, 0, 1)
         threads = min(threads or processors(), _MOST)
         if len(_channel.awake) < threads - 1:
@@ -51,6 +52,29 @@ class Divided(Kernel):
 def divided(function: Callable[..., None]) -> Kernel:
     """Compile a kernel whose parts the threads of the team in force share."""
     return Divided(function, kernel(function).options)
+
+
+PART = 1 << 12  # numbers that are worth a thread, where each takes a nanosecond or less
+
+
+def divided_numbers(function: Callable[..., None]) -> Kernel:
+    """The same, of a kernel that does not do much with each number of its first array."""
+    made = Divided(function, kernel(function).options)
+    made.least = 2 * PART
+    return made
+
+
+def tiles(runs: int, size: int) -> int:
+    """How many pieces there are of runs of a size, if long ones are cut."""
+    return runs * -(-size // PART)
+
+
+@inlined
+def tile(i: int, size: int) -> Any:
+    """Which run the piece lies in, and where it begins and ends there."""
+    pieces = -(-size // PART)
+    start = i % pieces * PART
+    return i // pieces, start, min(start + PART, size)
 
 
 class _Channel:
@@ -98,7 +122,7 @@ if hasattr(os, "register_at_fork"):
 
 # --- machine code ---------------------------------------------------------------------------------
 
-_WORK, _NEXT, _COUNT, _ROOM, _FAILED, _LOW, _HIGH = range(7)  # words that a job begins with
+_WORK, _TAKEN, _FIRST, _LAST, _COUNT, _ROOM, _FAILED, _LOW, _HIGH = range(9)  # a job begins with
 
 
 class _Code:
@@ -152,9 +176,9 @@ class _Code:
 
 
 def _work_type() -> Any:
-    """What does a job, given its address and its channel."""
+    """What does a job, given its address, its channel, and which end it takes pieces from."""
     word = ir.IntType(64)
-    return ir.FunctionType(ir.VoidType(), [word, word])
+    return ir.FunctionType(ir.VoidType(), [word, word, word])
 
 
 def run_divided(entry: Any, run: Callable[[Any, list[Any]], Any]) -> Any:
@@ -165,7 +189,8 @@ def run_divided(entry: Any, run: Callable[[Any, list[Any]], Any]) -> Any:
     """
     builder, word = entry.builder, ir.IntType(64)
     *given, low, high, channel, threads = entry.values
-    kind = ir.LiteralStructType([_work_type().as_pointer(), *[word] * 6, *(one.type for one in given)])
+    head = [_work_type().as_pointer(), *[word] * _HIGH]
+    kind = ir.LiteralStructType([*head, *(one.type for one in given)])
     job, code = cgutils.alloca_once(builder, kind), _Code(builder, channel)
     address = builder.ptrtoint(job, word)
     builder.store(word(0), code.at(_FAILED, address))
@@ -177,11 +202,11 @@ def run_divided(entry: Any, run: Callable[[Any, list[Any]], Any]) -> Any:
             most, count = builder.mul(threads, word(_PIECES)), builder.sub(high, low)
             count = builder.select(builder.icmp_signed("<", count, most), count, most)
             work, room = _work(entry, kind, run), builder.sub(threads, word(1))
-            for i, part in enumerate((work, word(0), count, room, word(0), low, high, *given)):
+            for i, part in enumerate((work, *[word(0)] * 3, count, room, word(0), low, high, *given)):
                 index = [ir.IntType(32)(0), ir.IntType(32)(i)]
                 builder.store(part, builder.gep(job, index))
             code.put(_JOB, address)
-            builder.call(work, [address, channel])
+            builder.call(work, [address, channel, word(_FIRST)])
             code.until_alone()
             code.put(_OWNED, word(0))
         with alone:
@@ -191,20 +216,28 @@ def run_divided(entry: Any, run: Callable[[Any, list[Any]], Any]) -> Any:
 
 
 def _work(entry: Any, kind: Any, run: Callable[[Any, list[Any]], Any]) -> Any:
-    """The function of a job: take pieces until none is left, and then nobody needs to see it."""
+    """The function of a job: take pieces until none is left, and then nobody needs to see it.
+
+    Its owner takes them from the first on, helpers from the last: what one kernel has written is then
+    mostly in the cache of whoever reads it for another.
+    """
     function = ir.Function(entry.module, _work_type(), f"{entry.module.name}.work")
     function.linkage = "internal"
     builder, word = ir.IRBuilder(function.append_basic_block()), ir.IntType(64)
-    address, code, index = function.args[0], _Code(builder, function.args[1]), ir.IntType(32)
+    address, channel, end = function.args
+    code, index = _Code(builder, channel), ir.IntType(32)
     job = builder.inttoptr(address, kind.as_pointer())
     parts = [builder.load(builder.gep(job, [index(0), index(i)])) for i in range(len(kind.elements))]
     count, low, high = parts[_COUNT], parts[_LOW], parts[_HIGH]
     taking, working, done = (function.append_basic_block() for _ in range(3))
     builder.branch(taking)
     builder.position_at_end(taking)
-    i = code.add(1, _NEXT, address)
-    builder.cbranch(builder.icmp_signed("<", i, count), working, done)
+    taken = code.add(1, _TAKEN, address)
+    builder.cbranch(builder.icmp_signed("<", taken, count), working, done)
     builder.position_at_end(working)
+    own = builder.atomic_rmw("add", builder.gep(code.at(0, address), [end]), word(1), "seq_cst")
+    from_last = builder.sub(builder.sub(count, word(1)), own)
+    i = builder.select(builder.icmp_signed("==", end, word(_FIRST)), own, from_last)
     span, following = builder.sub(high, low), builder.add(i, word(1))
     begin, end = (builder.add(low, builder.sdiv(builder.mul(span, k), count)) for k in (i, following))
     wrong = run(builder, [*parts[_HIGH + 1 :], begin, end])
@@ -244,7 +277,7 @@ def _help(context: Any, channel: Any) -> Any:
                 with builder.if_then(has_room):
                     kind = _work_type().as_pointer().as_pointer()
                     work = builder.load(builder.inttoptr(job, kind))
-                    builder.call(work, [job, args[0]])
+                    builder.call(work, [job, args[0], word(_LAST)])
                     builder.store(word(1), helped)
             code.add(-1, _INSIDE)
         return builder.load(helped)
