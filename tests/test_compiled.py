@@ -726,17 +726,16 @@ ODD = np.array(
 )  # fmt: skip
 
 
+FUNCTIONS = [
+    gelu(), gelu("tanh"), silu(), sigmoid(), hard_swish(), leaky_relu(0.1), leaky_relu(0.0),
+    relu(), relu6(), hard_tanh(-0.5, 2.0), hard_sigmoid(), threshold(0.3, 20.0), soft_shrink(0.3),
+    hard_shrink(0.3), softplus(2.0), log_sigmoid(), swiglu(), elu(1.5), celu(0.5), selu(), mish(),
+    tanh_shrink(), glu(), softmax(), log_softmax(), softmin(), softmax(axis=1), log_softmax(axis=1),
+]  # fmt: skip
+
+
 @needs_numba
-@pytest.mark.parametrize(
-    "layer",
-    [gelu(), gelu("tanh"), silu(), sigmoid(), hard_swish(), leaky_relu(0.1), leaky_relu(0.0),
-     relu(), relu6(), hard_tanh(-0.5, 2.0), hard_sigmoid(), threshold(0.3, 20.0), soft_shrink(0.3),
-     hard_shrink(0.3), softplus(2.0), log_sigmoid(), swiglu(),
-     elu(1.5), celu(0.5), selu(), mish(), tanh_shrink(),
-     glu(), softmax(), log_softmax(), softmin(), softmax(axis=1),
-     log_softmax(axis=1)],
-    ids=str,
-)  # fmt: skip
+@pytest.mark.parametrize("layer", FUNCTIONS, ids=str)
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0)], ids=str)
 def test_functions_as_numpy_computes_them(layer: Any, order: Any) -> None:
     """With infinity and NaN, subnormal exponentials, and a class that is all but sure."""
@@ -751,6 +750,58 @@ def test_functions_as_numpy_computes_them(layer: Any, order: Any) -> None:
     for one, other in zip(found["off"], found["require"], strict=True):
         assert (one.shape, one.dtype, one.strides) == (other.shape, other.dtype, other.strides)
         np.testing.assert_allclose(other, one, 2e-5, 1e-7)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layer", FUNCTIONS, ids=str)
+def test_threads_share_a_function_of_many_numbers(layer: Any, dtype: Any) -> None:
+    """With the bits of one thread, which are as NumPy computes them."""
+    x = random.normal(random.key(0), (5, 70, 102), dtype=dtype)
+    dout = random.normal(random.key(1), layer.apply({}, x)[0].shape, dtype=dtype)
+    for order in ((0, 1, 2), (1, 2, 0)):
+        there = x.transpose(order).copy().transpose(np.argsort(order))
+
+        def both_ways(x: Array = there) -> list[Array]:
+            out, cache = layer.apply({}, x)
+            return [out, layer.vjp(cache, dout)[1]]
+
+        _are_shared(both_ways, dtype)
+
+
+def _are_shared(run: Any, dtype: Any) -> None:
+    with numerics.compiled("off"):
+        wanted = run()
+    with numerics.compiled("require"):  # all are kept, so that each lies elsewhere
+        found = [in_team(workers, run) for workers in (1, 2, 3, 2, 3)]
+    assert len(set(map(digest, found))) == 1
+    tolerance = (2e-5, 1e-6) if dtype == np.float32 else (1e-12, 1e-14)
+    for one, other in zip(wanted, found[0], strict=True):
+        np.testing.assert_allclose(other, one, *tolerance)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [10, 9000])
+def test_threads_share_a_cross_entropy(classes: int, dtype: Any) -> None:
+    z = random.normal(random.key(0), (27000 // classes, classes), dtype=dtype)
+    labels = random.randint(random.key(1), z.shape[:1], 0, classes)
+    loss = funcnn.softmax_cross_entropy(reduction="none")
+
+    def both_ways() -> list[Any]:
+        values, cache = loss.apply(z, labels)
+        return [values, loss.vjp(cache)]
+
+    _are_shared(both_ways, dtype)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sizes", [(5, 70, 80), (5, 1, 80), (5, 70, 1), (5, 1, 1)], ids=str)
+def test_threads_share_what_is_dropped(sizes: Any, dtype: Any) -> None:
+    x = random.normal(random.key(0), (5, 70, 80), dtype=dtype)
+    mask = random.bernoulli(random.key(1), 0.5, sizes)
+    _are_shared(lambda: [elementwise.dropped(x, mask, 1.5, 0.25, -2.0)], dtype)
 
 
 @needs_numba

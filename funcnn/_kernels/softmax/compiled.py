@@ -8,7 +8,8 @@ import numpy as np
 
 from funcnn._kernels.scalars import exp, larger
 from funcnn._kernels.softmax import SURE
-from funcnn.numerics.jit import In, Out, Table, inlined, kernel
+from funcnn.numerics.handover import divided_numbers
+from funcnn.numerics.jit import In, Out, Table, inlined
 from funcnn.types import Array
 
 _LANES = 128  # that are computed side by side, so that what is kept of them stays in the cache
@@ -24,9 +25,11 @@ def _along(rows: Any, axis: int, arrays: tuple[Array, ...], *more: float, lanes:
     out, size = np.empty_like(first), first.shape[axis]
     flat = [np.ascontiguousarray(x.transpose(order)).reshape(-1) for x in (*arrays, out)]
     if neighbours:
-        rows(*flat, size, *more)
+        rows(*flat, size, *more, 0, first.size // size)
     else:
-        lanes(*flat, size, first.strides[axis] // first.itemsize, *more)
+        run = first.strides[axis] // first.itemsize
+        count = first.size // (size * run) * -(-run // _LANES)
+        lanes(*flat, size, run, *more, 0, count)
     return out
 
 
@@ -57,7 +60,10 @@ def cross_entropy(logits: Array, labels: Array) -> Any:
     z = np.ascontiguousarray(logits)
     values, slope = np.empty(labels.shape, z.dtype), np.empty_like(z)
     classes = labels.reshape(-1).astype(np.int64)  # a copy has no gaps
-    _cross_entropy(z.reshape(-1), classes, values.reshape(-1), slope.reshape(-1), z.shape[-1], SURE)
+    _cross_entropy(
+        z.reshape(-1), classes, values.reshape(-1), slope.reshape(-1), z.shape[-1], SURE,
+        0, classes.size,
+    )  # fmt: skip
     return values, (slope,)
 
 
@@ -90,11 +96,11 @@ def _sum(row: In) -> Any:
     return total
 
 
-@kernel
-def _softmax(x: In, out: Out, size: int) -> None:
-    for first in range(0, len(x), size):
-        row = out[first : first + size]
-        _shift(x[first : first + size], row)
+@divided_numbers
+def _softmax(x: In, out: Out, size: int, low: int, high: int) -> None:
+    for r in range(low, high):
+        row = out[r * size : (r + 1) * size]
+        _shift(x[r * size : (r + 1) * size], row)
         for i in range(size):
             row[i] = exp(row[i])
         total = _sum(row)
@@ -102,11 +108,11 @@ def _softmax(x: In, out: Out, size: int) -> None:
             row[i] /= total
 
 
-@kernel
-def _log_softmax(x: In, out: Out, size: int) -> None:
+@divided_numbers
+def _log_softmax(x: In, out: Out, size: int, low: int, high: int) -> None:
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    for first in range(0, len(x), size):
-        seen, row = x[first : first + size], out[first : first + size]
+    for r in range(low, high):
+        seen, row = x[r * size : (r + 1) * size], out[r * size : (r + 1) * size]
         _shift(seen, row)
         others, largest = zero, zero  # the first of the largest is none of the others
         for i in range(size):
@@ -117,10 +123,13 @@ def _log_softmax(x: In, out: Out, size: int) -> None:
             row[i] -= rest
 
 
-@kernel
-def _cross_entropy(z: In, labels: Table, values: Out, slopes: Out, size: int, sure: float) -> None:
+@divided_numbers
+def _cross_entropy(
+    z: In, labels: Table, values: Out, slopes: Out, size: int, sure: float,
+    low: int, high: int,
+) -> None:  # fmt: skip
     zero, one = z.dtype.type(0), z.dtype.type(1)
-    for i in range(len(values)):
+    for i in range(low, high):
         row, at = slopes[i * size : (i + 1) * size], labels[i]
         _shift(z[i * size : (i + 1) * size], row)
         behind = row[at]
@@ -148,10 +157,10 @@ def _balance(slopes: Out, p: In, sure: float) -> None:
             slopes[i] = p.dtype.type(0) - _sum(slopes)
 
 
-@kernel
-def _softmax_gradient(p: In, dout: In, dx: Out, size: int, sure: float) -> None:
-    for first in range(0, len(p), size):
-        here = slice(first, first + size)
+@divided_numbers
+def _softmax_gradient(p: In, dout: In, dx: Out, size: int, sure: float, low: int, high: int) -> None:
+    for r in range(low, high):
+        here = slice(r * size, (r + 1) * size)
         weight, slope, row = p[here], dout[here], dx[here]
         total = p.dtype.type(0)
         for i in range(size):
@@ -161,11 +170,13 @@ def _softmax_gradient(p: In, dout: In, dx: Out, size: int, sure: float) -> None:
         _balance(row, weight, sure)
 
 
-@kernel
-def _log_softmax_gradient(out: In, dout: In, dx: Out, size: int, sure: float) -> None:
+@divided_numbers
+def _log_softmax_gradient(
+    out: In, dout: In, dx: Out, size: int, sure: float, low: int, high: int
+) -> None:
     p = np.empty(size, out.dtype)
-    for first in range(0, len(out), size):
-        here = slice(first, first + size)
+    for r in range(low, high):
+        here = slice(r * size, (r + 1) * size)
         value, slope, row = out[here], dout[here], dx[here]
         for i in range(size):
             p[i] = exp(value[i])
@@ -176,6 +187,14 @@ def _log_softmax_gradient(out: In, dout: In, dx: Out, size: int, sure: float) ->
 
 
 # Of lanes, element `i` of each stands `run` numbers behind element `i - 1`.
+
+
+@inlined
+def _lanes(block: int, size: int, run: int) -> Any:
+    """Where a block of lanes that are neighbours begins, and how many they are."""
+    blocks = -(-run // _LANES)
+    at = block % blocks * _LANES
+    return block // blocks * size * run + at, min(_LANES, run - at)
 
 
 @inlined
@@ -204,102 +223,100 @@ def _balance_lanes(
                     dx[at + i * run + k] = zero - rest
 
 
-@kernel
-def _softmax_of_lanes(x: In, out: Out, size: int, run: int) -> None:
+@divided_numbers
+def _softmax_of_lanes(x: In, out: Out, size: int, run: int, low: int, high: int) -> None:
     zero, one, infinite = x.dtype.type(0), x.dtype.type(1), x.dtype.type(np.inf)
     tops, sums = np.empty(_LANES, x.dtype), np.empty(_LANES, x.dtype)
-    for first in range(0, len(x), size * run):
-        for at in range(first, first + run, _LANES):
-            wide = min(_LANES, first + run - at)
-            top, total = tops[:wide], sums[:wide]
-            _tops(x, top, at, size, run)
-            total[:] = 0
-            for i in range(size):
-                here = slice(at + i * run, at + i * run + wide)
-                row, values = x[here], out[here]
-                for k in range(wide):
-                    values[k] = exp(zero if row[k] == infinite else row[k] - top[k])
-                    total[k] += values[k]
+    for block in range(low, high):
+        at, wide = _lanes(block, size, run)
+        top, total = tops[:wide], sums[:wide]
+        _tops(x, top, at, size, run)
+        total[:] = 0
+        for i in range(size):
+            here = slice(at + i * run, at + i * run + wide)
+            row, values = x[here], out[here]
             for k in range(wide):
-                total[k] = one / total[k]
-            for i in range(size):
-                values = out[at + i * run : at + i * run + wide]
-                for k in range(wide):
-                    values[k] *= total[k]
+                values[k] = exp(zero if row[k] == infinite else row[k] - top[k])
+                total[k] += values[k]
+        for k in range(wide):
+            total[k] = one / total[k]
+        for i in range(size):
+            values = out[at + i * run : at + i * run + wide]
+            for k in range(wide):
+                values[k] *= total[k]
 
 
-@kernel
-def _softmax_gradient_of_lanes(p: In, dout: In, dx: Out, size: int, run: int, sure: float) -> None:
+@divided_numbers
+def _softmax_gradient_of_lanes(
+    p: In, dout: In, dx: Out, size: int, run: int, sure: float, low: int, high: int
+) -> None:
     sums, tops = np.empty(_LANES, p.dtype), np.empty(_LANES, p.dtype)
-    for first in range(0, len(p), size * run):
-        for at in range(first, first + run, _LANES):
-            wide = min(_LANES, first + run - at)
-            total, top = sums[:wide], tops[:wide]
-            _tops(p, top, at, size, run)
-            total[:] = 0
-            for i in range(size):
-                here = slice(at + i * run, at + i * run + wide)
-                weight, slope = p[here], dout[here]
-                for k in range(wide):
-                    total[k] += slope[k] * weight[k]
-            for i in range(size):
-                here = slice(at + i * run, at + i * run + wide)
-                weight, slope, row = p[here], dout[here], dx[here]
-                for k in range(wide):
-                    row[k] = (slope[k] - total[k]) * weight[k]
-            _balance_lanes(dx, p, top, at, run, at, run, size, sure)
+    for block in range(low, high):
+        at, wide = _lanes(block, size, run)
+        total, top = sums[:wide], tops[:wide]
+        _tops(p, top, at, size, run)
+        total[:] = 0
+        for i in range(size):
+            here = slice(at + i * run, at + i * run + wide)
+            weight, slope = p[here], dout[here]
+            for k in range(wide):
+                total[k] += slope[k] * weight[k]
+        for i in range(size):
+            here = slice(at + i * run, at + i * run + wide)
+            weight, slope, row = p[here], dout[here], dx[here]
+            for k in range(wide):
+                row[k] = (slope[k] - total[k]) * weight[k]
+        _balance_lanes(dx, p, top, at, run, at, run, size, sure)
 
 
-@kernel
-def _log_softmax_of_lanes(x: In, out: Out, size: int, run: int) -> None:
+@divided_numbers
+def _log_softmax_of_lanes(x: In, out: Out, size: int, run: int, low: int, high: int) -> None:
     zero, one, infinite = x.dtype.type(0), x.dtype.type(1), x.dtype.type(np.inf)
     tops, sums, counts = np.empty(_LANES, x.dtype), np.empty(_LANES, x.dtype), np.empty(_LANES, x.dtype)
-    for first in range(0, len(x), size * run):
-        for at in range(first, first + run, _LANES):
-            wide = min(_LANES, first + run - at)
-            top, others, largest = tops[:wide], sums[:wide], counts[:wide]
-            _tops(x, top, at, size, run)
-            others[:] = zero
-            largest[:] = -one  # the first of the largest is none of the others
-            for i in range(size):
-                here = slice(at + i * run, at + i * run + wide)
-                row, rest = x[here], out[here]
-                for k in range(wide):
-                    rest[k] = zero if row[k] == infinite else row[k] - top[k]
-                for k in range(wide):
-                    others[k] += zero if rest[k] == zero else exp(rest[k])
-                    largest[k] += one if rest[k] == zero else zero
+    for block in range(low, high):
+        at, wide = _lanes(block, size, run)
+        top, others, largest = tops[:wide], sums[:wide], counts[:wide]
+        _tops(x, top, at, size, run)
+        others[:] = zero
+        largest[:] = -one  # the first of the largest is none of the others
+        for i in range(size):
+            here = slice(at + i * run, at + i * run + wide)
+            row, rest = x[here], out[here]
             for k in range(wide):
-                others[k] = np.log1p(others[k] + largest[k])
-            for i in range(size):
-                rest = out[at + i * run : at + i * run + wide]
-                for k in range(wide):
-                    rest[k] -= others[k]
+                rest[k] = zero if row[k] == infinite else row[k] - top[k]
+            for k in range(wide):
+                others[k] += zero if rest[k] == zero else exp(rest[k])
+                largest[k] += one if rest[k] == zero else zero
+        for k in range(wide):
+            others[k] = np.log1p(others[k] + largest[k])
+        for i in range(size):
+            rest = out[at + i * run : at + i * run + wide]
+            for k in range(wide):
+                rest[k] -= others[k]
 
 
-@kernel
+@divided_numbers
 def _log_softmax_gradient_of_lanes(
-    out: In, dout: In, dx: Out, size: int, run: int, sure: float
+    out: In, dout: In, dx: Out, size: int, run: int, sure: float, low: int, high: int
 ) -> None:
     p = np.empty(size * _LANES, out.dtype)
     sums, tops = np.empty(_LANES, out.dtype), np.empty(_LANES, out.dtype)
-    for first in range(0, len(out), size * run):
-        for at in range(first, first + run, _LANES):
-            wide = min(_LANES, first + run - at)
-            total, top = sums[:wide], tops[:wide]
-            total[:] = 0
-            top[:] = 0
-            for i in range(size):
-                here, weight = at + i * run, p[i * wide : (i + 1) * wide]
-                value, slope = out[here : here + wide], dout[here : here + wide]
-                for k in range(wide):
-                    weight[k] = exp(value[k])
-                for k in range(wide):
-                    top[k] = larger(top[k], weight[k])
-                    total[k] += slope[k]
-            for i in range(size):
-                here, weight = at + i * run, p[i * wide : (i + 1) * wide]
-                slope, row = dout[here : here + wide], dx[here : here + wide]
-                for k in range(wide):
-                    row[k] = slope[k] - weight[k] * total[k]
-            _balance_lanes(dx, p, top, at, run, 0, wide, size, sure)
+    for block in range(low, high):
+        at, wide = _lanes(block, size, run)
+        total, top = sums[:wide], tops[:wide]
+        total[:] = 0
+        top[:] = 0
+        for i in range(size):
+            here, weight = at + i * run, p[i * wide : (i + 1) * wide]
+            value, slope = out[here : here + wide], dout[here : here + wide]
+            for k in range(wide):
+                weight[k] = exp(value[k])
+            for k in range(wide):
+                top[k] = larger(top[k], weight[k])
+                total[k] += slope[k]
+        for i in range(size):
+            here, weight = at + i * run, p[i * wide : (i + 1) * wide]
+            slope, row = dout[here : here + wide], dx[here : here + wide]
+            for k in range(wide):
+                row[k] = slope[k] - weight[k] * total[k]
+        _balance_lanes(dx, p, top, at, run, 0, wide, size, sure)
