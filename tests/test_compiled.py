@@ -578,6 +578,40 @@ def test_normalization_as_numpy_computes_it(
         np.testing.assert_allclose(other, one, tolerance, tolerance * float(np.abs(one).max()))
 
 
+@needs_numba
+@pytest.mark.parametrize(
+    ("sizes", "axes", "scale"),
+    [
+        ((1000, 24), (0,), (1, 24)),  # columns of rows
+        ((6, 300, 8), (1,), (1, 1, 8)),  # of each example by itself
+        ((8, 5, 40), (0, 2), (1, 5, 1)),
+        ((300, 16), (1,), (1, 16)),
+        ((2, 3, 40, 40, 20), (1, 2, 3), (2, 3, 1, 1, 1)),  # groups, channels, places, images
+        ((3, 40, 33, 20), (0, 1, 2), (3, 40, 33, 1)),
+    ],
+    ids=str,
+)
+def test_normalization_of_many_numbers(sizes: Any, axes: Any, scale: Any) -> None:
+    """As NumPy computes it; any number of threads gives the same bits. Axes lie in memory in order."""
+    x, dout = random.normal(random.key(0), (2, *sizes), dtype=np.float32) * 3 + 1
+    factor, bias = random.normal(random.key(1), (2, *scale), dtype=np.float32)
+
+    def both_ways() -> list[Array]:
+        offset, rstd, *others, shrink = normalization.centre(x, axes, 1e-5)
+        out = normalization.scaled(offset, rstd, factor, bias)
+        slopes = normalization.centre_gradients(dout, offset, rstd, factor, shrink, axes)
+        return [offset, rstd, *others, out, *slopes]
+
+    with numerics.compiled("off"):
+        expected = both_ways()
+    with numerics.compiled("require"):
+        found = [in_team(workers, both_ways) for workers in (1, *[2, 3] * 5)]
+    assert len(set(map(digest, found))) == 1
+    for one, other in zip(expected, found[0], strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        np.testing.assert_allclose(other, one, 2e-5, 2e-5 * float(np.abs(one).max()))
+
+
 # --- updates ----------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import reduce
+from functools import cache, reduce
 from math import prod
 from operator import add
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
 _compiled = compiled_in("funcnn._kernels.normalization.compiled")
-_FLAT = 2.0**-10  # a deviation below so much of the mean is dominated by the mean's rounding
+FLAT = 2.0**-10  # a deviation below so much of the mean is dominated by the mean's rounding
 
 
 class Centred(NamedTuple):
@@ -43,11 +43,12 @@ def centre(
     Of a shard of a batch, mean and variance are those of the batch.
     """
     offset, mean, variance = deviations(x, axes, centred, shard)
-    large, least = ~(variance < np.inf), _least(x)
-    small = variance < (least if epsilon < least else 0)
-    flat = large | small | (np.sqrt(variance) < _FLAT * np.abs(mean))
-    if not (x.size and flat.any()):
-        return Centred(offset, numerics.rsqrt(variance + epsilon), mean, variance, None)
+    rstd = plain_roots(mean, variance, epsilon)
+    if rstd is None and not x.size:
+        rstd = numerics.rsqrt(variance + epsilon)
+    if rstd is not None:
+        return Centred(offset, rstd, mean, variance, None)
+    large, small, flat = _odd(mean, variance, epsilon)
     # Groups that are almost constant are centred once more, from their first element on: then what is
     # constant is exactly 0. Groups of huge or tiny numbers are multiplied by a power of 2, which is
     # exact. The bits of all other groups stay.
@@ -74,6 +75,26 @@ def centre(
     rstd = np.where(total == 0, x.dtype.type(0), numerics.rsqrt(total))
     rescaled = (large | small).any()
     return Centred(offset, rstd, mean, variance / shrink / shrink, shrink if rescaled else None)
+
+
+@_compiled
+def plain_roots(mean: Array, variance: Array, epsilon: float) -> Array | None:
+    """``1 / sqrt(variance + epsilon)``, if no group is almost constant, huge or tiny."""
+    flat = _odd(mean, variance, epsilon)[2]
+    return None if flat.any() else numerics.rsqrt(variance + epsilon)
+
+
+def _odd(mean: Array, variance: Array, epsilon: float) -> tuple[Array, Array, Array]:
+    """Which groups are huge, which are tiny, and which are one of these, or almost constant."""
+    large, small = ~(variance < np.inf), variance < smallest(variance.dtype, epsilon)
+    return large, small, large | small | (np.sqrt(variance) < FLAT * np.abs(mean))
+
+
+@cache
+def smallest(dtype: np.dtype[Any], epsilon: float) -> float:
+    """The least variance whose digits count beside epsilon."""
+    least = _least(dtype)
+    return least if epsilon < least else 0.0
 
 
 @_compiled
@@ -111,15 +132,15 @@ def _added(shard: Shard, *values: Any) -> list[Any]:
 
 def inverse_root(variance: Array, epsilon: float) -> Array:
     """``1 / sqrt(variance + epsilon)`` of given variances, and 0 where both are 0."""
-    if epsilon >= _least(variance):
+    if epsilon >= _least(variance.dtype):
         return numerics.rsqrt(variance + epsilon)
     total = variance.astype(np.float64) + epsilon  # float32 may not hold it
     return np.where(total == 0, 0, numerics.rsqrt(total)).astype(variance.dtype)
 
 
-def _least(x: Array) -> float:
+def _least(dtype: np.dtype[Any]) -> float:
     """The root of the smallest normal number: what is smaller loses digits when it is squared."""
-    return float(np.sqrt(np.finfo(x.dtype).tiny))
+    return float(np.sqrt(np.finfo(dtype).tiny))
 
 
 @_compiled
@@ -148,7 +169,7 @@ def standardized(
     offset, factor = x - mean, scale * rstd
     out = x * factor
     out += (0 if bias is None else bias) - mean * factor
-    far = ~(np.abs(mean) * rstd <= 1 / _FLAT)
+    far = ~(np.abs(mean) * rstd <= 1 / FLAT)
     if far.any():
         np.copyto(out, scaled(offset, rstd, scale, bias), where=far)
     return out, offset

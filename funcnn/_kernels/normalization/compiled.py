@@ -1,136 +1,180 @@
 """Normalization compiled: groups that lie in one run of memory, each read while it is in the cache.
 
 So lie channels of images, whose batch is last in memory, and the features of a time step. Groups of
-several channels of one image do not: they lie side by side, a lane for each image.
+several channels of one image do not: they lie side by side, a lane for each image. So do the columns of
+a batch of rows.
 """
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
-from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnn import numerics
+from funcnn._kernels.normalization import FLAT, smallest
 from funcnn.machine.lockstep import Shard
 from funcnn.machine.memory import fresh
-from funcnn.numerics.jit import In, Out, Wide, inlined, kernel
+from funcnn.numerics.handover import divided
+from funcnn.numerics.jit import In, Out, OutBytes, Wide, inlined, kernel
 from funcnn.types import Array
 
 # How exact sums are, and not how fast.
 _ROW = 512  # numbers that are added up in their own dtype, before their sum is in float64
-_ROWS = 64  # gradients of one scale that are, and numbers of a lane, before their sum joins others
-_LANES = 1024  # at most, so that their sums stay in the cache
+_ROWS = 32  # gradients of one scale that are, and numbers of a lane, before their sum joins others
+_LANES = 4096  # at most, so that their sums stay in the cache
 _WIDE = 512  # numbers of a row, if lanes are few: of places that have the same scale
 
+Shape = tuple[int, ...]
 
-def _order(x: Array, axes: tuple[int, ...], lanes: bool = False) -> tuple[int, ...] | None:
-    """The axes by their strides, if `axes` are the last of them, whatever lies between numbers.
 
-    Or if they are the last but one, the batch, whose examples are the lanes.
+class _Layout(NamedTuple):
+    """How groups lie in memory; shapes are in the order of axes there, and `back` is the way back.
+
+    Kernels are for one scale a group (0), for one scale for each number of any group (1), or for groups
+    in lanes, all of which have the same scales (2), or each of which has one (3). A row of lanes has
+    several places with the same scale, and some rows are a chunk.
     """
-    return _found_order(x.shape, x.strides, axes, lanes)
+
+    order: Shape
+    back: Shape
+    way: int
+    x: Shape
+    groups: Shape
+    scales: Shape  # of what has a scale of its own: groups, numbers, rows, and groups again
+    numbers: int  # of a group
+    lanes: int
+    wide: int  # numbers of a row
+    chunks: int  # of a group
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Of lanes, as kernels want them; a group has so many rows."""
+        return self.lanes, self.wide, self.numbers * self.lanes // self.wide
 
 
 @lru_cache(maxsize=1024)
-def _found_order(
-    shape: tuple[int, ...], strides: tuple[int, ...], axes: tuple[int, ...], lanes: bool
-) -> tuple[int, ...] | None:
-    # What a copy changes does not count: gaps, signs of strides, and strides of axes of size 1.
+def _layout(shape: Shape, strides: Shape, axes: Shape, scale: Shape) -> _Layout | None:
+    """Where kernels are for groups of all numbers along some axes, with a scale of some shape."""
+    every, inside = set(range(len(shape))), {k % len(shape) for k in axes}
+    order, lanes = _order(shape, strides, inside, 0), 1
+    way, alike = (0, inside) if all(scale[k] == 1 for k in inside) else (1, every - inside)
+    if order is None:
+        order = _order(shape, strides, inside, 1)
+        if order is None or not 1 < (lanes := shape[order[-1]]) <= _LANES:
+            return None
+        last = {order[-1]}
+        way, alike = (2, last) if scale[order[-1]] == 1 else (3, every - last)
+    if any(scale[k] != 1 for k in alike):
+        return None
+    whole, count = tuple(shape[k] for k in order), math.prod(shape[k] for k in inside)
+    groups = tuple(1 if k in inside else shape[k] for k in order)
+    scales = tuple(1 if k in alike else shape[k] for k in order)
+    wide = lanes
+    if way > 1:
+        outer = len(order) - 1
+        while outer and groups[outer - 1] == 1 and (way == 3 or scale[order[outer - 1]] == 1):
+            outer -= 1
+        places = math.prod(whole[outer:-1])
+        wide *= math.gcd(places, _WIDE // lanes or 1)
+        rows = *whole[:outer], places * lanes // wide, *(1,) * (len(order) - 1 - outer)
+        scales = rows if way == 2 else groups
+    back = tuple(map(order.index, sorted(every)))
+    chunks = -(-(count * lanes // wide) // _ROWS)
+    return _Layout(order, back, way, whole, groups, scales, count, lanes, wide, chunks)
+
+
+def _order(shape: Shape, strides: Shape, inside: set[int], last: int) -> Shape | None:
+    """The axes by their strides, if all but so many of the last are averaged over, and no others.
+
+    What a copy changes does not count: gaps, signs of strides, and strides of axes of size 1.
+    """
     order = sorted(range(len(shape)), key=lambda k: (shape[k] > 1, -abs(strides[k]), k))
-    inside = {k % len(shape) for k in axes if shape[k % len(shape)] != 1}
-    before = order[:-1] if lanes else order
+    inside = {k for k in inside if shape[k] != 1}
+    before = order[: len(order) - last]
     ok = 0 not in shape and set(before[len(before) - len(inside) :]) == inside
-    ok &= not lanes or (order[-1] == 0 and 1 < shape[0] <= _LANES)
     return tuple(order) if ok else None
 
 
-def _flat(x: Array, order: tuple[int, ...]) -> Array:
-    return np.ascontiguousarray(x.transpose(order)).reshape(-1)
+def _flat(x: Array, at: _Layout) -> Array:
+    return np.ascontiguousarray(x.transpose(at.order)).reshape(-1)
 
 
-def _back(flat: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
-    """A flat array in a shape, whose axes lie in memory in some order."""
-    places = sorted(range(len(order)), key=order.__getitem__)
-    return flat.reshape([shape[k] for k in order]).transpose(places)
+def _back(flat: Array, shape: Shape, at: _Layout) -> Array:
+    return flat.reshape(shape).transpose(at.back)
+
+
+def _laid(x: Array, at: _Layout) -> Array:
+    """One number for each that has a scale of its own."""
+    out = np.empty(at.scales, x.dtype)
+    out[...] = x.transpose(at.order)
+    return out.reshape(-1)
+
+
+@lru_cache(maxsize=64)
+def _filled(size: int, number: int, dtype: np.dtype[Any]) -> Array:
+    out = np.full(size, number, dtype)
+    out.flags.writeable = False
+    return out
 
 
 def deviations(x: Array, axes: tuple[int, ...], centred: bool, shard: Shard | None) -> Any:
     """`funcnn._kernels.normalization.deviations`."""
-    runs = _order(x, axes)
-    order = runs or _order(x, axes, lanes=True)
-    if order is None or not (centred or runs) or shard is not None:
+    at = _layout(x.shape, x.strides, axes, (1,) * x.ndim)
+    if at is None or not (centred or at.way == 0) or shard is not None:
         return NotImplemented
-    kept = tuple(1 if k in axes else size for k, size in enumerate(x.shape))
-    offset, (mean, variance) = np.empty(x.size, x.dtype), np.empty((2, math.prod(kept)), x.dtype)
-    flat = _flat(x, order)
+    flat, (mean, variance) = _flat(x, at), np.empty((2, x.size // at.numbers), x.dtype)
     if not centred:
-        _squares(flat, variance)
-        return x, np.zeros((1,) * x.ndim, x.dtype), _back(variance, kept, order)
-    if runs:
-        _deviations(flat, offset, mean, variance)
+        _squares(flat, variance, 0, len(variance))
+        return x, np.zeros((1,) * x.ndim, x.dtype), _back(variance, at.groups, at)
+    offset = fresh((x.size,), x.dtype)
+    if at.way == 0:
+        _deviations(flat, offset, mean, variance, 0, len(mean))
     else:
-        alike = math.prod(x.shape[k] for k in axes)
-        _deviations_of_lanes(flat, offset, mean, variance, len(x), _wide(len(x), alike))
-    return _back(offset, x.shape, order), _back(mean, kept, order), _back(variance, kept, order)
+        chunks = len(mean) // at.lanes * at.chunks
+        totals = np.empty(chunks * at.lanes)
+        _sums_of_lanes(flat, totals, *at.sizes, 0, chunks)
+        _join(mean, totals, at.lanes, at.chunks, at.numbers)
+        _squares_of_lanes(flat, mean, offset, totals, *at.sizes, 0, chunks)
+        _join(variance, totals, at.lanes, at.chunks, at.numbers)
+    return _back(offset, at.x, at), _back(mean, at.groups, at), _back(variance, at.groups, at)
 
 
-def _way(
-    like: Array, axes: tuple[int, ...], scale: Array
-) -> tuple[tuple[int, ...], int, tuple[int, ...]] | None:
-    """The order of axes, which kernels fit, and the full shape of a scale.
-
-    Kernels are for one scale a group (0), for one scale for each number of any group (1), or for groups
-    in lanes, all of which have the same scales (2).
-    """
-    order, inside, way = _order(like, axes), {k % like.ndim for k in axes}, 2
-    alike = {0}  # where a scale has size 1
-    if order is None:
-        order = _order(like, axes, lanes=True)
-    elif all(scale.shape[k] == 1 for k in inside):
-        way, alike = 0, inside
-    else:
-        way, alike = 1, set(range(like.ndim)) - inside
-    if order is None or any(scale.shape[k] != 1 for k in alike):
-        return None
-    return order, way, tuple(1 if k in alike else size for k, size in enumerate(like.shape))
-
-
-def _wide(lanes: int, alike: int) -> int:
-    """How long rows are of lanes with so many places alike."""
-    return lanes * math.gcd(alike, _WIDE // lanes or 1)
-
-
-def _wide_of(x: Array, scale: Array, rstd: Array, order: tuple[int, ...]) -> tuple[int, ...]:
-    """The lanes of groups in lanes, and how long rows are of places of a group with the same scale."""
-    others = takewhile(lambda k: scale.shape[k] == rstd.shape[k] == 1, order[-2::-1])
-    return len(x), _wide(len(x), math.prod(x.shape[k] for k in others))
-
-
-def _laid(x: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
-    out = np.empty([shape[k] for k in order], x.dtype)
-    out[...] = x.transpose(order)
-    return out.reshape(-1)
+def plain_roots(mean: Array, variance: Array, epsilon: float) -> Any:
+    """`funcnn._kernels.normalization.plain_roots`."""
+    out, odd = np.empty(variance.shape, variance.dtype), np.zeros(1, np.uint8)
+    least = smallest(variance.dtype, epsilon)
+    _roots(mean.reshape(-1), variance.reshape(-1), out.reshape(-1), odd, epsilon, least, FLAT)
+    return None if odd[0] else out
 
 
 def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) -> Any:
     """`funcnn._kernels.normalization.scaled`."""
-    if scale is None or (bias is not None and bias.shape != scale.shape):
+    if scale is None:
+        scale = _filled(1, 1, offset.dtype).reshape((1,) * offset.ndim)
+    axes = tuple(k for k, size in enumerate(rstd.shape) if size == 1)
+    at = _layout(offset.shape, offset.strides, axes, scale.shape)
+    if at is None or (bias is not None and bias.shape != scale.shape):
         return NotImplemented
-    found = _way(offset, tuple(k for k, size in enumerate(rstd.shape) if size == 1), scale)
-    if found is None:
-        return NotImplemented
-    order, way, shape = found
-    factor, out = _laid(scale, shape, order), fresh((offset.size,), offset.dtype)
-    lanes = _wide_of(offset, scale, rstd, order) if way == 2 else ()
-    shift = np.zeros_like(factor) if bias is None else _laid(bias, shape, order)
-    (_scaled_groups, _scaled_numbers, _scaled_lanes)[way](
-        _flat(offset, order), _flat(rstd, order), factor, shift, out,
-        *lanes,
-    )  # fmt: skip
-    return _back(out, offset.shape, order)
+    out, roots, dtype = fresh((offset.size,), offset.dtype), _flat(rstd, at), offset.dtype
+    if at.way == 3:
+        factor = scale.reshape(-1)
+        shift = _filled(at.lanes, 0, dtype) if bias is None else bias.reshape(-1)
+    else:
+        factor = _laid(scale, at)
+        shift = _filled(len(factor), 0, dtype) if bias is None else _laid(bias, at)
+    if at.way < 2:
+        run = (_scaled_groups, _scaled_numbers)[at.way]
+        run(_flat(offset, at), roots, factor, shift, out, 0, len(roots))
+    else:
+        rows = len(out) // at.wide
+        others = _filled(at.lanes if at.way == 2 else rows, 1, dtype)
+        none = _filled(len(others), 0, dtype)
+        each = (others, none, factor, shift) if at.way == 2 else (factor, shift, others, none)
+        _scaled_lanes(_flat(offset, at), roots, *each, out, *at.sizes, 0, rows)
+    return _back(out, at.x, at)
 
 
 def centre_gradients(
@@ -143,26 +187,46 @@ def centre_gradients(
     centred: bool = True,
     shard: Shard | None = None,
 ) -> Any:
-    """`funcnn._kernels.normalization.centre_gradients`, for scales as `_way` knows them."""
-    found = _way(offset, axes, scale)
-    if found is None or shard is not None:
+    """`funcnn._kernels.normalization.centre_gradients`, for scales as `_Layout` knows them."""
+    at = _layout(offset.shape, offset.strides, axes, scale.shape)
+    if at is None or shard is not None:
         return NotImplemented
-    order, way, shape = found
-    factor = _laid(scale, shape, order)
-    slope = _flat(dout, order)
-    dx, (weighted, total) = fresh((dout.size,), dout.dtype), np.zeros((2, factor.size), dout.dtype)
-    (_gradients_of_groups, _gradients_of_numbers, _gradients_of_lanes)[way](
-        slope, _flat(offset, order), _flat(rstd, order), factor,
-        dx, weighted, total, int(centred), *(_wide_of(offset, scale, rstd, order) if way == 2 else ()),
-    )  # fmt: skip
-    others = tuple(k for k, size in enumerate(scale.shape) if size == 1)
-    dscale, dbias = (
-        numerics.sum(_back(each, shape, order), others, keepdims=True) for each in (weighted, total)
-    )
-    slopes = _back(dx, dout.shape, order)
+    given = _flat(dout, at), _flat(offset, at), _flat(rstd, at)
+    dx, parts, groups = fresh((dout.size,), dout.dtype), 1, len(given[2])
+    if at.way > 1:
+        sums = _gradients_of_lanes(at, *given, scale, dx, int(centred))
+    else:
+        factor = _laid(scale, at)
+        parts = -(-groups // _ROWS) if at.way else 1
+        sums = np.empty((2, parts * len(factor)), dout.dtype)
+        run = (_gradients_of_groups, _gradients_of_numbers)[at.way]
+        run(*given, factor, dx, *sums, int(centred), 0, parts if at.way else groups)
+    sums = sums.reshape(2, parts, *at.scales)
+    summed = [k + 2 for k, axis in enumerate(at.order) if scale.shape[axis] == 1 < at.scales[k]]
+    if parts > 1 or summed:
+        sums = numerics.sum(sums, (1, *summed), keepdims=True)
+    dscale, dbias = (each[0].transpose(at.back) for each in sums)
+    slopes = _back(dx, at.x, at)
     if shrink is not None:  # whichever way a group takes, it is the same whatever others hold
         slopes *= shrink
     return slopes, dscale, dbias
+
+
+def _gradients_of_lanes(
+    at: _Layout, slope: Array, offset: Array, rstd: Array, scale: Array, dx: Array, centred: int
+) -> Array:
+    """Write ``dx``; and of ``dscale`` and ``dbias`` what comes from each row, or each group."""
+    rows, chunks, dtype = len(dx) // at.wide, len(rstd) // at.lanes * at.chunks, dx.dtype
+    of_rows = _laid(scale, at) if at.way == 2 else _filled(rows, 1, dtype)
+    of_lanes = _filled(at.lanes, 1, dtype) if at.way == 2 else scale.reshape(-1)
+    totals, by_row = np.empty((2, chunks * at.lanes)), np.empty((2, rows), dtype)
+    _sums_of_slopes(slope, offset, rstd, of_rows, *totals, *by_row, *at.sizes, 0, chunks)
+    slopes, shares, middle, weighted, total = by_lane = np.empty((5, len(rstd)), dtype)
+    _join_slopes(
+        rstd, of_lanes, *totals, slopes, shares, middle, weighted, total, at.chunks, at.numbers, centred
+    )
+    _slopes_of_lanes(slope, offset, slopes, of_rows, shares, middle, dx, *at.sizes, 0, rows)
+    return by_row if at.way == 2 else by_lane[3:]
 
 
 @inlined
@@ -190,9 +254,23 @@ def _dot(a: In, b: In) -> float:
 
 
 @kernel
-def _deviations(x: In, offset: Out, mean: Out, variance: Out) -> None:
+def _roots(
+    mean: In, variance: In, out: Out, odd: OutBytes, epsilon: float, least: float, flat: float
+) -> None:
+    one, strange = variance.dtype.type(1), 0
+    for g in range(len(variance)):
+        v = variance[g]
+        out[g] = one / np.sqrt(v + epsilon)
+        strange += not (least <= v < np.inf)
+    for g in range(len(mean)):  # a single 0 if nothing was centred
+        strange += np.sqrt(variance[g]) < flat * abs(mean[g])
+    odd[0] = strange > 0
+
+
+@divided
+def _deviations(x: In, offset: Out, mean: Out, variance: Out, low: int, high: int) -> None:
     size = len(x) // len(mean)
-    for g in range(len(mean)):
+    for g in range(low, high):
         row, rest = x[g * size : (g + 1) * size], offset[g * size : (g + 1) * size]
         mean[g] = _sum(row) / size
         middle = mean[g]
@@ -201,20 +279,21 @@ def _deviations(x: In, offset: Out, mean: Out, variance: Out) -> None:
         variance[g] = _dot(rest, rest) / size
 
 
-@kernel
-def _squares(x: In, variance: Out) -> None:
+@divided
+def _squares(x: In, variance: Out, low: int, high: int) -> None:
     size = len(x) // len(variance)
-    for g in range(len(variance)):
+    for g in range(low, high):
         row = x[g * size : (g + 1) * size]
         variance[g] = _dot(row, row) / size
 
 
-@kernel
+@divided
 def _gradients_of_groups(
-    slope: In, offset: In, rstd: In, scale: In, dx: Out, weighted: Out, total: Out, centred: int
-) -> None:
+    slope: In, offset: In, rstd: In, scale: In, dx: Out, weighted: Out, total: Out, centred: int,
+    low: int, high: int,
+) -> None:  # fmt: skip
     size = len(slope) // len(rstd)
-    for g in range(len(rstd)):
+    for g in range(low, high):
         here = slice(g * size, (g + 1) * size)
         d, rest, out, r = slope[here], offset[here], dx[here], rstd[g]
         weighted[g], total[g] = _dot(d, rest) * r, _sum(d)
@@ -226,51 +305,53 @@ def _gradients_of_groups(
             out[i] = a * d[i] - b * rest[i] - c
 
 
-@kernel
+@divided
 def _gradients_of_numbers(
-    slope: In, offset: In, rstd: In, scale: In, dx: Out, weighted: Out, total: Out, centred: int
-) -> None:
+    slope: In, offset: In, rstd: In, scale: In, dx: Out, weighted: Out, total: Out, centred: int,
+    low: int, high: int,
+) -> None:  # fmt: skip
+    """Of some groups at a time: the gradients of scale and bias, which are sums, are parts of them."""
     size = len(scale)
-    parts, products = np.zeros(2 * size, scale.dtype), np.empty(size, scale.dtype)
-    some, sums = parts[:size], parts[size:]
-    for g in range(len(rstd)):
-        here = slice(g * size, (g + 1) * size)
-        d, rest, out, r = slope[here], offset[here], dx[here], rstd[g]
-        for i in range(size):
-            products[i] = d[i] * scale[i]
-            some[i] += d[i] * rest[i] * r
-            sums[i] += d[i]
-        a = d.dtype.type(_sum(products) * r / size if centred else 0.0)
-        b = d.dtype.type(_dot(products, rest) * r * (r / size * r))
-        for i in range(size):
-            out[i] = r * products[i] - b * rest[i] - a
-        if (g + 1) % _ROWS == 0 or g + 1 == len(rstd):
+    products = np.empty(size, scale.dtype)
+    for part in range(low, high):
+        here = slice(part * size, (part + 1) * size)
+        some, sums = weighted[here], total[here]
+        some[:] = 0
+        sums[:] = 0
+        for g in range(part * _ROWS, min((part + 1) * _ROWS, len(rstd))):
+            here = slice(g * size, (g + 1) * size)
+            d, rest, out, r = slope[here], offset[here], dx[here], rstd[g]
             for i in range(size):
-                weighted[i] += some[i]
-                total[i] += sums[i]
-            parts[:] = 0
+                products[i] = d[i] * scale[i]
+                some[i] += d[i] * rest[i] * r
+                sums[i] += d[i]
+            a = d.dtype.type(_sum(products) * r / size if centred else 0.0)
+            b = d.dtype.type(_dot(products, rest) * r * (r / size * r))
+            for i in range(size):
+                out[i] = r * products[i] - b * rest[i] - a
 
 
-@kernel
-def _scaled_groups(offset: In, rstd: In, scale: In, bias: In, out: Out) -> None:
+@divided
+def _scaled_groups(offset: In, rstd: In, scale: In, bias: In, out: Out, low: int, high: int) -> None:
     size = len(offset) // len(rstd)
-    for g in range(len(rstd)):
+    for g in range(low, high):
         factor, shift = rstd[g] * scale[g], bias[g]
         rest, values = offset[g * size : (g + 1) * size], out[g * size : (g + 1) * size]
         for i in range(size):
             values[i] = rest[i] * factor + shift
 
 
-@kernel
-def _scaled_numbers(offset: In, rstd: In, scale: In, bias: In, out: Out) -> None:
+@divided
+def _scaled_numbers(offset: In, rstd: In, scale: In, bias: In, out: Out, low: int, high: int) -> None:
     size = len(scale)
-    for g in range(len(rstd)):
+    for g in range(low, high):
         rest, values, r = offset[g * size : (g + 1) * size], out[g * size : (g + 1) * size], rstd[g]
         for i in range(size):
             values[i] = rest[i] * r * scale[i] + bias[i]
 
 
-# Groups in lanes, which all have the same scales.
+# Groups in lanes. What a lane has is given for each lane of each group, what a row has for each row of
+# each group; chunks are counted over all groups.
 
 
 @inlined
@@ -291,85 +372,128 @@ def _spread(lanes: In, row: Out) -> None:
 
 
 @kernel
-def _deviations_of_lanes(x: In, offset: Out, mean: Out, variance: Out, lanes: int, wide: int) -> None:
-    size, total = len(x) // len(mean) * lanes // wide, np.empty(lanes)
-    part, centre = np.empty(wide, x.dtype), np.empty(wide, x.dtype)
-    for g in range(0, len(mean), lanes):
-        middle, spread, first = mean[g : g + lanes], variance[g : g + lanes], g // lanes * size
-        total[:] = 0
-        for start in range(0, size, _ROWS):
-            part[:] = 0
-            for i in range(first + start, first + min(start + _ROWS, size)):
-                row = x[i * wide : (i + 1) * wide]
-                for k in range(wide):
-                    part[k] += row[k]
-            _fold(part, total)
-        for k in range(lanes):
-            middle[k] = total[k] / (size * wide // lanes)
-        _spread(middle, centre)
-        total[:] = 0
-        for start in range(0, size, _ROWS):
-            part[:] = 0
-            for i in range(first + start, first + min(start + _ROWS, size)):
-                row, rest = x[i * wide : (i + 1) * wide], offset[i * wide : (i + 1) * wide]
-                for k in range(wide):
-                    difference = row[k] - centre[k]
-                    rest[k] = difference
-                    part[k] += difference * difference
-            _fold(part, total)
-        for k in range(lanes):
-            spread[k] = total[k] / (size * wide // lanes)
+def _join(out: Out, totals: Wide, lanes: int, chunks: int, count: int) -> None:
+    """The mean of each lane of each group, from sums of its chunks."""
+    for g in range(len(out)):
+        first, total = g // lanes * chunks * lanes + g % lanes, 0.0
+        for c in range(chunks):
+            total += totals[first + c * lanes]
+        out[g] = total / count
 
 
 @kernel
-def _gradients_of_lanes(
-    slope: In, offset: In, rstd: In, scale: In, dx: Out, weighted: Out, total: Out,
-    centred: int, lanes: int, wide: int,
+def _join_slopes(
+    rstd: In, scale: In, totals: Wide, dots: Wide, slopes: Out, shares: Out, middle: Out,
+    weighted: Out, total: Out, chunks: int, count: int, centred: int,
 ) -> None:  # fmt: skip
-    count, places = len(slope) // len(rstd), wide // lanes
-    size, sums, dots = count // places, np.empty(lanes), np.empty(lanes)
-    some, others = np.empty(wide, slope.dtype), np.empty(wide, slope.dtype)
-    roots = np.empty(wide, slope.dtype)
-    for g in range(0, len(rstd), lanes):
-        r, first = rstd[g : g + lanes], g // lanes * size
-        _spread(r, roots)
-        sums[:] = 0
-        dots[:] = 0
-        for start in range(0, size, _ROWS):
-            some[:] = 0
-            others[:] = 0
-            for i in range(first + start, first + min(start + _ROWS, size)):
-                here, factor = slice(i * wide, (i + 1) * wide), scale[i * places]
-                d, rest = slope[here], offset[here]
-                product = plain = slope.dtype.type(0)
-                for k in range(wide):
-                    some[k] += factor * d[k]
-                    others[k] += factor * d[k] * rest[k]
-                    product += d[k] * rest[k] * roots[k]
-                    plain += d[k]
-                weighted[i * places], total[i * places] = product, plain
-            _fold(some, sums)
-            _fold(others, dots)
-        for k in range(lanes):
-            some[k] = sums[k] * r[k] / count if centred else 0.0
-            others[k] = dots[k] * r[k] * (r[k] / count * r[k])
-        _spread(some[:lanes], some[lanes:])
-        _spread(others[:lanes], others[lanes:])
-        for i in range(first, first + size):
-            here, factor = slice(i * wide, (i + 1) * wide), scale[i * places]
-            d, rest, out = slope[here], offset[here], dx[here]
+    """The same of gradients: what `_slopes_of_lanes` wants, and what a scale of a lane adds up."""
+    lanes = len(scale)
+    for g in range(len(rstd)):
+        first, plain, product, r = g // lanes * chunks * lanes + g % lanes, 0.0, 0.0, rstd[g]
+        for c in range(chunks):
+            plain += totals[first + c * lanes]
+            product += dots[first + c * lanes]
+        slopes[g] = r * scale[g % lanes]
+        shares[g] = product * slopes[g] * (r / count * r)
+        middle[g] = plain * slopes[g] / count if centred else 0.0
+        weighted[g], total[g] = product * r, plain
+
+
+@divided
+def _sums_of_lanes(x: In, totals: Wide, lanes: int, wide: int, rows: int, low: int, high: int) -> None:
+    chunks, part = -(-rows // _ROWS), np.empty(wide, x.dtype)
+    for j in range(low, high):
+        g, c = divmod(j, chunks)
+        total = totals[j * lanes : (j + 1) * lanes]
+        total[:] = 0
+        part[:] = 0
+        for i in range(g * rows + c * _ROWS, g * rows + min((c + 1) * _ROWS, rows)):
+            row = x[i * wide : (i + 1) * wide]
             for k in range(wide):
-                out[k] = factor * roots[k] * d[k] - others[k] * rest[k] - some[k]
+                part[k] += row[k]
+        _fold(part, total)
 
 
-@kernel
-def _scaled_lanes(offset: In, rstd: In, scale: In, bias: In, out: Out, lanes: int, wide: int) -> None:
-    places, roots = wide // lanes, np.empty(wide, offset.dtype)
-    size = len(offset) // len(rstd) // places
-    for i in range(len(offset) // wide):
-        if i % size == 0:
-            _spread(rstd[i // size * lanes : (i // size + 1) * lanes], roots)
-        rest, values = offset[i * wide : (i + 1) * wide], out[i * wide : (i + 1) * wide]
-        factor, shift = scale[i * places], bias[i * places]
+@divided
+def _squares_of_lanes(
+    x: In, mean: In, offset: Out, totals: Wide, lanes: int, wide: int, rows: int,
+    low: int, high: int,
+) -> None:  # fmt: skip
+    chunks, part, centre = -(-rows // _ROWS), np.empty(wide, x.dtype), np.empty(wide, x.dtype)
+    for j in range(low, high):
+        g, c = divmod(j, chunks)
+        total = totals[j * lanes : (j + 1) * lanes]
+        _spread(mean[g * lanes : (g + 1) * lanes], centre)
+        total[:] = 0
+        part[:] = 0
+        for i in range(g * rows + c * _ROWS, g * rows + min((c + 1) * _ROWS, rows)):
+            row, rest = x[i * wide : (i + 1) * wide], offset[i * wide : (i + 1) * wide]
+            for k in range(wide):
+                difference = row[k] - centre[k]
+                rest[k] = difference
+                part[k] += difference * difference
+        _fold(part, total)
+
+
+@divided
+def _sums_of_slopes(
+    slope: In, offset: In, rstd: In, scale: In, totals: Wide, dots: Wide, weighted: Out, total: Out,
+    lanes: int, wide: int, rows: int, low: int, high: int,
+) -> None:  # fmt: skip
+    """Of each lane with the scales of rows, and of each row by itself."""
+    chunks, roots = -(-rows // _ROWS), np.empty(wide, slope.dtype)
+    some, others = np.empty(wide, slope.dtype), np.empty(wide, slope.dtype)
+    for j in range(low, high):
+        g, c = divmod(j, chunks)
+        sums, products = totals[j * lanes : (j + 1) * lanes], dots[j * lanes : (j + 1) * lanes]
+        _spread(rstd[g * lanes : (g + 1) * lanes], roots)
+        sums[:] = 0
+        products[:] = 0
+        some[:] = 0
+        others[:] = 0
+        for i in range(g * rows + c * _ROWS, g * rows + min((c + 1) * _ROWS, rows)):
+            here, factor = slice(i * wide, (i + 1) * wide), scale[i]
+            d, rest = slope[here], offset[here]
+            product = plain = slope.dtype.type(0)
+            for k in range(wide):
+                some[k] += factor * d[k]
+                others[k] += factor * d[k] * rest[k]
+                product += d[k] * rest[k] * roots[k]
+                plain += d[k]
+            weighted[i], total[i] = product, plain
+        _fold(some, sums)
+        _fold(others, products)
+
+
+@divided
+def _slopes_of_lanes(
+    slope: In, offset: In, slopes: In, scale: In, shares: In, middle: In, dx: Out,
+    lanes: int, wide: int, rows: int, low: int, high: int,
+) -> None:  # fmt: skip
+    a, b, c = np.empty(wide, slope.dtype), np.empty(wide, slope.dtype), np.empty(wide, slope.dtype)
+    for i in range(low, high):
+        if i % rows == 0 or i == low:
+            own = slice(i // rows * lanes, (i // rows + 1) * lanes)
+            _spread(slopes[own], a)
+            _spread(shares[own], b)
+            _spread(middle[own], c)
+        here, factor = slice(i * wide, (i + 1) * wide), scale[i]
+        d, rest, out = slope[here], offset[here], dx[here]
         for k in range(wide):
-            values[k] = rest[k] * roots[k] * factor + shift
+            out[k] = factor * a[k] * d[k] - b[k] * rest[k] - c[k]
+
+
+@divided
+def _scaled_lanes(
+    offset: In, rstd: In, factors: In, shifts: In, scale: In, bias: In, out: Out,
+    lanes: int, wide: int, rows: int, low: int, high: int,
+) -> None:  # fmt: skip
+    roots, more = np.empty(wide, offset.dtype), np.empty(wide, offset.dtype)
+    _spread(shifts, more)
+    for i in range(low, high):
+        if i % rows == 0 or i == low:
+            _spread(rstd[i // rows * lanes : (i // rows + 1) * lanes] * factors, roots)
+        rest, values = offset[i * wide : (i + 1) * wide], out[i * wide : (i + 1) * wide]
+        factor, shift = scale[i], bias[i]
+        for k in range(wide):
+            values[k] = rest[k] * roots[k] * factor + (shift + more[k])
