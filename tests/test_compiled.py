@@ -304,6 +304,30 @@ def test_all_are_compiled_ahead(tmp_path: Path) -> None:
     assert (again.returncode, again.stderr) == (0, "")
 
 
+OUTLIVES = """
+import ctypes, gc
+import numpy as np
+from funcnn import max_pool
+from funcnn.machine import code
+from funcnn.numerics import jit
+max_pool(2).apply({}, np.ones((4, 3, 8, 8), np.float32))
+functions = [one for kernel in jit.every for one in kernel.by_dtype.values()]
+places = [ctypes.c_void_p.from_address(id(one) + object.__basicsize__).value for one in functions]
+before = [ctypes.string_at(place, 32) for place in places]
+vars(code).clear()  # as at the end of a process
+gc.collect()
+assert functions and before == [ctypes.string_at(place, 32) for place in places]
+"""
+
+
+@needs_numba
+def test_a_kernel_outlives_the_module_that_loaded_it() -> None:
+    """Python reads its definition when it drops it."""
+    variables = {"FUNCNN_COMPILED": "require", "PYTHONMALLOC": "debug"}  # overwrites what is freed
+    done = _run(OUTLIVES, **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # --- which layers -----------------------------------------------------------------------------------
 
 

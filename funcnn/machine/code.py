@@ -182,9 +182,6 @@ class _Method(ctypes.Structure):
     )
 
 
-_methods: list[_Method] = []  # Python keeps pointers to them
-
-
 def load(code: bytes) -> Callable[..., Any] | None:
     """The function of some code; None where the process lacks what it refers to.
 
@@ -196,8 +193,9 @@ def load(code: bytes) -> Callable[..., Any] | None:
         return None
     engine.add_object_file(binding.ObjectFileRef.from_data(machine_code))
     engine.finalize_object()
-    _methods.append(_Method(name, engine.get_function_address(name.decode()), _FASTCALL, None))
+    method = _Method(name, engine.get_function_address(name.decode()), _FASTCALL, None)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(method))  # the function points to it to its last moment
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.argtypes, make.restype = (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p), ctypes.py_object
-    found: Callable[..., Any] = make(ctypes.byref(_methods[-1]), np.ndarray, None)
+    found: Callable[..., Any] = make(ctypes.byref(method), np.ndarray, None)
     return found
