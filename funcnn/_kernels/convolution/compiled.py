@@ -169,8 +169,8 @@ def weight_gradient(
     first, *others = kernel if len(kernel) > 1 else (1, *kernel)
     total = np.zeros((outs, first, ins, *others), x.dtype)
     _multiply(
-        image, where.at, slope, total.reshape(-1), *where[2:-1], outs // groups, groups, where.group,
-        VECTOR // x.itemsize, step, 0, len(where.tap),
+        image, where.at, slope, total.reshape(-1), *where[2:-1], outs // groups, where.group,
+        VECTOR // x.itemsize, step, 0, groups * len(where.tap),
     )  # fmt: skip
     return np.ascontiguousarray(total.swapaxes(1, 2)).reshape(weight_shape)
 
@@ -271,14 +271,15 @@ _tall, _four, _two, _one = map(_filters, (_TALL, 4, 2, 1))
 @divided
 def _multiply(
     image: In, at: Table, slope: In, total: Out, base: Table, cols: Table, tap: Table, count: Table,
-    first: Table, last: Table, run: int, outs: int, groups: int, group: int, vector: int, step: int,
+    first: Table, last: Table, run: int, outs: int, group: int, vector: int, step: int,
     low: int, high: int,
 ) -> None:  # fmt: skip
-    """Some entries of `tap`, `step` places at a time: they stay in the cache for all filters."""
+    """Some entries of `tap`, counted over all groups: `step` places at a time for all filters."""
     row = len(cols) * run
     pitch, several = len(base) * row, max(1, step // row)
-    for g in range(groups):
-        seen = image[g * group :]
+    for g in range(low // len(tap), -(-high // len(tap))):
+        seen, before = image[g * group :], g * len(tap)
+        one, end = max(0, low - before), min(len(tap), high - before)
         for r in range(0, len(base), several):
             below = min(r + several, len(base))
             for q in range(0, run, step):
@@ -286,18 +287,18 @@ def _multiply(
                 while more > 0:
                     if more >= _TALL:
                         _tall(seen, at, slope, total, base, cols, tap, count, first, last,
-                              r, below, q, stop, o, run, pitch, vector, low, high)  # fmt: skip
+                              r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
                         done = _TALL
                     elif more >= 4:
                         _four(seen, at, slope, total, base, cols, tap, count, first, last,
-                              r, below, q, stop, o, run, pitch, vector, low, high)  # fmt: skip
+                              r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
                         done = 4
                     elif more >= 2:
                         _two(seen, at, slope, total, base, cols, tap, count, first, last,
-                             r, below, q, stop, o, run, pitch, vector, low, high)  # fmt: skip
+                             r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
                         done = 2
                     else:
                         _one(seen, at, slope, total, base, cols, tap, count, first, last,
-                             r, below, q, stop, o, run, pitch, vector, low, high)  # fmt: skip
+                             r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
                         done = 1
                     o, more = o + done, more - done
