@@ -325,7 +325,7 @@ def test_a_kernel_outlives_the_module_that_loaded_it() -> None:
     """Python reads its definition when it drops it."""
     variables = {"FUNCNN_COMPILED": "require", "PYTHONMALLOC": "debug"}  # overwrites what is freed
     done = _run(OUTLIVES, **variables)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
 
 
 # --- which layers -----------------------------------------------------------------------------------
@@ -749,14 +749,7 @@ def test_bags_of_rows_as_numpy_adds_them(mode: str, dtype: Any) -> None:
     ("name", "most"), [("exp", 1.0), ("tanh", 1.5), ("sigmoid", 2.3)], ids=lambda one: str(one)
 )
 def test_functions_of_numbers_are_right_to_the_last_bits(name: str, most: float) -> None:
-    numba = import_module("numba")
-    function = getattr(import_module("funcnn._kernels.scalars"), name)
-
-    def run_plain(x: Array, out: Array) -> None:
-        for i in range(len(x)):
-            out[i] = function(x[i])
-
-    run = numba.njit(run_plain)
+    run = _of_each(name)
     exact: Any = {"exp": np.exp, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}[name]
     odd = [0.0, 1e-45, 1e-30, 0.5499999, 0.55, 87.3, 88.72283, 103.2, 1e30]
     x = np.concatenate([np.linspace(-104, 88.7, 300_001), np.linspace(-1, 1, 100_001), odd])
@@ -774,6 +767,26 @@ def test_functions_of_numbers_are_right_to_the_last_bits(name: str, most: float)
         wanted = exact(limits)
     np.testing.assert_array_equal(out, wanted)
     assert np.signbit(out[-1]) == np.signbit(wanted[-1])
+
+
+def _of_each(name: str) -> Any:
+    function = getattr(import_module("funcnn._kernels.scalars"), name)
+
+    def run(x: Array, out: Array) -> None:
+        for i in range(len(x)):
+            out[i] = function(x[i])
+
+    return import_module("numba").njit(run)
+
+
+@needs_numba
+def test_the_logarithm_of_a_sum_is_right_to_the_last_bits() -> None:
+    x = np.concatenate([np.linspace(0, 9, 300_001), 10.0 ** np.linspace(-44, 37, 100_001), [0.0]])
+    x = x.astype(np.float32)
+    out = np.empty_like(x)
+    _of_each("log1p_from_0")(x, out)
+    wanted = np.log1p(x.astype(np.float64))
+    assert (np.abs(out - wanted) <= 2.0 * np.spacing(wanted.astype(np.float32))).all()
 
 
 # --- functions of every element, and along an axis -------------------------------------------------

@@ -82,6 +82,23 @@ def scaled(context: Any, p: Any, k: Any) -> Any:
 
 
 @intrinsic
+def _halved(context: Any, x: Any) -> Any:
+    """``2**-k`` and `k`, with which ``x 2**-k`` is from 3/4 to 3/2, for `x` from 1 to 2**126."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        single, word = ir.FloatType(), ir.IntType(32)
+        above = builder.sub(builder.bitcast(args[0], word), ir.Constant(word, 0x3F400000))  # 3/4
+        whole = builder.ashr(above, ir.Constant(word, 23))
+        bits = builder.sub(ir.Constant(word, 127), whole)
+        factor = builder.bitcast(builder.shl(bits, ir.Constant(word, 23)), single)
+        return context.make_tuple(
+            builder, signature.return_type, (factor, builder.sitofp(whole, single))
+        )
+
+    return types.UniTuple(types.float32, 2)(types.float32), generate
+
+
+@intrinsic
 def larger(context: Any, a: Any, b: Any) -> Any:
     """The larger of two numbers; of NaN, any. Loops over it vectorise, as over no condition."""
 
@@ -178,11 +195,20 @@ def _erfc(x: Any) -> Any:
 
 @scalar
 def log1p(x: Any) -> Any:
-    """``log(1 + x)`` for `x` from 0 to 1, in float32: ``2 atanh(t)`` with ``t = x / (2 + x)``."""
+    """``log(1 + x)`` for `x` from -1/4 to 1, in float32: ``2 atanh(t)`` with ``t = x / (2 + x)``."""
     t = x / (_2 + x)
     square = t * t
     p = square * (_L0 + square * (_L1 + square * (_L2 + square * _L3)))
     return (t + t) + (t + t) * p
+
+
+def _log1p32(x: Any) -> Any:
+    s, k = _halved(_1 + x)
+    return k * _LN2_HIGH + (log1p(s * x + (s - _1)) + k * _LN2_LOW)
+
+
+def _log1p64(x: Any) -> Any:
+    return np.log1p(x)
 
 
 def _exp64(x: Any) -> Any:
@@ -215,3 +241,5 @@ sigmoid = _either(_sigmoid32, _sigmoid64)
 """The logistic function: ``1 / (1 + e)`` or, below 0, ``e / (1 + e)`` with ``e = exp(-|x|)``."""
 erfc = _either(_erfc, _erfc64)
 """``1 - erf(x)``, to ``4 + x^2`` units in the last place; the same series as of NumPy's kernels."""
+log1p_from_0 = _either(_log1p32, _log1p64)
+"""``log(1 + x)`` for `x` from 0 on: with ``1 + x = 2**k (1 + f)``, from -1/4 to 1/2, by that of `f`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnn._kernels.scalars import exp, larger
+from funcnn._kernels.scalars import exp, larger, log1p_from_0
 from funcnn._kernels.softmax import SURE
 from funcnn.numerics.handover import divided_numbers
 from funcnn.numerics.jit import In, Out, Table, inlined
@@ -76,16 +76,13 @@ def _largest(row: In) -> Any:
 
 
 @inlined
-def _shift(row: In, out: Out) -> Any:
-    """Less the maximum, which is returned; infinity less itself is 0."""
-    top = _largest(row)
+def _exponentials(row: In, top: Any, out: Out) -> Any:
+    """Of numbers less the largest of them, infinity less itself being 0; and their sum."""
+    zero, infinite, total = row.dtype.type(0), row.dtype.type(np.inf), row.dtype.type(0)
     for i in range(len(row)):
-        out[i] = row[i] - top
-    if top == np.inf:
-        for i in range(len(row)):
-            if row[i] == np.inf:
-                out[i] = 0
-    return top
+        out[i] = exp(zero if row[i] == infinite else row[i] - top)
+        total += out[i]
+    return total
 
 
 @inlined
@@ -99,26 +96,25 @@ def _sum(row: In) -> Any:
 @divided_numbers
 def _softmax(x: In, out: Out, size: int, low: int, high: int) -> None:
     for r in range(low, high):
-        row = out[r * size : (r + 1) * size]
-        _shift(x[r * size : (r + 1) * size], row)
+        seen, row = x[r * size : (r + 1) * size], out[r * size : (r + 1) * size]
+        total = _exponentials(seen, _largest(seen), row)
+        share = x.dtype.type(1) / total
         for i in range(size):
-            row[i] = exp(row[i])
-        total = _sum(row)
-        for i in range(size):
-            row[i] /= total
+            row[i] *= share
 
 
 @divided_numbers
 def _log_softmax(x: In, out: Out, size: int, low: int, high: int) -> None:
-    zero, one = x.dtype.type(0), x.dtype.type(1)
+    zero, one, infinite = x.dtype.type(0), x.dtype.type(1), x.dtype.type(np.inf)
     for r in range(low, high):
         seen, row = x[r * size : (r + 1) * size], out[r * size : (r + 1) * size]
-        _shift(seen, row)
-        others, largest = zero, zero  # the first of the largest is none of the others
+        top, others, largest = _largest(seen), zero, zero  # the first of the largest is no other
         for i in range(size):
-            others += zero if row[i] == 0 else exp(row[i])
-            largest += one if row[i] == 0 else zero
-        rest = np.log1p(others + (largest - one))
+            row[i] = zero if seen[i] == infinite else seen[i] - top
+        for i in range(size):
+            others += zero if row[i] == zero else exp(row[i])
+            largest += one if row[i] == zero else zero
+        rest = log1p_from_0(others + (largest - one))
         for i in range(size):
             row[i] -= rest
 
@@ -130,15 +126,13 @@ def _cross_entropy(
 ) -> None:  # fmt: skip
     zero, one = z.dtype.type(0), z.dtype.type(1)
     for i in range(low, high):
-        row, at = slopes[i * size : (i + 1) * size], labels[i]
-        _shift(z[i * size : (i + 1) * size], row)
-        behind = row[at]
+        seen, row = z[i * size : (i + 1) * size], slopes[i * size : (i + 1) * size]
+        at, top = labels[i], _largest(seen)
+        total = _exponentials(seen, top, row)
+        share = one / total
         for k in range(size):
-            row[k] = exp(row[k])
-        total = _sum(row)
-        for k in range(size):
-            row[k] /= total
-        values[i] = np.log(total) - behind
+            row[k] *= share
+        values[i] = np.log(total) - (zero if seen[at] == np.inf else seen[at] - top)
         row[at] -= one
         if values[i] < sure:  # what the others sum to is what the logarithm has lost
             row[at] = zero
@@ -288,7 +282,7 @@ def _log_softmax_of_lanes(x: In, out: Out, size: int, run: int, low: int, high: 
                 others[k] += zero if rest[k] == zero else exp(rest[k])
                 largest[k] += one if rest[k] == zero else zero
         for k in range(wide):
-            others[k] = np.log1p(others[k] + largest[k])
+            others[k] = log1p_from_0(others[k] + largest[k])
         for i in range(size):
             rest = out[at + i * run : at + i * run + wide]
             for k in range(wide):
