@@ -316,7 +316,7 @@ ON_PURPOSE = {
 
 
 # Kernels that never run in portable mode.
-FAST_ALONE = {"compiled", "jit", "scalars", "sparse", "tiles", "translation"} | {
+FAST_ALONE = {"compiled", "framing", "jit", "scalars", "sparse", "tiles", "translation"} | {
     "fast_compiled", "handover", "numbers", "pairs", "panels", "rounded", "vectors",
     "_compiled", "portable_compiled",  # which prove the bits of their results
 }  # fmt: skip

@@ -22,7 +22,8 @@ from funcnn._kernels.convolution.places import (
     tabled,
     taps,
 )
-from funcnn._kernels.images import batch_first, batch_last, frame
+from funcnn._kernels.framing import framed
+from funcnn._kernels.images import batch_first, batch_last
 from funcnn._kernels.tiles import (
     eight_rows,
     four_rows,
@@ -136,7 +137,7 @@ def _write(
     """Write a convolution, or one phase of it, to a batch-last output."""
     outs, ins = len(filters), x.shape[1] // groups
     where = places(axes, len(x), ins, out.shape[1:-1])
-    image = frame(x, where.padding).reshape(-1)
+    image = framed(x, where.padding).reshape(-1)
     start = np.zeros(outs, x.dtype) if bias is None else np.ascontiguousarray(bias)
     several = filters.nbytes <= _WEIGHTS and outs // groups > _ALONE
     step = WIDE // x.itemsize * (1 if several else 16)
@@ -163,7 +164,7 @@ def weight_gradient(
     if _declined(x.shape, weight_shape, window) or pairs >= min(_MANY, _TERMS * dout[:, 0].size):
         return NotImplemented
     where = taps(forward(x.shape[2:], window), len(x), ins, _TOGETHER)
-    image = frame(x, where.padding).reshape(-1)
+    image = framed(x, where.padding).reshape(-1)
     slope = np.ascontiguousarray(batch_last(dout)).reshape(-1)
     step = min(max(_SLICE // (ins + outs // groups), 256), 2048)
     first, *others = kernel if len(kernel) > 1 else (1, *kernel)

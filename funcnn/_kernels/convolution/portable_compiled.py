@@ -16,7 +16,8 @@ import numpy as np
 from funcnn._kernels.convolution.overlapping import layouts, meetings
 from funcnn._kernels.convolution.places import forward, places, tabled, taps
 from funcnn._kernels.convolution.plans import Columns, Depthwise, Plan, Rows, plan
-from funcnn._kernels.images import batch_first, batch_last, frame
+from funcnn._kernels.framing import framed
+from funcnn._kernels.images import batch_first, batch_last
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.threads import share
 from funcnn.numerics.jit import Address, OutBytes, Single, Table, Wide, address, exact, inlined
@@ -75,7 +76,7 @@ def convolve(
     if not out.size or not weight.size:
         return NotImplemented
     where = places(forward(x.shape[2:], window), len(x), x.shape[1] // groups, out.shape[1:-1])
-    image, filters = frame(x, where.padding), tabled(weight)
+    image, filters = framed(x, where.padding), tabled(weight)
     parts = _parts(len(where.base), weight[0].size * out.size)
     step = VECTOR // 4 * (1 if filters.nbytes <= _WEIGHTS else 16)
 
@@ -109,7 +110,7 @@ def weight_gradient(
     if not dout.size or not math.prod(weight_shape):
         return NotImplemented
     rows = _rows(x.shape, window, groups)
-    image = frame(x, rows.padding)
+    image = framed(x, rows.padding)
     slope = np.ascontiguousarray(batch_last(dout))
     outs, ins, *kernel = weight_shape
     first, *others = kernel if len(kernel) > 1 else (1, *kernel)

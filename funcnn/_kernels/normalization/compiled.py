@@ -488,11 +488,13 @@ def _scaled_lanes(
     offset: In, rstd: In, factors: In, shifts: In, scale: In, bias: In, out: Out,
     lanes: int, wide: int, rows: int, low: int, high: int,
 ) -> None:  # fmt: skip
-    roots, more = np.empty(wide, offset.dtype), np.empty(wide, offset.dtype)
+    roots, more, root = np.empty((3, wide), offset.dtype)
     _spread(shifts, more)
     for i in range(low, high):
         if i % rows == 0 or i == low:
-            _spread(rstd[i // rows * lanes : (i // rows + 1) * lanes] * factors, roots)
+            for k in range(lanes):
+                root[k] = rstd[i // rows * lanes + k] * factors[k]
+            _spread(root[:lanes], roots)
         rest, values = offset[i * wide : (i + 1) * wide], out[i * wide : (i + 1) * wide]
         factor, shift = scale[i], bias[i]
         for k in range(wide):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from funcnn._kernels.framing import framed
 from funcnn._kernels.images import batch_first, batch_last, frame
 from funcnn._kernels.pooling.bins import intervals
 from funcnn._kernels.pooling.means import excess
@@ -177,7 +178,7 @@ def max_pool(x: Array, window: Window) -> Any:
     seen = _places(x.shape, window, True)
     if not seen.all_see:
         return NotImplemented
-    image = frame(x, window.padding, value=-np.inf)
+    image = framed(x, window.padding, value=-np.inf)
     return _largest_of(image, seen, output_size(window, x.shape[2:]))
 
 
