@@ -8,16 +8,16 @@ wherever it stands and however many threads there are.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from funcnn.machine.memory import scratch
-from funcnn.machine.threads import share, team
-from funcnn.numerics._compiled import laid_out, parts_of
-from funcnn.numerics.jit import Address, Single, Table, address, inlined, intrinsic, kernel
+from funcnn.numerics._compiled import laid_out
+from funcnn.numerics.handover import divided
+from funcnn.numerics.jit import Address, Single, Table, address, inlined, intrinsic
 from funcnn.numerics.large import LARGE
-from funcnn.numerics.panels import TALL, beginning, broad, pack_neighbours, pack_turned, tall
+from funcnn.numerics.panels import TALL, beginning, pack_neighbours, pack_turned, tall
 from funcnn.numerics.vectors import FAST, VECTOR, Vectors, cgutils, ir, literals, types
 from funcnn.types import Array
 
@@ -26,8 +26,9 @@ _WIDE = VECTOR == 64  # else BLAS is as fast: so it was with code for AVX2
 _LANES = VECTOR // 4  # numbers of a vector
 _PANEL = 3 * _LANES  # columns of a tile
 _RUN = 256  # terms that are added up in turn
-_BLOCK = 512  # rows, of which so many terms stay in the cache while they meet all columns
-_PART = 1 << 22  # multiplications that are worth a thread
+_BLOCK = 1 << 17  # numbers of the left matrix that stay in the cache while they meet all columns
+_FEW = 32  # rows that are worth a panel
+_UNITS = 16  # to divide
 
 
 def is_large(rows: int, terms: int, columns: int) -> bool:
@@ -50,20 +51,35 @@ def large_matmul(a: Array, b: Array, out: Array | None = None) -> Any:
     if 1 not in (line, column):
         return NotImplemented
     (rows, columns), pitch, terms = to.shape[-2:], to.strides[-2] // 4, left.shape[-1]
-    from_left, from_right, begin = address(left), address(right), address(to)
-    parts = parts_of(terms, len(places[2]), rows, columns, team(), _PANEL, _PART)
-
-    def multiply_some(i: int) -> None:
-        (first, last), (low, high), (start, stop) = parts[i]
-        panel = scratch("panel", (_PANEL * _RUN,), np.dtype(np.float32))
-        _multiply(
-            *places, panel, from_left + 4 * low * row,
-            from_right + 4 * start * column, begin + 4 * (low * pitch + start), first, last, terms,
-            high - low, stop - start, row, term, line, column, pitch,
-        )  # fmt: skip
-
-    share(multiply_some, len(parts))
+    starts, height = _panels(columns), _height(rows, columns, terms, column != 1)
+    units = len(places[2]) * -(-rows // height) * (len(starts) - 1)
+    _multiply(
+        *places, starts, address(left), address(right), address(to), terms, rows, row, term, line,
+        column, pitch, height, 0, units,
+    )  # fmt: skip
     return target
+
+
+@lru_cache(maxsize=256)
+def _panels(columns: int) -> Array:
+    """Where each panel of the right matrix begins, and the last one ends."""
+    ends = [0]
+    while (left := columns - ends[-1]) > 0:
+        vectors = -(-left // _LANES)
+        ends.append(min(columns, ends[-1] + _LANES * min(vectors, 2 if vectors == 4 else 3)))
+    return np.array(ends)
+
+
+def _height(rows: int, columns: int, terms: int, is_copied: bool) -> int:
+    """How many rows meet a panel: they stay in the cache, and there are several units for each thread.
+
+    A panel that is copied first should meet more.
+    """
+    least, units = _FEW * (1 + is_copied), _UNITS // (1 + is_copied)
+    height = min(rows, max(least, _BLOCK // terms // TALL * TALL))
+    while height >= 2 * least and -(-rows // height) * (columns // _PANEL + 1) < units:
+        height = -(-height // (2 * TALL)) * TALL
+    return height
 
 
 def _word(number: int) -> Any:
@@ -153,31 +169,33 @@ def _pack(
             pack_turned(x, panel, panel, terms, c, width, 0, base + c * column, column, used - c)
 
 
-@kernel
+@divided
 def _multiply(
-    lefts: Table, rights: Table, outs: Table, panel: Single, left: Address, right: Address,
-    out: Address, first: int, last: int, terms: int, rows: int, columns: int,
-    row: int, term: int, line: int, column: int, pitch: int,
+    lefts: Table, rights: Table, outs: Table, starts: Table, left: Address, right: Address,
+    out: Address, terms: int, rows: int, row: int, term: int, line: int, column: int, pitch: int,
+    height: int, low: int, high: int,
 ) -> None:  # fmt: skip
-    """Products of stacks of matrices."""
-    for p in range(first, last):
-        for o in range(0, rows, _BLOCK):
-            several = min(_BLOCK, rows - o)
-            for k in range(0, terms, _RUN):
-                some, more = min(_RUN, terms - k), int(k > 0)
-                rows_at, q = left + 4 * (lefts[p] + o * row + k * term), 0
-                while q < columns:
-                    count = broad((columns - q + 1) // 2)  # of vectors with twice as many numbers
-                    width = count * _LANES
-                    used, base = min(width, columns - q), rights[p] + k * line + q * column
-                    seen, step, to = right + 4 * base, line, out + 4 * (outs[p] + o * pitch + q)
-                    if column != 1 or used < width:
-                        seen, step = beginning(panel), width
-                        _pack(right, base, column, line, used, some, panel, width)
-                    if count == 3:
-                        _three(rows_at, row, term, seen, step, to, pitch, some, several, used, more)
-                    elif count == 2:
-                        _two(rows_at, row, term, seen, step, to, pitch, some, several, used, more)
-                    else:
-                        _one(rows_at, row, term, seen, step, to, pitch, some, several, used, more)
-                    q += width
+    """Products of stacks of matrices: of a unit, some rows meet a panel of columns."""
+    panel = np.empty(_PANEL * _RUN, np.float32)
+    panels, blocks = len(starts) - 1, (rows + height - 1) // height
+    for unit in range(low, high):
+        p, rest = unit // (blocks * panels), unit % (blocks * panels)
+        o, q, end = rest // panels * height, starts[rest % panels], starts[rest % panels + 1]
+        several, used = min(height, rows - o), end - q
+        count = (used + _LANES - 1) // _LANES
+        width, to = count * _LANES, out + 4 * (outs[p] + o * pitch + q)
+        for k in range(0, terms, _RUN):
+            some, more = min(_RUN, terms - k), int(k > 0)
+            rows_at = left + 4 * (lefts[p] + o * row + k * term)
+            base = rights[p] + k * line + q * column
+            seen, step = right + 4 * base, line
+            if column != 1 or used < width:
+                seen, step = beginning(panel), width
+                _pack(right, base, column, line, used, some, panel, width)
+            if count == 3:
+                _three(rows_at, row, term, seen, step, to, pitch, some, several, used, more)
+            elif count == 2:
+                _two(rows_at, row, term, seen, step, to, pitch, some, several, used, more)
+            else:
+                _one(rows_at, row, term, seen, step, to, pitch, some, several, used, more)
+    panel[0] = 0  # it is there until now
