@@ -10,9 +10,11 @@ Parts of a range do not depend on each other: so who computed what does not show
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -78,32 +80,45 @@ def tile(i: int, size: int) -> Any:
 
 
 class _Channel:
-    """Where jobs are shown, and the helpers who look at it."""
+    """Where jobs are shown; helpers who look there, or were asked to; and those who do look."""
 
     def __init__(self) -> None:
+        self.closed = False
         self.renew()
 
     def renew(self) -> None:
         """Begin with nobody: a forked child has none of its parent's threads."""
-        self.words, self.awake = np.zeros(64, np.int64), [None][:0]
+        self.words, self.awake, self.looking = np.zeros(64, np.int64), [None][:0], [None][:0]
         self.words[_YIELD] = _yielding()
         self.address = address(self.words)
 
     def wake(self, helpers: int) -> None:
         """Let so many look, soon."""
-        missing = helpers - len(self.awake)
-        self.awake.extend([None] * ask_helpers(missing, lambda: self.listen))
+        missing = range(0 if self.closed else helpers - len(self.awake))
+        self.awake.extend(None for _ in missing)
+        asked = ask_helpers(len(missing), lambda: self.listen)
+        for _ in missing[asked:]:
+            self.awake.pop()
 
     def listen(self) -> None:
         """What a helper does: help, until there has been nothing to do, or there is another job."""
+        self.looking.append(None)
         try:
             known = -1
-            while known != bell[0] and not is_asked():
+            while known != bell[0] and not is_asked() and not self.closed:
                 known = int(bell[0])
-                if not is_asked():
+                if not is_asked() and not self.closed:
                     _serve(bell, self.address, address(bell), known, _PATIENCE)
         finally:
             self.awake.pop()
+            self.looking.pop()
+
+    def close(self) -> None:
+        """Wait until nobody looks: at the end of a process, what they look at goes away."""
+        self.closed = True
+        while self.looking:
+            bell[0] += 1
+            time.sleep(1e-5)
 
 
 def _yielding() -> int:
@@ -116,6 +131,7 @@ def _yielding() -> int:
 
 
 _channel = _Channel()
+atexit.register(_channel.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_channel.renew)
 
