@@ -530,6 +530,41 @@ def test_windows_and_bins_as_numpy_sees_them(layer: Any, batch: int, dtype: Any)
 
 
 @needs_numba
+def test_means_of_large_bins_as_numpy_takes_them() -> None:
+    """So many numbers that they are added up along one axis after the other."""
+    layer, x = adaptive_avg_pool((3, 2)), random.normal(random.key(0), (4, 3, 40, 37))
+    x[0, 1, 2, :3] = np.nan, np.inf, -np.inf
+    found = []
+    with np.errstate(all="ignore"):
+        for word in ("off", "require"):
+            with numerics.compiled(word):
+                out, cache = layer.apply({}, x)
+                found.append((out, layer.vjp(cache, random.normal(random.key(1), out.shape))[1]))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, 1e-5, 1e-6)
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    "layer",
+    [funcnn.max_pool(2), funcnn.max_pool(3, stride=2, padding=1), avg_pool(3, stride=2, padding=1),
+     lp_pool(2), adaptive_max_pool((3, 2)), adaptive_avg_pool((3, 2)),
+     upsample((2, 3), mode="bilinear")],
+    ids=str,
+)  # fmt: skip
+def test_any_number_of_threads_pools_to_the_same_bits(layer: Any) -> None:
+    x = random.normal(random.key(0), (20, 5, 9, 8))
+
+    def both_ways() -> tuple[Array, Array]:
+        out, cache = layer.apply({}, x)
+        return layer.vjp(cache, random.normal(random.key(1), out.shape))[1], out
+
+    with numerics.compiled("require"):
+        found = {digest(in_team(workers, both_ways)) for workers in (1, *[2, 3] * 10)}
+    assert len(found) == 1
+
+
+@needs_numba
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_unpooling_as_numpy_does_it(batch: int, dtype: Any) -> None:

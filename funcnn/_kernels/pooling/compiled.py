@@ -85,12 +85,18 @@ def _sums(x_shape: Shape, window: Window, back: bool) -> Rows | None:
 
 
 @lru_cache(maxsize=16)
-def _bins(x_shape: Shape, places: Shape) -> tuple[Rows, Array]:
-    """The same of bins; and how much each sees, as ``(*places, 1)``."""
+def _bins(x_shape: Shape, places: Shape) -> Rows:
+    """The same of bins."""
+    return rows(*map(_seen, x_shape[2:], places))
+
+
+@lru_cache(maxsize=64)
+def _counts(x_shape: Shape, places: Shape) -> Array:
+    """How much each bin sees, to divide ``(N, C, *places)``."""
     counts = np.ones(1, np.int64)
     for n, o in zip(x_shape[2:], places, strict=True):
         counts = counts[..., None, :] * np.count_nonzero(_seen(n, o), axis=1)[:, None]
-    return rows(*map(_seen, x_shape[2:], places)), counts
+    return batch_first(counts[None])
 
 
 def _seen(n: int, o: int) -> Array:
@@ -102,9 +108,14 @@ def _seen(n: int, o: int) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _seen_by(n: int, o: int) -> Rows:
-    """The bins that each element is in, along one axis."""
-    return rows(_seen(n, o).T)
+def _along(n: int, o: int, back: bool) -> Rows:
+    """What bins along one axis see; or, back, in which bins each element is."""
+    return rows(_seen(n, o).T if back else _seen(n, o))
+
+
+def _thin(x_shape: Shape, places: Shape) -> bool:
+    """Whether the same holds along each axis."""
+    return all(-(-n // o) < _TAPS and n * o <= _TABLE for n, o in zip(x_shape[2:], places, strict=True))
 
 
 def _few(x_shape: Shape, places: Shape, taps: int) -> bool:
@@ -126,25 +137,30 @@ def sums(x: Array, window: Window) -> Any:
 
 def means(x: Array, places: Shape) -> Any:
     """`funcnn._kernels.pooling.bins.means`."""
-    if not x.size or not _few(x.shape, places, _TAPS):
+    if x.size and _few(x.shape, places, _TAPS):
+        out = _applied(x, _bins(x.shape, places), places)
+    elif x.size and math.prod(places) > 1 and _thin(x.shape, places):
+        out = _each_axis(x, places, False)
+    else:
         return NotImplemented
-    matrix, counts = _bins(x.shape, places)
-    out = _applied(x, matrix, places)
-    out /= batch_first(counts.astype(x.dtype)[None])
+    out /= _counts(x.shape, places).astype(x.dtype)
     return out
 
 
 def means_gradient(dout: Array, x_shape: Shape) -> Any:
     """`funcnn._kernels.pooling.bins.means_gradient`."""
-    places = dout.shape[2:]
-    if not dout.size or not _few(x_shape, places, _TAPS):
+    if not dout.size or not _thin(x_shape, dout.shape[2:]):
         return NotImplemented
-    counts = _bins(x_shape, places)[1].astype(dout.dtype)
-    shares = frame(dout / batch_first(counts[None]), ((0, 0),) * len(places))
-    for k in reversed(range(len(places))):  # an element is in few bins: the inner axes first
-        matrix = _seen_by(x_shape[k + 2], places[k])
-        shares = applied(shares, matrix, x_shape[1] * math.prod(places[:k]))
-    return batch_first(shares.reshape(*x_shape[1:], len(dout)))
+    return _each_axis(dout / _counts(x_shape, dout.shape[2:]).astype(dout.dtype), x_shape[2:], True)
+
+
+def _each_axis(x: Array, sizes: Shape, back: bool) -> Array:
+    """Sums of bins, or of the bins that each element is in: along the last axis first."""
+    out = frame(x, ((0, 0),) * len(sizes))
+    for k in reversed(range(len(sizes))):
+        pair = (sizes[k], x.shape[k + 2]) if back else (x.shape[k + 2], sizes[k])
+        out = applied(out, _along(*pair, back), x.shape[1] * math.prod(x.shape[2 : k + 2]))
+    return batch_first(out.reshape(x.shape[1], *sizes, len(x)))
 
 
 def largest_of_bins(x: Array, places: Shape) -> Any:
@@ -165,7 +181,7 @@ def largest_of_bins_gradient(dout: Array, winners: Any, x_shape: Shape) -> Any:
 
 
 def _of_bins(x_shape: Shape, places: Shape) -> _Places:
-    matrix, batch = _bins(x_shape, places)[0], x_shape[0]
+    matrix, batch = _bins(x_shape, places), x_shape[0]
     none, plane = np.zeros(len(matrix.start) - 1, np.int64), matrix.columns * batch
     low, high = matrix.start[:-1].copy(), matrix.start[1:].copy()
     return _Places(matrix.at * batch, none, low, none, high, plane, True)
