@@ -350,8 +350,7 @@ def _scaled_numbers(offset: In, rstd: In, scale: In, bias: In, out: Out, low: in
             values[i] = rest[i] * r * scale[i] + bias[i]
 
 
-# Groups in lanes. What a lane has is given for each lane of each group, what a row has for each row of
-# each group; chunks are counted over all groups.
+# Groups in lanes. Lanes, rows and chunks are counted over all groups.
 
 
 @inlined
@@ -416,10 +415,10 @@ def _sums_of_lanes(x: In, totals: Wide, lanes: int, wide: int, rows: int, low: i
 
 @divided
 def _squares_of_lanes(
-    x: In, mean: In, offset: Out, totals: Wide, lanes: int, wide: int, rows: int,
-    low: int, high: int,
-) -> None:  # fmt: skip
-    chunks, part, centre = -(-rows // _ROWS), np.empty(wide, x.dtype), np.empty(wide, x.dtype)
+    x: In, mean: In, offset: Out, totals: Wide, lanes: int, wide: int, rows: int, low: int, high: int
+) -> None:
+    chunks = -(-rows // _ROWS)
+    part, centre = np.empty((2, wide), x.dtype)
     for j in range(low, high):
         g, c = divmod(j, chunks)
         total = totals[j * lanes : (j + 1) * lanes]
@@ -441,8 +440,8 @@ def _sums_of_slopes(
     lanes: int, wide: int, rows: int, low: int, high: int,
 ) -> None:  # fmt: skip
     """Of each lane with the scales of rows, and of each row by itself."""
-    chunks, roots = -(-rows // _ROWS), np.empty(wide, slope.dtype)
-    some, others = np.empty(wide, slope.dtype), np.empty(wide, slope.dtype)
+    chunks = -(-rows // _ROWS)
+    roots, some, others = np.empty((3, wide), slope.dtype)
     for j in range(low, high):
         g, c = divmod(j, chunks)
         sums, products = totals[j * lanes : (j + 1) * lanes], dots[j * lanes : (j + 1) * lanes]
@@ -470,7 +469,7 @@ def _slopes_of_lanes(
     slope: In, offset: In, slopes: In, scale: In, shares: In, middle: In, dx: Out,
     lanes: int, wide: int, rows: int, low: int, high: int,
 ) -> None:  # fmt: skip
-    a, b, c = np.empty(wide, slope.dtype), np.empty(wide, slope.dtype), np.empty(wide, slope.dtype)
+    a, b, c = np.empty((3, wide), slope.dtype)
     for i in range(low, high):
         if i % rows == 0 or i == low:
             own = slice(i // rows * lanes, (i // rows + 1) * lanes)
