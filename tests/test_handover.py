@@ -31,7 +31,7 @@ def count(times: Out, size: int, low: int, high: int) -> None:
 
 
 @divided
-def crowd(x: In, out: Out, size: int, low: int, high: int) -> None:
+def crowd(out: Out, x: In, size: int, low: int, high: int) -> None:
     more = np.empty(size, np.float64)
     for i in range(low, high):
         more[0] = x[i]
@@ -92,11 +92,11 @@ def test_a_helper_who_is_awake_takes_other_jobs() -> None:
 
 def test_missing_memory_is_an_error_of_the_caller() -> None:
     x, out = np.zeros(8, np.float32), np.zeros(8, np.float32)
-    in_team(2, lambda: crowd(x, out, 8, 0, 8))
+    in_team(2, lambda: crowd(out, x, 8, 0, 8))
     assert (out == 1).all()
     for workers in (1, 2):
         with pytest.raises(MemoryError):
-            in_team(workers, lambda: crowd(x, out, 1 << 50, 0, 8))
+            in_team(workers, lambda: crowd(out, x, 1 << 50, 0, 8))
     assert (in_team(2, lambda: counted(8)) == 1).all()
 
 

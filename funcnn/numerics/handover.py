@@ -38,7 +38,11 @@ class Divided(Kernel):
     """A kernel whose last two arguments are a range of parts that do not depend on each other."""
 
     divided = True
-    least = 0  # numbers in its first array, below which one thread does all of it
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any], least: int) -> None:
+        super().__init__(function, options)
+        is_numbers = next(iter(function.__annotations__.values())) == "In"
+        self.least = least if is_numbers else 0  # of them: below, one thread does all of it
 
     def __call__(self, first: Any, *rest: Any) -> Any:
         function = self.by_dtype.get(first.dtype.char) or self.compile(first.dtype)
@@ -51,19 +55,17 @@ class Divided(Kernel):
         return function(first, *rest, _channel.address, threads)
 
 
+PART = 1 << 12  # numbers that are worth a thread, where each takes a nanosecond or less
+
+
 def divided(function: Callable[..., None]) -> Kernel:
     """Compile a kernel whose parts the threads of the team in force share."""
-    return Divided(function, kernel(function).options)
-
-
-PART = 1 << 12  # numbers that are worth a thread, where each takes a nanosecond or less
+    return Divided(function, kernel(function).options, PART)
 
 
 def divided_numbers(function: Callable[..., None]) -> Kernel:
     """The same, of a kernel that does not do much with each number of its first array."""
-    made = Divided(function, kernel(function).options)
-    made.least = 2 * PART
-    return made
+    return Divided(function, kernel(function).options, 2 * PART)
 
 
 def tiles(runs: int, size: int) -> int:

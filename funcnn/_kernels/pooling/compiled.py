@@ -229,9 +229,7 @@ def _gradient_of(dout: Array, winners: Array, x_shape: Shape, seen: _Places) -> 
     slope = np.ascontiguousarray(batch_last(dout)).reshape(-1)
     taps = np.ascontiguousarray(winners).reshape(-1)
     if seen.alone and x_shape[0] >= _RUN:
-        _to_each(
-            slope, seen.at, seen.base, taps, dx.reshape(-1), x_shape[0], seen.plane, 0, x_shape[1]
-        )
+        _to_each(slope, seen.at, seen.base, taps, dx.reshape(-1), x_shape[0], seen.plane, 0, x_shape[1])
         return batch_first(dx)
     _to_winners(
         slope, seen.at, seen.base, seen.low, seen.high, taps, dx.reshape(-1), x_shape[0],
