@@ -14,7 +14,7 @@ from funcnn.data.batches import checked
 from funcnn.data.examples import concatenated, length, taken
 from funcnn.distributed.engines import ALONE, Engine, check_share
 from funcnn.machine.blas import on_one_blas_thread
-from funcnn.machine.threads import run_tasks
+from funcnn.machine.threads import in_team, run_tasks
 from funcnn.types import Layer, Loss, Params, has_trait
 
 __all__ = ["evaluate", "predict"]
@@ -90,6 +90,8 @@ def predict(
         return out
 
     def parts() -> list[Any]:
+        if len(own) == 1:  # has all threads for itself
+            return [in_team(workers, lambda: part(0))]
         return run_tasks(part, len(own), workers)
 
     return concatenated(on_one_blas_thread(lambda: ranks.gathered(parts)))
