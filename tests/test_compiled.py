@@ -58,6 +58,7 @@ from funcnn import (
     softmin,
     softplus,
     swiglu,
+    tanh,
     tanh_shrink,
     threshold,
     tree,
@@ -836,7 +837,8 @@ FUNCTIONS = [
     gelu(), gelu("tanh"), silu(), sigmoid(), hard_swish(), leaky_relu(0.1), leaky_relu(0.0),
     relu(), relu6(), hard_tanh(-0.5, 2.0), hard_sigmoid(), threshold(0.3, 20.0), soft_shrink(0.3),
     hard_shrink(0.3), softplus(2.0), log_sigmoid(), swiglu(), elu(1.5), celu(0.5), selu(), mish(),
-    tanh_shrink(), glu(), softmax(), log_softmax(), softmin(), softmax(axis=1), log_softmax(axis=1),
+    tanh(), tanh_shrink(), glu(), softmax(), log_softmax(), softmin(), softmax(axis=1),
+    log_softmax(axis=1),
 ]  # fmt: skip
 
 

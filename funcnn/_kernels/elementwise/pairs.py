@@ -261,6 +261,16 @@ def _mish_slope(x: Any, o: Any) -> Any:
 
 
 @scalar
+def _tanh(x: Any, o: Any) -> Any:
+    return tanh(x)
+
+
+@scalar
+def _tanh_slope(x: Any, o: Any) -> Any:
+    return _4 * _logistic_slope(x + x)
+
+
+@scalar
 def _tanh_shrink(x: Any, o: Any) -> Any:
     return tanh_rest(x) + _0 if abs(x) < _1 else x - tanh(x)  # 0 for -0.0
 
@@ -273,6 +283,7 @@ def _tanh_shrink_slope(x: Any, o: Any) -> Any:
 
 _pair("elu", _elu, _elu_slope)
 _pair("mish", _mish, _mish_slope)
+_pair("tanh", _tanh, _tanh_slope)
 _pair("tanh_shrink", _tanh_shrink, _tanh_shrink_slope)
 _pair("relu", _relu, _relu_slope, dead=True)
 _pair("sigmoid", _sigmoid, _sigmoid_slope)

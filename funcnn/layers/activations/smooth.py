@@ -112,7 +112,7 @@ def tanh() -> Preserving:
     >>> tanh().apply({}, np.array([-1.0, 2.0]))[0].round(4)
     array([-0.7616,  0.964 ])
     """
-    return elementwise(numerics.tanh, numerics.tanh_slope)
+    return elementwise(numerics.tanh, numerics.tanh_slope, twin=("tanh",))
 
 
 @declared()
