@@ -55,7 +55,7 @@ def _built(case: Case, variant: str) -> Callable[[], object]:
     x, labels = arrays(case)
     _, params = net.init(funcnn.random.key(0), case.shape)
     if case.work == "inference":
-        return lambda: net.apply(params, x)
+        return shared(lambda: net.apply(params, x), workers)
     if case.work == "gradients":
         out, _ = net.apply(params, x)
 
@@ -63,7 +63,7 @@ def _built(case: Case, variant: str) -> Callable[[], object]:
             _, cache = net.apply(params, x)
             return net.vjp(cache, out)
 
-        return both_ways
+        return shared(both_ways, workers)
     gradients = funcnn.value_and_grad(net, funcnn.softmax_cross_entropy(), workers=workers)
     held = [params]
 
@@ -91,7 +91,12 @@ def layer(entry: catalogue.Entry) -> Callable[[], object]:
         _, cache = net.apply(params, x, key=key)
         return net.vjp(cache, tuple(dout) if isinstance(dout, list) else dout)
 
-    return lambda: on_one_blas_thread(lambda: in_team(None, both_ways))
+    return shared(both_ways, None)
+
+
+def shared(work: Callable[[], object], workers: int | None) -> Callable[[], object]:
+    """The same work, on so many threads, as `value_and_grad` and `predict` would run it."""
+    return lambda: on_one_blas_thread(lambda: in_team(workers, work))
 
 
 def model(entry: models.Model, workers: int | None, mode: Any) -> Callable[[], object]:
