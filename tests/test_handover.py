@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("numba", reason="Numba is not installed", exc_type=ImportError)
 
 from funcnn.machine.threads import in_team, run_tasks
+from funcnn.numerics import jit
 from funcnn.numerics.handover import divided
 from funcnn.numerics.jit import In, Out
 from funcnn.types import Array
@@ -42,6 +43,10 @@ def counted(parts: int, size: int = 64) -> Array:
     times = np.zeros(parts * size, np.float32)
     count(times, size, 0, parts)
     return times
+
+
+def test_a_kernel_is_compiled_ahead_in_one_form() -> None:
+    assert [one.function.__name__ for one in jit.every].count("crowd") == 1
 
 
 @pytest.fixture(autouse=True)

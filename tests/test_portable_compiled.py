@@ -244,6 +244,20 @@ def test_bits_of_convolutions_are_the_same(batch: int, at: tuple[Any, ...]) -> N
         _same(partial(convolution.input_gradient, dout, weight, x.shape, win, groups))
 
 
+def test_bits_of_convolutions_are_the_same_for_every_team() -> None:
+    win = window((3, 3), 1, 1, 1)
+    x, weight, bias = _drawn("x", (7, 4, 13, 9)), _drawn("w", (10, 4, 3, 3)), _drawn("bias", (10,))
+    dout = _drawn("dout", (7, 10, 13, 9))
+
+    def all() -> Any:
+        out = convolution.convolve(x, weight, bias, win)
+        dweight = convolution.weight_gradient(x, dout, weight.shape, win)
+        return out, dweight, convolution.input_gradient(dout, weight, x.shape, win)
+
+    for workers in (1, 2, 3):
+        _same(partial(in_team, workers, all), f"{workers}")
+
+
 @pytest.mark.parametrize("shape", [(128, 3, 28, 28), (40, 2, 5, 30, 30), (64, 9, 4000)], ids=str)
 def test_sums_that_a_plan_cuts_are_cut_alike(shape: tuple[int, ...]) -> None:
     kernel = (5,) * (len(shape) - 2)

@@ -21,7 +21,18 @@ from typing import Any
 import numpy as np
 
 from funcnn.machine.threads import ask_helpers, bell, is_asked, processors, workers
-from funcnn.numerics.jit import Address, Kernel, Later, Table, address, inlined, intrinsic, kernel
+from funcnn.numerics.jit import (
+    _EXACTLY,
+    _OPTIONS,
+    Address,
+    Kernel,
+    Later,
+    Table,
+    address,
+    inlined,
+    intrinsic,
+    kernel,
+)
 from funcnn.numerics.vectors import cgutils, ir, types
 
 binding: Any = Later("llvmlite.binding")
@@ -60,12 +71,17 @@ PART = 1 << 12  # numbers that are worth a thread, where each takes a nanosecond
 
 def divided(function: Callable[..., None]) -> Kernel:
     """Compile a kernel whose parts the threads of the team in force share."""
-    return Divided(function, kernel(function).options, PART)
+    return Divided(function, _OPTIONS, PART)
+
+
+def divided_exactly(function: Callable[..., None]) -> Kernel:
+    """The same, each operation rounded as it stands."""
+    return Divided(function, _EXACTLY, PART)
 
 
 def divided_numbers(function: Callable[..., None]) -> Kernel:
     """The same, of a kernel that does not do much with each number of its first array."""
-    return Divided(function, kernel(function).options, 2 * PART)
+    return Divided(function, _OPTIONS, 2 * PART)
 
 
 def tiles(runs: int, size: int) -> int:

@@ -19,15 +19,24 @@ from funcnn._kernels.convolution.plans import Columns, Depthwise, Plan, Rows, pl
 from funcnn._kernels.framing import framed
 from funcnn._kernels.images import batch_first, batch_last
 from funcnn._kernels.windows import Window, output_size
-from funcnn.machine.threads import share
-from funcnn.numerics.jit import Address, OutBytes, Single, Table, Wide, address, exact, inlined
-from funcnn.numerics.rounded import bound, rounded_product, rounded_sum, squares, wide_products, widen
+from funcnn.numerics.handover import divided_exactly
+from funcnn.numerics.jit import Address, InSingle, OutBytes, Single, Table, Wide, address, inlined
+from funcnn.numerics.panels import beginning
+from funcnn.numerics.rounded import (
+    bound,
+    rounded_product,
+    rounded_sum,
+    squares,
+    wide_products,
+    widen,
+)
 from funcnn.numerics.vectors import SMALL, VECTOR
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
 _WEIGHTS = 1 << 14  # bytes of filters that are read again for each tile; more, for 16 tiles
 _TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
+_TOGETHER = 3  # and taps
 _BLOCK = 2048  # numbers of each run that are read again for each tile: they stay in the cache
 
 
@@ -53,12 +62,6 @@ def _rows(x_shape: Shape, window: Window, groups: int) -> _Rows:
     return _Rows(tuple(axis.padding for axis in axes), where.at, base, where.run, where.group)
 
 
-def _parts(count: int, products: int) -> list[tuple[int, int]]:
-    """So many things in parts for 1, 2, 4 or 8 threads, by the multiplications that they take."""
-    threads = min(8 if products >> 26 else 4 if products >> 24 else 2 if products >> 22 else 1, count)
-    return [(count * i // threads, count * (i + 1) // threads) for i in range(threads)]
-
-
 def convolve(
     x: Array,
     weight: Array,
@@ -77,22 +80,14 @@ def convolve(
         return NotImplemented
     where = places(forward(x.shape[2:], window), len(x), x.shape[1] // groups, out.shape[1:-1])
     image, filters = framed(x, where.padding), tabled(weight)
-    parts = _parts(len(where.base), weight[0].size * out.size)
     step = VECTOR // 4 * (1 if filters.nbytes <= _WEIGHTS else 16)
-
-    def convolve_some(i: int) -> int:
-        doubt = np.zeros(1, np.uint8)
-        _convolve(
-            *where[2:], address(image), address(filters), address(out), *parts[i],
-            outs // groups, groups, VECTOR // 8, step, doubt,
-        )  # fmt: skip
-        return int(doubt[0])
-
-    if any(share(convolve_some, len(parts))):
-        return NotImplemented
-    if bias is not None:
-        out += bias.reshape(-1, *(1,) * (x.ndim - 1))
-    return batch_first(out)
+    doubt = np.zeros(1, np.uint8)
+    start = np.ascontiguousarray(() if bias is None else bias, np.float32)
+    _convolve(
+        *where[2:], address(image), address(filters), start, out.reshape(-1), outs // groups, groups,
+        VECTOR // 8, step, doubt, 0, len(where.base),
+    )  # fmt: skip
+    return NotImplemented if doubt[0] else batch_first(out)
 
 
 def weight_gradient(
@@ -116,21 +111,16 @@ def weight_gradient(
     first, *others = kernel if len(kernel) > 1 else (1, *kernel)
     total = np.empty((outs, first, ins, *others), x.dtype)
     chunks = _chunks(x.shape, window, groups, way)
-    count = len(rows.at)
-    parts = _parts(-(-count // 3), count * dout.size)
-
-    def multiply_some(i: int) -> int:
-        doubt = np.zeros(1, np.uint8)
-        low, high = 3 * parts[i][0], min(3 * parts[i][1], count)
-        for chunk, (base, begin, start, stop) in enumerate(chunks):
-            _multiply(
-                rows.at, base, begin, total.reshape(-1), address(image), address(slope),
-                start, stop, low, high, outs // groups, groups, rows.group, dout.size // outs,
-                image.size // len(image), ins, chunk, VECTOR // 8, doubt,
-            )  # fmt: skip
-        return int(doubt[0])
-
-    if any(share(multiply_some, len(parts))):
+    doubt, lengths = np.zeros(1, np.uint8), np.empty(len(image) + outs)
+    plane, pitch = image.size // len(image), slope.size // outs
+    _measure(lengths, address(image), address(slope), len(image), plane, pitch, 0, len(lengths))
+    for chunk, (base, begin, start, stop) in enumerate(chunks):
+        _multiply(
+            rows.at, base, begin, total.reshape(-1), address(image), address(slope), lengths, start,
+            stop, outs // groups, groups, rows.group, pitch, ins, chunk, VECTOR // 8, doubt,
+            0, -(-len(rows.at) // _TOGETHER),
+        )  # fmt: skip
+    if doubt[0]:
         return NotImplemented
     return np.ascontiguousarray(total.swapaxes(1, 2)).reshape(weight_shape)
 
@@ -197,15 +187,15 @@ def input_gradient(
     return batch_first(dx)
 
 
-@exact
+@divided_exactly
 def _convolve(
     at: Table, base: Table, into: Table, first: Table, last: Table, shift: Table, to: Table,
     size: Table, left: Table, right: Table, jump: int, group: int, pitch: int, image: Address,
-    filters: Address, out: Address, low: int, high: int, outs: int, groups: int, vector: int, step: int,
-    doubtful: OutBytes,
+    filters: Address, start: InSingle, out: Single, outs: int, groups: int, vector: int, step: int,
+    doubtful: OutBytes, low: int, high: int,
 ) -> None:  # fmt: skip
     """As `compiled._convolve`."""
-    taps, doubt = len(at), 0
+    taps, doubt, written = len(at), 0, beginning(out)
     wide, norm = np.empty(groups * outs * taps), np.empty(groups * outs)
     if widen(filters, 0, taps, 1, groups * outs, taps, wide, norm):
         doubtful[0] = 1
@@ -216,14 +206,19 @@ def _convolve(
                 whole = right[s] - left[s] == jump
                 begin = first[r] * jump + left[s]
                 end = last[r] * jump if whole else begin + right[s] - left[s]
-                spans = 1 if whole else last[r] - first[r]
-                for q in range(0, size[s], step):
+                spans, run = 1 if whole else last[r] - first[r], size[s]
+                seen, place = base[r] + shift[s] + g * group, into[r] + to[s] + g * outs * pitch
+                for q in range(0, run, step):
                     doubt |= rounded_product(
-                        image, at, wide, norm, out, begin, end, spans, jump,
-                        base[r] + shift[s] + g * group, into[r] + to[s] + g * outs * pitch,
-                        g * outs, (g + 1) * outs, pitch, q, min(q + step, size[s]), size[s], vector,
+                        image, at, wide, norm, written, begin, end, spans, jump, seen, place,
+                        g * outs, (g + 1) * outs, pitch, q, min(q + step, run), run, vector,
                     )  # fmt: skip
-    doubtful[0] = doubt
+                for o in range(outs if len(start) else 0):
+                    line, more = out[place + o * pitch :], start[g * outs + o]
+                    for q in range(run):
+                        line[q] += more
+    if doubt:
+        doubtful[0] = 1
 
 
 def _sums(size: int) -> Any:
@@ -274,21 +269,34 @@ def _sums(size: int) -> Any:
 _vector_sums, _small_sums, _single_sums = (_sums(size) for size in (VECTOR, SMALL, 0))
 
 
-@exact
+@divided_exactly
+def _measure(
+    out: Wide, image: Address, slope: Address, ins: int, plane: int, pitch: int, low: int, high: int
+) -> None:
+    """The squares of some channels of the image and, behind them, of the slope."""
+    for i in range(low, high):
+        if i < ins:
+            out[i] = squares(image, i * plane, (i + 1) * plane)
+        else:
+            out[i] = squares(slope, (i - ins) * pitch, (i - ins + 1) * pitch)
+
+
+@divided_exactly
 def _multiply(
-    at: Table, base: Table, begin: Table, out: Single, image: Address, slope: Address,
-    start: int, stop: int, low: int, high: int, outs: int, groups: int, group: int, pitch: int,
-    plane: int, ins: int, chunk: int, vector: int,
-    doubtful: OutBytes,
+    at: Table, base: Table, begin: Table, out: Single, image: Address, slope: Address, lengths: Wide,
+    start: int, stop: int, outs: int, groups: int, group: int, pitch: int, ins: int, chunk: int,
+    vector: int, doubtful: OutBytes, first_three: int, last_three: int,
 ) -> None:  # fmt: skip
-    """Taps `low` to `high` of all filters, over what is summed at once, added to earlier chunks."""
+    """Some threes of taps of all filters, over what is summed at once, added to earlier chunks."""
     taps, doubt, width = len(at), 0, stop - start
+    low, high = _TOGETHER * first_three, min(_TOGETHER * last_three, taps)
     several = max(1, _BLOCK // width)
     whole, nearly = start + width - width % vector, start + width - width % 2
     depth = several * (min(_BLOCK, width) // vector + 3) + vector + 1
     depth += 3 * (len(base) // several + 1) * (width // _BLOCK + 1)
+    total = np.zeros(groups * outs * taps)
     for g in range(groups):
-        seen, total = image + 4 * g * group, np.zeros(groups * outs * taps)
+        seen = image + 4 * g * group
         first, last = g * outs, (g + 1) * outs
         for r in range(0, len(base), several):
             end = min(r + several, len(base))
@@ -299,11 +307,9 @@ def _multiply(
                         first, last, low, high, pitch)  # fmt: skip
             _single_sums(seen, at, base, slope, begin, total, r, end, nearly, stop,
                          first, last, low, high, pitch)  # fmt: skip
-        largest = 0.0
-        for c in range(ins):
-            largest = max(largest, squares(seen, c * plane, (c + 1) * plane))
+        largest = lengths[g * ins : (g + 1) * ins].max()
         for o in range(first, last):
-            error = np.sqrt(largest * squares(slope, o * pitch, (o + 1) * pitch)) * bound(depth)
+            error = np.sqrt(largest * lengths[groups * ins + o]) * bound(depth)
             for t in range(low, high):
                 value = total[o * taps + t]
                 found = np.float32(value + error)
@@ -312,4 +318,5 @@ def _multiply(
                     doubt |= found != found
                 found += np.float32(0)
                 out[o * taps + t] = out[o * taps + t] + found if chunk else found
-    doubtful[0] |= doubt
+    if doubt:
+        doubtful[0] = 1
