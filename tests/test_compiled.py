@@ -466,6 +466,26 @@ def test_any_number_of_threads_gives_the_same_bits(at: tuple[Any, ...]) -> None:
     assert len(found) == 1
 
 
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_biases_as_numpy_adds_them_up(dtype: Any) -> None:
+    """Behind a large product, and back; any number of threads gives the same bits."""
+    x = random.normal(random.key(0), (32, 16, 16, 32), dtype=dtype).transpose(3, 0, 1, 2)
+    weight, bias = random.normal(random.key(1), (64, 32, 1, 1), dtype=dtype), np.arange(64, dtype=dtype)
+
+    def both() -> tuple[Array, Array]:
+        out = convolution.convolve(x, weight, bias, window((1, 1)))
+        return out, convolution.bias_gradient(out)
+
+    with numerics.compiled("off"):
+        expected = both()
+    with numerics.compiled("require"):
+        found = [in_team(workers, both) for workers in (1, *[2, 3] * 5)]
+    assert len(set(map(digest, found))) == 1
+    for one, other in zip(expected, found[0], strict=True):
+        np.testing.assert_allclose(other, one, 1e-4)
+
+
 # --- pooling ----------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,8 @@ from funcnn.numerics.vectors import (
     types,
 )
 
+RUN = 512  # numbers that are added up in their own dtype, before their sum is in float64
+
 
 @intrinsic
 def weighted_runs(
@@ -217,3 +219,15 @@ def product(
             one_row(x, at, weight, start, out, first, last, 1, 0, seen, to, o, pitch,
                     0, run, run, vector)  # fmt: skip
             o += 1
+
+
+@inlined
+def sum_of_run(x: In) -> float:
+    """In float64, of sums of a few."""
+    total = 0.0
+    for start in range(0, len(x), RUN):
+        part, some = x.dtype.type(0), x[start : start + RUN]
+        for i in range(len(some)):
+            part += some[i]
+        total += part
+    return total

@@ -30,6 +30,7 @@ from funcnn._kernels.tiles import (
     one_row,
     products_of_runs,
     six_rows,
+    sum_of_run,
     two_rows,
 )
 from funcnn._kernels.windows import Window, output_size
@@ -97,7 +98,7 @@ def convolve(
         if large_matmul(weight.reshape(len(weight), -1), _matrix(x), to) is NotImplemented:
             return NotImplemented
         if bias is not None:
-            to += bias[:, None]
+            _add(to.reshape(-1), np.ascontiguousarray(bias), 0, len(bias))
         return batch_first(out)
     if _declined(x.shape, weight.shape, window):
         return NotImplemented
@@ -174,6 +175,32 @@ def weight_gradient(
         VECTOR // x.itemsize, step, 0, groups * len(where.tap),
     )  # fmt: skip
     return np.ascontiguousarray(total.swapaxes(1, 2)).reshape(weight_shape)
+
+
+def large_bias_gradient(dout: Array) -> Any:
+    """`funcnn._kernels.convolution.large_bias_gradient`."""
+    last = batch_last(dout)
+    if not (dout.size and last.flags.c_contiguous):
+        return NotImplemented
+    out = np.empty(len(last), dout.dtype)
+    _sum(last.reshape(-1), out, 0, len(out))
+    return out
+
+
+@divided
+def _sum(x: In, out: Out, low: int, high: int) -> None:
+    size = len(x) // len(out)
+    for o in range(low, high):
+        out[o] = sum_of_run(x[o * size : (o + 1) * size])
+
+
+@divided
+def _add(x: Out, bias: In, low: int, high: int) -> None:
+    size = len(x) // len(bias)
+    for o in range(low, high):
+        row, more = x[o * size : (o + 1) * size], bias[o]
+        for i in range(size):
+            row[i] += more
 
 
 @divided

@@ -15,6 +15,7 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels.normalization import FLAT, smallest
+from funcnn._kernels.tiles import RUN, sum_of_run
 from funcnn.machine.lockstep import Shard
 from funcnn.machine.memory import fresh
 from funcnn.numerics.handover import divided
@@ -22,7 +23,6 @@ from funcnn.numerics.jit import In, Out, OutBytes, Wide, inlined, kernel
 from funcnn.types import Array
 
 # How exact sums are, and not how fast.
-_ROW = 512  # numbers that are added up in their own dtype, before their sum is in float64
 _ROWS = 32  # gradients of one scale that are, and numbers of a lane, before their sum joins others
 _LANES = 4096  # at most, so that their sums stay in the cache
 _WIDE = 512  # numbers of a row, if lanes are few: of places that have the same scale
@@ -230,23 +230,11 @@ def _gradients_of_lanes(
 
 
 @inlined
-def _sum(row: In) -> float:
-    """In float64, of sums of a few."""
-    total = 0.0
-    for start in range(0, len(row), _ROW):
-        part, some = row.dtype.type(0), row[start : start + _ROW]
-        for i in range(len(some)):
-            part += some[i]
-        total += part
-    return total
-
-
-@inlined
 def _dot(a: In, b: In) -> float:
     """In float64, of sums of a few products."""
     total = 0.0
-    for start in range(0, len(a), _ROW):
-        part, left, right = a.dtype.type(0), a[start : start + _ROW], b[start : start + _ROW]
+    for start in range(0, len(a), RUN):
+        part, left, right = a.dtype.type(0), a[start : start + RUN], b[start : start + RUN]
         for i in range(len(left)):
             part += left[i] * right[i]
         total += part
@@ -272,7 +260,7 @@ def _deviations(x: In, offset: Out, mean: Out, variance: Out, low: int, high: in
     size = len(x) // len(mean)
     for g in range(low, high):
         row, rest = x[g * size : (g + 1) * size], offset[g * size : (g + 1) * size]
-        mean[g] = _sum(row) / size
+        mean[g] = sum_of_run(row) / size
         middle = mean[g]
         for i in range(size):
             rest[i] = row[i] - middle
@@ -296,7 +284,7 @@ def _gradients_of_groups(
     for g in range(low, high):
         here = slice(g * size, (g + 1) * size)
         d, rest, out, r = slope[here], offset[here], dx[here], rstd[g]
-        weighted[g], total[g] = _dot(d, rest) * r, _sum(d)
+        weighted[g], total[g] = _dot(d, rest) * r, sum_of_run(d)
         factor = scale[g] * r
         share = weighted[g] * scale[g] * (r / size * r)
         middle = total[g] * factor / size if centred else 0.0
@@ -325,7 +313,7 @@ def _gradients_of_numbers(
                 products[i] = d[i] * scale[i]
                 some[i] += d[i] * rest[i] * r
                 sums[i] += d[i]
-            a = d.dtype.type(_sum(products) * r / size if centred else 0.0)
+            a = d.dtype.type(sum_of_run(products) * r / size if centred else 0.0)
             b = d.dtype.type(_dot(products, rest) * r * (r / size * r))
             for i in range(size):
                 out[i] = r * products[i] - b * rest[i] - a
