@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.numerics.jit import In, Out, OutBytes, kernel
+from funcnn.numerics.handover import PART, divided_numbers, tiles
+from funcnn.numerics.jit import In, Out, OutBytes
 from funcnn.optimizers.moments import HIGH, SMALL
 from funcnn.types import Array
 
@@ -26,22 +27,24 @@ def adam(
         gradient.reshape(-1), np.ascontiguousarray(mean).reshape(-1),
         np.ascontiguousarray(code).reshape(-1), update.reshape(-1), new_mean.reshape(-1),
         new_code.reshape(-1), beyond, beta1, 1 - beta1, beta2, 1 - beta2, limit, factor, shift,
+        0, tiles(1, gradient.size),
     )  # fmt: skip
     return NotImplemented if beyond[0] else (update, new_mean, new_code)
 
 
-@kernel
+@divided_numbers
 def _adam(
     gradient: In, mean: In, square: In, update: Out, new_mean: Out, new_square: Out, beyond: OutBytes,
     keep_mean: float, take_mean: float, keep: float, take: float, limit: float,
-    factor: float, shift: float,
+    factor: float, shift: float, low: int, high: int,
 ) -> None:  # fmt: skip
     """``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2`` and ``factor m / (sqrt(v) + shift)``."""
     ordinary = True
-    for i in range(len(gradient)):
+    for i in range(low * PART, min(high * PART, len(gradient))):
         m = keep_mean * mean[i] + take_mean * gradient[i]
         v = keep * square[i] + take * (gradient[i] * gradient[i])
         ordinary &= v < limit
         new_mean[i], new_square[i] = m, v
         update[i] = m / (np.sqrt(v) + shift) * factor
-    beyond[0] = not ordinary
+    if not ordinary:
+        beyond[0] = 1

@@ -12,6 +12,7 @@ from funcnn.data import Dataset
 from funcnn.data.batches import checked
 from funcnn.distributed.engines import Engine
 from funcnn.losses.joint import remade
+from funcnn.machine.threads import in_team
 from funcnn.optimizers import Optimizer, apply_updates
 from funcnn.optimizers.core import AN_OPTIMIZER
 from funcnn.training.gradients import value_and_grad
@@ -160,7 +161,8 @@ def train_step(
         if loss.parts:
             pull = value_and_grad(net, _noting(loss, parts), statistics=True, **how)
         value, grads, new = pull(state.params, batch.x, batch.y, key)
-        updates, memory = optimizer.update(grads, state.optimizer, state.params)
+        update = partial(optimizer.update, grads, state.optimizer, state.params)
+        updates, memory = in_team(workers, update)
         params = apply_updates(state.params, updates)
         if keeps_statistics and tree.is_finite(new):  # one NaN would stay in them for good
             params = tree.replace(params, new)

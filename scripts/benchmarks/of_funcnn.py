@@ -10,7 +10,7 @@ import numpy as np
 import funcnn
 from benchmarks import catalogue, models
 from benchmarks.cases import Case, arrays
-from funcnn import numerics, optimizers, random, tree
+from funcnn import data, numerics, optimizers, random
 from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.memory import keep_freed_memory
 from funcnn.machine.threads import in_team
@@ -102,19 +102,15 @@ def shared(work: Callable[[], object], workers: int | None) -> Callable[[], obje
 def model(entry: models.Model, workers: int | None, mode: Any) -> Callable[[], object]:
     """A training step of a network, with Adam."""
     net: funcnn.Layer[Any, Any] = eval(entry.ours, _Names())
-    x, target = models.data(entry)
-    _, params = net.init(random.key(0), entry.shape)
+    batch = data.Dataset(*models.data(entry))
     loss = funcnn.softmax_cross_entropy() if entry.classes else funcnn.mean_squared_error()
-    gradients = funcnn.value_and_grad(net, loss, statistics=True, workers=workers)
-    optimizer, key = optimizers.adam(1e-3), random.key(1)
-    held = [params, optimizer.init(params)]
+    optimizer = optimizers.adam(1e-3)
+    held = [funcnn.train_state(net, optimizer, random.key(0), entry.shape)]
+    train = funcnn.train_step(net, loss, optimizer, workers=workers)
 
     def step() -> object:
-        params, state = held
-        value, grads, statistics = gradients(params, x, target, key)
-        updates, held[1] = optimizer.update(grads, state, params)
-        held[0] = tree.replace(optimizers.apply_updates(params, updates), statistics)
-        return value
+        held[0], metrics = train(held[0], batch)
+        return metrics
 
     return step if mode == "fast" else numerics.use(mode)(step)
 
