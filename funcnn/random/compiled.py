@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.numerics.jit import Later, OutBytes, Single, Table, exact, inlined_exactly, intrinsic
+from funcnn.numerics.handover import divided_exactly
+from funcnn.numerics.jit import Later, OutBytes, Single, Table, inlined_exactly, intrinsic
 from funcnn.random import quantiles
 from funcnn.types import Array, Key
 
@@ -48,11 +49,16 @@ def _key(key: Key) -> Array:
     return np.array([key.low, key.high], np.uint64).view(np.int64)
 
 
+def _blocks(out: Array) -> int:
+    """How many times so many words are drawn, of 32 bits for each number."""
+    return -(-out.size // (2 * _WORDS))
+
+
 def fill_unit(key: Key, out: Array) -> Any:
     """`funcnn.random.bits.fill_unit`, of float32."""
     if out.dtype != np.float32 or _BIG_ENDIAN:
         return NotImplemented
-    _floats(_key(key), out.reshape(-1), 0)
+    _floats(_key(key), out.reshape(-1), 0, 0, _blocks(out))
     return None
 
 
@@ -60,7 +66,7 @@ def fill_events(key: Key, threshold: int, out: Array) -> Any:
     """`funcnn.random.discrete.fill_events`."""
     if _BIG_ENDIAN:
         return NotImplemented
-    _events(_key(key), out.view(np.uint8).reshape(-1), threshold)
+    _events(_key(key), out.view(np.uint8).reshape(-1), threshold, 0, _blocks(out))
     return None
 
 
@@ -68,7 +74,7 @@ def standard_normal(key: Key, out: Array) -> Any:
     """`funcnn.random.continuous.standard_normal`, of float32."""
     if out.dtype != np.float32 or _BIG_ENDIAN:
         return NotImplemented
-    _floats(_key(key), out.reshape(-1), 1)
+    _floats(_key(key), out.reshape(-1), 1, 0, _blocks(out))
     return None
 
 
@@ -126,23 +132,23 @@ def _quantile(word: Any) -> Any:
     return tail if abs(q) > _CENTRAL else centre
 
 
-@exact
-def _floats(key: Table, out: Single, normal: int) -> None:
+@divided_exactly
+def _floats(key: Table, out: Single, normal: int, low: int, high: int) -> None:
     """Uniform numbers, or normal ones: the compiler makes a loop of each."""
     words = np.empty(_WORDS, np.uint64)
     draws = words.view(np.uint32)
-    for start in range(0, len(out), len(draws)):
+    for start in range(low * len(draws), min(high * len(draws), len(out)), len(draws)):
         _fill(words, 1 + start // 8, key)
         part = out[start : start + len(draws)]
         for i in range(len(part)):
             part[i] = _quantile(draws[i]) if normal else _one(draws[i] >> np.uint32(8)) * _UNIT
 
 
-@exact
-def _events(key: Table, out: OutBytes, threshold: int) -> None:
+@divided_exactly
+def _events(key: Table, out: OutBytes, threshold: int, low: int, high: int) -> None:
     words, least = np.empty(_WORDS, np.uint64), np.uint32(threshold)
     draws = words.view(np.uint32)
-    for start in range(0, len(out), len(draws)):
+    for start in range(low * len(draws), min(high * len(draws), len(out)), len(draws)):
         _fill(words, 1 + start // 8, key)
         part = out[start : start + len(draws)]
         for i in range(len(part)):
