@@ -51,6 +51,7 @@ _WEIGHTS = 1 << 17  # bytes of filters that are read again for each tile; more, 
 _ALONE = 2  # filters of a group: so few leave nothing to be read again
 _TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
 _TOGETHER = 3  # and taps
+_PIECES = 16  # of an output, at least: of few long rows, parts
 _SLICE = 1 << 17  # numbers that the weight gradient reads again for each tile
 
 
@@ -142,9 +143,10 @@ def _write(
     start = np.zeros(outs, x.dtype) if bias is None else np.ascontiguousarray(bias)
     several = filters.nbytes <= _WEIGHTS and outs // groups > _ALONE
     step = WIDE // x.itemsize * (1 if several else 16)
+    parts = max(1, _PIECES // len(where.base))
     _convolve(
         image, where.at, filters.reshape(-1), start, out.reshape(-1), *where[3:],
-        outs // groups, groups, VECTOR // x.itemsize, step, 0, len(where.base),
+        outs // groups, groups, VECTOR // x.itemsize, step, parts, 0, parts * len(where.base),
     )  # fmt: skip
 
 
@@ -208,11 +210,12 @@ def _convolve(
     image: In, at: Table, filters: In, start: In, out: Out, base: Table, into: Table, first: Table,
     last: Table, shift: Table, to: Table, size: Table, left: Table, right: Table,
     jump: int, group: int, pitch: int, outs: int, groups: int, vector: int, step: int,
-    low: int, high: int,
+    parts: int, low: int, high: int,
 ) -> None:  # fmt: skip
-    """Output rows `low` to `high`, `step` places at a time with all filters, by tiles."""
+    """So many parts of output rows, `step` places at a time with all filters, by tiles."""
     for g in range(groups):
-        for r in range(low, high):
+        for i in range(low, high):
+            r, part = divmod(i, parts)
             for s in range(len(size)):
                 # Taps next to each other in the table are one span.
                 whole = right[s] - left[s] == jump
@@ -220,7 +223,9 @@ def _convolve(
                 end = last[r] * jump if whole else begin + right[s] - left[s]
                 spans = 1 if whole else last[r] - first[r]
                 seen, run = base[r] + shift[s] + g * group, size[s]
-                for q in range(0, run, step):
+                tiles = run // step  # the last part has what is left, too
+                close = tiles * (part + 1) // parts * step if part + 1 < parts else run
+                for q in range(tiles * part // parts * step, close, step):
                     stop, o = min(q + step, run), 0
                     while o < outs:
                         more, row = outs - o, g * outs + o
