@@ -160,8 +160,15 @@ def weight_gradient(
 ) -> Any:
     """`funcnn._kernels.convolution.weight_gradient`."""
     if _is_product(x.shape, weight_shape, 2, window, groups):
-        found = large_matmul(_matrix(dout), _matrix(x).T)
-        return NotImplemented if found is NotImplemented else found.reshape(weight_shape)
+        # Few results are sums of many terms: these are cut into parts, which threads share.
+        sizes = weight_shape[0], x[:, 0].size, weight_shape[1]
+        parts = next(n for n in (4, 2, 1) if sizes[1] % n == 0)
+        parts = parts if is_large(sizes[0], sizes[1] // parts, sizes[2]) else 1
+        left, right = (_matrix(each).reshape(each.shape[1], parts, -1) for each in (dout, x))
+        found = large_matmul(left.swapaxes(0, 1), right.transpose(1, 2, 0))
+        if found is NotImplemented:
+            return NotImplemented
+        return np.add.reduce(found, 0).reshape(weight_shape)
     outs, ins, *kernel = weight_shape
     pairs = outs // groups * ins
     if _declined(x.shape, weight_shape, window) or pairs >= min(_MANY, _TERMS * dout[:, 0].size):
