@@ -15,8 +15,9 @@ import pytest
 
 pytest.importorskip("numba", reason="Numba is not installed", exc_type=ImportError)
 
+from funcnn.machine import threads
 from funcnn.machine.threads import in_team, run_tasks
-from funcnn.numerics import jit
+from funcnn.numerics import handover, jit
 from funcnn.numerics.handover import divided
 from funcnn.numerics.jit import In, Out
 from funcnn.types import Array
@@ -103,6 +104,91 @@ def test_missing_memory_is_an_error_of_the_caller() -> None:
         with pytest.raises(MemoryError):
             in_team(workers, lambda: crowd(out, x, 1 << 50, 0, 8))
     assert (in_team(2, lambda: counted(8)) == 1).all()
+
+
+@pytest.fixture
+def _many_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "processors", lambda: 8)
+
+
+def asleep() -> bool:
+    """Whether everybody is, soon."""
+    until = time.monotonic() + 10
+    while handover._channel.awake and time.monotonic() < until:
+        time.sleep(0.001)
+    return not handover._channel.awake
+
+
+@pytest.mark.usefixtures("_many_processors")
+def test_helpers_come_and_go_as_they_like() -> None:
+    """None is lost, whoever takes turns when."""
+    before, errors = sys.getswitchinterval(), list[object]()
+    hook, threading.excepthook = threading.excepthook, errors.append
+
+    def own() -> None:
+        for i in range(300):
+            in_team(3, lambda: counted(8, 1))
+            run_tasks(lambda i: i, 4, 3)
+            time.sleep(0.0011 if i % 3 == 0 else 0)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        owners = [threading.Thread(target=own) for _ in range(3)]
+        for owner in owners:
+            owner.start()
+        for owner in owners:
+            owner.join()
+    finally:
+        sys.setswitchinterval(before)
+        threading.excepthook = hook
+    assert not errors
+    assert asleep()
+    assert all(helper.is_alive() for helper in threads._helpers)
+
+
+def someone_wakes() -> bool:
+    until = time.monotonic() + 10
+    while not handover._channel.awake and time.monotonic() < until:
+        in_team(2, lambda: counted(8))
+    return bool(handover._channel.awake)
+
+
+@pytest.mark.usefixtures("_many_processors")
+@pytest.mark.parametrize("late", [False, True])
+def test_ctrl_c_while_a_helper_is_asked_loses_nobody(
+    late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*given: object) -> None:
+        if late:  # the helper has come and gone
+            handover._channel.listen()
+        raise KeyboardInterrupt
+
+    assert asleep()
+    with monkeypatch.context() as patch:
+        patch.setattr(handover, "ask_helpers", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            in_team(2, lambda: counted(8))
+    assert not handover._channel.awake
+    assert someone_wakes()
+
+
+@pytest.mark.usefixtures("_many_processors")
+def test_as_many_are_awake_as_a_team_has() -> None:
+    """Though fewer were before."""
+    assert asleep()
+    assert someone_wakes()
+    until = time.monotonic() + 10
+    while len(handover._channel.awake) < 4 and time.monotonic() < until:
+        in_team(5, lambda: counted(8))
+    assert len(handover._channel.awake) == 4
+
+
+def test_nobody_looks_without_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asleep()
+    monkeypatch.setattr(handover, "processors", lambda: 1)
+    for workers in (2, None):
+        in_team(workers, lambda: counted(8))
+    assert not handover._channel.awake
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such timer")

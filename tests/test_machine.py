@@ -97,7 +97,7 @@ def test_where_threads_cannot_be_started_there_are_fewer(
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
-        if len(threads._helpers) > possible:
+        if len(threads._helpers) >= possible:
             raise error
         start(thread)
 

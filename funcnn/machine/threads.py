@@ -85,6 +85,7 @@ def run_tasks(task: Callable[[int], T], count: int, workers: int | None) -> list
 
     try:
         ask_helpers(threads - 1, lambda: partial(copy_context().run, help))
+        bell[0] += 1  # behind the jobs: whoever heard it finds them
         copy_context().run(work)
     except BaseException as error:
         errors.append(error)
@@ -105,18 +106,15 @@ _jobs = SimpleQueue[Callable[[], None]]()
 _helpers: list[Thread] = []  # they end with the process
 _growing = Lock()
 bell = np.zeros(1, np.int64)
-"""Another number with each job: a helper who does something that can wait looks at it."""
+"""Another number with each task: a helper who does something that can wait looks at it."""
 
 
-def ask_helpers(count: int, job: Callable[[], Callable[[], None]]) -> int:
-    """Give one job to each of so many helpers, or to as many as there can be: how many that are."""
-    if len(_helpers) < count:
-        _grow(count)
-    count = min(count, len(_helpers))
-    for _ in range(count):
+def ask_helpers(count: int, job: Callable[[], Callable[[], None]], others: int = 0) -> None:
+    """Give one job to each of so many helpers beside others, or to as many as there can be."""
+    if len(_helpers) < count + others:
+        _grow(count + others)
+    for _ in range(min(count, len(_helpers))):
         _jobs.put(job())
-    bell[0] += 1  # behind the jobs: whoever heard it finds them
-    return count
 
 
 def is_asked() -> bool:
@@ -128,12 +126,11 @@ def _grow(count: int) -> None:
     with _growing:
         while len(_helpers) < count:
             thread = Thread(target=_serve, args=(_jobs,), name="funcnn", daemon=True)
-            _helpers.append(thread)
             try:
                 thread.start()
             except UNSTARTED:
-                _helpers.pop()
                 return
+            _helpers.append(thread)  # when it runs, should Ctrl-C fall in between
 
 
 def _serve(jobs: SimpleQueue[Callable[[], None]]) -> None:

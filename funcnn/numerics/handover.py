@@ -38,7 +38,7 @@ from funcnn.numerics.vectors import cgutils, ir, types
 binding: Any = Later("llvmlite.binding")
 
 # Measured in November 2026 on an AMD EPYC (Zen 4, two cores).
-_MOST = 8  # threads: all of them look for a while, and more gain little
+_MOST = 8  # threads, each with a processor: all of them look for a while, and more gain little
 _PIECES = 4  # for each thread, so that nobody waits long for one who is held up
 _PATIENCE = 1 << 15  # looks without work until a helper falls asleep, about a millisecond
 _SPINS = 64  # looks, after which somebody else may have the processor
@@ -60,7 +60,7 @@ class Divided(Kernel):
         threads = workers()
         if threads == 1 or rest[-1] - rest[-2] < 2 or first.size < self.least:
             return function(first, *rest, 0, 1)
-        threads = min(threads or processors(), _MOST)
+        threads = min(threads or _MOST, processors(), _MOST)
         if len(_channel.awake) < threads - 1:
             _channel.wake(threads - 1)
         return function(first, *rest, _channel.address, threads)
@@ -98,7 +98,7 @@ def tile(i: int, size: int) -> Any:
 
 
 class _Channel:
-    """Where jobs are shown; helpers who look there, or were asked to; and those who do look."""
+    """Where jobs are shown, and the helpers who look at it."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -106,21 +106,20 @@ class _Channel:
 
     def renew(self) -> None:
         """Begin with nobody: a forked child has none of its parent's threads."""
-        self.words, self.awake, self.looking = np.zeros(64, np.int64), [None][:0], [None][:0]
+        self.words, self.awake = np.zeros(64, np.int64), [None][:0]
         self.words[_YIELD] = _yielding()
         self.address = address(self.words)
 
     def wake(self, helpers: int) -> None:
-        """Let so many look, soon."""
-        missing = range(0 if self.closed else helpers - len(self.awake))
-        self.awake.extend(None for _ in missing)
-        asked = ask_helpers(len(missing), lambda: self.listen)
-        for _ in missing[asked:]:
-            self.awake.pop()
+        """Let so many look, soon, unless somebody who was asked has yet to come."""
+        _serve.compile(np.dtype(np.int64))
+        if not is_asked() and not self.closed:
+            awake = len(self.awake)
+            ask_helpers(helpers - awake, lambda: self.listen, awake)
 
     def listen(self) -> None:
         """What a helper does: help, until there has been nothing to do, or there is another job."""
-        self.looking.append(None)
+        self.awake.append(None)
         try:
             known = -1
             while known != bell[0] and not is_asked() and not self.closed:
@@ -129,12 +128,11 @@ class _Channel:
                     _serve(bell, self.address, address(bell), known, _PATIENCE)
         finally:
             self.awake.pop()
-            self.looking.pop()
 
     def close(self) -> None:
         """Wait until nobody looks: at the end of a process, what they look at goes away."""
         self.closed = True
-        while self.looking:
+        while self.awake:
             bell[0] += 1
             time.sleep(1e-5)
 
