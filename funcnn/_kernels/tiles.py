@@ -164,7 +164,12 @@ def largest_of_runs(
 
 
 def _rows(rows: int) -> Any:
-    """So many filters over some places of an output row: wide tiles, and a last one that overlaps."""
+    """So many filters over some places of an output row: wide tiles, and a last one that overlaps.
+
+    Few filters have the registers for broad tiles: so they read longer runs of each channel.
+    """
+    vectors = 2 if rows > 3 else 8 if VECTOR == 64 else 4
+    broad = vectors * VECTOR
 
     @inlined
     def weigh_places(
@@ -174,7 +179,11 @@ def _rows(rows: int) -> Any:
     ) -> None:  # fmt: skip
         taps, small, q = len(at), max(1, vector // 4), low
         while q < high:
-            if high - q >= 2 * vector:
+            if vectors > 2 and high - q >= vectors * vector:
+                weighted_runs(image, at, filters, start, out, first, last, spans, jump, seen + q,
+                              row, taps, place + q, pitch, rows, broad)  # fmt: skip
+                q += vectors * vector
+            elif high - q >= 2 * vector:
                 weighted_runs(image, at, filters, start, out, first, last, spans, jump, seen + q,
                               row, taps, place + q, pitch, rows, WIDE)  # fmt: skip
                 q += 2 * vector
@@ -196,7 +205,7 @@ def _rows(rows: int) -> Any:
     return weigh_places
 
 
-one_row, two_rows, four_rows, six_rows, eight_rows = map(_rows, (1, 2, 4, 6, 8))
+one_row, two_rows, three_rows, four_rows, six_rows, eight_rows = map(_rows, (1, 2, 3, 4, 6, 8))
 
 
 @inlined

@@ -31,6 +31,7 @@ from funcnn._kernels.tiles import (
     products_of_runs,
     six_rows,
     sum_of_run,
+    three_rows,
     two_rows,
 )
 from funcnn._kernels.windows import Window, output_size
@@ -48,7 +49,7 @@ _SHORT = 16, 32  # numbers of a run, and of one that holds a single place: below
 _MANY = 1 << 14  # channels in times out for which products beat the weight gradient's tiles
 _TERMS = 6  # and in times out for each of the terms that are summed, where those are few
 _WEIGHTS = 1 << 17  # bytes of filters that are read again for each tile; more, for 16 tiles
-_ALONE = 2  # filters of a group: so few leave nothing to be read again
+_ALONE = 3  # filters of a group: so few are one tile, and leave nothing to be read again
 _TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
 _TOGETHER = 3  # and taps
 _PIECES = 16  # of an output, at least: of few long rows, parts
@@ -249,7 +250,11 @@ def _convolve(
                             four_rows(image, at, filters, start, out, begin, end, spans, jump,
                                       seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
                             o += 4
-                        elif more >= 2:
+                        elif more == 3:
+                            three_rows(image, at, filters, start, out, begin, end, spans, jump,
+                                       seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
+                            o += 3
+                        elif more == 2:
                             two_rows(image, at, filters, start, out, begin, end, spans, jump,
                                      seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
                             o += 2
