@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from funcnn.machine.threads import share, team
+from funcnn.machine.threads import team
 from funcnn.numerics import _elementary
-from funcnn.numerics.jit import Address, In, Kernel, Out, OutBytes, Table, Wide, address, exact
+from funcnn.numerics.handover import divided_exactly
+from funcnn.numerics.jit import Address, In, Kernel, Out, OutBytes, Table, Wide, address, inlined
 from funcnn.numerics.numbers import of_numbers
 from funcnn.numerics.panels import LANES, TALL, broad, pack, pack_rows, rounded_panel, unaligned
 from funcnn.numerics.rounded import few_products, widen
@@ -22,6 +23,8 @@ from funcnn.types import Array
 Shape = tuple[int, ...]
 _OF_ARRAYS = {"sin", "cos", "erf", "erfc"}  # of integers of any size, a table, a long series
 _FEW = 3  # rows for which a copy of the right matrix does not pay
+_BLOCK = 1024  # numbers that a thread takes at a time: some microseconds
+_PIECES, _SHORT = 8, 64  # of the blocks of a sum, at least, if runs remain as long
 _PART = 1 << 21  # multiplications that are worth a thread; measured as `panels` says
 
 
@@ -64,18 +67,12 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Any:
     pitch, begin, terms = to.strides[-2] // 4, [address(x) for x in (left, right, to)], left.shape[-1]
     at = _steps(terms, line if to.shape[-2] <= _FEW and column == 1 else None)
     parts = parts_of(terms, len(outs), *to.shape[-2:], team())
-
-    def multiply_some(i: int) -> int:
-        (first, last), (low, high), (start, stop) = parts[i]
-        doubt, edge = np.zeros(1, np.uint8), np.empty(3 * TALL * LANES, np.float32)
-        _products(
-            at, lefts[first:last], rights[first:last], outs[first:last], begin[0] + 4 * low * row,
-            begin[1] + 4 * start * column, begin[2] + 4 * (low * pitch + start), address(edge),
-            terms, high - low, stop - start, row, term, line, column, pitch, doubt,
-        )  # fmt: skip
-        return int(doubt[0])
-
-    return NotImplemented if any(share(multiply_some, len(parts))) else target
+    doubt, edge = np.zeros(1, np.uint8), np.empty(len(parts) * 3 * TALL * LANES, np.float32)
+    _products(
+        at, lefts, rights, outs, _bounds(parts), *begin, address(edge), terms, row, term, line, column,
+        pitch, doubt, 0, len(parts),
+    )  # fmt: skip
+    return NotImplemented if doubt[0] else target
 
 
 @lru_cache(maxsize=1024)
@@ -88,7 +85,7 @@ def _steps(terms: int, line: int | None) -> Array:
 def parts_of(
     terms: int, count: int, rows: int, columns: int, most: int,
     panel: int = 3 * LANES, part: int = _PART,
-) -> list[list[tuple[int, int]]]:  # fmt: skip
+) -> tuple[tuple[tuple[int, int], ...], ...]:  # fmt: skip
     """Which products, rows and columns each thread takes; it does not show in what they give."""
     threads = max(1, min(most, terms * count * rows * columns // part))
     sizes = [(count, 1), (rows, TALL), (columns, panel)]
@@ -96,7 +93,13 @@ def parts_of(
     size, tile = sizes[axis]
     ends = sorted({*(size * i // threads // tile * tile for i in range(threads)), size})
     whole = [(0, size) for size, _ in sizes]
-    return [[*whole[:axis], pair, *whole[axis + 1 :]] for pair in pairwise(ends)]
+    return tuple((*whole[:axis], pair, *whole[axis + 1 :]) for pair in pairwise(ends))
+
+
+@lru_cache(maxsize=1024)
+def _bounds(parts: tuple[tuple[tuple[int, int], ...], ...]) -> Array:
+    """The same, as a table."""
+    return np.array(parts, np.int64).ravel()
 
 
 def prepare(x: Array) -> Array:
@@ -116,13 +119,30 @@ def _places(stack: Shape, own: Shape, strides: Shape) -> Array:
     return found
 
 
-@exact
+@divided_exactly
 def _products(
+    at: Table, lefts: Table, rights: Table, outs: Table, bounds: Table, left: Address, right: Address,
+    out: Address, edge: Address, terms: int, row: int, term: int, line: int, column: int, pitch: int,
+    doubtful: OutBytes, first_part: int, last_part: int,
+) -> None:  # fmt: skip
+    """Parts of the products of stacks of matrices, and whether one is in doubt."""
+    for i in range(first_part, last_part):
+        first, last, low, high, start, stop = bounds[6 * i : 6 * i + 6]
+        if _some_products(
+            at, lefts[first:last], rights[first:last], outs[first:last], left + 4 * low * row,
+            right + 4 * start * column, out + 4 * (low * pitch + start),
+            edge + 4 * i * (3 * TALL * LANES), terms, high - low, stop - start, row, term, line,
+            column, pitch,
+        ):  # fmt: skip
+            doubtful[0] = 1
+
+
+@inlined
+def _some_products(
     at: Table, lefts: Table, rights: Table, outs: Table, left: Address, right: Address,
     out: Address, edge: Address, terms: int, rows: int, columns: int,
-    row: int, term: int, line: int, column: int, pitch: int, doubtful: OutBytes,
-) -> None:  # fmt: skip
-    """Products of stacks of matrices, and whether one is in doubt."""
+    row: int, term: int, line: int, column: int, pitch: int,
+) -> Any:  # fmt: skip
     doubt = 0  # behind what is packed there is room for a vector
     wide, norm = np.empty(rows * terms + LANES), np.empty(rows + LANES)
     panel, size = np.empty(broad(columns) * LANES * (terms + 1) + 8), np.empty(3 * LANES)
@@ -146,7 +166,7 @@ def _products(
             doubt |= rounded_panel(wide, norm, panel, size, out, edge, terms, rows, start,
                                    outs[p] + q, pitch, used, count)  # fmt: skip
             q += width
-    doubtful[0] = doubt
+    return doubt
 
 
 # --- sums -----------------------------------------------------------------------------------------
@@ -163,7 +183,8 @@ def sum(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = Fa
     total = lined.reshape(-1)
     for outer, terms, inner in passes:
         more = np.empty(outer * inner)
-        _halve(total, more, outer, terms, inner)
+        pieces = max(1, min(-(-_PIECES // outer), inner // _SHORT))
+        _halve(total, more, terms, inner, -(-inner // pieces), pieces, 0, outer * pieces)
         total = more
     out = total.astype(x.dtype, copy=False).reshape(kept).transpose(back)
     return out if keepdims else out.squeeze(axes)
@@ -186,24 +207,30 @@ def _passes(shape: Shape, strides: Shape, axis: int | Shape | None) -> Any:
     return tuple(order), tuple(back), tuple(passes), tuple(sizes), tuple(axes)
 
 
-@exact
-def _halve(x: In, out: Wide, outer: int, terms: int, inner: int) -> None:
+@divided_exactly
+def _halve(
+    x: In, out: Wide, terms: int, inner: int, size: int, pieces: int, low: int, high: int
+) -> None:
     """Of each block, its second half is added to its first until a run is left."""
-    rows = np.empty((terms + 1) // 2 * inner)
-    for o in range(outer):
-        block, half, keep = x[o * terms * inner : (o + 1) * terms * inner], terms // 2, (terms + 1) // 2
-        second = block[keep * inner :]
-        for i in range(half * inner):
-            rows[i] = np.float64(block[i]) + np.float64(second[i])
-        for i in range(half * inner, keep * inner):
-            rows[i] = block[i]
+    rows = np.empty((terms + 1) // 2 * size)
+    for i in range(low, high):
+        o, start = i // pieces, i % pieces * size
+        width, half, keep = min(size, inner - start), terms // 2, (terms + 1) // 2
+        block = x[o * terms * inner + start :]
+        lines, run = (1, half * inner) if width == inner else (half, width)
+        for t in range(lines):
+            to, one, other = rows[t * width :], block[t * inner :], block[(t + keep) * inner :]
+            for q in range(run):
+                to[q] = np.float64(one[q]) + np.float64(other[q])
+        for q in range(width if half < keep else 0):
+            rows[half * width + q] = block[half * inner + q]
         while keep > 1:
             half, keep = keep // 2, (keep + 1) // 2
-            more = rows[keep * inner :]
-            for i in range(half * inner):
-                rows[i] += more[i]
-        for i in range(inner):
-            out[o * inner + i] = rows[i]
+            more = rows[keep * width :]
+            for q in range(half * width):
+                rows[q] += more[q]
+        for q in range(width):
+            out[o * inner + start + q] = rows[q]
 
 
 # --- elementary functions -------------------------------------------------------------------------
@@ -216,7 +243,7 @@ def each(core: Callable[..., Array], out: Array, *lines: Array) -> Any:
         return NotImplemented
     if out.dtype not in (np.float32, np.float64):
         return NotImplemented
-    kernel(*lines, out)
+    kernel(*lines, out, 0, -(-out.size // _BLOCK))
     return out
 
 
@@ -229,19 +256,19 @@ def _of_numbers(core: FunctionType) -> Kernel | None:
     made = FunctionType(loop.__code__, {**globals(), "core": of_numbers(core)}, core.__name__)
     made.__annotations__ = loop.__annotations__
     made.__qualname__ = f"each_{core.__name__}"
-    return exact(made)
+    return divided_exactly(made)
 
 
 core: Any = None  # which function it is, `_of_numbers` says
 
 
-def _each(x: In, out: Out) -> None:
-    for i in range(len(x)):
+def _each(x: In, out: Out, low: int, high: int) -> None:
+    for i in range(low * _BLOCK, min(high * _BLOCK, len(x))):
         out[i] = core(np.float64(x[i]))
 
 
-def _each_of_two(x: In, y: In, out: Out) -> None:
-    for i in range(len(x)):
+def _each_of_two(x: In, y: In, out: Out, low: int, high: int) -> None:
+    for i in range(low * _BLOCK, min(high * _BLOCK, len(x))):
         out[i] = core(np.float64(x[i]), np.float64(y[i]))
 
 

@@ -7,14 +7,14 @@ meets another. Every operation is that of the cell, in the same order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from funcnn._kernels.recurrent import Carry, Cell
-from funcnn.machine.threads import share, team
-from funcnn.numerics.jit import Address, InSingle, OutBytes, Single, Table, address, exact
+from funcnn.machine.threads import team
+from funcnn.numerics.handover import divided_exactly
+from funcnn.numerics.jit import Address, InSingle, OutBytes, Single, Table, address
 from funcnn.numerics.numbers import sigmoid, tanh
 from funcnn.numerics.panels import (
     LANES,
@@ -32,11 +32,10 @@ _PANEL = 3 * LANES
 _NAMES = ("lstm", "gru")
 
 
-def _parts(steps: int, batch: int, weight: Array) -> list[tuple[int, int]]:
-    """Which sequences each thread takes; it does not show in what they give."""
+def _ends(steps: int, batch: int, weight: Array) -> Array:
+    """Where the sequences of each thread end; it does not show in what they give."""
     count = max(1, min(team(), steps * batch * weight.size // _PART))
-    ends = sorted({*(batch * i // count // TALL * TALL for i in range(count)), batch})
-    return list(pairwise(ends))
+    return np.array(sorted({*(batch * i // count // TALL * TALL for i in range(count)), batch, 0}))
 
 
 def _fits(cell: Cell, weights: Mapping[str, Array], *arrays: Array) -> bool:
@@ -64,20 +63,14 @@ def forward(
         state[-1 if reverse else 0] = start
     inner = np.empty((0 if cell.one_sum else steps, batch, hidden), np.float32)
     order = np.arange(steps)[:: -1 if reverse else 1].copy()
-    parts = _parts(steps, batch, weight)
-
-    def walk_some(i: int) -> int:
-        low, high = parts[i]
-        doubt, product = np.zeros(1, np.uint8), np.empty((high - low) * width, np.float32)
-        edge = np.empty(TALL * _PANEL, np.float32)
-        _forward(
-            order, projected.reshape(-1), bias, gates.reshape(-1), states.reshape(-1),
-            inner.reshape(-1), product, edge, address(weight), weight.strides[0] // 4,
-            weight.strides[1] // 4, steps, batch, hidden, width, low, high, reverse, doubt,
-        )  # fmt: skip
-        return int(doubt[0])
-
-    if any(share(walk_some, len(parts))):
+    ends, doubt = _ends(steps, batch, weight), np.zeros(1, np.uint8)
+    product, edge = (np.empty(n, np.float32) for n in (batch * width, len(ends) * TALL * _PANEL))
+    _forward(
+        order, ends, projected.reshape(-1), bias, gates.reshape(-1), states.reshape(-1),
+        inner.reshape(-1), product, edge, address(weight), weight.strides[0] // 4,
+        weight.strides[1] // 4, steps, batch, hidden, width, reverse, doubt, 0, len(ends) - 1,
+    )  # fmt: skip
+    if doubt[0]:
         return NotImplemented
     saved: list[Array | None] = [None] * steps if cell.one_sum else list(inner)
     return tuple(states), gates, saved, None
@@ -98,38 +91,34 @@ def backward(cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool
     dprojected = np.empty((steps, batch, width), np.float32)
     drecurrent = dprojected if cell.one_sum else np.empty_like(dprojected)
     order = np.arange(steps)[:: 1 if reverse else -1].copy()
-    parts = _parts(steps, batch, weight)
-
-    def walk_some(i: int) -> int:
-        low, high = parts[i]
-        doubt, product = np.zeros(1, np.uint8), np.empty((high - low) * hidden, np.float32)
-        edge = np.empty(TALL * _PANEL, np.float32)
-        _backward(
-            order, gates.reshape(-1), states.reshape(-1), inner.reshape(-1), douts.reshape(-1),
-            dprojected.reshape(-1), drecurrent.reshape(-1), carried.reshape(-1), product, edge,
-            address(weight), weight.strides[0] // 4, weight.strides[1] // 4, steps, batch, hidden,
-            width, low, high, reverse, doubt,
-        )  # fmt: skip
-        return int(doubt[0])
-
-    if any(share(walk_some, len(parts))):
+    ends, doubt = _ends(steps, batch, weight), np.zeros(1, np.uint8)
+    product, edge = (np.empty(n, np.float32) for n in (batch * hidden, len(ends) * TALL * _PANEL))
+    _backward(
+        order, ends, gates.reshape(-1), states.reshape(-1), inner.reshape(-1), douts.reshape(-1),
+        dprojected.reshape(-1), drecurrent.reshape(-1), carried.reshape(-1), product, edge,
+        address(weight), weight.strides[0] // 4, weight.strides[1] // 4, steps, batch, hidden,
+        width, reverse, doubt, 0, len(ends) - 1,
+    )  # fmt: skip
+    if doubt[0]:
         return NotImplemented
     return dprojected, drecurrent, None, tuple(carried)
 
 
-@exact
+@divided_exactly
 def _forward(
-    order: Table, projected: InSingle, bias: InSingle, gates: Single, states: Single, inner: Single,
-    product: Single, edge: Single, weight: Address, row: int, term: int,
-    steps: int, batch: int, hidden: int, width: int, low: int, high: int, reverse: int,
-    doubtful: OutBytes,
+    order: Table, ends: Table, projected: InSingle, bias: InSingle, gates: Single, states: Single,
+    inner: Single, products: Single, edge: Single, weight: Address, row: int, term: int,
+    steps: int, batch: int, hidden: int, width: int, reverse: int, doubtful: OutBytes,
+    first_part: int, last_part: int,
 ) -> None:  # fmt: skip
+    low, high = ends[first_part], ends[last_part]
+    product, spare = products[low * width : high * width], edge[first_part * TALL * _PANEL :]
     many, block, doubt = high - low, batch * hidden, 0
     left, norm = np.empty(many * hidden + LANES), np.empty(many + LANES)
     right, size = np.empty((width + LANES) * (hidden + 1) + 8), np.empty(width + 2 * LANES)
     start, moments = unaligned(right), (steps + 1) * block
     pack_columns(weight, row, term, width, hidden, right, start, size)
-    seen, to, rest = beginning(states), beginning(product), beginning(edge)
+    seen, to, rest = beginning(states), beginning(product), beginning(spare)
     for t in order:
         before, after = (t + reverse) * block, (t + 1 - reverse) * block
         pack_rows(seen, before + low * hidden, hidden, 1, many, hidden, left, norm)
@@ -174,22 +163,25 @@ def _forward(
                     h1[i] = z3[i] * np.float32(tanh(np.float64(c1[i])))
             for i in range(hidden):
                 doubt |= not abs(h1[i]) < np.inf
-    doubtful[0] = doubt
+    if doubt:
+        doubtful[0] = 1
 
 
-@exact
+@divided_exactly
 def _backward(
-    order: Table, gates: InSingle, states: InSingle, inner: InSingle, slope: InSingle,
-    dprojected: Single, drecurrent: Single, carried: Single, product: Single, edge: Single,
+    order: Table, ends: Table, gates: InSingle, states: InSingle, inner: InSingle, slope: InSingle,
+    dprojected: Single, drecurrent: Single, carried: Single, products: Single, edge: Single,
     weight: Address, row: int, term: int, steps: int, batch: int, hidden: int, width: int,
-    low: int, high: int, reverse: int, doubtful: OutBytes,
+    reverse: int, doubtful: OutBytes, first_part: int, last_part: int,
 ) -> None:  # fmt: skip
+    low, high = ends[first_part], ends[last_part]
+    product, spare = products[low * hidden : high * hidden], edge[first_part * TALL * _PANEL :]
     many, block, doubt, one = high - low, batch * hidden, 0, np.float32(1)
     left, norm = np.empty(many * width + LANES), np.empty(many + LANES)
     right, size = np.empty((hidden + LANES) * (width + 1) + 8), np.empty(hidden + 2 * LANES)
     start, moments = unaligned(right), (steps + 1) * block
     pack_columns(weight, term, row, hidden, width, right, start, size)
-    seen, to, rest = beginning(drecurrent), beginning(product), beginning(edge)
+    seen, to, rest = beginning(drecurrent), beginning(product), beginning(spare)
     tanh_c = np.empty(hidden, np.float32)
     for t in order:
         before, after = (t + reverse) * block, (t + 1 - reverse) * block
@@ -229,4 +221,5 @@ def _backward(
         into = carried[low * hidden : high * hidden]
         for i in range(many * hidden):
             into[i] += product[i]
-    doubtful[0] = doubt
+    if doubt:
+        doubtful[0] = 1
