@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,16 @@ import pytest
 
 pytest.importorskip("numba", reason="Numba is not installed", exc_type=ImportError)
 
+from funcnn import numerics
 from funcnn.machine import threads
 from funcnn.machine.threads import in_team, run_tasks
 from funcnn.numerics import handover, jit
 from funcnn.numerics.handover import divided
 from funcnn.numerics.jit import In, Out
+from funcnn.testing import _values, digest
 from funcnn.types import Array
+from tests import registry
+from tests.registry import Case
 
 ROOT = Path(__file__).parent.parent
 
@@ -237,6 +242,27 @@ def test_a_forked_child_has_helpers_of_its_own() -> None:
     finally:
         stopped.set()
         owner.join()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_many_processors")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", [pytest.param(c, id=c.id) for c in registry.compiled_layers()])
+def test_any_number_of_threads_gives_the_bits_of_one(
+    case: Case, dtype: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each layer, forward and back, though its arrays be small."""
+    for one in jit.every:
+        if isinstance(one, handover.Divided):
+            monkeypatch.setattr(one, "least", 0)
+    subject = registry.subject(case)
+    params, x = _values.cast((subject.params, subject.x), dtype)
+    for mode in subject.distinct_modes:
+        with numerics.compiled("require"):
+            dout = _values.cast(subject.fresh(mode, params, x).dout, dtype)
+            both = partial(subject.fresh, mode, params, x, dout)
+            runs = [in_team(workers, both) for workers in (1, *[2, 3] * 4)]
+        assert len({digest((run.out, run.dparams, run.dx)) for run in runs}) == 1
 
 
 ENDING = """
