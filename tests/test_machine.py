@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -273,3 +275,18 @@ def test_what_has_begun_is_waited_for_after_ctrl_c() -> None:
     with pytest.raises(KeyboardInterrupt):
         run_tasks(task, 2, 2)
     assert running == []
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("max 100000\n", 4), ("250000 100000\n", 2), ("50000 100000\n", 1), ("", 4)]
+)
+def test_a_container_may_have_fewer_processors(
+    text: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quota = tmp_path / "cpu.max"
+    quota.write_text(text)
+    monkeypatch.setattr(threads, "_QUOTA", quota)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    assert threads.processors.__wrapped__() == count
+    monkeypatch.setattr(threads, "_QUOTA", tmp_path / "none")
+    assert threads.processors.__wrapped__() == 4

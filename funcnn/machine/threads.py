@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from functools import cache, partial
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import TypeVar
@@ -148,9 +149,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds in so many
+
+
 @cache
 def processors() -> int:
     """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    is_known = hasattr(os, "sched_getaffinity")
+    count = len(os.sched_getaffinity(0)) if is_known else os.cpu_count() or 1
+    try:
+        quota, period = map(int, _QUOTA.read_text().split())
+    except (OSError, ValueError):  # there is none, or it says "max"
+        return count
+    return max(1, min(count, quota // period))
