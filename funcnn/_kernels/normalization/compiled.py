@@ -160,8 +160,8 @@ def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) 
         return NotImplemented
     out, roots, dtype = fresh((offset.size,), offset.dtype), _flat(rstd, at), offset.dtype
     if at.way == 3:
-        factor = scale.reshape(-1)
-        shift = _filled(at.lanes, 0, dtype) if bias is None else bias.reshape(-1)
+        factor = scale.ravel()
+        shift = _filled(at.lanes, 0, dtype) if bias is None else bias.ravel()
     else:
         factor = _laid(scale, at)
         shift = _filled(len(factor), 0, dtype) if bias is None else _laid(bias, at)
@@ -218,7 +218,7 @@ def _gradients_of_lanes(
     """Write ``dx``; and of ``dscale`` and ``dbias`` what comes from each row, or each group."""
     rows, chunks, dtype = len(dx) // at.wide, len(rstd) // at.lanes * at.chunks, dx.dtype
     of_rows = _laid(scale, at) if at.way == 2 else _filled(rows, 1, dtype)
-    of_lanes = _filled(at.lanes, 1, dtype) if at.way == 2 else scale.reshape(-1)
+    of_lanes = _filled(at.lanes, 1, dtype) if at.way == 2 else scale.ravel()
     totals, by_row = np.empty((2, chunks * at.lanes)), np.empty((2, rows), dtype)
     _sums_of_slopes(slope, offset, rstd, of_rows, *totals, *by_row, *at.sizes, 0, chunks)
     slopes, shares, middle, weighted, total = by_lane = np.empty((5, len(rstd)), dtype)

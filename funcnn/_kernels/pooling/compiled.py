@@ -395,7 +395,7 @@ def _to_winners(
 
 def unpool(x: Array, indices: Array, spatial: Shape) -> Any:
     """`funcnn._kernels.pooling.unpooling.unpool`."""
-    channels, at = x.shape[1], _flat(indices).astype(np.int64, copy=False)
+    channels, at = x.shape[1], _flat(indices).astype(np.int64, copy=not indices.flags.aligned)
     out, there = fresh((channels, *spatial, len(x)), x.dtype), np.zeros(at.size, np.uint8)
     _put(_flat(x), at, out.reshape(-1), there, len(x), channels, 0, channels)
     placed = there.view(np.bool_).reshape(*x.shape[1:], len(x))
@@ -404,7 +404,7 @@ def unpool(x: Array, indices: Array, spatial: Shape) -> Any:
 
 def unpool_gradient(dout: Array, indices: Array, there: Array) -> Any:
     """`funcnn._kernels.pooling.unpooling.unpool_gradient`."""
-    at = _flat(indices).astype(np.int64, copy=False)
+    at = _flat(indices).astype(np.int64, copy=not indices.flags.aligned)
     dx = np.empty((*indices.shape[1:], len(indices)), dout.dtype)
     channels = dout.shape[1]
     _take(
