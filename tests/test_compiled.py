@@ -589,12 +589,13 @@ def test_any_number_of_threads_pools_to_the_same_bits(layer: Any) -> None:
 
 @needs_numba
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("batch", [1, 5])
-def test_unpooling_as_numpy_does_it(batch: int, dtype: Any) -> None:
+@pytest.mark.parametrize(("batch", "kind"), [(1, np.int64), (5, np.uint64), (5, np.uint8)])
+def test_unpooling_as_numpy_does_it(batch: int, kind: Any, dtype: Any) -> None:
     """Of several in one place, the last is there; all else of them gets no gradient."""
     x = random.normal(random.key(0), (batch, 3, 2, 4), dtype=dtype)
     indices = random.randint(random.key(1), x.shape, 0, 24)
     indices[0, 0] = 7
+    indices = indices.astype(kind)
     dout = random.normal(random.key(2), (batch, 3, 4, 6), dtype=dtype)
     found = []
     words: tuple[Any, ...] = ("off", "require")
@@ -1002,3 +1003,23 @@ def test_any_order_in_memory_in_float32(case: registry.Case) -> None:
                 for (path, one), (_, other) in zip(wanted, _values.leaves(found), strict=True):
                     assert (one.shape, one.dtype) == (other.shape, other.dtype), path
                     np.testing.assert_allclose(other, one, 1e-4, 1e-5 * size, err_msg=path)
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    "layer", [relu(), gelu(), softplus(), hard_tanh(), softmax(), swiglu(), upsample(2)], ids=repr
+)
+def test_numbers_that_share_a_place(layer: Any) -> None:
+    """An axis of stride 0 is the last one for some of NumPy's functions, and for others it is not."""
+    x = random.normal(random.key(0), (16, 4, 10, 6))
+    with numerics.compiled("require"):
+        for axis in range(x.ndim):
+            shared = np.broadcast_to(x.take([0], axis), x.shape)
+            out, cache = layer.apply({}, shared.copy())
+            dout = random.normal(random.key(1), out.shape).take([0], axis)
+            dout = np.broadcast_to(dout, out.shape)
+            again, same = layer.apply({}, shared)
+            np.testing.assert_allclose(again, out, 1e-6, 1e-6)
+            wanted = layer.vjp(cache, dout.copy())[1]
+            for each in (cache, same):
+                np.testing.assert_allclose(layer.vjp(each, dout)[1], wanted, 1e-5, 1e-6)

@@ -23,6 +23,8 @@ def applied(x: Array, function: Any, twin: Twin) -> Any:
     if x.dtype != np.float32 or not x.size:
         return NotImplemented
     out = np.empty_like(x)
+    if x.strides != out.strides and not x.flags.forc:
+        x = x.copy("K")  # as `out` lies; `ravel` has its own order for axes of stride 0
     line, target = x.ravel("K"), out.ravel("K")
     if not np.may_share_memory(out, target):
         return NotImplemented
@@ -38,6 +40,8 @@ def sloped(x: Array, dout: Array, slope: Any, twin: Twin, dead: bool = False) ->
     if dout.strides != out.strides:  # in the same order
         np.copyto(out, dout)
         dout = out
+    if x.strides != out.strides and not x.flags.forc:
+        x = x.copy("K")
     line, target = x.ravel("K"), out.ravel("K")
     if not np.may_share_memory(out, target):
         return NotImplemented
