@@ -286,22 +286,3 @@ def test_a_process_ends_while_a_helper_is_awake(end: str) -> None:
             text=True, timeout=60, check=False,
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
-
-
-OUTLIVED = """
-import ctypes
-from funcnn.machine import code
-import tests.test_handover as here
-here.counted(8)
-(function,) = here.count.by_dtype.values()
-method = ctypes.c_void_p.from_address(id(function) + object.__basicsize__).value
-vars(code).clear()
-other = [ctypes.create_string_buffer(b"*" * 32, 32) for _ in range(10000)]
-assert ctypes.c_int.from_address(method + 2 * ctypes.sizeof(ctypes.c_void_p)).value == 0x80
-"""
-
-
-def test_functions_outlive_the_module_that_loaded_them() -> None:
-    """At the end of a process, modules go in any order."""
-    code = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{OUTLIVED}"
-    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
