@@ -307,7 +307,10 @@ def _multiply(
                         first, last, low, high, pitch)  # fmt: skip
             _single_sums(seen, at, base, slope, begin, total, r, end, nearly, stop,
                          first, last, low, high, pitch)  # fmt: skip
-        largest = lengths[g * ins : (g + 1) * ins].max()
+        largest = 0.0
+        for i in range(g * ins, (g + 1) * ins):
+            if lengths[i] > largest or np.isnan(lengths[i]):
+                largest = lengths[i]
         for o in range(first, last):
             error = np.sqrt(largest * lengths[groups * ins + o]) * bound(depth)
             for t in range(low, high):
