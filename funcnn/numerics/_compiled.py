@@ -66,7 +66,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Any:
     (row, term), (line, column) = ((x.strides[-2] // 4, x.strides[-1] // 4) for x in (left, right))
     pitch, begin, terms = to.strides[-2] // 4, [address(x) for x in (left, right, to)], left.shape[-1]
     at = _steps(terms, line if to.shape[-2] <= _FEW and column == 1 else None)
-    parts = parts_of(terms, len(outs), *to.shape[-2:], team())
+    parts = _parts(terms, len(outs), *to.shape[-2:], team())
     doubt, edge = np.zeros(1, np.uint8), np.empty(len(parts) * 3 * TALL * LANES, np.float32)
     _products(
         at, lefts, rights, outs, _bounds(parts), *begin, address(edge), terms, row, term, line, column,
@@ -82,13 +82,12 @@ def _steps(terms: int, line: int | None) -> Array:
 
 
 @lru_cache(maxsize=1024)
-def parts_of(
-    terms: int, count: int, rows: int, columns: int, most: int,
-    panel: int = 3 * LANES, part: int = _PART,
-) -> tuple[tuple[tuple[int, int], ...], ...]:  # fmt: skip
+def _parts(
+    terms: int, count: int, rows: int, columns: int, most: int
+) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Which products, rows and columns each thread takes; it does not show in what they give."""
-    threads = max(1, min(most, terms * count * rows * columns // part))
-    sizes = [(count, 1), (rows, TALL), (columns, panel)]
+    threads = max(1, min(most, terms * count * rows * columns // _PART))
+    sizes = [(count, 1), (rows, TALL), (columns, 3 * LANES)]
     axis = 0 if count >= threads else 1 if rows >= columns else 2
     size, tile = sizes[axis]
     ends = sorted({*(size * i // threads // tile * tile for i in range(threads)), size})
