@@ -719,6 +719,26 @@ def test_adam_as_numpy_computes_it(size: float, dtype: Any) -> None:
         np.testing.assert_allclose(one, other, tolerance, tolerance, err_msg=path)
 
 
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cut", [(0, 1), (1, 8), (3, 20), (4090, 4103), (1, 12_000)], ids=str)
+def test_adam_of_a_part_is_that_part_of_adam(cut: tuple[int, int], dtype: Any) -> None:
+    """A number comes out of the same operations in a vector, behind the last one, and elsewhere."""
+    draws = random.normal(random.key(0), (3, 12_288), dtype=dtype) ** 2
+    optimizer = optimizers.adam(0.1)
+
+    def updated(part: slice) -> Any:
+        gradient, mean, square = ({"w": draw[part].copy()} for draw in draws)
+        state = optimizer.init(gradient)
+        state["scale_by_adam1"] |= {"mean": mean, "square": square}
+        return _leaves(list(optimizer.update(gradient, state, gradient)))
+
+    with numerics.compiled("require"):
+        whole, part = in_team(2, lambda: updated(slice(None))), updated(slice(*cut))
+    for (path, one), (_, other) in zip(whole, part, strict=True):
+        assert not one.ndim or one[slice(*cut)].tobytes() == other.tobytes(), path
+
+
 def _leaves(found: list[Any]) -> list[tuple[str, Any]]:
     return [leaf for i, one in enumerate(found) for leaf in tree.leaves({str(i): one})]
 

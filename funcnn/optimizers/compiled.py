@@ -39,8 +39,11 @@ def _adam(
     factor: float, shift: float, low: int, high: int,
 ) -> None:  # fmt: skip
     """``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2`` and ``factor m / (sqrt(v) + shift)``."""
-    ordinary = True
-    for i in range(low * PART, min(high * PART, len(gradient))):
+    # Of slices: LLVM then knows that no place is counted from the end, and works on vectors.
+    first, end, ordinary = low * PART, min(high * PART, len(gradient)), True
+    gradient, mean, square = gradient[first:end], mean[first:end], square[first:end]
+    update, new_mean, new_square = update[first:end], new_mean[first:end], new_square[first:end]
+    for i in range(len(gradient)):
         m = keep_mean * mean[i] + take_mean * gradient[i]
         v = keep * square[i] + take * (gradient[i] * gradient[i])
         ordinary &= v < limit
