@@ -32,6 +32,7 @@ from funcnn._kernels.convolution.plans import (
     plan,
 )
 from funcnn._kernels.convolution.textbook import col2im, im2col
+from funcnn._kernels.images import frame
 from funcnn._kernels.windows import Window, output_size, same_padding, window
 from funcnn.machine import memory
 from funcnn.numerics import tiles
@@ -242,6 +243,19 @@ def test_memory_runs_batch_last() -> None:
         assert result.transpose(1, 2, 3, 0).flags.c_contiguous
     assert arranged(out) is not out
     assert np.shares_memory(arranged(out), out)
+
+
+@pytest.mark.parametrize("padding", [((0, 0), (0, 0)), ((1, 0), (0, 2))])
+@pytest.mark.parametrize("shape", [(19, 1, 32, 32), (20, 2, 16, 16), (0, 1, 32, 32), (9, 3, 5, 7)])
+def test_images_that_begin_at_the_same_sets_of_a_cache(shape: Shape, padding: Any) -> None:
+    """They are turned some at a time, to the same bits."""
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    wanted = np.pad(x, ((0, 0), (0, 0), *padding)).transpose(1, 2, 3, 0)
+    for reorder in (np.asarray, arranged, np.asfortranarray, lambda a: np.repeat(a, 2, 0)[::2]):
+        found = frame(reorder(x), padding)
+        np.testing.assert_array_equal(found, wanted)
+        assert found.flags.c_contiguous
+        np.testing.assert_array_equal(arranged(reorder(x)), x)
 
 
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
