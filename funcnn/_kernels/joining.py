@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from funcnn._kernels.elementwise import without_overflow
+from funcnn._kernels.elementwise import added, without_overflow
 from funcnn.types import Array
 
 WAYS = ("sum", "mean", "product", "concatenate")
@@ -54,7 +55,4 @@ def total(arrays: list[Any]) -> Any:
     """Arrays, or tuples of arrays that match, added one after the other."""
     if isinstance(arrays[0], tuple):
         return tuple(total(list(group)) for group in zip(*arrays, strict=True))
-    added = arrays[0]
-    for array in arrays[1:]:
-        added = added + array
-    return added
+    return reduce(added, arrays)

@@ -55,6 +55,25 @@ def _options(twin: Twin) -> Array:
     return np.array([*twin[1:], *[0] * (_OPTIONS + 1 - len(twin))], np.float32)
 
 
+def large_sum(a: Array, b: Array) -> Any:
+    """`funcnn._kernels.elementwise.large_sum`."""
+    if a.strides != b.strides or a.dtype != b.dtype or a.dtype.kind != "f":
+        return NotImplemented
+    out = np.empty_like(a)
+    if a.shape != b.shape or a.strides != out.strides:
+        return NotImplemented
+    _add(a.ravel("K"), b.ravel("K"), out.ravel("K"), 0, -(-a.size // PART))
+    return out
+
+
+@divided_numbers
+def _add(a: In, b: In, out: Out, low: int, high: int) -> None:
+    here = slice(low * PART, high * PART)
+    left, right, values = a[here], b[here], out[here]
+    for i in range(len(values)):
+        values[i] = left[i] + right[i]
+
+
 _RUN = 16  # so many short masks are laid side by side; and neighbours, at least, share a slope
 _ADDED = 512  # numbers that are added up in their own dtype, before their sum is in float64
 
