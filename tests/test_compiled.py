@@ -365,6 +365,7 @@ WINDOWS: tuple[tuple[Any, ...], ...] = (
     ((9, 8), (3, 3), 1, ((3, 0), (0, 4)), 1),
     ((9, 8), (2, 3), (2, 1), ((0, 1), (1, 2)), 1),
     ((9, 8), (1, 1), 1, 0, 1),
+    ((9, 8), (1, 1), (2, 3), ((0, 1), (0, 0)), 1),
     ((9, 8), (3, 3), 3, ((2, 0), (0, 0)), 2),
     ((2, 9), (3, 3), 1, 3, 1),
     ((13,), (3,), 1, 1, 1),
@@ -420,9 +421,10 @@ def test_convolution_as_numpy_computes_it(batch: int, at: tuple[Any, ...], dtype
 
 
 @needs_numba
-def test_ordinary_convolutions_are_not_declined() -> None:
+@pytest.mark.parametrize("at", [WINDOWS[0], ((9, 8), (1, 1), 2, 0, 1)], ids=str)
+def test_ordinary_convolutions_are_not_declined(at: tuple[Any, ...]) -> None:
     compiled = import_module("funcnn._kernels.convolution.compiled")
-    win, x, weight, bias, dout = _operands(8, 6, 1, WINDOWS[0], np.float32)
+    win, x, weight, bias, dout = _operands(32, 6, 1, at, np.float32)
     with numerics.compiled("require"):
         assert compiled.convolve(x, weight, bias, win) is not NotImplemented
         assert compiled.weight_gradient(x, dout, weight.shape, win) is not NotImplemented
@@ -944,6 +946,25 @@ def test_threads_share_a_cross_entropy(classes: int, dtype: Any) -> None:
         return [values, loss.vjp(cache)]
 
     _are_shared(both_ways, dtype)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_threads_share_a_sum_of_branches(dtype: Any) -> None:
+    """In either mode with the bits of NumPy, in any order in memory."""
+    a, b = random.normal(random.key(0), (2, 5, 140, 102), dtype=dtype)
+    a[0, 0, :2], b[0, 0, 1:3] = np.inf, -np.inf
+    for order in ((0, 1, 2), (1, 2, 0)):
+        c, d = (each.transpose(order).copy().transpose(np.argsort(order)) for each in (a, b))
+        for x, y in ((c, d), (c, b), (a, d), (c[:, ::2], d[:, ::2]), (c[:1], d[:1]), (c, d[:1])):
+            with np.errstate(invalid="ignore"):
+                wanted = x + y
+            modes: tuple[numerics.Mode, ...] = "fast", "portable"
+            for mode, workers in product(modes, (1, 2, 3)):
+                with numerics.compiled("require"), numerics.use(mode), np.errstate(invalid="ignore"):
+                    found = in_team(workers, partial(elementwise.added, x, y))
+                assert (found.dtype, found.strides) == (dtype, wanted.strides)
+                np.testing.assert_array_equal(found, wanted)
 
 
 @needs_numba

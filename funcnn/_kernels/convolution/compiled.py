@@ -63,7 +63,7 @@ def _declined(x_shape: Shape, weight_shape: Shape, window: Window) -> bool:
     run = x_shape[0] * (1 if single else places[-1])
     return (
         run < _SHORT[single]
-        or math.prod(window.kernel) == 1
+        or max(*window.kernel, *window.stride) == 1
         or not math.prod(x_shape) * math.prod(weight_shape)
     )
 
