@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -13,8 +12,9 @@ import numpy as np
 
 from funcnn.machine.threads import team
 from funcnn.numerics import _elementary
+from funcnn.numerics.halving import sum_by_halves
 from funcnn.numerics.handover import divided_exactly
-from funcnn.numerics.jit import Address, In, Kernel, Out, OutBytes, Table, Wide, address, inlined
+from funcnn.numerics.jit import Address, In, Kernel, Out, OutBytes, Table, address, inlined
 from funcnn.numerics.numbers import of_numbers
 from funcnn.numerics.panels import LANES, TALL, broad, pack, pack_rows, rounded_panel, unaligned
 from funcnn.numerics.rounded import few_products, widen
@@ -24,7 +24,6 @@ Shape = tuple[int, ...]
 _OF_ARRAYS = {"sin", "cos", "erf", "erfc"}  # of integers of any size, a table, a long series
 _FEW = 3  # rows for which a copy of the right matrix does not pay
 _BLOCK = 1024  # numbers that a thread takes at a time: some microseconds
-_PIECES, _SHORT = 8, 64  # of the blocks of a sum, at least, if runs remain as long
 _PART = 1 << 21  # multiplications that are worth a thread; measured as `panels` says
 
 
@@ -171,65 +170,8 @@ def _some_products(
 # --- sums -----------------------------------------------------------------------------------------
 
 
-def sum(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
-    """`_sums.sum`, of memory without gaps."""
-    if x.dtype not in (np.float32, np.float64) or not x.size or not x.ndim:
-        return NotImplemented
-    found = _passes(x.shape, x.strides, axis)
-    if found is None or not (lined := x.transpose(found[0])).flags.c_contiguous:
-        return NotImplemented
-    _, back, passes, kept, axes = found
-    total = lined.reshape(-1)
-    for outer, terms, inner in passes:
-        more = np.empty(outer * inner)
-        pieces = max(1, min(-(-_PIECES // outer), inner // _SHORT))
-        _halve(total, more, terms, inner, -(-inner // pieces), pieces, 0, outer * pieces)
-        total = more
-    out = total.astype(x.dtype, copy=False).reshape(kept).transpose(back)
-    return out if keepdims else out.squeeze(axes)
-
-
-@lru_cache(maxsize=1024)
-def _passes(shape: Shape, strides: Shape, axis: int | Shape | None) -> Any:
-    """The order of the axes in memory, and back; blocks to be added up in turn; what is left."""
-    rank = len(shape)
-    chosen = range(rank) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = {k % rank for k in chosen}
-    if not axes or len(axes) < len(chosen) or any(not -rank <= k < rank for k in chosen):
-        return None
-    order = sorted(range(rank), key=lambda k: (-strides[k], k))
-    sizes, passes = [shape[k] for k in order], []
-    for place in (order.index(k) for k in sorted(axes, reverse=True)):
-        passes.append((math.prod(sizes[:place]), sizes[place], math.prod(sizes[place + 1 :])))
-        sizes[place] = 1
-    back = sorted(range(rank), key=order.__getitem__)
-    return tuple(order), tuple(back), tuple(passes), tuple(sizes), tuple(axes)
-
-
-@divided_exactly
-def _halve(
-    x: In, out: Wide, terms: int, inner: int, size: int, pieces: int, low: int, high: int
-) -> None:
-    """Of each block, its second half is added to its first until a run is left."""
-    rows = np.empty((terms + 1) // 2 * size)
-    for i in range(low, high):
-        o, start = i // pieces, i % pieces * size
-        width, half, keep = min(size, inner - start), terms // 2, (terms + 1) // 2
-        block = x[o * terms * inner + start :]
-        lines, run = (1, half * inner) if width == inner else (half, width)
-        for t in range(lines):
-            to, one, other = rows[t * width :], block[t * inner :], block[(t + keep) * inner :]
-            for q in range(run):
-                to[q] = np.float64(one[q]) + np.float64(other[q])
-        for q in range(width if half < keep else 0):
-            rows[half * width + q] = block[half * inner + q]
-        while keep > 1:
-            half, keep = keep // 2, (keep + 1) // 2
-            more = rows[keep * width :]
-            for q in range(half * width):
-                rows[q] += more[q]
-        for q in range(width):
-            out[o * inner + start + q] = rows[q]
+sum = sum_by_halves
+"""`_sums.sum`."""
 
 
 # --- elementary functions -------------------------------------------------------------------------

@@ -19,8 +19,10 @@ from funcnn._kernels.broadcasting import stretched
 from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
-_FOLDER = "funcnn._kernels.elementwise.compiled"
-_compiled, _in_both_modes = compiled_in(_FOLDER), compiled_in(_FOLDER, _FOLDER)
+_FOLDER = "funcnn._kernels.elementwise"
+_compiled = compiled_in(f"{_FOLDER}.compiled")
+_in_both_modes = compiled_in(f"{_FOLDER}.compiled", f"{_FOLDER}.compiled")
+_always_compiled = compiled_in(f"{_FOLDER}.compiled", f"{_FOLDER}.portable_compiled")
 _LARGE = 1 << 16  # numbers: measured in November 2026 on an AMD EPYC (Zen 4)
 
 positive = methodcaller("clip", 0, np.inf)
@@ -89,7 +91,7 @@ Twin = tuple[Any, ...]
 """The name of a compiled pair of functions, a value and its slope, and their options."""
 
 
-@_compiled
+@_always_compiled
 def applied(x: Array, function: Callable[[Array], Any], twin: Twin) -> Any:
     """``function(x)``, or what its compiled twin gives."""
     return function(x)
@@ -105,7 +107,7 @@ def sloped(x: Array, dout: Array, slope: Callable[[Array], Any], twin: Twin, dea
     return passed(dout, d) if dead else np.multiply(dout, d, out=d)
 
 
-pulled = _compiled(sloped)
+pulled = _always_compiled(sloped)
 """The same, or what the compiled twin gives."""
 
 

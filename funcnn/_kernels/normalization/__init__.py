@@ -17,7 +17,10 @@ from funcnn.machine.lockstep import Shard
 from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
-_compiled = compiled_in("funcnn._kernels.normalization.compiled")
+_FOLDER = "funcnn._kernels.normalization"
+_compiled = compiled_in(f"{_FOLDER}.compiled")
+_portable = compiled_in(portable=f"{_FOLDER}.portable_compiled")
+_always_compiled = compiled_in(f"{_FOLDER}.compiled", f"{_FOLDER}.portable_compiled")
 FLAT = 2.0**-10  # a deviation below so much of the mean is dominated by the mean's rounding
 
 
@@ -97,7 +100,7 @@ def smallest(dtype: np.dtype[Any], epsilon: float) -> float:
     return least if epsilon < least else 0.0
 
 
-@_compiled
+@_always_compiled
 def deviations(
     x: Array, axes: tuple[int, ...], centred: bool, shard: Shard | None
 ) -> tuple[Array, Array, Array]:
@@ -143,7 +146,7 @@ def _least(dtype: np.dtype[Any]) -> float:
     return float(np.sqrt(np.finfo(dtype).tiny))
 
 
-@_compiled
+@_always_compiled
 def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) -> Array:
     """``scale * offset * rstd + bias``, in one pass less where scale and rstd are both small."""
     if scale is None:
@@ -198,10 +201,9 @@ def centre_gradients(
     ``dx = rstd * (dvalues - mean(dvalues) - values * mean(dvalues * values))``, times `shrink`.
     Of a shard of a batch, means are those of the batch, and dscale and dbias are its own part.
     """
-    product = dout * offset
     # Where one scale serves several elements it comes out of their sum, which is small.
     alike = tuple(axis for axis in axes if scale.shape[axis] == 1)
-    weighted, total = _sums(product, alike), _sums(dout, alike)
+    weighted, total = _sums_of_products(dout, offset, alike), _sums(dout, alike)
     if dout.size:  # over nothing the rstd is NaN, but the sums are 0
         weighted *= stretched(rstd, weighted)
     others = tuple(axis for axis, size in enumerate(scale.shape) if size == 1)
@@ -211,14 +213,34 @@ def centre_gradients(
         weighted, total, count = _added(shard, weighted, total, count)
     factor = rstd / rstd.dtype.type(count)
     share = _scaled_sums(weighted, scale, axes) * (factor * rstd)
-    dx = dout * stretched(scale * rstd, dout)
-    np.multiply(offset, stretched(share, offset), out=product)
-    dx -= product
-    if centred:
-        dx -= stretched(_scaled_sums(total, scale, axes) * factor, dx)
+    middle = _scaled_sums(total, scale, axes) * factor if centred else None
+    dx = combined(dout, scale, rstd, offset, share, middle, shrink)
+    return dx, dscale, dbias
+
+
+@_portable
+def combined(
+    dout: Array, scale: Array, rstd: Array, offset: Array, share: Array,
+    middle: Array | None, shrink: Array | None,
+) -> Array:  # fmt: skip
+    """``(dout * (scale * rstd) - offset * share - middle) * shrink``."""
+    dx: Array = dout * stretched(scale * rstd, dout)
+    dx -= offset * stretched(share, offset)
+    if middle is not None:
+        dx -= stretched(middle, dx)
     if shrink is not None:
         dx *= shrink
-    return dx, dscale, dbias
+    return dx
+
+
+def _sums_of_products(x: Array, y: Array, axes: tuple[int, ...]) -> Array:
+    return products_over(x, y, axes) if axes else x * y
+
+
+@_portable
+def products_over(x: Array, y: Array, axes: tuple[int, ...]) -> Array:
+    """``sum(x * y)``; axes kept."""
+    return numerics.sum(x * y, axes, keepdims=True)
 
 
 def _sums(x: Array, axes: tuple[int, ...]) -> Array:

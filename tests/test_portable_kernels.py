@@ -1,0 +1,106 @@
+"""Kernels of portable mode that pass over memory: in any order there, on any number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+
+from funcnn import numerics, relu
+from funcnn._kernels import normalization
+from funcnn.machine.threads import in_team
+from funcnn.types import Array
+
+if find_spec("numba") is None:
+    pytest.skip("Numba is not installed", allow_module_level=True)
+
+from tests.test_portable_compiled import _drawn, _same
+
+ODD = [None, 0.0, -0.0, np.nan, np.inf, 1e-42, 1e30]
+
+
+def _batch_last(x: Array) -> Array:
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0)
+
+
+ORDERS: list[Callable[[Array], Array]] = [
+    np.ascontiguousarray, _batch_last, lambda x: x.T.copy().T, lambda x: x[:, ::-1],
+    lambda x: np.repeat(x, 2, -1)[..., ::2],
+]  # fmt: skip
+
+
+def _plain(found: Any) -> list[Array]:
+    """What there is; a NaN has a sign, which means nothing."""
+    return [np.nan_to_num(one, nan=7.5) for one in found if one is not None]
+
+
+def _same_for_every_team(compute: Callable[[], Any], note: str = "") -> None:
+    for workers in (1, 2, 3):
+        _same(partial(in_team, workers, lambda: _plain(compute())), f"{note} {workers}")
+
+
+NORMS = [
+    ((32, 5, 9, 8), (0, 2, 3), (1, 5, 1, 1)), ((6, 5, 4), (2,), (1, 1, 4)), ((7, 33), (0,), (1, 33)),
+    ((3, 2, 5, 6000), (3,), (1, 1, 1, 6000)), ((5, 4, 6), (1, 2), (1, 1, 6)),
+    ((5, 4, 6), (1, 2), (1, 4, 6)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "axes", "sizes"), NORMS, ids=str)
+def test_bits_of_normalization_are_the_same(shape: Any, axes: Any, sizes: Any) -> None:
+    for i, (odd, order) in enumerate(zip(ODD, [*ORDERS, *ORDERS], strict=False)):
+        dtype = (np.float32, np.float64)[i % 2]
+        x, dout = (order(_drawn(name, shape, dtype)).copy("K") for name in "xd")
+        if odd is not None:
+            x.flat[5] = dout.flat[9] = odd
+        scale, bias = _drawn("scale", sizes, dtype), _drawn("bias", sizes, dtype)
+
+        def all() -> Any:
+            found = normalization.centre(x, axes, 1e-5)  # noqa: B023 - runs at once
+            offset, rstd, _, _, shrink = found
+            some = [(scale, bias), (scale, None), (None, None)]  # noqa: B023
+            outs = [normalization.scaled(offset, rstd, *pair) for pair in some]
+            rest = rstd, scale, shrink, axes  # noqa: B023
+            both = [normalization.centre_gradients(dout, offset, *rest, one) for one in (True, False)]  # noqa: B023
+            return [*found, *outs, *both[0], *both[1]]
+
+        _same_for_every_team(all, f"{odd} {i}")
+
+
+@pytest.mark.parametrize("shape", [(32, 5, 9, 8), (0, 3), (1,), (3, 9000)], ids=str)
+def test_bits_of_relu_are_the_same(shape: tuple[int, ...]) -> None:
+    layer = relu()
+    for i, order in enumerate(ORDERS[: 3 if len(shape) < 2 else 5]):
+        dtype = (np.float32, np.float64)[i % 2]
+        x, dout = _drawn("x", shape, dtype), _drawn("dout", shape, dtype)
+        for one in (x, dout):
+            for step, odd in enumerate(ODD[1:], 7):
+                one.flat[::step] = odd
+        for given in (dout, order(dout)):
+
+            def both() -> Any:
+                out, cache = layer.apply({}, order(x))  # noqa: B023 - runs at once
+                return out, layer.vjp(cache, given)[1]  # noqa: B023
+
+            _same_for_every_team(both)
+
+
+def test_ordinary_passes_are_not_declined() -> None:
+    kernels = import_module("funcnn._kernels.normalization.portable_compiled")
+    functions = import_module("funcnn._kernels.elementwise.portable_compiled")
+    for shape, axes, sizes in NORMS[:3]:
+        x, scale = _batch_last(_drawn("x", shape)), _drawn("scale", sizes)
+        x = x if axes[0] == 0 else np.ascontiguousarray(x)
+        with numerics.portable(), numerics.compiled("require"):
+            offset, mean, variance = kernels.deviations(x, axes, True, None)
+            assert kernels.scaled(offset, variance, scale, scale) is not NotImplemented
+            given = x, scale, variance, offset, mean, mean, None
+            assert kernels.combined(*given) is not NotImplemented
+            assert kernels.products_over(x, offset, axes) is not NotImplemented
+            assert functions.applied(x, None, ("relu",)) is not NotImplemented
+            assert functions.sloped(x, offset, None, ("relu",)) is not NotImplemented
