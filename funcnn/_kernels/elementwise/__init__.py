@@ -111,14 +111,20 @@ pulled = _always_compiled(sloped)
 """The same, or what the compiled twin gives."""
 
 
+@_compiled
+def all_finite(x: Array) -> bool:
+    """Whether no number is infinite or NaN."""
+    return bool(np.isfinite(x).all())
+
+
 def without_overflow(out: Array, smaller: Callable[[float], Array], terms: int) -> Array:
     """A linear function's values; where sums of so many terms overflowed on the way, computed again.
 
     ``smaller(2^-k)`` gives them for arguments that are so much smaller. Only what is not finite is
     replaced, in place: each element by itself.
     """
-    good = np.isfinite(out)
-    if not good.all():
+    if not all_finite(out):
+        good = np.isfinite(out)
         shrink, info = math.ldexp(1.0, -terms.bit_length()), np.finfo(out.dtype)
         again, top = smaller(shrink), float(info.max) * shrink
         edge = np.abs(again) <= top * (1 + terms * float(info.eps))  # rounding may pass the largest

@@ -12,7 +12,7 @@ import numpy as np
 from funcnn._kernels.elementwise import Twin
 from funcnn._kernels.elementwise.pairs import gates, pairs
 from funcnn.numerics.handover import PART, divided_numbers, tile, tiles
-from funcnn.numerics.jit import Bytes, In, Out, Wide, kernel
+from funcnn.numerics.jit import Bytes, In, Out, OutBytes, Wide, kernel
 from funcnn.types import Array
 
 _OPTIONS = 8  # of a pair, at most
@@ -72,6 +72,26 @@ def _add(a: In, b: In, out: Out, low: int, high: int) -> None:
     left, right, values = a[here], b[here], out[here]
     for i in range(len(values)):
         values[i] = left[i] + right[i]
+
+
+def all_finite(x: Array) -> Any:
+    """`funcnn._kernels.elementwise.all_finite`, of numbers without gaps."""
+    line = x.ravel("K")
+    if not x.size or not np.may_share_memory(line, x):
+        return NotImplemented
+    odd = np.zeros(1, np.uint8)
+    _find_odd(line, odd, 0, -(-line.size // PART))
+    return not odd[0]
+
+
+@divided_numbers
+def _find_odd(x: In, odd: OutBytes, low: int, high: int) -> None:
+    """Whether some are infinite or NaN: 0 times any other number is 0."""
+    part, total = x[low * PART : high * PART], x.dtype.type(0)
+    for i in range(len(part)):
+        total += part[i] * x.dtype.type(0)
+    if total != 0:
+        odd[0] = 1
 
 
 _RUN = 16  # so many short masks are laid side by side; and neighbours, at least, share a slope
