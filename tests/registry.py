@@ -111,7 +111,7 @@ def subject(case: Case) -> Subject:
 
 
 COMPILED = re.compile(
-    r".*(attention|conv|drop|noise|pool|norm|rnn|lstm|gru|glu|elu|mish|silu|sigmoid|softm|softplus|hard|shrink|tanh|threshold|upsample|unpool|embedding|relative_positions).*"
+    r".*(attention|conv|drop|noise|pool|norm|rnn|lstm|gru|glu|elu|mish|silu|sigmoid|softm|softplus|hard|shrink|tanh|threshold|upsample|unpool|embedding|merge|pad|crop|relative_positions).*"
 )
 """The kinds of layers that run compiled kernels."""
 

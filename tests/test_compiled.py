@@ -22,8 +22,10 @@ import pytest
 import funcnn
 from funcnn import (
     adaptive_avg_pool,
+    adaptive_avg_pool1d,
     adaptive_max_pool,
     avg_pool,
+    avg_pool1d,
     celu,
     checkpoints,
     dense,
@@ -31,6 +33,7 @@ from funcnn import (
     embedding_bag,
     fit,
     gelu,
+    global_avg_pool,
     global_max_pool,
     glu,
     gru,
@@ -42,10 +45,12 @@ from funcnn import (
     log_sigmoid,
     log_softmax,
     lp_pool,
+    lp_pool1d,
     lstm,
     mish,
     numerics,
     optimizers,
+    pad,
     random,
     relu,
     relu6,
@@ -64,9 +69,11 @@ from funcnn import (
     tree,
     upsample,
 )  # fmt: skip
-from funcnn._kernels import convolution, elementwise, normalization
+from funcnn._kernels import convolution, elementwise, framing, normalization
 from funcnn._kernels.embedding import add_rows
-from funcnn._kernels.pooling import separable, unpooling
+from funcnn._kernels.images import batch_first, batch_last
+from funcnn._kernels.pooling import compiled as pooling, separable, unpooling
+from funcnn._kernels.upsampling import compiled as resizing
 from funcnn._kernels.windows import output_size, window
 from funcnn.machine import code
 from funcnn.machine.threads import in_team
@@ -530,7 +537,8 @@ def test_max_pool_as_numpy_computes_it(batch: int, at: tuple[Any, ...], dtype: A
     "layer",
     [adaptive_max_pool((3, 2)), adaptive_avg_pool((3, 2)), adaptive_avg_pool((9, 4)),
      global_max_pool(), avg_pool(3, stride=2, padding=1, count_include_pad=False),
-     lp_pool(2, ceil_mode=True), upsample((2, 3)), upsample(size=(7, 9), mode="bicubic")],
+     avg_pool(2), avg_pool((1, 2), stride=3), global_avg_pool(), lp_pool(2, ceil_mode=True),
+     upsample((2, 3)), upsample(size=(7, 9), mode="bicubic")],
     ids=str,
 )  # fmt: skip
 def test_windows_and_bins_as_numpy_sees_them(layer: Any, batch: int, dtype: Any) -> None:
@@ -573,7 +581,7 @@ def test_means_of_large_bins_as_numpy_takes_them() -> None:
 @pytest.mark.parametrize(
     "layer",
     [funcnn.max_pool(2), funcnn.max_pool(3, stride=2, padding=1), avg_pool(3, stride=2, padding=1),
-     lp_pool(2), adaptive_max_pool((3, 2)), adaptive_avg_pool((3, 2)),
+     lp_pool(2), adaptive_max_pool((3, 2)), adaptive_avg_pool((3, 2)), upsample(2),
      upsample((2, 3), mode="bilinear")],
     ids=str,
 )  # fmt: skip
@@ -587,6 +595,76 @@ def test_any_number_of_threads_pools_to_the_same_bits(layer: Any) -> None:
     with numerics.compiled("require"):
         found = {digest(in_team(workers, both_ways)) for workers in (1, *[2, 3] * 10)}
     assert len(found) == 1
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    "layer", [pad((2, (0, 1)), mode=mode) for mode in ("constant", "reflect", "replicate", "circular")]
+    + [pad((0, (0, 3)), mode="replicate"), upsample((2, 3))], ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize(("batch", "dtype"), [(2, np.float32), (45, np.float64), (39, np.float32)])
+def test_copies_have_the_bits_of_what_they_are_of(layer: Any, batch: int, dtype: Any) -> None:
+    """NaN of any bits, infinity, and zeros of both signs; and any number of threads adds up as one."""
+    x = np.resize(np.array([np.nan, -np.nan, np.inf, -0.0, 0.0, 1, 7], dtype), (4, 5, 3, batch))
+    x.view(np.uint8).reshape(x.size, -1)[::7, 0] += 5
+    x = batch_first(x)
+    with numerics.compiled("off"):
+        out, cache = layer.apply({}, x)
+        dout = random.normal(random.key(0), batch_last(out).shape, dtype=dtype)
+        dx = layer.vjp(cache, batch_first(dout))[1]
+
+    def both_ways() -> tuple[Array, Array]:
+        found, cache = layer.apply({}, x)
+        return found.view(f"u{x.itemsize}"), layer.vjp(cache, batch_first(dout))[1]
+
+    with numerics.compiled("require"):
+        found = [in_team(workers, both_ways) for workers in (1, 2, 3, 2, 3)]
+    assert len(set(map(digest, found))) == 1
+    assert digest(found[0][0]) == digest(out.view(f"u{x.itemsize}"))
+    np.testing.assert_allclose(found[0][1], dx, 1e-5, 1e-5)
+
+
+@needs_numba
+def test_ordinary_copies_are_not_declined() -> None:
+    x, widths = batch_first(np.ones((3, 4, 4, 2), np.float32)), ((1, 1), (0, 2))
+    for mode in ("constant", "reflect"):
+        assert framing.pad(x, widths, mode, 0.0).shape == (2, 3, 6, 6)
+    assert framing.pad_gradient(x, (2, 2), widths, "replicate").shape == (2, 3, 2, 2)
+    assert resizing.repeated(x, (2, 3)).shape == (2, 3, 8, 12)
+    assert resizing.repeated_gradient(x, (2, 1)).shape == (2, 3, 2, 4)
+    assert pooling.sums(x, window((2, 2), 2)).shape == (2, 3, 2, 2)
+    assert pooling.max_pool_gradient(x, None, (2, 3, 8, 8), window((2, 2), 2)).shape == (2, 3, 8, 8)
+    assert pooling.means(x, (1, 1)).shape == (2, 3, 1, 1)
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    "layer",
+    [avg_pool1d(2), lp_pool1d(2), adaptive_avg_pool1d(50001), upsample(2), pad(1, mode="reflect")],
+    ids=str,
+)
+def test_tables_of_long_sequences_are_small(layer: Any) -> None:
+    x, found = random.normal(random.key(0), (2, 100_000, 1)), []
+    for word in ("off", "require"):
+        with numerics.compiled(word):
+            out, cache = layer.apply({}, x)
+            found.append((out, layer.vjp(cache, out)[1]))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, 1e-5, 1e-6)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_not_finite_is_found(dtype: Any) -> None:
+    x = random.normal(random.key(0), (3, 50, 100), dtype=dtype).transpose(1, 2, 0)
+    x[0, 0, 0], places = np.finfo(dtype).max, [(0, 0, 0), (49, 99, 2), (7, 30, 1)]
+    with numerics.compiled("require"):
+        assert elementwise.all_finite(x)
+        for place, value in product(places, (np.nan, np.inf, -np.inf)):
+            odd = x.copy("K")
+            odd[place] = value
+            assert not elementwise.all_finite(odd)
+            assert not in_team(2, partial(elementwise.all_finite, odd[::-1]))
 
 
 @needs_numba

@@ -6,29 +6,34 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
+
+_compiled = compiled_in("funcnn._kernels.framing")
 
 Widths = tuple[tuple[int, int], ...]
 
 
+@_compiled
 def pad(x: Array, widths: Widths, mode: str, value: float) -> Array:
     """``(N, C, *spatial)`` with `low` and `high` more elements on the sides of each axis of space."""
     spatial = x.shape[2:]
     out = np.full_like(x, value, shape=(*x.shape[:2], *grown(spatial, widths)))
     out[inner(spatial, widths)] = x
     if mode != "constant":
-        for at, source in _border(spatial, widths, mode):
-            out[at] = out[source]
+        for at, within in _border(spatial, widths, mode):
+            out[at] = out[within]
     return out
 
 
+@_compiled
 def pad_gradient(dout: Array, spatial: tuple[int, ...], widths: Widths, mode: str) -> Array:
     """What came from an element goes back to it, corners first to the sides."""
     slope = dout
     if mode != "constant":
         slope = dout.copy("K")
-        for at, source in reversed(list(_border(spatial, widths, mode))):
-            slope[source] += slope[at]
+        for at, within in reversed(list(_border(spatial, widths, mode))):
+            slope[within] += slope[at]
     return slope[inner(spatial, widths)]
 
 
@@ -74,15 +79,15 @@ def _border(
     for axis, (n, (low, high)) in enumerate(zip(spatial, widths, strict=True), 2):
         before = (slice(None),) * axis
         for i in (*range(-low, 0), *range(n, n + high)):
-            yield (*before, low + i), (*before, low + _source(i, n, mode))
+            yield (*before, low + i), (*before, low + source(i, n, mode))
 
 
-def _source(i: int, n: int, mode: str) -> int:
+def source(i: int, n: int, mode: str) -> int:
     """Which element of ``0..n - 1`` stands for element `i` beyond it.
 
     Examples
     --------
-    >>> [_source(-2, 5, mode) for mode in ("reflect", "replicate", "circular")]
+    >>> [source(-2, 5, mode) for mode in ("reflect", "replicate", "circular")]
     [2, 0, 3]
     """
     if mode == "circular":

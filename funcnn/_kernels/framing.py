@@ -1,19 +1,23 @@
-"""Images in a border, compiled. Nobody imports this but compiled kernels. The twin: `images.frame`."""
+"""Images in a border, compiled. Nobody imports this but compiled kernels.
+
+The twins are `images.frame`, whose border is constant, and `borders`.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import numpy as np
 
-from funcnn._kernels.images import frame
-from funcnn.machine.memory import scratch
+from funcnn._kernels.borders import Widths as Padding, grown, source
+from funcnn._kernels.images import batch_first, batch_last, frame, is_batch_last
+from funcnn._kernels.sparse import TABLE, Band, Rows, applied, rows
+from funcnn.machine.memory import fresh, scratch
 from funcnn.numerics.handover import divided
 from funcnn.numerics.jit import In, Out, Table
 from funcnn.types import Array
-
-Padding = tuple[tuple[int, int], ...]
 
 
 def framed(x: Array, padding: Padding, value: float = 0.0) -> Array:
@@ -24,15 +28,19 @@ def framed(x: Array, padding: Padding, value: float = 0.0) -> Array:
     last = x.transpose(*range(1, x.ndim), 0)
     if not (last.size and last.flags.c_contiguous and any(map(any, padding))):
         return frame(x, padding, value=value)
-    source = _sources(x.shape[2:-1], padding[:-1])
-    (before, after), run = padding[-1], x.shape[-1] * len(x)
-    sizes = [n + low + high for n, (low, high) in zip(x.shape[2:], padding, strict=True)]
+    sizes = grown(x.shape[2:], padding)
     out = scratch("image", (x.shape[1], *sizes, len(x)), x.dtype)
-    _write(
-        last.reshape(-1), source, out.reshape(-1), value, run, before * len(x), after * len(x),
-        prod(x.shape[2:-1]), 0, x.shape[1] * len(source),
-    )  # fmt: skip
+    _frame(last, padding, value, out)
     return out
+
+
+def _frame(last: Array, padding: Padding, value: float, out: Array) -> None:
+    spatial, batch = last.shape[1:-1], last.shape[-1]
+    shown, (before, after) = _sources(spatial[:-1], padding[:-1]), padding[-1]
+    _write(
+        last.reshape(-1), shown, out.reshape(-1), value, spatial[-1] * batch, before * batch,
+        after * batch, prod(spatial[:-1]), 0, len(last) * len(shown),
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=256)
@@ -61,3 +69,37 @@ def _write(
             for k in range(run):
                 inner[k] = image[k]
             row[before + run :] = value
+
+
+def pad(x: Array, widths: Padding, mode: str, value: float) -> Any:
+    """`funcnn._kernels.borders.pad`."""
+    if mode != "constant":
+        return _bordered(x, x.shape[2:], widths, mode, False)
+    if not (x.size and is_batch_last(x)):
+        return NotImplemented
+    out = fresh((x.shape[1], *grown(x.shape[2:], widths), len(x)), x.dtype)
+    _frame(batch_last(x), widths, value, out)
+    return batch_first(out)
+
+
+def pad_gradient(dout: Array, spatial: tuple[int, ...], widths: Padding, mode: str) -> Any:
+    """`funcnn._kernels.borders.pad_gradient`; of a constant border, NumPy's is a view."""
+    return NotImplemented if mode == "constant" else _bordered(dout, spatial, widths, mode, True)
+
+
+def _bordered(x: Array, spatial: tuple[int, ...], widths: Padding, mode: str, back: bool) -> Any:
+    sizes = grown(spatial, widths)
+    if not (x.size and is_batch_last(x)) or prod(sizes) > TABLE:
+        return NotImplemented
+    out = applied(batch_last(x), _copies(spatial, widths, mode, back), x.shape[1])
+    return batch_first(out.reshape(x.shape[1], *(spatial if back else sizes), len(x)))
+
+
+@lru_cache(maxsize=32)
+def _copies(spatial: tuple[int, ...], widths: Padding, mode: str, back: bool) -> Rows:
+    """What each element of the framed image shows; or, back, where each element is shown."""
+    each = []
+    for n, (low, high) in zip(spatial, widths, strict=True):
+        at = np.array([i if 0 <= i < n else source(i, n, mode) for i in range(-low, n + high)])[:, None]
+        each.append(Band(at, np.ones(at.shape), n))
+    return rows(*(one.transposed if back else one for one in each))

@@ -163,7 +163,7 @@ def largest_of_runs(
     return signature, generate
 
 
-def _rows(rows: int) -> Any:
+def _rows(rows: int, **options: Any) -> Any:
     """So many filters over some places of an output row: wide tiles, and a last one that overlaps.
 
     Few filters have the registers for broad tiles: so they read longer runs of each channel.
@@ -171,7 +171,6 @@ def _rows(rows: int) -> Any:
     vectors = 2 if rows > 3 else 8 if VECTOR == 64 else 4
     broad = vectors * VECTOR
 
-    @inlined
     def weigh_places(
         image: In, at: Table, filters: In, start: In, out: Out, first: int, last: int, spans: int,
         jump: int, seen: int, place: int, row: int, pitch: int, low: int, high: int, run: int,
@@ -202,10 +201,12 @@ def _rows(rows: int) -> Any:
                               row, taps, place + q, pitch, rows, 0)  # fmt: skip
                 q += 1
 
-    return weigh_places
+    return inlined(weigh_places, **options)
 
 
 one_row, two_rows, three_rows, four_rows, six_rows, eight_rows = map(_rows, (1, 2, 3, 4, 6, 8))
+row_in_place = _rows(1, forceinline=True)
+"""`one_row` for a few taps, where the call would take longer than they do."""
 
 
 @inlined

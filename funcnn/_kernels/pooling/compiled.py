@@ -12,7 +12,7 @@ from funcnn._kernels.framing import framed
 from funcnn._kernels.images import batch_first, batch_last, frame
 from funcnn._kernels.pooling.bins import intervals
 from funcnn._kernels.pooling.means import excess
-from funcnn._kernels.sparse import Rows, applied, rows
+from funcnn._kernels.sparse import TABLE, Band, Rows, applied, rows
 from funcnn._kernels.tiles import largest_of_runs
 from funcnn._kernels.windows import Window, apart, output_size, reads
 from funcnn.machine.memory import fresh
@@ -62,8 +62,8 @@ def _places(x_shape: Shape, window: Window, framed: bool) -> _Places:
 
 _RUN = 8  # numbers of a run that fill vectors
 # Measured in November 2026 on an AMD EPYC with AVX-512: a place with more taps is better seen axis by
-# axis. As many numbers add up in their own dtype; and a table of that size takes 2 MiB.
-_TAPS, _TABLE = 64, 1 << 18
+# axis. As many numbers add up in their own dtype.
+_TAPS = 64
 _ALONE = 1 << 15  # numbers of one image: of a larger one, NumPy's long rows are faster
 
 
@@ -71,17 +71,13 @@ _ALONE = 1 << 15  # numbers of one image: of a larger one, NumPy's long rows are
 def _sums(x_shape: Shape, window: Window, back: bool) -> Rows | None:
     """What windows see of an image; or, back, in which windows each of its elements is."""
     places = output_size(window, x_shape[2:])
-    if math.prod(window.kernel) > _TAPS or math.prod(places) * math.prod(window.kernel) > _TABLE:
-        return None
-    if back and apart(window):  # a copy: NumPy is faster
+    if math.prod(window.kernel) > _TAPS or math.prod(places) * math.prod(window.kernel) > TABLE:
         return None
     each = []
     for axis, n in enumerate(x_shape[2:]):
-        matrix, read = np.zeros((places[axis], n)), reads(window, axis, places[axis])
-        place, tap = np.nonzero((read >= 0) & (read < n))
-        matrix[place, read[place, tap]] = 1
-        each.append(matrix.T if back else matrix)
-    return rows(*each)
+        read = reads(window, axis, places[axis])
+        each.append(Band(read, ((read >= 0) & (read < n)).astype(np.float64), n))
+    return rows(*(one.transposed if back else one for one in each))
 
 
 @lru_cache(maxsize=16)
@@ -95,33 +91,33 @@ def _counts(x_shape: Shape, places: Shape) -> Array:
     """How much each bin sees, to divide ``(N, C, *places)``."""
     counts = np.ones(1, np.int64)
     for n, o in zip(x_shape[2:], places, strict=True):
-        counts = counts[..., None, :] * np.count_nonzero(_seen(n, o), axis=1)[:, None]
+        counts = counts[..., None, :] * np.count_nonzero(_seen(n, o).weight, axis=1)[:, None]
     return batch_first(counts[None])
 
 
-def _seen(n: int, o: int) -> Array:
+def _seen(n: int, o: int) -> Band:
     """Which of `n` elements each of `o` bins sees."""
-    matrix = np.zeros((o, n))
-    for row, seen in zip(matrix, intervals(n, o), strict=True):
-        row[seen] = 1
-    return matrix
+    start, stop = np.array([(seen.start, seen.stop) for seen in intervals(n, o)]).T[..., None]
+    at = start + np.arange((stop - start).max())
+    return Band(at, (at < stop).astype(np.float64), n)
 
 
 @lru_cache(maxsize=64)
 def _along(n: int, o: int, back: bool) -> Rows:
     """What bins along one axis see; or, back, in which bins each element is."""
-    return rows(_seen(n, o).T if back else _seen(n, o))
+    return rows(_seen(n, o).transposed if back else _seen(n, o))
 
 
 def _thin(x_shape: Shape, places: Shape) -> bool:
     """Whether the same holds along each axis."""
-    return all(-(-n // o) < _TAPS and n * o <= _TABLE for n, o in zip(x_shape[2:], places, strict=True))
+    pairs = zip(x_shape[2:], places, strict=True)
+    return all(-(-n // o) < _TAPS and n + 2 * o <= TABLE for n, o in pairs)
 
 
 def _few(x_shape: Shape, places: Shape, taps: int) -> bool:
     """Whether bins are small, and the table of what they see is."""
     most = math.prod(-(-n // o) + 1 for n, o in zip(x_shape[2:], places, strict=True))
-    return min(most, math.prod(x_shape[2:])) <= taps and most * math.prod(places) <= _TABLE
+    return min(most, math.prod(x_shape[2:])) <= taps and most * math.prod(places) <= TABLE
 
 
 def _applied(x: Array, matrix: Rows, sizes: Shape) -> Array:
@@ -139,7 +135,7 @@ def means(x: Array, places: Shape) -> Any:
     """`funcnn._kernels.pooling.bins.means`."""
     if x.size and _few(x.shape, places, _TAPS):
         out = _applied(x, _bins(x.shape, places), places)
-    elif x.size and math.prod(places) > 1 and _thin(x.shape, places):
+    elif x.size and _thin(x.shape, places):
         out = _each_axis(x, places, False)
     else:
         return NotImplemented

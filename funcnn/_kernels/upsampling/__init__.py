@@ -29,6 +29,7 @@ class Line(NamedTuple):
     align_corners: bool
 
 
+@_compiled
 def repeated(x: Array, scale: tuple[int, ...]) -> Array:
     """Each pixel as often as the scale says, along each axis."""
     n, c, *spatial = x.shape

@@ -6,15 +6,51 @@ from functools import lru_cache
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from funcnn._kernels.images import batch_first, frame
-from funcnn._kernels.sparse import Rows, applied, rows
+from funcnn._kernels.sparse import TABLE, Band, Rows, applied, band, rows
 from funcnn._kernels.upsampling import Line, weights
 from funcnn.types import Array
 
 
 @lru_cache(maxsize=256)
 def _rows(line: Line, back: bool) -> Rows:
-    return rows(weights(line).T if back else weights(line))
+    return rows(band(weights(line).T if back else weights(line)))
+
+
+@lru_cache(maxsize=16)
+def _copies(sizes: tuple[int, ...], scale: tuple[int, ...], back: bool) -> Rows:
+    """Which pixel each copy is of; or, back, the copies of each pixel."""
+    each = []
+    for n, s in zip(sizes, scale, strict=True):
+        at = np.arange(n * s)[:, None] // s
+        each.append(Band(at, np.ones(at.shape), n))
+    return rows(*(one.transposed if back else one for one in each))
+
+
+def repeated(x: Array, scale: tuple[int, ...]) -> Any:
+    """`funcnn._kernels.upsampling.repeated`."""
+    return _repeated(x, x.shape[2:], scale, False)
+
+
+def repeated_gradient(dout: Array, scale: tuple[int, ...]) -> Any:
+    """`funcnn._kernels.upsampling.repeated_gradient`."""
+    sizes = tuple(n // s for n, s in zip(dout.shape[2:], scale, strict=True))
+    return _repeated(dout, sizes, scale, True)
+
+
+def _repeated(x: Array, sizes: tuple[int, ...], scale: tuple[int, ...], back: bool) -> Any:
+    """All axes at once, if the table is small: what is larger is written, or read, once."""
+    if prod(sizes) * prod(scale) > TABLE:
+        each = enumerate(zip(sizes, scale, strict=True), 1)
+        steps = [(axis, _copies((n,), (s,), back)) for axis, (n, s) in each]
+        return _along(x, steps if back else steps[::-1])
+    if not x.size:
+        return NotImplemented
+    out = applied(frame(x, ((0, 0),) * len(sizes)), _copies(sizes, scale, back), x.shape[1])
+    places = sizes if back else tuple(n * s for n, s in zip(sizes, scale, strict=True))
+    return batch_first(out.reshape(x.shape[1], *places, len(x)))
 
 
 def resized(x: Array, lines: tuple[Line, ...]) -> Any:
@@ -25,12 +61,6 @@ def resized(x: Array, lines: tuple[Line, ...]) -> Any:
 def resized_gradient(dout: Array, lines: tuple[Line, ...]) -> Any:
     """`funcnn._kernels.upsampling.resized_gradient`."""
     return _along(dout, [(axis, _rows(line, True)) for axis, line in enumerate(lines, 1)])
-
-
-def repeated_gradient(dout: Array, scale: tuple[int, ...]) -> Any:
-    """`funcnn._kernels.upsampling.repeated_gradient`."""
-    pairs = zip(dout.shape[2:], scale, strict=True)
-    return resized_gradient(dout, tuple(Line(n // s, n, s, "nearest", False) for n, s in pairs))
 
 
 def _along(x: Array, steps: list[tuple[int, Rows]]) -> Any:
