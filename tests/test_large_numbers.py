@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from funcnn.testing import _values
 from tests import registry
 from tests.registry import Case
 
+KERNELS = ["NumPy", *(["compiled"] if find_spec("numba") is not None else [])]
 _ROOMS = (["convolution"], ["pooling"], ["normalization"])
 _CASES = [
     pytest.param(case, id=case.id)
@@ -128,6 +130,7 @@ def test_a_mean_without_a_second_look_is_caught() -> None:
         test_means_of_the_largest_numbers(hasty, (1, 1, 4, 4), "fast", np.float32)
 
 
+@pytest.mark.parametrize("kernels", KERNELS, indirect=True)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("mode", ["fast", "portable"])
 def test_attention_to_scores_beyond_the_largest_number(mode: Any, dtype: Any) -> None:

@@ -33,6 +33,7 @@ from funcnn.models import transformer_decoder_block, transformer_encoder_block
 from funcnn.testing import _values
 from funcnn.types import Array, Layer
 
+ON_EVERY_SET_OF_KERNELS = True
 FILLERS = [np.nan, np.inf, -np.inf, 3e38]
 
 

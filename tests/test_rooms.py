@@ -317,8 +317,8 @@ ON_PURPOSE = {
 
 # Kernels that never run in portable mode.
 FAST_ALONE = {"compiled", "framing", "jit", "scalars", "sparse", "tiles", "translation"} | {
-    "fast_compiled", "halving", "handover", "numbers", "pairs", "panels", "rounded", "vectors",
-    "_compiled", "portable_compiled",  # which prove the bits of their results
+    "fast_compiled", "halving", "handover", "numbers", "pairs", "panels", "rounded", "singles",
+    "vectors", "_compiled", "portable_compiled",  # which prove the bits of their results
 }  # fmt: skip
 
 

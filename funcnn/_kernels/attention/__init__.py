@@ -8,7 +8,10 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn.machine.threads import share
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
+
+_compiled = compiled_in("funcnn._kernels.attention.compiled")
 
 # Measured in November 2026 on an AMD EPYC (two cores, AVX-512, 1 MiB of second-level cache):
 # from 2**13 to 2**20, a step of 64 times 64 scores takes the same time within 5 %.
@@ -70,6 +73,7 @@ def unclean(x: Array, idle: Array) -> Array:
     return gone
 
 
+@_compiled
 def attend(q: Array, k: Array, v: Array, how: Scores) -> tuple[Array, Array, Array | None]:
     """``softmax(scores(q kᵀ)) v``, the softmax, and the slope of the cap if there is one.
 
@@ -113,6 +117,7 @@ def attend(q: Array, k: Array, v: Array, how: Scores) -> tuple[Array, Array, Arr
     return out, p, slope
 
 
+@_compiled
 def attend_gradients(
     q: Array,
     k: Array,
