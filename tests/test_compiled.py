@@ -12,7 +12,7 @@ from contextvars import copy_context
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -349,7 +349,8 @@ def test_the_registry_knows_which_layers_run_compiled_kernels(monkeypatch: pytes
 
     twins = import_module("funcnn.numerics.twins")
     monkeypatch.setattr(twins, "chosen", lambda: "require")
-    monkeypatch.setattr(twins, "numba_fault", lambda: "it is not asked for")
+    faults = map(str, count())  # another each time: answers are kept
+    monkeypatch.setattr(twins, "numba_fault", lambda: next(faults))
     monkeypatch.setattr(twins, "compiling", asked)
     wrong = []
     for case in registry.layers():

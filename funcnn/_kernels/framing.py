@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from funcnn._kernels.borders import Widths as Padding, grown, source
-from funcnn._kernels.images import batch_first, batch_last, frame, is_batch_last
+from funcnn._kernels.images import LAST, batch_first, batch_last, frame, is_batch_last
 from funcnn._kernels.sparse import TABLE, Band, Rows, applied, rows
 from funcnn.machine.memory import fresh, scratch
 from funcnn.numerics.handover import divided
@@ -25,8 +25,10 @@ def framed(x: Array, padding: Padding, value: float = 0.0) -> Array:
 
     It may lie in memory that the next call writes to.
     """
-    last = x.transpose(*range(1, x.ndim), 0)
-    if not (last.size and last.flags.c_contiguous and any(map(any, padding))):
+    last = x.transpose(LAST[x.ndim])
+    if not any(map(any, padding)) and last.flags.c_contiguous:
+        return last
+    if not (last.size and last.flags.c_contiguous):
         return frame(x, padding, value=value)
     sizes = grown(x.shape[2:], padding)
     out = scratch("image", (x.shape[1], *sizes, len(x)), x.dtype)

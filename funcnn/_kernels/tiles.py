@@ -137,30 +137,64 @@ def largest_of_runs(
         vectors = Vectors(context, builder, x.dtype, size.literal_value)
         xs, ats, outs, taps = pointers(context, builder, signature.args[:4], args[:4])
         first, last, base, place = args[4:8]
-        seen, one = builder.gep(xs, [base]), ir.IntType(64)(1)
-        byte = ir.IntType(8)
-        counts = ir.VectorType(byte, vectors.count)
-        best = vectors.variable(vectors.at(seen, builder.load(builder.gep(ats, [first]))))
-        tap = cgutils.alloca_once(builder, counts)
-        builder.store(vectors.spread(builder.trunc(first, byte)), tap)
-        start = builder.add(first, one)
-        with cgutils.for_range_slice(builder, start, last, one, intp=ir.IntType(64)) as (t, _):
-            new, old = vectors.at(seen, builder.load(builder.gep(ats, [t]))), builder.load(best)
-            wins = builder.or_(
-                builder.fcmp_ordered(">", new, old), builder.fcmp_unordered("uno", new, new)
-            )
-            builder.store(builder.select(wins, new, old), best)
-            here = vectors.spread(builder.trunc(t, byte))
-            builder.store(builder.select(wins, here, builder.load(tap)), tap)
-        found = builder.fadd(builder.load(best), vectors.zero())
-        nan = ir.Constant(vectors.type, [float("nan")] * vectors.count)
-        found = builder.select(builder.fcmp_unordered("uno", found, found), nan, found)
-        vectors.put(found, outs, place)
-        target = builder.bitcast(builder.gep(taps, [place]), counts.as_pointer())
-        builder.store(builder.load(tap), target, align=1)
+        seen = builder.gep(xs, [base])
+        _largest(vectors, lambda t: vectors.at(seen, t), ats, outs, taps, first, last, place)
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def largest_of_places(
+    context: Any, x: Any, at: Any, base: Any, out: Any, winners: Any,
+    start: Any, p: Any, last: Any, place: Any, size: Any,
+) -> Any:  # fmt: skip
+    """The same of ``x[start + base[p + q] + at[t]]``, for ``0 <= t < last``: of numbers apart."""
+    if not literals(size):
+        return None
+    signature = types.void(x, at, base, out, winners, start, p, last, place, size)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors = Vectors(context, builder, x.dtype, size.literal_value)
+        xs, ats, bases, outs, taps = pointers(context, builder, signature.args[:5], args[:5])
+        start, p, last, place = args[5:9]
+        integer, seen = ir.IntType(64), builder.gep(xs, [start])
+        apart = [
+            builder.gep(seen, [builder.load(builder.gep(bases, [builder.add(p, integer(q))]))])
+            for q in range(vectors.count)
+        ]
+
+        def read(t: Any) -> Any:
+            return vectors.of([builder.load(builder.gep(one, [t])) for one in apart])
+
+        _largest(vectors, read, ats, outs, taps, integer(0), last, place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _largest(
+    vectors: Vectors, read: Any, ats: Any, outs: Any, taps: Any, first: Any, last: Any, place: Any
+) -> None:
+    """Add code for the largest that ``read(at[t])`` gives, and which `t` it was."""
+    builder, one, byte = vectors.builder, ir.IntType(64)(1), ir.IntType(8)
+    counts = ir.VectorType(byte, vectors.count)
+    best = vectors.variable(read(builder.load(builder.gep(ats, [first]))))
+    tap = cgutils.alloca_once(builder, counts)
+    builder.store(vectors.spread(builder.trunc(first, byte)), tap)
+    start = builder.add(first, one)
+    with cgutils.for_range_slice(builder, start, last, one, intp=ir.IntType(64)) as (t, _):
+        new, old = read(builder.load(builder.gep(ats, [t]))), builder.load(best)
+        wins = builder.or_(builder.fcmp_ordered(">", new, old), builder.fcmp_unordered("uno", new, new))
+        builder.store(builder.select(wins, new, old), best)
+        here = vectors.spread(builder.trunc(t, byte))
+        builder.store(builder.select(wins, here, builder.load(tap)), tap)
+    found = builder.fadd(builder.load(best), vectors.zero())
+    nan = ir.Constant(vectors.type, [float("nan")] * vectors.count)
+    found = builder.select(builder.fcmp_unordered("uno", found, found), nan, found)
+    vectors.put(found, outs, place)
+    target = builder.bitcast(builder.gep(taps, [place]), counts.as_pointer())
+    builder.store(builder.load(tap), target, align=1)
 
 
 def _rows(rows: int, **options: Any) -> Any:

@@ -124,7 +124,7 @@ def array(x: object, name: str = "x") -> Array:
 
 def floating(x: object, name: str = "x") -> Array:
     """An array of float32 or float64."""
-    found = array(x, name)
+    found = x if type(x) is np.ndarray else array(x, name)
     if found.dtype.char not in "fd" or not found.dtype.isnative:
         wanted = "float64" if found.dtype.char == "d" else "float32"
         refuse_type(
@@ -203,7 +203,8 @@ def weights(value: object) -> Array:
 
 def labels(target: Array, classes: int, name: str = "target") -> Array:
     """Integer classes from 0 to ``classes - 1``."""
-    array(target, name)
+    if type(target) is not np.ndarray:
+        array(target, name)
     if target.dtype.kind not in "iu":
         refuse_type(f"`{name}` must be integers, got {target.dtype}")
     if not target.size:

@@ -42,12 +42,15 @@ def keep_freed_memory() -> None:
 
 
 _LINE = 64  # bytes of a cache line, and of the widest load
+_SMALL = 1 << 14  # bytes that are worth less than the search for a line
 _KEPT = 1 << 23  # bytes, a bound on memory: a block of columns; what is larger goes back to the system
 
 
 def fresh(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """`numpy.empty` that begins at a cache line: a wide load from the middle of one takes two."""
+    """`numpy.empty`; if large, it begins at a cache line: a wide load from the middle takes two."""
     size = math.prod(shape) * dtype.itemsize
+    if size < _SMALL:
+        return np.empty(shape, dtype)
     raw = np.empty(size + _LINE, np.uint8)
     return np.ndarray(shape, dtype, raw, -address(raw) % _LINE)
 

@@ -29,21 +29,21 @@ def compiled_in(
     """
     modules = {"fast": fast, "portable": portable}
 
-    @cache
-    def twin(module: str, name: str) -> Any:
-        return getattr(import_module(module), name)
-
     def choosing(kernel: Callable[P, R]) -> Callable[P, R]:
+        @cache
+        def twin(mode: str, use: str, fault: str | None) -> Any:
+            module = modules[mode]
+            if module and (fault is None or (use == "require" and compiling())):  # which refuses
+                return getattr(import_module(module), kernel.__name__)
+            return None
+
         @wraps(kernel)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            # Where there is no Numba, this enters no other frame.
-            tried = chosen()
-            if tried != "off" and ((fault := numba_fault()) is None or tried == "require"):
-                module = modules[modes.arithmetic().word]
-                if module and (fault is None or compiling()):  # which then says what is wrong
-                    found: R = twin(module, kernel.__name__)(*args, **kwargs)
-                    if found is not NotImplemented:
-                        return found
+            use = chosen()
+            if use != "off" and (compiled := twin(modes.arithmetic().word, use, numba_fault())):
+                found: R = compiled(*args, **kwargs)
+                if found is not NotImplemented:
+                    return found
             return kernel(*args, **kwargs)
 
         return run

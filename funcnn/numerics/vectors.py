@@ -59,6 +59,13 @@ class Vectors:
         places = ir.Constant(ir.VectorType(index, self.count), [0] * self.count)
         return self.builder.shuffle_vector(single, empty, places)
 
+    def of(self, numbers: list[Any]) -> Any:
+        """A number in each place."""
+        vector = ir.Constant(self.type, ir.Undefined)
+        for place, number in enumerate(numbers):
+            vector = self.builder.insert_element(vector, number, ir.IntType(32)(place))
+        return vector
+
     def intrinsic(self, name: str, kind: Any, *operands: Any) -> Any:
         function = ir.FunctionType(kind, [operand.type for operand in operands])
         found = cgutils.get_or_insert_function(self.builder.module, function, name)

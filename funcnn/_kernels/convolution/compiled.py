@@ -10,6 +10,7 @@ of NumPy's that is `forced` means nothing here.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,29 +57,25 @@ _PIECES = 16  # of an output, at least: of few long rows, parts
 _SLICE = 1 << 17  # numbers that the weight gradient reads again for each tile
 
 
-def _declined(x_shape: Shape, weight_shape: Shape, window: Window) -> bool:
-    """Whether NumPy's ways are better: for short runs, single taps, and nothing at all."""
-    places = output_size(window, x_shape[2:])
-    single = window.stride[-1] > 1
-    run = x_shape[0] * (1 if single else places[-1])
-    return (
-        run < _SHORT[single]
-        or max(*window.kernel, *window.stride) == 1
-        or not math.prod(x_shape) * math.prod(weight_shape)
-    )
+@lru_cache(maxsize=1024)
+def _way(x_shape: Shape, weight_shape: Shape, window: Window, groups: int, terms: int) -> str:
+    """How to compute it: as a ``"product"``, ``"direct"``, or ``""`` where NumPy's ways are better.
 
-
-def _is_product(x_shape: Shape, weight_shape: Shape, terms: int, window: Window, groups: int) -> bool:
-    """Whether each output sees one pixel, and each pixel one output, and their product is large.
-
-    Outputs, channels and pixels are the three sizes; `terms` says which of them is summed over.
+    A product is large, where each output sees one pixel, and each pixel one output. Outputs, channels
+    and pixels are the three sizes; `terms` says which of them is summed over. NumPy's ways are better
+    for short runs, single taps of stride 1, and nothing at all.
     """
-    alone = math.prod(window.kernel) == max(window.stride) == groups == 1
-    if not alone or any(map(any, window.padding)):
-        return False
-    sizes = [*weight_shape[:2], x_shape[0] * math.prod(x_shape[2:])]
-    one, other = sizes[:terms] + sizes[terms + 1 :]
-    return is_large(one, sizes[terms], other)
+    batch, places = x_shape[0], output_size(window, x_shape[2:])
+    single = max(*window.kernel, *window.stride) == 1
+    if single and groups == 1 and not any(map(any, window.padding)):
+        sizes = [*weight_shape[:2], batch * math.prod(x_shape[2:])]
+        rows, columns = sizes[:terms] + sizes[terms + 1 :]
+        if is_large(rows, sizes[terms], columns):
+            return "product"
+    apart = window.stride[-1] > 1
+    short = batch * (1 if apart else places[-1]) < _SHORT[apart]
+    nothing = not math.prod(x_shape) * math.prod(weight_shape)
+    return "" if short or single or nothing else "direct"
 
 
 def _matrix(x: Array) -> Array:
@@ -94,7 +91,8 @@ def convolve(
     forced: Any = None,
 ) -> Any:
     """`funcnn._kernels.convolution.convolve`."""
-    if _is_product(x.shape, weight.shape, 1, window, groups):
+    way = _way(x.shape, weight.shape, window, groups, 1)
+    if way == "product":
         out = fresh((len(weight), *x.shape[2:], len(x)), x.dtype)
         to = out.reshape(len(weight), -1)
         if large_matmul(weight.reshape(len(weight), -1), _matrix(x), to) is NotImplemented:
@@ -102,7 +100,7 @@ def convolve(
         if bias is not None:
             _add(to.reshape(-1), np.ascontiguousarray(bias), 0, len(bias))
         return batch_first(out)
-    if _declined(x.shape, weight.shape, window):
+    if not way:
         return NotImplemented
     out = fresh((len(weight), *output_size(window, x.shape[2:]), len(x)), x.dtype)
     _write(x, tabled(weight), bias, forward(x.shape[2:], window), groups, out)
@@ -118,13 +116,13 @@ def input_gradient(
     forced: Any = None,
 ) -> Any:
     """`funcnn._kernels.convolution.input_gradient`: a convolution with rotated filters."""
-    if _is_product(x_shape, weight.shape, 0, window, groups):
+    way = _way(x_shape, weight.shape, window, groups, 0)
+    if way == "product":
         dx = fresh((*x_shape[1:], x_shape[0]), dout.dtype)
         filters, to = weight.reshape(len(weight), -1).T, dx.reshape(x_shape[1], -1)
         found = large_matmul(filters, _matrix(dout), to)
         return NotImplemented if found is NotImplemented else batch_first(dx)
-    several = max(window.stride) > 1
-    if (several and max(window.dilation) > 1) or _declined(x_shape, weight.shape, window):
+    if not way or (max(window.stride) > 1 and max(window.dilation) > 1):
         return NotImplemented
     by_group = weight.reshape(groups, len(weight) // groups, *weight.shape[1:]).swapaxes(1, 2)
     dx = fresh((*x_shape[1:], x_shape[0]), dout.dtype)
@@ -160,7 +158,8 @@ def weight_gradient(
     forced: Any = None,
 ) -> Any:
     """`funcnn._kernels.convolution.weight_gradient`."""
-    if _is_product(x.shape, weight_shape, 2, window, groups):
+    way = _way(x.shape, weight_shape, window, groups, 2)
+    if way == "product":
         # Few results are sums of many terms: these are cut into parts, which threads share.
         sizes = weight_shape[0], x[:, 0].size, weight_shape[1]
         parts = next(n for n in (4, 2, 1) if sizes[1] % n == 0)
@@ -172,7 +171,7 @@ def weight_gradient(
         return np.add.reduce(found, 0).reshape(weight_shape)
     outs, ins, *kernel = weight_shape
     pairs = outs // groups * ins
-    if _declined(x.shape, weight_shape, window) or pairs >= min(_MANY, _TERMS * dout[:, 0].size):
+    if not way or pairs >= min(_MANY, _TERMS * dout[:, 0].size):
         return NotImplemented
     where = taps(forward(x.shape[2:], window), len(x), ins, _TOGETHER)
     image = framed(x, where.padding).reshape(-1)
@@ -187,8 +186,8 @@ def weight_gradient(
     return np.ascontiguousarray(total.swapaxes(1, 2)).reshape(weight_shape)
 
 
-def large_bias_gradient(dout: Array) -> Any:
-    """`funcnn._kernels.convolution.large_bias_gradient`."""
+def bias_gradient(dout: Array) -> Any:
+    """`funcnn._kernels.convolution.bias_gradient`."""
     last = batch_last(dout)
     if not (dout.size and last.flags.c_contiguous):
         return NotImplemented

@@ -19,7 +19,7 @@ from funcnn._kernels.convolution.overlapping import (
     matrices,
 )
 from funcnn._kernels.convolution.plans import Columns, Rows
-from funcnn._kernels.images import arranged
+from funcnn._kernels.images import FIRST, LAST, arranged
 from funcnn._kernels.windows import Window, output_size
 from funcnn.machine.threads import share
 from funcnn.numerics import arithmetic
@@ -56,7 +56,7 @@ def convolve(
             share(convolve_some, len(parts))
     if bias is not None:
         out += bias.reshape(-1, *(1,) * (x.ndim - 1))
-    return out.transpose(x.ndim - 1, *range(x.ndim - 1))
+    return out.transpose(FIRST[x.ndim])
 
 
 def weight_gradient(
@@ -72,7 +72,7 @@ def weight_gradient(
     if not dout.size:
         return np.zeros(weight_shape, x.dtype)
     pixels, seen = image(now.prepare(x), window, rows)
-    slopes = now.prepare(arranged(dout)).transpose(*range(1, x.ndim), 0)
+    slopes = now.prepare(arranged(dout)).transpose(LAST[x.ndim])
     height = slopes.shape[1] if rows else 1
     parts = layouts(pixels.shape, seen, groups, pixels.itemsize, way.chunk)
 
@@ -101,9 +101,9 @@ def input_gradient(
     if dout.size:
         outs, ins = weight.shape[:2]
         taps = weight.reshape(groups, outs // groups, ins, window.kernel[0] if rows else 1, -1)
-        slopes = now.prepare(arranged(dout)).transpose(*range(1, dout.ndim), 0)
+        slopes = now.prepare(arranged(dout)).transpose(LAST[dout.ndim])
         target, seen = (dx, window) if rows else (dx[:, None], heightened(window))
         height = slopes.shape[1] if rows else 1
         for layout in layouts(target.shape, seen, groups, dout.itemsize, way.chunk):
             add_columns(target, matrices(slopes, layout, height), taps, layout)
-    return dx.transpose(dx.ndim - 1, *range(dx.ndim - 1))
+    return dx.transpose(FIRST[dx.ndim])

@@ -13,7 +13,7 @@ from funcnn._kernels.images import batch_first, batch_last, frame
 from funcnn._kernels.pooling.bins import intervals
 from funcnn._kernels.pooling.means import excess
 from funcnn._kernels.sparse import TABLE, Band, Rows, applied, rows
-from funcnn._kernels.tiles import largest_of_runs
+from funcnn._kernels.tiles import largest_of_places, largest_of_runs
 from funcnn._kernels.windows import Window, apart, output_size, reads
 from funcnn.machine.memory import fresh
 from funcnn.numerics.handover import divided
@@ -332,9 +332,18 @@ def _largest(
     winners: OutBytes, run: int, plane: int, vector: int, begin: int, end: int,
 ) -> None:  # fmt: skip
     """Tiles of a vector, the last of which overlaps; short runs in smaller ones."""
-    small = max(1, vector // 4)
-    for i in range(begin, end):
-        c, p = divmod(i, len(base))
+    small, i, count = max(1, vector // 4), begin, len(base)
+    if run == 1 and first[0] == 0 == low[count - 1]:  # all see the same taps, of numbers apart
+        while i < end:
+            c, p = divmod(i, count)
+            if count - p >= vector and end - i >= vector:
+                largest_of_places(image, at, base, out, winners, c * plane, p, high[0], i, VECTOR)
+                i += vector
+            else:
+                largest_of_places(image, at, base, out, winners, c * plane, p, high[0], i, 0)
+                i += 1
+    while i < end:
+        c, p = divmod(i, count)
         place, seen, q = i * run, c * plane + base[p], 0
         taps, one, more = at[low[p] : high[p]], first[p], high[p] - low[p]
         while q < run:
@@ -349,6 +358,7 @@ def _largest(
             else:
                 largest_of_runs(image, taps, out, winners, one, more, seen + q, place + q, 0)
                 q += 1
+        i += 1
 
 
 @divided
