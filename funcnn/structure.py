@@ -109,7 +109,8 @@ def params_vjp_child(child: Child, cache: Cache, dout: Any, dparams: Params) -> 
     """Pull back through one child, without the input's gradient."""
     name, layer = child
     try:
-        own = params_gradient(layer, checks.kept(cache, name), dout)
+        kept = cache[name] if type(cache) is dict and name in cache else checks.kept(cache, name)
+        own = params_gradient(layer, kept, dout)
     except checks.Refusal as refusal:
         raise _outer(child, refusal)
     if own:

@@ -11,7 +11,6 @@ from funcnn._kernels.windows import Window
 from funcnn.machine.memory import fresh, scratch
 from funcnn.types import Array
 
-
 _RANKS = range(65)  # of NumPy's arrays
 LAST = [(*range(1, rank), 0) for rank in _RANKS]  # the order of axes with the first behind all others
 FIRST = [(rank - 1, *range(rank - 1)) for rank in _RANKS]  # and with the last before
@@ -36,16 +35,12 @@ def arranged(x: Array) -> Array:
     """The same images in the order that all kernels read: themselves if they have it already."""
     if len(x) == 1 and x.flags.c_contiguous:
         return x
-    return contiguous(x.transpose(LAST[x.ndim])).transpose(FIRST[x.ndim])
-
-
-def contiguous(last: Array) -> Array:
-    """`numpy.ascontiguousarray` of images whose batch is last in order, if not in memory."""
+    last = x.transpose(LAST[x.ndim])
     if last.flags.c_contiguous:
-        return last
+        return x
     out = fresh(last.shape, last.dtype)
     _copy(last, out)
-    return out
+    return out.transpose(FIRST[x.ndim])
 
 
 _WAYS, _SETS = 8, 4096  # lines that a cache holds of those that begin at the same bytes of so many

@@ -163,7 +163,7 @@ def softmax_cross_entropy(
 
     def apply(prediction: Array, target: Array) -> tuple[Any, Cache]:
         logits = batch(prediction, 2)
-        known = checks.array(target, "target")
+        known = target if type(target) is np.ndarray else checks.array(target, "target")
         if plain and known.dtype.kind != "f":
             shaped(checks.labels(known, logits.shape[-1]), logits.shape[:-1])
             values, record = cross_entropy(logits, known)

@@ -66,7 +66,8 @@ def rounded(made: Loss, options: Mapping[str, Any]) -> Loss:
     def vjp(cache: Cache) -> Any:
         if "wide" not in cache:
             slopes, where = made.vjp(cache), np.False_
-            if _dtype(slopes) == _WIDE or _finite(slopes):
+            first = slopes[0] if isinstance(slopes, tuple) else slopes
+            if first.dtype == _WIDE or _finite(slopes):
                 return slopes
             wide = made.vjp(cast(cache, _WIDE))
         else:
@@ -110,8 +111,3 @@ def _chosen(where: Any, there: Any, elsewhere: Any) -> Any:
         return tuple(_chosen(where, *both) for both in zip(there, elsewhere, strict=True))
     rows = np.reshape(where, (-1, *(1,) * (elsewhere.ndim - 1))) if elsewhere.ndim else where
     return np.where(rows, there, elsewhere)[()]
-
-
-def _dtype(slopes: Any) -> np.dtype[Any]:
-    found: np.dtype[Any] = (slopes[0] if isinstance(slopes, tuple) else slopes).dtype
-    return found
