@@ -820,6 +820,34 @@ def test_adam_of_a_part_is_that_part_of_adam(cut: tuple[int, int], dtype: Any) -
         assert not one.ndim or one[slice(*cut)].tobytes() == other.tobytes(), path
 
 
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rate", [0.1, 1.0, 3.0, 1e-35, 1e35])
+def test_updates_of_many_numbers_have_the_bits_of_numpy(rate: float, dtype: Any) -> None:
+    """For any number of threads, in any order in memory, and where numbers are out of the dtype."""
+    params, grads = random.normal(random.key(0), (2, 331, 257), dtype=dtype)
+    grads[3, :4] = 0, -0.0, np.finfo(dtype).max, np.finfo(dtype).tiny
+    optimizer = optimizers.chain(optimizers.scale(5.0), optimizers.momentum(rate, 0.5))
+
+    def updated(params: Any, grads: Any) -> Any:
+        state = optimizer.init(params)
+        updates, state = optimizer.update(grads, state, params)
+        updates, state = optimizer.update(grads, state, params)
+        return updates, optimizers.apply_updates(params, updates), state
+
+    for layout in _values.LAYOUTS:
+        given = [{"w": layout(params)}, {"w": layout(grads)}]
+        for leaf in (given[0]["w"], given[1]["w"]):
+            leaf.flags.writeable = False
+        with numerics.compiled("off"):
+            wanted = updated(*given), optimizers.sgd_update(given[0], given[1], min(rate, 10))
+        for workers in (1, 2, 3):
+            with numerics.compiled("require"):
+                found = in_team(workers, partial(updated, *given))
+                stepped = optimizers.sgd_update(given[0], given[1], min(rate, 10), workers=workers)
+            assert tree.equal(wanted, (found, stepped)), (layout.__name__, workers)
+
+
 def _leaves(found: list[Any]) -> list[tuple[str, Any]]:
     return [leaf for i, one in enumerate(found) for leaf in tree.leaves({str(i): one})]
 

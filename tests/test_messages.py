@@ -344,6 +344,7 @@ WRONG: list[tuple[Wrong, str]] = [
     ),
     # optimizers and trees
     (lambda: sgd_update(PARAMS, PARAMS, lr=-0.1), _SGD + "`lr` must be at least 0, got -0.1"),
+    (lambda: sgd_update(PARAMS, PARAMS, lr=1, workers=0), _SGD + "`workers` must be at least 1, got 0"),
     (lambda: sgd_update(PARAMS, PARAMS, lr=np.nan), _SGD + "`lr` must be at least 0, got nan"),
     (lambda: LOOSE["sgd_update"](PARAMS, 0.1, PARAMS), _SGD + "`lr` must be a number, got a dict"),
     (

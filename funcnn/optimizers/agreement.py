@@ -14,6 +14,7 @@ from funcnn.types import Array, Params, Shape
 State = dict[str, Any]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+MANY = 1 << 16  # numbers that are worth a kernel for themselves
 
 
 def match(params: Params, others: Mapping[str, Params]) -> None:
@@ -46,9 +47,15 @@ def fit(
                 refuse(f"`{name}` must have the {word}s of `params`, got {got} for {want} at {place}")
 
 
-def both(fn: Callable[[Array, Array], Any], params: Params, other: Params, name: str) -> Params:
-    """``fn(param, part)`` over two trees that must match."""
-
+def both(
+    fn: Callable[[Array, Array], Any],
+    params: Params,
+    other: Params,
+    name: str,
+    many: Callable[[Array, Array], Any] | None = None,
+) -> Params:
+    """``fn(param, part)`` over two trees that must match; `many` does the same with many numbers."""
+    many = many or fn
     whole: dict[str, Params] = {}
     try:
         with np.errstate(all="ignore"):
@@ -58,7 +65,7 @@ def both(fn: Callable[[Array, Array], Any], params: Params, other: Params, name:
                     usual = type(param) is type(part) is np.ndarray and param.dtype in FLOATS
                     if not usual or part.dtype is not param.dtype or part.shape != param.shape:
                         fit(tree.path(*keys, leaf), param, {name: part})
-                    into[leaf] = np.asarray(fn(param, part))
+                    into[leaf] = np.asarray((many if param.size > MANY else fn)(param, part))
     except Refusal as refusal:
         if refusal.who == "tree":
             match(params, {name: other})

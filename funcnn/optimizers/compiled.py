@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
 
-from funcnn.numerics.handover import PART, divided_numbers, tiles
+from funcnn.numerics.handover import PART, divided_exactly, divided_numbers, tiles
 from funcnn.numerics.jit import In, Out, OutBytes
 from funcnn.optimizers.moments import HIGH, SMALL
 from funcnn.types import Array
+
+_flat = methodcaller("ravel")
 
 
 def adam(
@@ -19,17 +22,47 @@ def adam(
     """`funcnn.optimizers.moments.adam`, where all squares are ordinary."""
     if epsilon < SMALL:
         return NotImplemented
-    gradient = np.asarray(gradient, order="C")
-    limit = HIGH * beta2 if beta2 else HIGH
-    update, new_mean, new_code = (np.empty_like(gradient) for _ in range(3))
+    new = [np.empty(gradient.shape, gradient.dtype) for _ in range(3)]
     beyond = np.zeros(1, np.uint8)
     _adam(
-        gradient.reshape(-1), np.ascontiguousarray(mean).reshape(-1),
-        np.ascontiguousarray(code).reshape(-1), update.reshape(-1), new_mean.reshape(-1),
-        new_code.reshape(-1), beyond, beta1, 1 - beta1, beta2, 1 - beta2, limit, factor, shift,
-        0, tiles(1, gradient.size),
+        *map(_flat, (gradient, mean, code, *new)), beyond, beta1, 1 - beta1, beta2, 1 - beta2,
+        HIGH * beta2 if beta2 else HIGH, factor, shift, 0, tiles(1, gradient.size),
     )  # fmt: skip
-    return NotImplemented if beyond[0] else (update, new_mean, new_code)
+    return NotImplemented if beyond[0] else new
+
+
+def many_times(x: Array, factor: float) -> Any:
+    """`funcnn.optimizers.moments.many_times`, where no number goes beyond its dtype."""
+    return _elsewhere(_times, x, factor=factor) if abs(factor) <= 1 else NotImplemented
+
+
+def many_moved(x: Array, change: Array, factor: float = 1.0) -> Any:
+    """`funcnn.optimizers.moments.many_moved`, with the same bits."""
+    return _elsewhere(_moved, x, change, factor=factor)
+
+
+def _elsewhere(kernel: Any, *arrays: Array, factor: float) -> Any:
+    """What a kernel makes of arrays and a factor that every dtype has, in fresh memory."""
+    if not 1e-30 < abs(factor) < 1e30:
+        return NotImplemented
+    out = np.empty(arrays[0].shape, arrays[0].dtype)
+    kernel(*map(_flat, (*arrays, out)), factor, 0, tiles(1, out.size))
+    return out
+
+
+@divided_exactly
+def _times(x: In, out: Out, factor: float, low: int, high: int) -> None:
+    x, out = x[low * PART : high * PART], out[low * PART : high * PART]
+    for i in range(len(x)):
+        out[i] = x[i] * factor
+
+
+@divided_exactly
+def _moved(x: In, change: In, out: Out, factor: float, low: int, high: int) -> None:
+    x, change = x[low * PART : high * PART], change[low * PART : high * PART]
+    out = out[low * PART : high * PART]
+    for i in range(len(x)):
+        out[i] = x[i] + change[i] * factor
 
 
 @divided_numbers

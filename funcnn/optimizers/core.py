@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from funcnn import checks, tree
-from funcnn.checks import Number, Refusal
+from funcnn.checks import Integer, Number, Refusal
+from funcnn.machine.threads import in_team
 from funcnn.optimizers.agreement import alike, both, real
-from funcnn.optimizers.moments import numbers, times
+from funcnn.optimizers.moments import many_moved, numbers, times
 from funcnn.schedules import Schedule
 from funcnn.types import Array, Params, Spec, rebuild
 
@@ -96,7 +98,7 @@ def apply_updates(params: Params, updates: Params) -> Params:
     {'w': array([0.5])}
     """
 
-    return both(np.add, params, updates, "updates")
+    return both(np.add, params, updates, "updates", many_moved)
 
 
 @checks.takes(optimizer=AN_OPTIMIZER)
@@ -180,7 +182,7 @@ def learning_rate(state: State) -> float:
 
 
 @checks.named
-def sgd_update(params: Params, grads: Params, lr: float) -> Params:
+def sgd_update(params: Params, grads: Params, lr: float, *, workers: int | None = None) -> Params:
     """One step of gradient descent, as a map over two trees.
 
     Parameters
@@ -191,6 +193,9 @@ def sgd_update(params: Params, grads: Params, lr: float) -> Params:
         Gradients, the same tree.
     lr : float
         Learning rate, the fraction of the gradient that is subtracted.
+    workers : int, optional
+        Threads for large leaves where kernels are compiled; by default as many as there are
+        processors, as in `funcnn.value_and_grad`. The bits do not depend on their number.
 
     Returns
     -------
@@ -210,14 +215,17 @@ def sgd_update(params: Params, grads: Params, lr: float) -> Params:
     {'w': array([0.95])}
     """
     lr = _RATE.check("lr", lr)
+    if workers is not None:
+        workers = Integer(1).check("workers", workers)
     usual = 1e-30 < lr < 1e30  # in every dtype
 
     def step(leaf: Array, gradient: Array) -> Array:
-        moved = np.asarray(gradient * numbers(gradient.dtype, lr)[0]) if usual else times(gradient, lr)
-        np.subtract(leaf, moved, out=moved)
-        return moved
+        change = np.asarray(gradient * numbers(gradient.dtype, lr)[0]) if usual else times(gradient, lr)
+        np.subtract(leaf, change, out=change)
+        return change
 
-    stepped = both(step, params, grads, "grads")
+    many = partial(many_moved, factor=-lr)
+    stepped = in_team(workers, partial(both, step, params, grads, "grads", many))
     if lr > 1e38 and not tree.is_finite(stepped):
         checks.refuse_beyond({"lr": lr}, np.float32)
     return stepped

@@ -19,6 +19,7 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn.numerics.twins import compiled_in
+from funcnn.optimizers.agreement import MANY
 from funcnn.types import Array
 
 # Squares beyond `_LOW` and `HIGH` are coded, and an epsilon below `SMALL` makes the low ones count. In
@@ -162,9 +163,26 @@ def quotient(x: Array, divisor: Array | float, factor: float | Array = 1.0) -> A
 
 def times(x: Array, factor: float) -> Array:
     """``x * factor``, also for a factor that is beyond the dtype of `x`."""
-    if x.dtype == np.float64 or 1e-30 < abs(factor) < 1e30 or not factor:
+    if 1e-30 < abs(factor) < 1e30:  # in every dtype
+        return many_times(x, factor) if x.size > MANY else np.asarray(x * numbers(x.dtype, factor)[0])
+    if x.dtype == np.float64 or not factor:
         return np.asarray(x * factor)
     return (x.astype(np.float64) * factor).astype(x.dtype)
+
+
+@_compiled
+def many_times(x: Array, factor: float) -> Array:
+    """``x * factor``, of many numbers."""
+    return x * numbers(x.dtype, factor)[0]
+
+
+@_compiled
+def many_moved(x: Array, change: Array, factor: float = 1.0) -> Array:
+    """``x + factor * change``, of many numbers."""
+    if factor == 1:
+        return x + change
+    out = times(change, factor)
+    return np.add(x, out, out=out)
 
 
 def squared_norm(x: Array) -> float:

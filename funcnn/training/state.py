@@ -161,9 +161,12 @@ def train_step(
         if loss.parts:
             pull = value_and_grad(net, _noting(loss, parts), statistics=True, **how)
         value, grads, new = pull(state.params, batch.x, batch.y, key)
-        update = partial(optimizer.update, grads, state.optimizer, state.params)
-        updates, memory = in_team(workers, update)
-        params = apply_updates(state.params, updates)
+
+        def updated() -> tuple[Params, Params]:
+            updates, memory = optimizer.update(grads, state.optimizer, state.params)
+            return apply_updates(state.params, updates), memory
+
+        params, memory = in_team(workers, updated)
         if keeps_statistics and tree.is_finite(new):  # one NaN would stay in them for good
             params = tree.replace(params, new)
         after = state._replace(

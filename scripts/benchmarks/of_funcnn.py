@@ -69,7 +69,7 @@ def _built(case: Case, variant: str) -> Callable[[], object]:
 
     def step() -> object:
         loss, grads = gradients(held[0], x, labels)
-        held[0] = funcnn.sgd_update(held[0], grads, lr=0.01)
+        held[0] = funcnn.sgd_update(held[0], grads, lr=0.01, workers=workers)
         return loss
 
     return step if mode == "fast" else numerics.use(mode)(step)
