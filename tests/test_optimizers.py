@@ -906,6 +906,26 @@ def test_options_that_do_nothing_are_refused(make: Callable[[], Any], message: s
         make()
 
 
+def test_a_chain_is_one_part_after_the_other() -> None:
+    """It may walk over its trees once for all of them."""
+    inner = [optimizers.trace(0.5), optimizers.scale_by_learning_rate(schedules.linear(1.0, 0.0, 4))]
+    parts = [
+        optimizers.clip(0.1), optimizers.scale_by_nadam(), optimizers.add_decayed_weights(0.5, "*/s*"),
+        optimizers.scale_by_trust_ratio(), optimizers.chain(*inner), optimizers.scale(3.0),
+    ]  # fmt: skip
+    params = _params(np.float32)
+    whole = optimizers.chain(*parts)
+    state, states = whole.init(params), [part.init(params) for part in parts]
+    for _ in range(3):
+        grads = wanted = _gradient(params)
+        updates, state = whole.update(grads, state, params)
+        for i, part in enumerate(parts):
+            wanted, states[i] = part.update(wanted, states[i], params)
+        assert tree.equal(updates, wanted)
+        assert tree.equal(list(state.values())[1], states[4])
+        params = optimizers.apply_updates(params, updates)
+
+
 def test_a_chain_of_nothing_changes_nothing_and_checks_as_all_do() -> None:
     params = _params()
     grads = _gradient(params)

@@ -18,11 +18,13 @@ from funcnn.optimizers.parts import (
     MOMENTS,
     NOT_NEGATIVE,
     RATE,
+    Leafwise,
+    Step,
     filled,
+    leafwise,
     pipeline,
     power,
     remembering,
-    walk,
 )
 from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array, Params
@@ -180,7 +182,7 @@ def scale_by_nadam(
         zeros = filled(params)
         return {"count": counted(0), "product": np.ones(()), "mean": zeros, "square": zeros}
 
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+    def at(state: State) -> Leafwise:
         hold(state, "count", "product", "mean", "square")
         steps = counter(state) + 1
         now, following = momentum(steps), momentum(steps + 1)
@@ -195,12 +197,14 @@ def scale_by_nadam(
             ahead += np.multiply(mean, of_mean, out=scratch)
             return over_root(ahead, seen, epsilon * root, out=scratch), mean, seen.code
 
-        memory = {"mean": state["mean"], "square": state["square"]}
-        updates, mean, square = walk(leaf, grads, params, **memory)
-        new = {"count": counted(steps), "product": np.array(product), "mean": mean, "square": square}
-        return updates, new
+        def close(mean: Params, square: Params) -> State:
+            count, so_far = counted(steps), np.array(product)
+            return {"count": count, "product": so_far, "mean": mean, "square": square}
 
-    return Optimizer(init, update)
+        memory = {"mean": state["mean"], "square": state["square"]}
+        return Leafwise([Step(leaf, 2)], memory, close)
+
+    return leafwise(init, at)
 
 
 @optimizer(learning_rate=RATE, **MOMENTS)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from funcnn import checks, numerics
 from funcnn.checks import Beside, Integer, Number
-from funcnn.optimizers.agreement import counted, counter, hold, real
+from funcnn.optimizers.agreement import MANY, counted, counter, hold, real
 from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
-from funcnn.optimizers.core import Optimizer, Rate, State
+from funcnn.optimizers.core import Leaves, Optimizer, Rate, State
 from funcnn.optimizers.moments import numbers, times
 from funcnn.optimizers.parts import (
     FLAG,
@@ -19,10 +19,12 @@ from funcnn.optimizers.parts import (
     NOT_NEGATIVE,
     PART,
     RATE,
+    Leafwise,
+    Step,
     filled,
+    leafwise,
     pipeline,
     stateless,
-    walk,
 )
 from funcnn.optimizers.rounding import optimizer
 from funcnn.optimizers.wrappers import average
@@ -59,7 +61,7 @@ def rates(learning_rate: Rate) -> tuple[State, Callable[[State], State]]:
     """The start of a state that holds the learning rate, and the step from one to the next."""
     if not callable(learning_rate):
         rate = np.array(learning_rate)
-        return {"learning_rate": rate}, lambda state: {"learning_rate": state["learning_rate"]}
+        return {"learning_rate": rate}, dict
 
     def at(step: int) -> State:
         rate = NOT_NEGATIVE.check(f"learning_rate({step})", learning_rate(step))
@@ -97,20 +99,19 @@ def scale_by_learning_rate(learning_rate: Rate) -> Optimizer:
         filled(params)
         return start
 
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+    def at(state: State) -> Leafwise:
         hold(state, *start)
         rate = -real(state, "learning_rate")
         usual = 1e-30 < -rate < 1e30  # in every dtype
 
-        def leaf(path: str, gradient: Array, param: Array) -> tuple[Any]:
-            if not usual:
+        def leaf(path: str, gradient: Array, param: Array) -> Leaves:
+            if not usual or gradient.size > MANY:
                 return (times(gradient, rate),)
-            (by,) = numbers(gradient.dtype, rate)
-            return (gradient * by,)
+            return (gradient * numbers(gradient.dtype, rate)[0],)
 
-        return walk(leaf, grads, params)[0], following(state)
+        return Leafwise([Step(leaf, lift=False)], {}, partial(following, state))
 
-    return Optimizer(init, update)
+    return leafwise(init, at)
 
 
 @optimizer(decay=FRACTION, nesterov=Beside(FLAG, "decay"), dampening=PART)
@@ -158,20 +159,22 @@ def trace(decay: float = 0.9, *, nesterov: bool = False, dampening: float = 0.0)
     def init(params: Params) -> State:
         return {**start, "trace": filled(params)}
 
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+    def at(state: State) -> Leafwise:
         hold(state, *start, "trace")
         steps = counter(state) + 1 if dampening else 1
         taken = 1.0 if steps == 1 else 1 - dampening
 
-        def leaf(path: str, gradient: Array, param: Array, old: Array) -> tuple[Any, Any]:
+        def leaf(path: str, gradient: Array, param: Array, old: Array) -> Leaves:
             new = old * decay
             new += gradient if taken == 1 else gradient * taken
             return (new * decay + gradient if nesterov else new), new
 
-        updates, new = walk(leaf, grads, params, trace=state["trace"])
-        return updates, {**({"count": counted(steps)} if dampening else {}), "trace": new}
+        def close(new: Params) -> State:
+            return {**({"count": counted(steps)} if dampening else {}), "trace": new}
 
-    return Optimizer(init, update)
+        return Leafwise([Step(leaf, 1)], {"trace": state["trace"]}, close)
+
+    return leafwise(init, at)
 
 
 @optimizer(

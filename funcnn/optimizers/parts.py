@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -12,7 +14,7 @@ import numpy as np
 from funcnn import checks, tree
 from funcnn.checks import Flag, Layers, Number, Refusal
 from funcnn.optimizers.agreement import FLOATS, belong, counted, counter, fit, hold, match
-from funcnn.optimizers.core import Optimizer, State
+from funcnn.optimizers.core import Leaves, Optimizer, State
 from funcnn.optimizers.rounding import optimizer, plain
 from funcnn.types import Array, Params, Shape
 
@@ -41,27 +43,46 @@ FLAG = Flag()
 OPTIMIZER = Layers(Optimizer, "an Optimizer")
 
 
+class Step(NamedTuple):
+    """What an update does at a leaf: one of several things, each of which sees what the last made."""
+
+    fn: Callable[..., Leaves]  # ``(path, gradient, param, *memory) -> (update, *memory)``
+    parts: int = 0  # of the memory
+    lift: bool = True  # whether a number comes as a vector of one
+
+
 def walk(
-    fn: Callable[..., tuple[Any, ...]],
+    fn: Callable[..., Leaves],
     grads: Params,
     params: Params,
     *,
     shapes: Mapping[str, Callable[[Array], Shape]] | None = None,
-    lift: bool = True,
     **memory: Params,
 ) -> tuple[Params, ...]:
     """The updates and the new memory, from ``fn(path, gradient, param, *memory)`` at each leaf.
 
-    Statistics have the update 0 and keep their memory. All trees must match, and all leaves of one
-    place have one shape and one dtype; `shapes` says which parts of the memory have which others.
-    Unless `lift` is false, a function sees a number as a vector of one.
+    `shapes` says which parts of the memory have other shapes than the parameters, and which.
     """
-    named, others, whole = {"grads": grads}, {}, [dict[str, Any]()]
+    return in_turn([Step(fn, len(memory), not shapes)], grads, params, memory, shapes or {})
+
+
+def in_turn(
+    steps: list[Step],
+    grads: Params,
+    params: Params,
+    memory: Mapping[str, Params],
+    shapes: Mapping[str, Callable[[Array], Shape]],
+) -> tuple[Params, ...]:
+    """The updates and the new memory, from one step after the other at each leaf.
+
+    Statistics have the update 0 and keep their memory. All trees must match, and all leaves of one
+    place have one shape and one dtype, but for those of the memory that have `shapes` of their own.
+    """
+    named, whole = {"grads": grads}, [dict[str, Any]()]
     for name, part in memory.items():
         named[f"state[{name!r}]"] = part
         whole.append({})
-    for name, shape_of in (shapes or {}).items():
-        others[f"state[{name!r}]"] = shape_of
+    others = {f"state[{name!r}]": shape_of for name, shape_of in shapes.items()}
     try:
         for keys, names, (own, *rest), into in tree.walk(whole, params, *named.values()):
             above = tree.path(*keys) if names else ""
@@ -76,11 +97,14 @@ def walk(
                     if not alike or part.shape != shape:
                         fit(path, param, dict(zip(named, parts, strict=True)), others)
                 if name.startswith("running_"):
-                    results = (np.zeros_like(param), *parts[1:])
+                    results = [np.zeros(shape, dtype), *parts[1:]]
                 else:
-                    results = (fn if shape or others or not lift else lifted(fn))(
-                        path, parts[0], param, *parts[1:]
-                    )
+                    results, end = parts[:1], 1
+                    for fn, count, lift in steps:
+                        first, end = end, end + count
+                        own_fn = lifted(fn) if lift and not shape else fn
+                        results[0], *new = own_fn(path, results[0], param, *parts[first:end])
+                        results += new
                 for out, result in zip(into, results, strict=True):
                     out[name] = result if shape else np.asarray(result)
     except Refusal as refusal:
@@ -101,6 +125,38 @@ def filled(params: Params, value: float = 0.0) -> Params:
     return tree.map_with_path(leaf, params)
 
 
+class Leafwise(NamedTuple):
+    """An update that does something at each leaf, by itself."""
+
+    steps: list[Step]
+    memory: Mapping[str, Params]  # trees like the parameters
+    close: Callable[..., State]  # of the new memory
+
+
+def leafwise(
+    init: Callable[[Params], State],
+    at: Callable[[State], Leafwise],
+    refusing: Callable[..., tuple[Params, State]] | None = None,
+) -> Optimizer:
+    """An optimizer from what it does in a state; a pipeline of such ones walks over trees once.
+
+    Where something is refused, `refusing` computes the same, and words it.
+    """
+
+    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        try:
+            steps, memory, close = at(state)
+            updates, *new = in_turn(steps, grads, params, memory, {})
+            return updates, close(*new)
+        except Refusal:
+            if refusing is None:
+                raise
+            return refusing(grads, state, params)
+
+    vars(update)["at"] = at
+    return Optimizer(init, update)
+
+
 def stateless(fn: Callable[..., Any]) -> Optimizer:
     """An optimizer without memory, from ``fn(path, gradient, param) -> update``."""
 
@@ -111,11 +167,11 @@ def stateless(fn: Callable[..., Any]) -> Optimizer:
     def leaf(path: str, gradient: Array, param: Array) -> tuple[Any]:
         return (fn(path, gradient, param),)
 
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+    def at(state: State) -> Leafwise:
         hold(state)
-        return walk(leaf, grads, params, lift=False)[0], state
+        return Leafwise([Step(leaf, lift=False)], {}, lambda: state)
 
-    return Optimizer(init, update)
+    return leafwise(init, at)
 
 
 def lifted(fn: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
@@ -137,14 +193,17 @@ def remembering(at_step: Callable[[int], Callable[..., tuple[Any, ...]]], **star
     def init(params: Params) -> State:
         return {"count": counted(0), **{n: filled(params, start) for n, start in starts.items()}}
 
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+    def at(state: State) -> Leafwise:
         hold(state, "count", *starts)
         steps = counter(state) + 1
-        memory = {name: state[name] for name in starts}
-        updates, *new = walk(at_step(steps), grads, params, **memory)
-        return updates, {"count": counted(steps), **dict(zip(starts, new, strict=True))}
 
-    return Optimizer(init, update)
+        def close(*new: Params) -> State:
+            return {"count": counted(steps), **dict(zip(starts, new, strict=True))}
+
+        step = Step(at_step(steps), len(starts))
+        return Leafwise([step], {name: state[name] for name in starts}, close)
+
+    return leafwise(init, at)
 
 
 def power(base: float, exponent: int) -> float:
@@ -170,7 +229,7 @@ def pipeline(*parts: Optimizer) -> Optimizer:
         states = {name: part.init(params) for name, part in named.items()}
         return {name: state for name, state in states.items() if state}
 
-    def update(grads: Params, state: State, params: Params) -> tuple[Params, State]:
+    def one_by_one(grads: Params, state: State, params: Params) -> tuple[Params, State]:
         belong(state, named)
         new: State = {}
         for name, part in named.items():
@@ -182,7 +241,31 @@ def pipeline(*parts: Optimizer) -> Optimizer:
                 new[name] = own
         return grads, new
 
-    return Optimizer(init, update)
+    ats = {name: getattr(part.update, "at", None) for name, part in named.items()}
+    if None in ats.values():
+        return Optimizer(init, one_by_one)
+    return leafwise(init, partial(together, ats), one_by_one)
+
+
+def together(ats: Mapping[str, Any], state: State) -> Leafwise:
+    """What several updates do at each leaf, one after the other."""
+    belong(state, ats)
+    parts = [at(state.get(name, {})) for name, at in ats.items()]
+    steps: list[Step] = []
+    memory: dict[str, Params] = {}
+    for name, part in zip(ats, parts, strict=True):
+        steps += part.steps
+        for key, trees in part.memory.items():
+            memory[f"{name}/{key}"] = trees
+
+    def close(*memory: Params) -> State:
+        left, new = iter(memory), State()
+        for name, part in zip(ats, parts, strict=True):
+            if own := part.close(*islice(left, len(part.memory))):
+                new[name] = own
+        return new
+
+    return Leafwise(steps, memory, close)
 
 
 @optimizer(transformations=OPTIMIZER._replace(several=True))
