@@ -888,6 +888,24 @@ def test_recurrent_layers_as_numpy_computes_them(
             np.testing.assert_allclose(other, one, tolerance, tolerance, err_msg=path)
 
 
+@needs_numba
+@pytest.mark.parametrize("layer", [lstm(7), gru(6, reverse=True), rnn(5)], ids=str)
+def test_any_number_of_threads_walks_to_the_same_bits(
+    layer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("funcnn._kernels.recurrent.compiled"), "_PART", 1)
+    _, params = layer.init(random.key(0), (64, 9, 16))
+    x = random.normal(random.key(1), (64, 9, 16))
+
+    def both_ways() -> str:
+        out, cache = layer.apply(params, x)
+        assert len(cache["walks"][0]["entering"]) == 4
+        return digest((out, layer.vjp(cache, out)))
+
+    with numerics.compiled("require"):
+        assert len({in_team(workers, both_ways) for workers in (1, 2, 3) * 3}) == 1
+
+
 # --- rows of a table --------------------------------------------------------------------------------
 
 
