@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from funcnn import numerics, relu
-from funcnn._kernels import normalization
+from funcnn._kernels import convolution, normalization
+from funcnn._kernels.windows import output_size, window
 from funcnn.machine.threads import in_team
 from funcnn.types import Array
 
@@ -104,3 +105,39 @@ def test_ordinary_passes_are_not_declined() -> None:
             assert kernels.products_over(x, offset, axes) is not NotImplemented
             assert functions.applied(x, None, ("relu",)) is not NotImplemented
             assert functions.sloped(x, offset, None, ("relu",)) is not NotImplemented
+
+
+DEPTHWISE: list[tuple[Any, ...]] = [  # batch, sizes, kernel, stride, padding, dilation, filters
+    (32, (9, 8), (3, 3), 1, 1, 1, 1), (5, (9, 8), (3, 3), 2, 1, 1, 2), (7, (6, 6), (1, 3), 1, 0, 1, 3),
+    (1, (12, 7), (3, 5), (2, 1), ((2, 0), (1, 1)), (1, 2), 1), (2, (5, 6), (2, 2), (1, 3), 0, 1, 1),
+    (3, (5, 5), (5, 5), 1, ((4, 0), (6, 3)), 1, 1), (4, (9,), (3,), 1, 1, 1, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("at", DEPTHWISE, ids=str)
+def test_bits_of_depthwise_convolutions_are_the_same(at: tuple[Any, ...]) -> None:
+    batch, spatial, kernel, stride, padding, dilation, times = at
+    win = window(kernel, stride, padding, dilation)
+    weight, bias = _drawn("w", (3 * times, 1, *kernel)), _drawn("bias", (3 * times,))
+    for odd, order in zip([None, np.nan, -0.0, 1e30], ORDERS, strict=False):
+        x = _drawn("x", (batch, 3, *spatial)).copy()
+        dout = _drawn("dout", (batch, 3 * times, *output_size(win, spatial))).copy()
+        if odd is not None:
+            x.flat[5] = dout.flat[7] = odd
+        x, dout = order(x), order(dout)
+
+        def all() -> Any:
+            out = convolution.convolve(x, weight, bias, win, 3)  # noqa: B023 - runs at once
+            dweight = convolution.weight_gradient(x, dout, weight.shape, win, 3)  # noqa: B023
+            return out, dweight, convolution.input_gradient(dout, weight, x.shape, win, 3)  # noqa: B023
+
+        _same_for_every_team(all, f"{odd}")
+
+
+def test_ordinary_depthwise_convolutions_are_not_declined() -> None:
+    kernels = import_module("funcnn._kernels.convolution.depthwise_portable")
+    win, weight = window((3, 3), 1, 1, 1), _drawn("w", (3, 1, 3, 3))
+    for x in (_drawn("x", (5, 3, 8, 9)), _drawn("x", (5, 3, 8, 9)).round()):
+        with numerics.portable(), numerics.compiled("require"):
+            assert kernels.convolve(x, weight, None, win, 3) is not NotImplemented
+            assert kernels.weight_gradient(x, x, weight.shape, win, 3) is not NotImplemented

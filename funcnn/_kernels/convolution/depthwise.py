@@ -22,7 +22,9 @@ from funcnn.machine.memory import scratch
 from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
-_compiled = compiled_in("funcnn._kernels.convolution.compiled")
+_FOLDER = "funcnn._kernels.convolution"
+_fast_compiled = compiled_in(f"{_FOLDER}.compiled")
+_compiled = compiled_in(f"{_FOLDER}.compiled", f"{_FOLDER}.depthwise_portable")
 
 
 @_compiled
@@ -58,7 +60,7 @@ def weight_gradient(
     return dweight
 
 
-@_compiled
+@_fast_compiled
 def input_gradient(
     dout: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int
 ) -> Array:
