@@ -10,6 +10,7 @@ import numpy as np
 from funcnn import checks
 from funcnn._kernels import steps
 from funcnn.checks import Flag, declared
+from funcnn.parameterless import moving
 from funcnn.types import Array, Cache, Counts, Key, Layer, Off, On, Params, Sequence, Shape, Vector
 
 __all__ = ["last_step", "masked_max_pool", "masked_mean_pool"]
@@ -51,7 +52,17 @@ def last_step(*, masked: bool = False) -> Layer[Any, Vector]:
     >>> last_step(masked=True).apply({}, (x, np.array([3, 1])))[0].ravel()
     array([3., 4.])
     """
-    return _pool(steps.last, steps.put_last, masked)
+    if masked:
+        return _pool(steps.last, steps.put_last)
+
+    def backward(dout: Array, shape: tuple[int, ...]) -> Array:
+        dx = np.zeros(shape, dout.dtype)
+        dx[:, -1] = dout
+        return dx
+
+    return moving(
+        Layer, lambda x: x[:, -1].copy(), backward, lambda shape: (shape[0], shape[2]), axes="N, T, F"
+    )
 
 
 @declared()
@@ -119,36 +130,31 @@ def masked_max_pool() -> Layer[tuple[Sequence, Counts], Vector]:
 def _pool(
     forward: Callable[[Array, Array], tuple[Any, Array]],
     backward: Callable[[Array, Array, Array], Any],
-    masked: bool = True,
 ) -> Layer[Any, Any]:
-    """One vector of each sequence, of the steps that count: all, or those that the second input flags.
+    """One vector of each sequence, of the steps that the second input flags.
 
     ``forward(x, flags) -> (out, places)`` and ``backward(dout, places, flags) -> dx``; `places` say
     where the vector comes from.
     """
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
-        x, *counts = checks.together(shape, "x, mask", "shape") if masked else (shape,)
+        x, counts = checks.together(shape, "x, mask", "shape")
         batch, length, features = checks.shape(x, "N, T, F")
-        for one in counts:
-            checks.counts_shape(one, (batch, length), "mask")
+        checks.counts_shape(counts, (batch, length), "mask")
         return (batch, features), {}
 
     def apply(params: Params, x: Any, *, key: Key | None = None) -> tuple[Any, Cache]:
         checks.leaves(params, {})
-        x, *counts = checks.together(x, "x, mask") if masked else (x,)
+        x, counts = checks.together(x, "x, mask")
         batch, length, _ = checks.ranked(x, "N, T, F").shape
-        every = np.ones((batch, length), np.bool_)
-        flags = [steps.counted(checks.counts(one, (batch, length), "mask"), length) for one in counts]
-        count = flags[0] if masked else every
-        out, places = forward(x, count)
-        cache = {"places": places, "counts": count, "shape": out.shape, "dtype": x.dtype}
-        return out, cache | {"shapes": [one.shape for one in counts]}
+        flags = steps.counted(checks.counts(counts, (batch, length), "mask"), length)
+        out, places = forward(x, flags)
+        cache = {"places": places, "counts": flags, "shape": out.shape, "dtype": x.dtype}
+        return out, cache | {"given": counts.shape}
 
     def vjp(cache: Cache, dout: Vector) -> tuple[Params, Any]:
-        count, places = cache["counts"], cache["places"]
         checks.gradient(dout, cache["shape"], cache["dtype"])
-        dx = backward(dout, places, count)
-        return {}, (dx, *(np.zeros(shape, dout.dtype) for shape in cache["shapes"])) if masked else dx
+        dx = backward(dout, cache["places"], cache["counts"])
+        return {}, (dx, np.zeros(cache["given"], dout.dtype))
 
     return Layer(init, apply, vjp)
