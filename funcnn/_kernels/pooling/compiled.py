@@ -427,21 +427,31 @@ def _flat(x: Array) -> Array:
 def _put(
     values: In, at: Table, out: Out, there: OutBytes, run: int, channels: int, begin: int, end: int
 ) -> None:
-    """The last of several in one place is the first to come from behind."""
+    """The last of several in one place stays. Which are there is asked only if there are several."""
     if run * channels == 0:
         return
-    count, size = len(at) // (run * channels), len(out) // (run * channels)
+    count, size = len(at) // channels, len(out) // channels
+    full = np.empty(size, np.uint8)
     for c in range(begin, end):
-        here = slice(c * count * run, (c + 1) * count * run)
-        where, new, placed = at[here], values[here], there[here]
-        image, full = out[c * size * run : (c + 1) * size * run], np.zeros(size * run, np.uint8)
+        here = slice(c * count, (c + 1) * count)
+        where, new, placed, image = at[here], values[here], there[here], out[c * size : (c + 1) * size]
         image[:] = 0
-        for p in range(count - 1, -1, -1):
+        full[:] = 0
+        several = 0
+        for p in range(0, count, run):
+            row, numbers = where[p : p + run], new[p : p + run]
             for n in range(run):
-                place = where[p * run + n] * run + n
-                if not full[place]:
-                    full[place] = placed[p * run + n] = 1
-                    image[place] = new[p * run + n]
+                place = np.uint64(row[n] * run + n)
+                image[place] = numbers[n]
+                several |= full[place]
+                full[place] = 1
+        placed[:] = 1
+        if several:
+            full[:] = 0
+            for k in range(count - 1, -1, -1):
+                place = where[k] * run + k % run
+                placed[k] = 1 - full[place]
+                full[place] = 1
 
 
 @divided
@@ -450,14 +460,13 @@ def _take(
 ) -> None:
     if run * channels == 0:
         return
-    count, size = len(at) // (run * channels), len(dout) // (run * channels)
+    count, size, zero = len(at) // channels, len(dout) // channels, dout.dtype.type(0)
+    last = size // run - 1
     for c in range(begin, end):
-        here = slice(c * count * run, (c + 1) * count * run)
-        image, where = dout[c * size * run : (c + 1) * size * run], at[here]
-        placed, slopes = there[here], dx[here]
-        for p in range(count):
+        image = dout[c * size : (c + 1) * size]
+        for p in range(c * count, (c + 1) * count, run):
+            where, placed, slopes = at[p : p + run], there[p : p + run], dx[p : p + run]
             for n in range(run):
-                # whatever somebody has made of the record
-                seen = max(0, min(where[p * run + n], size - 1))
-                found = image[seen * run + n]
-                slopes[p * run + n] = found if placed[p * run + n] else dout.dtype.type(0)
+                seen = max(0, min(where[n], last))  # whatever somebody has made of the record
+                found = image[np.uint64(seen * run + n)]
+                slopes[n] = found if placed[n] else zero
