@@ -10,19 +10,34 @@ from typing import Any
 
 import numpy as np
 
+from funcnn.machine.memory import scratch
 from funcnn.machine.threads import team
 from funcnn.numerics import _elementary
 from funcnn.numerics.halving import sum_by_halves
 from funcnn.numerics.handover import divided_exactly
-from funcnn.numerics.jit import Address, In, Kernel, Out, OutBytes, Table, address, inlined
+from funcnn.numerics.jit import Address, In, Kernel, Out, OutBytes, Table, Wide, address, inlined
 from funcnn.numerics.numbers import of_numbers
-from funcnn.numerics.panels import LANES, TALL, broad, pack, pack_rows, rounded_panel, unaligned
+from funcnn.numerics.panels import (
+    LANES,
+    LONG,
+    TALL,
+    broad,
+    pack,
+    pack_rows,
+    pack_runs,
+    pack_some_rows,
+    rounded_long_panel,
+    rounded_panel,
+    unaligned,
+)
 from funcnn.numerics.rounded import few_products, widen
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
 _OF_ARRAYS = {"sin", "cos", "erf", "erfc"}  # of integers of any size, a table, a long series
 _FEW = 3  # rows for which a copy of the right matrix does not pay
+_LARGE, _SEVERAL = 1 << 18, 4 * LANES  # multiplications, rows and columns that are worth panels
+_DOUBLE = np.dtype(np.float64)
 _BLOCK = 1024  # numbers that a thread takes at a time: some microseconds
 _PART = 1 << 21  # multiplications that are worth a thread; measured as `panels` says
 
@@ -64,6 +79,9 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Any:
     target, (left, right, to), (lefts, rights, outs) = found
     (row, term), (line, column) = ((x.strides[-2] // 4, x.strides[-1] // 4) for x in (left, right))
     pitch, begin, terms = to.strides[-2] // 4, [address(x) for x in (left, right, to)], left.shape[-1]
+    if len(outs) == 1 and terms * to.size >= _LARGE and min(to.shape[-2:]) >= _SEVERAL:
+        sure = _large(begin, (row, term, line, column, pitch), terms, to.shape[-2:])
+        return target if sure else NotImplemented
     at = _steps(terms, line if to.shape[-2] <= _FEW and column == 1 else None)
     parts = _parts(terms, len(outs), *to.shape[-2:], team())
     doubt, edge = np.zeros(1, np.uint8), np.empty(len(parts) * 3 * TALL * LANES, np.float32)
@@ -72,6 +90,67 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Any:
         pitch, doubt, 0, len(parts),
     )  # fmt: skip
     return NotImplemented if doubt[0] else target
+
+
+large_matmul = matmul
+"""`large.large_matmul`."""
+
+
+def _large(begin: list[int], steps: tuple[int, ...], terms: int, shape: Shape) -> bool:
+    """A single product, of which threads take panel after panel; whether nothing is in doubt."""
+    (rows, columns), (row, term, line, column, pitch) = shape, steps
+    left, norm = scratch("left", (rows * terms + LANES,), _DOUBLE), np.empty(rows + LANES)
+    _pack_left(left, norm, begin[0], row, term, rows, terms, 0, -(-rows // TALL))
+    starts, at = _panels(columns), _steps(terms, line if column == 1 else None)
+    doubt, edge = np.zeros(1, np.uint8), np.empty(3 * TALL * LANES, np.float32)
+    _multiply(at, starts, left, norm, begin[1], begin[2], address(edge), terms, rows, line, column,
+              pitch, doubt, 0, len(starts) - 1)  # fmt: skip
+    return not doubt[0]
+
+
+@lru_cache(maxsize=256)
+def _panels(columns: int) -> Array:
+    """Where each panel of the right matrix begins, and the last one ends."""
+    ends = [0]
+    while ends[-1] < columns:
+        vectors = -(-(columns - ends[-1]) // LANES)
+        ends.append(min(columns, ends[-1] + LANES * min(vectors, 2 if vectors == 4 else 3)))
+    return np.array(ends)
+
+
+@divided_exactly
+def _pack_left(
+    out: Wide, norm: Wide, x: Address, row: int, term: int, rows: int, terms: int, low: int, high: int
+) -> None:
+    """Some panels of rows."""
+    first, last = low * TALL, min(high * TALL, rows)
+    pack_some_rows(x, 0, row, term, first, last, terms, out, norm)
+
+
+@divided_exactly
+def _multiply(
+    at: Table, starts: Table, left: Wide, norm: Wide, right: Address, out: Address, edge: Address,
+    terms: int, rows: int, line: int, column: int, pitch: int, doubtful: OutBytes, low: int, high: int,
+) -> None:  # fmt: skip
+    """All rows by some panels of columns."""
+    panel, size = np.empty(3 * LANES * (terms + 1) + 8), np.empty(4 * LANES)
+    more = np.empty(rows * 3 * LANES if terms > LONG else 0)
+    start, doubt = unaligned(panel), 0
+    for i in range(low, high):
+        q, used = starts[i], starts[i + 1] - starts[i]
+        count = (used + LANES - 1) // LANES
+        if len(at) and used == 3 * LANES:
+            pack_runs(right, panel, size, terms, start, used, 0, q, at, 0, 3)
+        else:
+            pack(right, q * column, column, line, used, terms, panel, start, count * LANES, size, 0)
+        if count == 3 and terms > LONG:
+            doubt |= rounded_long_panel(left, norm, panel, size, more, out, edge, terms, rows, start,
+                                        q, pitch, used)  # fmt: skip
+        else:
+            doubt |= rounded_panel(left, norm, panel, size, out, edge, terms, rows, start, q, pitch,
+                                   used, count)  # fmt: skip
+    if doubt:
+        doubtful[0] = 1
 
 
 @lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ LARGE = 1 << 21  # multiplications of a product that a compiled one is faster th
 _SHARED = 1 << 24  # and of one that is done sooner with another thread's help
 
 
-@compiled_in("funcnn.numerics.fast_compiled")
+@compiled_in("funcnn.numerics.fast_compiled", "funcnn.numerics._compiled")
 def large_matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     """`matmul` in 2, 4 or 8 parts of the rows, by its size, on the team's threads."""
     multiply, size = arithmetic().matmul, a.size * b.shape[-1]

@@ -7,6 +7,7 @@ side by side, term after term. A tile of results stays in registers while it run
 from __future__ import annotations
 
 from functools import reduce
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ LANES = VECTOR // 8  # numbers of a vector
 TALL = 8 if VECTOR == 64 else 4  # rows of a tile: with three vectors of each, registers are full
 _AT_ONCE = 4  # terms of a line
 _RUN = 128  # terms that are added up in turn: fewer make the bound on their error smaller
+LONG = 512  # terms of a panel that stay in the cache while all rows meet them
 
 
 def _inlined(function: Any) -> Any:
@@ -125,6 +127,37 @@ def pack_neighbours(
 
 
 @intrinsic
+def pack_runs(
+    context: Any, x: Any, out: Any, norm: Any, terms: Any, place: Any, width: Any, line: Any,
+    base: Any, at: Any, first: Any, count: Any,
+) -> Any:  # fmt: skip
+    """``out[place + t width + c] = x[base + at[first + t] + c]`` of so many vectors, and the norms."""
+    if not literals(count):
+        return None
+    signature = types.void(x, out, norm, terms, place, width, line, base, at, first, count)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        panel = _Packing(context, builder, signature, (*args[:8], _word(1), _word(0)))
+        (ats,) = pointers(context, builder, signature.args[8:9], args[8:9])
+        shifts = [_word(c * panel.count) for c in range(count.literal_value)]
+        squares = [panel.variable(panel.zero()) for _ in shifts]
+        with panel.each(_word(0), panel.terms, 1) as (t, _):
+            seen = builder.load(builder.gep(ats, [builder.add(args[9], t)]))
+            to = builder.add(panel.place, builder.mul(t, panel.width))
+            for shift, total in zip(shifts, squares, strict=True):
+                run = builder.load(panel.begin(seen, shift), align=4)
+                wide = builder.fpext(run, panel.type)
+                panel.put(wide, panel.out, builder.add(to, shift))
+                panel.add_product(total, wide, wide, FAST)
+        for shift, total in zip(shifts, squares, strict=True):
+            length = panel.unary("sqrt", builder.load(total))
+            panel.put(length, panel.norm, builder.add(panel.line, shift))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def pack_turned(
     context: Any, x: Any, out: Any, norm: Any, terms: Any, place: Any, width: Any, line: Any,
     base: Any, step: Any, some: Any,
@@ -181,29 +214,35 @@ def pack(
 
 @intrinsic
 def rounded_tile(
-    context: Any, left: Any, norm: Any, right: Any, size: Any, out: Any, terms: Any,
-    begin: Any, row: Any, start: Any, place: Any, pitch: Any, rows: Any, columns: Any,
+    context: Any, left: Any, norm: Any, right: Any, size: Any, more: Any, out: Any, terms: Any,
+    begin: Any, row: Any, start: Any, kept: Any, place: Any, pitch: Any,
+    rows: Any, columns: Any, begins: Any, ends: Any,
 ) -> Any:  # fmt: skip
     """``out[place + o pitch + q] = sum_t left[begin + t rows + o] right[start + t width + q]``.
 
     For ``o < rows``, and all `q` of so many vectors. Rounded once, or NaN where this is in doubt, which
-    it then says. The norms of the left rows are those times the error of a sum.
+    it then says. The norms of the left rows are those times the error of a sum. A sum that does not
+    begin, or end, with these terms is kept in `more` meanwhile, from `kept` on.
     """
-    if not literals(rows, columns):
+    if not literals(rows, columns, begins, ends):
         return None
     signature = types.int64(
-        left, norm, right, size, out, terms, begin, row, start, place, pitch, rows, columns
-    )
+        left, norm, right, size, more, out, terms, begin, row, start, kept, place, pitch,
+        rows, columns, begins, ends,
+    )  # fmt: skip
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vectors, word = _Rounding(context, builder, VECTOR), ir.IntType(64)
-        lefts, norms, rights, sizes = pointers(context, builder, signature.args[:4], args[:4])
-        outs = builder.inttoptr(args[4], ir.FloatType().as_pointer())
-        terms, begin, row, start, place, pitch = args[5:11]
+        lefts, norms, rights, sizes, sofar = pointers(context, builder, signature.args[:5], args[:5])
+        outs = builder.inttoptr(args[5], ir.FloatType().as_pointer())
+        terms, begin, row, start, kept, place, pitch = args[6:13]
         height, count = rows.literal_value, columns.literal_value
         width = count * vectors.count
         lefts, rights = builder.gep(lefts, [begin]), builder.gep(rights, [start])
         totals = [[vectors.variable(vectors.zero()) for _ in range(count)] for _ in range(height)]
+        tile = [(one, _word(i * vectors.count)) for i, one in enumerate(chain(*totals))]
+        for one, shift in () if begins.literal_value else tile:
+            builder.store(vectors.at(sofar, builder.add(kept, shift)), one)
         sums = [[vectors.variable(vectors.zero()) for _ in range(count)] for _ in range(height)]
         with cgutils.for_range_slice(builder, _word(0), terms, _word(_RUN), intp=word) as (first, _):
             last = builder.add(first, _word(_RUN))
@@ -225,6 +264,10 @@ def rounded_tile(
             for line, whole in zip(sums, totals, strict=True):
                 for one, total in zip(line, whole, strict=True):
                     builder.store(builder.fadd(builder.load(total), builder.load(one)), total)
+        for one, shift in () if ends.literal_value else tile:
+            vectors.put(builder.load(one), sofar, builder.add(kept, shift))
+        if not ends.literal_value:
+            return word(0)
         doubts = []
         for o, whole in enumerate(totals):
             of_row = vectors.all(norms, builder.add(row, _word(o)))
@@ -315,22 +358,26 @@ def _columns(count: int) -> Any:
 
     @_inlined
     def rounded_columns(
-        left: Wide, norm: Wide, right: Wide, size: Wide, out: Address, edge: Address, terms: int,
-        rows: int, start: int, place: int, pitch: int, used: int,
+        left: Wide, norm: Wide, right: Wide, size: Wide, more: Wide, out: Address, edge: Address,
+        terms: int, low: int, rows: int, start: int, place: int, pitch: int, used: int,
     ) -> Any:  # fmt: skip
         width, o, doubt = count * LANES, 0, 0
         while o < rows:
             height, begin, unsure = tall(rows - o), o * terms, 0
             to, where, apart = (out, place + o * pitch, pitch) if used == width else (edge, 0, width)
-            if height == TALL:
-                unsure = rounded_tile(left, norm, right, size, to, terms, begin, o, start,
-                                      where, apart, TALL, count)  # fmt: skip
+            if height == TALL and low:
+                unsure = rounded_tile(left, norm, right, size, more, to, terms - low,
+                                      begin + low * TALL, o, start + low * width, o * width,
+                                      where, apart, TALL, count, 0, 1)  # fmt: skip
+            elif height == TALL:
+                unsure = rounded_tile(left, norm, right, size, more, to, terms, begin, o, start, 0,
+                                      where, apart, TALL, count, 1, 1)  # fmt: skip
             elif height == 2:
-                unsure = rounded_tile(left, norm, right, size, to, terms, begin, o, start,
-                                      where, apart, 2, count)  # fmt: skip
+                unsure = rounded_tile(left, norm, right, size, more, to, terms, begin, o, start, 0,
+                                      where, apart, 2, count, 1, 1)  # fmt: skip
             else:
-                unsure = rounded_tile(left, norm, right, size, to, terms, begin, o, start,
-                                      where, apart, 1, count)  # fmt: skip
+                unsure = rounded_tile(left, norm, right, size, more, to, terms, begin, o, start, 0,
+                                      where, apart, 1, count, 1, 1)  # fmt: skip
             if unsure:
                 doubt |= settle(left, right, to, terms, begin, height, start, width, where, apart)
             if used < width:
@@ -353,10 +400,32 @@ def rounded_panel(
 ) -> Any:  # fmt: skip
     """All rows of the left matrix, by some columns of the right one, of which `used` are written."""
     if count == 3:
-        return _three(left, norm, right, size, out, edge, terms, rows, start, place, pitch, used)
+        return _three(left, norm, right, size, size, out, edge, terms, 0, rows, start, place, pitch,
+                      used)  # fmt: skip
     if count == 2:
-        return _two(left, norm, right, size, out, edge, terms, rows, start, place, pitch, used)
-    return _one(left, norm, right, size, out, edge, terms, rows, start, place, pitch, used)
+        return _two(left, norm, right, size, size, out, edge, terms, 0, rows, start, place, pitch,
+                    used)  # fmt: skip
+    return _one(left, norm, right, size, size, out, edge, terms, 0, rows, start, place, pitch, used)
+
+
+@_inlined
+def rounded_long_panel(
+    left: Wide, norm: Wide, right: Wide, size: Wide, more: Wide, out: Address, edge: Address,
+    terms: int, rows: int, start: int, place: int, pitch: int, used: int,
+) -> Any:  # fmt: skip
+    """The same of three vectors: parts of long sums in turn, so that the panel's stays in the cache."""
+    low, width = 0, 3 * LANES
+    while terms - low > LONG:
+        for o in range(0, rows - rows % TALL, TALL):
+            begin, seen = o * terms + low * TALL, start + low * width
+            if low:
+                rounded_tile(left, norm, right, size, more, out, LONG, begin, o, seen, o * width, 0, 0,
+                             TALL, 3, 0, 0)  # fmt: skip
+            else:
+                rounded_tile(left, norm, right, size, more, out, LONG, begin, o, seen, o * width, 0, 0,
+                             TALL, 3, 1, 0)  # fmt: skip
+        low += LONG
+    return _three(left, norm, right, size, more, out, edge, terms, low, rows, start, place, pitch, used)
 
 
 @_inlined
@@ -364,13 +433,22 @@ def pack_rows(
     x: Address, base: int, step: int, term: int, rows: int, terms: int, out: Wide, norm: Wide
 ) -> None:
     """All rows of a left matrix, and their norms times the error of a sum as long."""
-    o = 0
-    while o < rows:
-        height = tall(rows - o)
+    pack_some_rows(x, base, step, term, 0, rows, terms, out, norm)
+
+
+@_inlined
+def pack_some_rows(
+    x: Address, base: int, step: int, term: int, first: int, last: int, terms: int, out: Wide,
+    norm: Wide,
+) -> None:  # fmt: skip
+    """The same of rows that begin, and do not end before all do, with a panel."""
+    o = first
+    while o < last:
+        height = tall(last - o)
         pack(x, base + o * step, step, term, height, terms, out, o * terms, height, norm, o)
         o += height
     depth = min(terms, _RUN) + (terms + _RUN - 1) // _RUN + 2
-    for o in range(rows):
+    for o in range(first, last):
         norm[o] *= depth * (1.0001 * _UNIT)
 
 
