@@ -79,12 +79,14 @@ def scale_by_adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-
     def at_step(steps: int) -> Callable[..., Leaves]:
         factor, shift = corrections(beta1, beta2, epsilon, steps)
 
-        def leaf(path: str, gradient: Array, param: Array, mean: Array, square: Array) -> Leaves:
-            return step(gradient, mean, square, beta1, beta2, epsilon, factor, shift)
+        def leaf(
+            path: str, gradient: Array, param: Array, mean: Array, square: Array, rate: float = 1.0
+        ) -> Leaves:
+            return step(gradient, mean, square, beta1, beta2, epsilon, factor, shift, rate)
 
         return leaf
 
-    return remembering(at_step, mean=0, square=0)
+    return remembering(at_step, True, mean=0, square=0)
 
 
 @optimizer(**MOMENTS)

@@ -13,7 +13,7 @@ from funcnn import checks, tree
 from funcnn.checks import Beside
 from funcnn.optimizers.agreement import hold
 from funcnn.optimizers.core import Optimizer, State
-from funcnn.optimizers.moments import length, squared_norm, times
+from funcnn.optimizers.moments import length, moved, squared_norm, times
 from funcnn.optimizers.parts import NOT_NEGATIVE, POSITIVE, filled, stateless, walk
 from funcnn.optimizers.rounding import optimizer
 from funcnn.types import Array, Params
@@ -93,7 +93,7 @@ def add_decayed_weights(rate: float, mask: Mask = None) -> Optimizer:
     decays = selects(mask)
 
     def leaf(path: str, gradient: Array, param: Array) -> Any:
-        return gradient + times(param, rate) if rate and decays(path, param) else gradient
+        return moved(gradient, param, rate) if rate and decays(path, param) else gradient
 
     return stateless(leaf)
 

@@ -12,9 +12,9 @@ from funcnn import checks, tree
 from funcnn.checks import Integer, Number, Refusal
 from funcnn.machine.threads import in_team
 from funcnn.optimizers.agreement import alike, both, real
-from funcnn.optimizers.moments import many_moved, numbers, times
+from funcnn.optimizers.moments import many_moved, moved
 from funcnn.schedules import Schedule
-from funcnn.types import Array, Params, Spec, rebuild
+from funcnn.types import Params, Spec, rebuild
 
 __all__ = ["Optimizer", "State", "apply_updates", "check_state", "learning_rate", "sgd_update"]
 
@@ -98,7 +98,7 @@ def apply_updates(params: Params, updates: Params) -> Params:
     {'w': array([0.5])}
     """
 
-    return both(np.add, params, updates, "updates", many_moved)
+    return both(np.add, params, updates, "updates", partial(many_moved, factor=1.0))
 
 
 @checks.takes(optimizer=AN_OPTIMIZER)
@@ -217,15 +217,8 @@ def sgd_update(params: Params, grads: Params, lr: float, *, workers: int | None 
     lr = _RATE.check("lr", lr)
     if workers is not None:
         workers = Integer(1).check("workers", workers)
-    usual = 1e-30 < lr < 1e30  # in every dtype
-
-    def step(leaf: Array, gradient: Array) -> Array:
-        change = np.asarray(gradient * numbers(gradient.dtype, lr)[0]) if usual else times(gradient, lr)
-        np.subtract(leaf, change, out=change)
-        return change
-
-    many = partial(many_moved, factor=-lr)
-    stepped = in_team(workers, partial(both, step, params, grads, "grads", many))
+    step = partial(moved, factor=-lr)
+    stepped = in_team(workers, partial(both, step, params, grads, "grads"))
     if lr > 1e38 and not tree.is_finite(stepped):
         checks.refuse_beyond({"lr": lr}, np.float32)
     return stepped

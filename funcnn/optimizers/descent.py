@@ -9,10 +9,10 @@ import numpy as np
 
 from funcnn import checks, numerics
 from funcnn.checks import Beside, Integer, Number
-from funcnn.optimizers.agreement import MANY, counted, counter, hold, real
+from funcnn.optimizers.agreement import counted, counter, hold, real
 from funcnn.optimizers.clipping import DECAYED, Mask, add_decayed_weights
 from funcnn.optimizers.core import Leaves, Optimizer, Rate, State
-from funcnn.optimizers.moments import numbers, times
+from funcnn.optimizers.moments import moved, times
 from funcnn.optimizers.parts import (
     FLAG,
     FRACTION,
@@ -101,15 +101,7 @@ def scale_by_learning_rate(learning_rate: Rate) -> Optimizer:
 
     def at(state: State) -> Leafwise:
         hold(state, *start)
-        rate = -real(state, "learning_rate")
-        usual = 1e-30 < -rate < 1e30  # in every dtype
-
-        def leaf(path: str, gradient: Array, param: Array) -> Leaves:
-            if not usual or gradient.size > MANY:
-                return (times(gradient, rate),)
-            return (gradient * numbers(gradient.dtype, rate)[0],)
-
-        return Leafwise([Step(leaf, lift=False)], {}, partial(following, state))
+        return Leafwise([-real(state, "learning_rate")], {}, partial(following, state))
 
     return leafwise(init, at)
 
@@ -165,9 +157,8 @@ def trace(decay: float = 0.9, *, nesterov: bool = False, dampening: float = 0.0)
         taken = 1.0 if steps == 1 else 1 - dampening
 
         def leaf(path: str, gradient: Array, param: Array, old: Array) -> Leaves:
-            new = old * decay
-            new += gradient if taken == 1 else gradient * taken
-            return (new * decay + gradient if nesterov else new), new
+            new = moved(gradient if taken == 1 else gradient * taken, old, decay)
+            return (moved(gradient, new, decay) if nesterov else new), new
 
         def close(new: Params) -> State:
             return {**({"count": counted(steps)} if dampening else {}), "trace": new}

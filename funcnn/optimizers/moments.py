@@ -25,7 +25,7 @@ from funcnn.types import Array
 # Squares beyond `_LOW` and `HIGH` are coded, and an epsilon below `SMALL` makes the low ones count. In
 # float32, roots from 2**-154 to 2**130 have codes. One code for both dtypes: a state can be cast.
 _LOW, HIGH, SMALL = 2.0**-64, 2.0**84, 1e-11
-_compiled = compiled_in("funcnn.optimizers.compiled")
+_compiled = compiled_in(*["funcnn.optimizers.compiled"] * 2)  # the same bits in both modes
 # Measured in November 2026 on an AMD EPYC (two cores, AVX-512, 1 MiB of second-level cache):
 # `argmax` of few numbers takes 1 microsecond, their maximum 3; above, the two take the same.
 _FEW = 1 << 12  # numbers
@@ -147,11 +147,12 @@ def over_root(
 @_compiled
 def adam(
     gradient: Array, mean: Array, code: Array, beta1: float, beta2: float, epsilon: float,
-    factor: float, shift: float,
+    factor: float, shift: float, rate: float = 1.0,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
-    """Adam's update, the new mean, and the new mean square as it is kept."""
+    """Adam's update times a rate, the new mean, and the new mean square as it is kept."""
     mean, seen, scratch = moments(gradient, mean, code, beta1, beta2, epsilon)
-    return over_root(mean, seen, shift, factor, scratch), mean, seen.code
+    update = over_root(mean, seen, shift, factor, scratch)
+    return update if rate == 1 else times(update, rate), mean, seen.code
 
 
 def quotient(x: Array, divisor: Array | float, factor: float | Array = 1.0) -> Array:
@@ -170,6 +171,14 @@ def times(x: Array, factor: float) -> Array:
     return (x.astype(np.float64) * factor).astype(x.dtype)
 
 
+def moved(x: Array, change: Array, factor: float) -> Array:
+    """``x + factor * change``, also for a factor that is beyond their dtype."""
+    if x.size > MANY:
+        return many_moved(x, change, factor)
+    usual = 1e-30 < abs(factor) < 1e30  # `times` would be one call more
+    return np.asarray(x + (change * numbers(x.dtype, factor)[0] if usual else times(change, factor)))
+
+
 @_compiled
 def many_times(x: Array, factor: float) -> Array:
     """``x * factor``, of many numbers."""
@@ -177,7 +186,7 @@ def many_times(x: Array, factor: float) -> Array:
 
 
 @_compiled
-def many_moved(x: Array, change: Array, factor: float = 1.0) -> Array:
+def many_moved(x: Array, change: Array, factor: float) -> Array:
     """``x + factor * change``, of many numbers."""
     if factor == 1:
         return x + change

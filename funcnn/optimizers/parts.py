@@ -15,6 +15,7 @@ from funcnn import checks, tree
 from funcnn.checks import Flag, Layers, Number, Refusal
 from funcnn.optimizers.agreement import FLOATS, belong, counted, counter, fit, hold, match
 from funcnn.optimizers.core import Leaves, Optimizer, State
+from funcnn.optimizers.moments import times
 from funcnn.optimizers.rounding import optimizer, plain
 from funcnn.types import Array, Params, Shape
 
@@ -49,6 +50,7 @@ class Step(NamedTuple):
     fn: Callable[..., Leaves]  # ``(path, gradient, param, *memory) -> (update, *memory)``
     parts: int = 0  # of the memory
     lift: bool = True  # whether a number comes as a vector of one
+    scales: bool = False  # whether it takes a `rate=`, by which it multiplies the update
 
 
 def walk(
@@ -67,13 +69,13 @@ def walk(
 
 
 def in_turn(
-    steps: list[Step],
+    steps: list[Step | float],
     grads: Params,
     params: Params,
     memory: Mapping[str, Params],
     shapes: Mapping[str, Callable[[Array], Shape]],
 ) -> tuple[Params, ...]:
-    """The updates and the new memory, from one step after the other at each leaf.
+    """The updates and the new memory, from one step after the other at each leaf; a number scales.
 
     Statistics have the update 0 and keep their memory. All trees must match, and all leaves of one
     place have one shape and one dtype, but for those of the memory that have `shapes` of their own.
@@ -100,10 +102,13 @@ def in_turn(
                     results = [np.zeros(shape, dtype), *parts[1:]]
                 else:
                     results, end = parts[:1], 1
-                    for fn, count, lift in steps:
-                        first, end = end, end + count
-                        own_fn = lifted(fn) if lift and not shape else fn
-                        results[0], *new = own_fn(path, results[0], param, *parts[first:end])
+                    for step in steps:
+                        if isinstance(step, float):
+                            results[0] = times(results[0], step)
+                            continue
+                        first, end = end, end + step.parts
+                        fn = step.fn if shape or not step.lift else lifted(step.fn)
+                        results[0], *new = fn(path, results[0], param, *parts[first:end])
                         results += new
                 for out, result in zip(into, results, strict=True):
                     out[name] = result if shape else np.asarray(result)
@@ -128,7 +133,7 @@ def filled(params: Params, value: float = 0.0) -> Params:
 class Leafwise(NamedTuple):
     """An update that does something at each leaf, by itself."""
 
-    steps: list[Step]
+    steps: list[Step | float]
     memory: Mapping[str, Params]  # trees like the parameters
     close: Callable[..., State]  # of the new memory
 
@@ -174,20 +179,22 @@ def stateless(fn: Callable[..., Any]) -> Optimizer:
     return leafwise(init, at)
 
 
-def lifted(fn: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+def lifted(fn: Callable[..., Leaves]) -> Callable[..., Leaves]:
     """A function of numbers that sees each as a vector of one, so that it may use ``out=``."""
 
-    def leaf(path: str, *numbers: Array) -> tuple[Any, ...]:
+    def leaf(path: str, *numbers: Array) -> Leaves:
         results = fn(path, *(number.reshape(1) for number in numbers))
         return tuple(result.reshape(()) for result in results)
 
     return leaf
 
 
-def remembering(at_step: Callable[[int], Callable[..., tuple[Any, ...]]], **starts: float) -> Optimizer:
+def remembering(
+    at_step: Callable[[int], Callable[..., Leaves]], scales: bool = False, /, **starts: float
+) -> Optimizer:
     """An optimizer that keeps trees like the parameters, by name and start, and counts its steps.
 
-    ``at_step(t)``, from 1, gives ``fn(path, gradient, param, *memory) -> (update, *memory)``.
+    ``at_step(t)``, from 1, gives the function of a `Step`, and `scales` is what it is there.
     """
 
     def init(params: Params) -> State:
@@ -200,7 +207,7 @@ def remembering(at_step: Callable[[int], Callable[..., tuple[Any, ...]]], **star
         def close(*new: Params) -> State:
             return {"count": counted(steps), **dict(zip(starts, new, strict=True))}
 
-        step = Step(at_step(steps), len(starts))
+        step = Step(at_step(steps), len(starts), scales=scales)
         return Leafwise([step], {name: state[name] for name in starts}, close)
 
     return leafwise(init, at)
@@ -251,10 +258,15 @@ def together(ats: Mapping[str, Any], state: State) -> Leafwise:
     """What several updates do at each leaf, one after the other."""
     belong(state, ats)
     parts = [at(state.get(name, {})) for name, at in ats.items()]
-    steps: list[Step] = []
+    steps: list[Step | float] = []
     memory: dict[str, Params] = {}
     for name, part in zip(ats, parts, strict=True):
-        steps += part.steps
+        for step in part.steps:
+            last = steps[-1] if steps else 1.0
+            if isinstance(step, float) and isinstance(last, Step) and last.scales:
+                steps[-1] = Step(partial(last.fn, rate=step), last.parts)
+            else:
+                steps.append(step)
         for key, trees in part.memory.items():
             memory[f"{name}/{key}"] = trees
 
