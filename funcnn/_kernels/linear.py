@@ -50,9 +50,10 @@ def affine_input_gradient(x: Array, weight: Array, dout: Array) -> Array:
 def affine_vjp(x: Array, weight: Array, dout: Array) -> tuple[Array, Array, Array]:
     """Gradients of `affine` for the weight, the bias and the input.
 
-    They take two products of one size: if large, one on each of two threads, unless each is shared.
+    They take two products of one size: if large, one on each of two threads, but for compiled ones,
+    each of which is shared.
     """
-    if weight.size * len(x) < _SHARED or (numerics.mode() == "portable" and numerics.compiling()):
+    if weight.size * len(x) < _SHARED or numerics.compiling():
         return *affine_gradients(x, weight, dout), affine_input_gradient(x, weight, dout)
     found: list[Any] = share(lambda i: (affine_gradients, affine_input_gradient)[i](x, weight, dout), 2)
     return *found[0], found[1]

@@ -77,7 +77,8 @@ def dense(
     def apply(params: Params, x: Vector, *, key: Key | None = None) -> tuple[Vector, Cache]:
         checks.inputs(params, shapes, x, "N, F")
         weight = params["weight"]
-        checks.sized(x, 1, weight.shape[1], "features")
+        if x.shape[1] != weight.shape[1]:
+            checks.sized(x, 1, weight.shape[1], "features")
         return linear.affine(x, weight, params.get("bias")), {"x": x, "weight": weight}
 
     def vjp(cache: Cache, dout: Vector) -> tuple[Params, Vector]:

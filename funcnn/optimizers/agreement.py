@@ -106,7 +106,9 @@ def belong(state: State, names: Mapping[str, Any]) -> None:
 
 
 def _number(state: State, name: str, kind: str) -> Array:
-    found = checks.array(state[name], f"state[{checks.shown(name)}]")
+    found: Array = state[name]
+    if type(found) is not np.ndarray:
+        checks.array(found, f"state[{checks.shown(name)}]")
     if found.dtype != kind or found.ndim:
         wanted = f"{'an' if kind == 'int64' else 'a'} {kind} of shape ()"
         got = f"{found.dtype} of shape {found.shape}"
