@@ -405,14 +405,8 @@ def replace(tree: X, changes: Mapping[str, Any]) -> X:
     {'conv1': {'weight': 1, 'bias': 0}}
     """
     new = dict(leaves(dict(changes)))
-    strange = dict(new)
-
-    def exchanged(path: str, leaf: Any) -> Any:
-        strange.pop(path, None)
-        return new.get(path, leaf)
-
-    whole = map_with_path(exchanged, tree)
-    for name in strange:
+    whole = map_with_path(new.pop, tree)
+    for name in new:
         refuse(f"`changes` must name leaves of the tree, got {place(name)}", "tree")
     return whole
 

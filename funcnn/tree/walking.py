@@ -75,28 +75,30 @@ def walk(outs: _Parts, *trees: Any) -> Iterator[_Group]:
         keys, insides, into = todo.pop()
         rest, names = insides[1:], []
         for name, first in insides[0].items():
-            if isinstance(first, (dict, tuple)):
-                here, nodes = (*keys, name), list(builtins.map(itemgetter(name), insides))
-                wanted = first.keys() if isinstance(first, dict) else None
-                usual = wanted is not None and len(here) <= _DEEPEST
-                for node in nodes:
-                    usual = usual and isinstance(node, dict) and node.keys() == wanted
-                for key in first:
-                    usual = usual and type(key) is str
-                if not usual:
-                    nodes = _opened(here, nodes)
-                below: _Parts = []
-                for out in into:
-                    out[name] = new = dict.fromkeys(nodes[0])  # in the same order
-                    below.append(new)
-                todo.append((here, nodes, below))
-                if isinstance(first, tuple):
-                    tuples.append((first, name, into))
-            else:
+            kind = type(first)
+            if kind is not dict and not isinstance(first, (dict, tuple)):
                 for inside in rest:
-                    if isinstance(inside[name], (dict, tuple)):
-                        _mismatch((*keys, name), first, inside[name])
+                    other = inside[name]
+                    if type(other) is not kind and isinstance(other, (dict, tuple)):
+                        _mismatch((*keys, name), first, other)
                 names.append(name)
+                continue
+            here, nodes = (*keys, name), list(builtins.map(itemgetter(name), insides))
+            usual = kind is dict and len(here) <= _DEEPEST
+            for inside in rest:
+                node = inside[name]
+                usual = usual and type(node) is dict and node.keys() == first.keys()
+            for key in first:
+                usual = usual and type(key) is str
+            if not usual:
+                nodes = _opened(here, nodes)
+            below: _Parts = []
+            for out in into:
+                out[name] = new = dict.fromkeys(nodes[0])  # in the same order
+                below.append(new)
+            todo.append((here, nodes, below))
+            if isinstance(first, tuple):
+                tuples.append((first, name, into))
         groups.append((keys, names, insides, into))
     return chain(groups, _closed(tuples)) if tuples else iter(groups)
 
