@@ -751,6 +751,7 @@ def test_normalization_as_numpy_computes_it(
         ((8, 5, 40), (0, 2), (1, 5, 1)),
         ((300, 16), (1,), (1, 16)),
         ((2, 3, 40, 40, 20), (1, 2, 3), (2, 3, 1, 1, 1)),  # groups, channels, places, images
+        ((9, 3, 11, 7, 20), (1, 2, 3), (9, 3, 1, 1, 1)),
         ((3, 40, 33, 20), (0, 1, 2), (3, 40, 33, 1)),
     ],
     ids=str,
@@ -774,6 +775,23 @@ def test_normalization_of_many_numbers(sizes: Any, axes: Any, scale: Any) -> Non
     for one, other in zip(expected, found[0], strict=True):
         assert (one.shape, one.dtype) == (other.shape, other.dtype)
         np.testing.assert_allclose(other, one, 2e-5, 2e-5 * float(np.abs(one).max()))
+
+
+@needs_numba
+@pytest.mark.parametrize("scale", [(9, 35, 1), (9, 1, 1), (1, 1, 30)], ids=str)
+def test_a_group_as_a_whole_has_the_bits_of_its_parts(
+    scale: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, dout = random.normal(random.key(0), (2, 9, 35, 30), dtype=np.float32) * 3 + 1
+    factor, found = random.normal(random.key(1), scale), []
+    kernels = import_module("funcnn._kernels.normalization.compiled")
+    with numerics.compiled("require"):
+        for least in (9, 10):
+            monkeypatch.setattr(kernels, "_MANY", least)
+            offset, rstd, *others, shrink = normalization.centre(x, (1,), 1e-5)
+            slopes = normalization.centre_gradients(dout, offset, rstd, factor, shrink, (1,))
+            found.append(digest([offset, rstd, *others[:2], *slopes]))
+    assert found[0] == found[1]
 
 
 # --- updates ----------------------------------------------------------------------------------------

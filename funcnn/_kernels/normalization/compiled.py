@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.normalization import FLAT, smallest
+from funcnn._kernels.normalization import FLAT, lanes as beside, smallest
+from funcnn._kernels.normalization.lanes import ROWS
 from funcnn._kernels.tiles import RUN, sum_of_run
 from funcnn.machine.lockstep import Shard
 from funcnn.machine.memory import fresh
 from funcnn.numerics.handover import divided
-from funcnn.numerics.jit import In, Out, OutBytes, Wide, inlined, kernel
+from funcnn.numerics.jit import In, Out, OutBytes, inlined, kernel
 from funcnn.types import Array
 
-# How exact sums are, and not how fast.
-_ROWS = 32  # gradients of one scale that are, and numbers of a lane, before their sum joins others
+_MANY = 8  # groups in lanes of which each is worth a thread
 _LANES = 4096  # at most, so that their sums stay in the cache
 _WIDE = 512  # numbers of a row, if lanes are few: of places that have the same scale
 
@@ -82,7 +82,7 @@ def _layout(shape: Shape, strides: Shape, axes: Shape, scale: Shape) -> _Layout 
         rows = *whole[:outer], places * lanes // wide, *(1,) * (len(order) - 1 - outer)
         scales = rows if way == 2 else groups
     back = tuple(map(order.index, sorted(every)))
-    chunks = -(-(count * lanes // wide) // _ROWS)
+    chunks = -(-(count * lanes // wide) // ROWS)
     return _Layout(order, back, way, whole, groups, scales, count, lanes, wide, chunks)
 
 
@@ -133,12 +133,17 @@ def deviations(x: Array, axes: tuple[int, ...], centred: bool, shard: Shard | No
     if at.way == 0:
         _deviations(flat, offset, mean, variance, 0, len(mean))
     else:
-        chunks = len(mean) // at.lanes * at.chunks
+        groups, joint = len(mean) // at.lanes, (at.lanes, at.chunks, at.numbers, 0, len(mean))
+        chunks = groups * at.chunks
         totals = np.empty(chunks * at.lanes)
-        _sums_of_lanes(flat, totals, *at.sizes, 0, chunks)
-        _join(mean, totals, at.lanes, at.chunks, at.numbers)
-        _squares_of_lanes(flat, mean, offset, totals, *at.sizes, 0, chunks)
-        _join(variance, totals, at.lanes, at.chunks, at.numbers)
+        if groups >= _MANY:
+            sizes = *at.sizes, at.chunks, at.numbers
+            beside.deviations_of_groups(flat, offset, mean, variance, totals, *sizes, 0, groups)
+        else:
+            beside.shared_sums(flat, totals, *at.sizes, 0, chunks)
+            beside.joined(mean, totals, *joint)
+            beside.shared_squares(flat, mean, offset, totals, *at.sizes, 0, chunks)
+            beside.joined(variance, totals, *joint)
     return _back(offset, at.x, at), _back(mean, at.groups, at), _back(variance, at.groups, at)
 
 
@@ -173,7 +178,7 @@ def scaled(offset: Array, rstd: Array, scale: Array | None, bias: Array | None) 
         others = _filled(at.lanes if at.way == 2 else rows, 1, dtype)
         none = _filled(len(others), 0, dtype)
         each = (others, none, factor, shift) if at.way == 2 else (factor, shift, others, none)
-        _scaled_lanes(_flat(offset, at), roots, *each, out, *at.sizes, 0, rows)
+        beside.scaled_lanes(_flat(offset, at), roots, *each, out, *at.sizes, 0, rows)
     return _back(out, at.x, at)
 
 
@@ -197,7 +202,7 @@ def centre_gradients(
         sums = _gradients_of_lanes(at, *given, scale, dx, int(centred))
     else:
         factor = _laid(scale, at)
-        parts = -(-groups // _ROWS) if at.way else 1
+        parts = -(-groups // ROWS) if at.way else 1
         sums = np.empty((2, parts * len(factor)), dout.dtype)
         run = (_gradients_of_groups, _gradients_of_numbers)[at.way]
         run(*given, factor, dx, *sums, int(centred), 0, parts if at.way else groups)
@@ -216,16 +221,22 @@ def _gradients_of_lanes(
     at: _Layout, slope: Array, offset: Array, rstd: Array, scale: Array, dx: Array, centred: int
 ) -> Array:
     """Write ``dx``; and of ``dscale`` and ``dbias`` what comes from each row, or each group."""
-    rows, chunks, dtype = len(dx) // at.wide, len(rstd) // at.lanes * at.chunks, dx.dtype
+    rows, groups, dtype = len(dx) // at.wide, len(rstd) // at.lanes, dx.dtype
     of_rows = _laid(scale, at) if at.way == 2 else _filled(rows, 1, dtype)
     of_lanes = _filled(at.lanes, 1, dtype) if at.way == 2 else scale.ravel()
+    chunks = groups * at.chunks
     totals, by_row = np.empty((2, chunks * at.lanes)), np.empty((2, rows), dtype)
-    _sums_of_slopes(slope, offset, rstd, of_rows, *totals, *by_row, *at.sizes, 0, chunks)
-    slopes, shares, middle, weighted, total = by_lane = np.empty((5, len(rstd)), dtype)
-    _join_slopes(
-        rstd, of_lanes, *totals, slopes, shares, middle, weighted, total, at.chunks, at.numbers, centred
-    )
-    _slopes_of_lanes(slope, offset, slopes, of_rows, shares, middle, dx, *at.sizes, 0, rows)
+    by_lane, given = np.empty((5, len(rstd)), dtype), (slope, offset, rstd)
+    joint = at.chunks, at.numbers, centred
+    if groups >= _MANY:
+        beside.gradients_of_groups(
+            *given, of_rows, of_lanes, *totals, *by_row, *by_lane, dx, *at.sizes, *joint, 0, groups
+        )
+    else:
+        beside.shared_slope_sums(*given, of_rows, *totals, *by_row, *at.sizes, 0, chunks)
+        beside.joined_slopes(rstd, of_lanes, *totals, *by_lane, *joint, 0, len(rstd))
+        slopes, shares, middle = by_lane[:3]
+        beside.shared_slopes(slope, offset, slopes, of_rows, shares, middle, dx, *at.sizes, 0, rows)
     return by_row if at.way == 2 else by_lane[3:]
 
 
@@ -306,7 +317,7 @@ def _gradients_of_numbers(
         some, sums = weighted[here], total[here]
         some[:] = 0
         sums[:] = 0
-        for g in range(part * _ROWS, min((part + 1) * _ROWS, len(rstd))):
+        for g in range(part * ROWS, min((part + 1) * ROWS, len(rstd))):
             here = slice(g * size, (g + 1) * size)
             d, rest, out, r = slope[here], offset[here], dx[here], rstd[g]
             for i in range(size):
@@ -336,153 +347,3 @@ def _scaled_numbers(offset: In, rstd: In, scale: In, bias: In, out: Out, low: in
         rest, values, r = offset[g * size : (g + 1) * size], out[g * size : (g + 1) * size], rstd[g]
         for i in range(size):
             values[i] = rest[i] * r * scale[i] + bias[i]
-
-
-# Groups in lanes. Lanes, rows and chunks are counted over all groups.
-
-
-@inlined
-def _fold(row: In, total: Wide) -> None:
-    """To the sums of lanes."""
-    for start in range(0, len(row), len(total)):
-        part = row[start : start + len(total)]
-        for k in range(len(total)):
-            total[k] += part[k]
-
-
-@inlined
-def _spread(lanes: In, row: Out) -> None:
-    for start in range(0, len(row), len(lanes)):
-        part = row[start : start + len(lanes)]
-        for k in range(len(lanes)):
-            part[k] = lanes[k]
-
-
-@kernel
-def _join(out: Out, totals: Wide, lanes: int, chunks: int, count: int) -> None:
-    """The mean of each lane of each group, from sums of its chunks."""
-    for g in range(len(out)):
-        first, total = g // lanes * chunks * lanes + g % lanes, 0.0
-        for c in range(chunks):
-            total += totals[first + c * lanes]
-        out[g] = total / count
-
-
-@kernel
-def _join_slopes(
-    rstd: In, scale: In, totals: Wide, dots: Wide, slopes: Out, shares: Out, middle: Out,
-    weighted: Out, total: Out, chunks: int, count: int, centred: int,
-) -> None:  # fmt: skip
-    """The same of gradients: what `_slopes_of_lanes` wants, and what a scale of a lane adds up."""
-    lanes = len(scale)
-    for g in range(len(rstd)):
-        first, plain, product, r = g // lanes * chunks * lanes + g % lanes, 0.0, 0.0, rstd[g]
-        for c in range(chunks):
-            plain += totals[first + c * lanes]
-            product += dots[first + c * lanes]
-        slopes[g] = r * scale[g % lanes]
-        shares[g] = product * slopes[g] * (r / count * r)
-        middle[g] = plain * slopes[g] / count if centred else 0.0
-        weighted[g], total[g] = product * r, plain
-
-
-@divided
-def _sums_of_lanes(x: In, totals: Wide, lanes: int, wide: int, rows: int, low: int, high: int) -> None:
-    chunks, part = -(-rows // _ROWS), np.empty(wide, x.dtype)
-    for j in range(low, high):
-        g, c = divmod(j, chunks)
-        total = totals[j * lanes : (j + 1) * lanes]
-        total[:] = 0
-        part[:] = 0
-        for i in range(g * rows + c * _ROWS, g * rows + min((c + 1) * _ROWS, rows)):
-            row = x[i * wide : (i + 1) * wide]
-            for k in range(wide):
-                part[k] += row[k]
-        _fold(part, total)
-
-
-@divided
-def _squares_of_lanes(
-    x: In, mean: In, offset: Out, totals: Wide, lanes: int, wide: int, rows: int, low: int, high: int
-) -> None:
-    chunks = -(-rows // _ROWS)
-    part, centre = np.empty((2, wide), x.dtype)
-    for j in range(low, high):
-        g, c = divmod(j, chunks)
-        total = totals[j * lanes : (j + 1) * lanes]
-        _spread(mean[g * lanes : (g + 1) * lanes], centre)
-        total[:] = 0
-        part[:] = 0
-        for i in range(g * rows + c * _ROWS, g * rows + min((c + 1) * _ROWS, rows)):
-            row, rest = x[i * wide : (i + 1) * wide], offset[i * wide : (i + 1) * wide]
-            for k in range(wide):
-                difference = row[k] - centre[k]
-                rest[k] = difference
-                part[k] += difference * difference
-        _fold(part, total)
-
-
-@divided
-def _sums_of_slopes(
-    slope: In, offset: In, rstd: In, scale: In, totals: Wide, dots: Wide, weighted: Out, total: Out,
-    lanes: int, wide: int, rows: int, low: int, high: int,
-) -> None:  # fmt: skip
-    """Of each lane with the scales of rows, and of each row by itself."""
-    chunks = -(-rows // _ROWS)
-    roots, some, others = np.empty((3, wide), slope.dtype)
-    for j in range(low, high):
-        g, c = divmod(j, chunks)
-        sums, products = totals[j * lanes : (j + 1) * lanes], dots[j * lanes : (j + 1) * lanes]
-        _spread(rstd[g * lanes : (g + 1) * lanes], roots)
-        sums[:] = 0
-        products[:] = 0
-        some[:] = 0
-        others[:] = 0
-        for i in range(g * rows + c * _ROWS, g * rows + min((c + 1) * _ROWS, rows)):
-            here, factor = slice(i * wide, (i + 1) * wide), scale[i]
-            d, rest = slope[here], offset[here]
-            product = plain = slope.dtype.type(0)
-            for k in range(wide):
-                some[k] += factor * d[k]
-                others[k] += factor * d[k] * rest[k]
-                product += d[k] * rest[k] * roots[k]
-                plain += d[k]
-            weighted[i], total[i] = product, plain
-        _fold(some, sums)
-        _fold(others, products)
-
-
-@divided
-def _slopes_of_lanes(
-    slope: In, offset: In, slopes: In, scale: In, shares: In, middle: In, dx: Out,
-    lanes: int, wide: int, rows: int, low: int, high: int,
-) -> None:  # fmt: skip
-    a, b, c = np.empty((3, wide), slope.dtype)
-    for i in range(low, high):
-        if i % rows == 0 or i == low:
-            own = slice(i // rows * lanes, (i // rows + 1) * lanes)
-            _spread(slopes[own], a)
-            _spread(shares[own], b)
-            _spread(middle[own], c)
-        here, factor = slice(i * wide, (i + 1) * wide), scale[i]
-        d, rest, out = slope[here], offset[here], dx[here]
-        for k in range(wide):
-            out[k] = factor * a[k] * d[k] - b[k] * rest[k] - c[k]
-
-
-@divided
-def _scaled_lanes(
-    offset: In, rstd: In, factors: In, shifts: In, scale: In, bias: In, out: Out,
-    lanes: int, wide: int, rows: int, low: int, high: int,
-) -> None:  # fmt: skip
-    roots, more, root = np.empty((3, wide), offset.dtype)
-    _spread(shifts, more)
-    for i in range(low, high):
-        if i % rows == 0 or i == low:
-            for k in range(lanes):
-                root[k] = rstd[i // rows * lanes + k] * factors[k]
-            _spread(root[:lanes], roots)
-        rest, values = offset[i * wide : (i + 1) * wide], out[i * wide : (i + 1) * wide]
-        factor, shift = scale[i], bias[i]
-        for k in range(wide):
-            values[k] = rest[k] * roots[k] * factor + (shift + more[k])

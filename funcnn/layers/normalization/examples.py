@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -264,6 +265,7 @@ def _over_axes(
     for axis in given:
         Integer().check("axes", axis)
 
+    @lru_cache(maxsize=64)
     def layout(shape: Shape) -> _Layout:
         for axis in given:
             checks.feature_axis(axis, len(shape))
@@ -278,6 +280,7 @@ def _over_axes(
 def _over_groups(groups: int | None, epsilon: float, learned: int) -> Preserving:
     """Normalise groups of channels, each one by itself if `groups` is None."""
 
+    @lru_cache(maxsize=64)
     def layout(shape: Shape) -> _Layout:
         place = channel_axis(len(shape))
         channels = shape[place]
