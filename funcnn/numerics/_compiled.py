@@ -17,19 +17,16 @@ from funcnn.numerics.halving import sum_by_halves
 from funcnn.numerics.handover import divided_exactly
 from funcnn.numerics.jit import Address, In, Kernel, Out, OutBytes, Table, Wide, address, inlined
 from funcnn.numerics.numbers import of_numbers
-from funcnn.numerics.panels import (
+from funcnn.numerics.packing import (
     LANES,
-    LONG,
     TALL,
     broad,
     pack,
     pack_rows,
     pack_runs,
     pack_some_rows,
-    rounded_long_panel,
-    rounded_panel,
-    unaligned,
 )
+from funcnn.numerics.panels import LONG, rounded_long_panel, rounded_panel, unaligned
 from funcnn.numerics.rounded import few_products, widen
 from funcnn.types import Array
 
@@ -147,8 +144,8 @@ def _multiply(
             doubt |= rounded_long_panel(left, norm, panel, size, more, out, edge, terms, rows, start,
                                         q, pitch, used)  # fmt: skip
         else:
-            doubt |= rounded_panel(left, norm, panel, size, out, edge, terms, rows, start, q, pitch,
-                                   used, count)  # fmt: skip
+            doubt |= rounded_panel(left, norm, panel, size, out, edge, terms, terms, 0, rows,
+                                   start, q, pitch, used, count)  # fmt: skip
     if doubt:
         doubtful[0] = 1
 
@@ -240,8 +237,8 @@ def _some_products(
             width = count * LANES
             used = min(width, columns - q)
             pack(right, rights[p] + q * column, column, line, used, terms, panel, start, width, size, 0)
-            doubt |= rounded_panel(wide, norm, panel, size, out, edge, terms, rows, start,
-                                   outs[p] + q, pitch, used, count)  # fmt: skip
+            doubt |= rounded_panel(wide, norm, panel, size, out, edge, terms, terms, 0, rows,
+                                   start, outs[p] + q, pitch, used, count)  # fmt: skip
             q += width
     return doubt
 

@@ -17,7 +17,8 @@ from funcnn.numerics._compiled import laid_out
 from funcnn.numerics.handover import divided
 from funcnn.numerics.jit import Address, Table, address
 from funcnn.numerics.large import LARGE
-from funcnn.numerics.panels import TALL, beginning
+from funcnn.numerics.packing import TALL
+from funcnn.numerics.panels import beginning
 from funcnn.numerics.singles import LANES, RUN, multiply_panel, pack
 from funcnn.numerics.vectors import VECTOR
 from funcnn.types import Array

@@ -107,8 +107,8 @@ _EVERYWHERE = [  # what the machine code of every kernel may be made of, beside 
     str(Path(__file__).parent.parent / f"{name}.py")
     for name in (
         "numerics/jit", "numerics/translation", "numerics/vectors", "numerics/rounded",
-        "numerics/handover", "numerics/panels", "numerics/singles", "numerics/numbers",
-        "numerics/_elementary",
+        "numerics/handover", "numerics/packing", "numerics/panels", "numerics/singles",
+        "numerics/numbers", "numerics/_elementary",
         "random/quantiles", "_kernels/scalars", "_kernels/tiles",
     )
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from funcnn.numerics.jit import Address, Single, inlined, intrinsic
-from funcnn.numerics.panels import TALL, pack_neighbours, pack_turned, tall
+from funcnn.numerics.packing import TALL, pack_neighbours, pack_turned, tall
 from funcnn.numerics.vectors import FAST, VECTOR, Vectors, cgutils, ir, literals, types
 
 # Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache).

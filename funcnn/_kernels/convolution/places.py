@@ -166,10 +166,13 @@ class Places(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def places(axes: Axes, batch: int, ins: int, written: Shape) -> Places:
-    """The tables of a convolution of `ins` channels of a group to images of some size."""
+def places(axes: Axes, batch: int, ins: int, written: Shape, all: bool = False) -> Places:
+    """The tables of a convolution of `ins` channels of a group to images of some size.
+
+    If outputs of a row see all taps along it, borders of the last axis are framed.
+    """
     rank, (top, *middle, end) = len(axes), _lifted(axes)
-    few = batch < _FEW
+    few = all or batch < _FEW
     padding = ((0, 0), *(axis.padding for axis in middle), end.padding if few else (0, 0))[-rank:]
     end = end.framed if few else end
     laid = _laid((top, *(axis.framed for axis in middle), end), batch, ins)

@@ -21,7 +21,8 @@ from funcnn._kernels.images import batch_first, batch_last
 from funcnn._kernels.windows import Window, output_size
 from funcnn.numerics.handover import divided_exactly
 from funcnn.numerics.jit import Address, InSingle, OutBytes, Single, Table, Wide, address, inlined
-from funcnn.numerics.panels import beginning
+from funcnn.numerics.packing import LANES, TALL, broad, pack_places, pack_rows
+from funcnn.numerics.panels import beginning, rounded_panel, unaligned
 from funcnn.numerics.rounded import (
     bound,
     rounded_product,
@@ -37,6 +38,7 @@ Shape = tuple[int, ...]
 _WEIGHTS = 1 << 14  # bytes of filters that are read again for each tile; more, for 16 tiles
 _TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
 _TOGETHER = 3  # and taps
+_MANY, _WIDE = 12, 3 * LANES  # filters, and places of a row, that are worth a copy of what these see
 _BLOCK = 2048  # numbers of each run that are read again for each tile: they stay in the cache
 
 
@@ -78,11 +80,21 @@ def convolve(
     out = np.empty((outs, *output_size(window, x.shape[2:]), len(x)), x.dtype)
     if not out.size or not weight.size:
         return NotImplemented
-    where = places(forward(x.shape[2:], window), len(x), x.shape[1] // groups, out.shape[1:-1])
+    axes, ins = forward(x.shape[2:], window), x.shape[1] // groups
+    many = outs // groups >= _MANY and out.shape[-2] * len(x) >= _WIDE
+    where = places(axes, len(x), ins, out.shape[1:-1], many)
     image, filters = framed(x, where.padding), tabled(weight)
     step = VECTOR // 4 * (1 if filters.nbytes <= _WEIGHTS else 16)
     doubt = np.zeros(1, np.uint8)
     start = np.ascontiguousarray(() if bias is None else bias, np.float32)
+    if many:
+        edge = np.empty(len(where.base) * TALL * _WIDE, np.float32)
+        _convolve_many(
+            where.at, where.base, where.into, where.first, where.last, where.shift, where.to,
+            where.size, where.jump, where.group, where.pitch, address(image), address(filters), start,
+            out.reshape(-1), address(edge), outs // groups, groups, doubt, 0, len(where.base),
+        )  # fmt: skip
+        return NotImplemented if doubt[0] else batch_first(out)
     _convolve(
         *where[2:], address(image), address(filters), start, out.reshape(-1), outs // groups, groups,
         VECTOR // 8, step, doubt, 0, len(where.base),
@@ -216,6 +228,43 @@ def _convolve(
                 for o in range(outs if len(start) else 0):
                     line, more = out[place + o * pitch :], start[g * outs + o]
                     for q in range(run):
+                        line[q] += more
+    if doubt:
+        doubtful[0] = 1
+
+
+@divided_exactly
+def _convolve_many(
+    at: Table, base: Table, into: Table, first: Table, last: Table, shift: Table, to: Table,
+    size: Table, jump: int, group: int, pitch: int, image: Address, filters: Address, start: InSingle,
+    out: Single, edge: Address, outs: int, groups: int, doubtful: OutBytes, low: int, high: int,
+) -> None:  # fmt: skip
+    """The same of many filters: what some places see is first laid in a panel for all of them."""
+    taps, doubt, written = len(at), 0, beginning(out)
+    wide, norm = np.empty(groups * outs * taps + LANES), np.empty(groups * outs + LANES)
+    panel, lengths = np.empty(_WIDE * (taps + 1) + 8), np.empty(_WIDE)
+    begin, aside = unaligned(panel), edge + 4 * low * TALL * _WIDE
+    for g in range(groups):
+        pack_rows(filters, g * outs * taps, taps, 1, outs, taps, wide[g * outs * taps :],
+                  norm[g * outs :])  # fmt: skip
+    for g in range(groups):
+        weights, norms = wide[g * outs * taps :], norm[g * outs :]
+        for r in range(low, high):
+            skip, terms = first[r] * jump, (last[r] - first[r]) * jump
+            for s in range(len(size)):
+                seen, place = base[r] + shift[s] + g * group, into[r] + to[s] + g * outs * pitch
+                q = 0
+                while q < size[s]:
+                    count = broad(size[s] - q)
+                    used = min(count * LANES, size[s] - q)
+                    pack_places(image, at, skip, seen + q, used, count, terms, panel, begin, lengths)
+                    doubt |= rounded_panel(weights, norms, panel, lengths, written, aside, terms,
+                                           taps, skip, outs, begin, place + q, pitch, used,
+                                           count)  # fmt: skip
+                    q += count * LANES
+                for o in range(outs if len(start) else 0):
+                    line, more = out[place + o * pitch :], start[g * outs + o]
+                    for q in range(size[s]):
                         line[q] += more
     if doubt:
         doubtful[0] = 1

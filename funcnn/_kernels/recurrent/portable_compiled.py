@@ -16,15 +16,8 @@ from funcnn.machine.threads import team
 from funcnn.numerics.handover import divided_exactly
 from funcnn.numerics.jit import Address, InSingle, OutBytes, Single, Table, address
 from funcnn.numerics.numbers import sigmoid, tanh
-from funcnn.numerics.panels import (
-    LANES,
-    TALL,
-    beginning,
-    pack_columns,
-    pack_rows,
-    packed_product,
-    unaligned,
-)
+from funcnn.numerics.packing import LANES, TALL, pack_columns, pack_rows
+from funcnn.numerics.panels import beginning, packed_product, unaligned
 from funcnn.types import Array, Cache
 
 _PART = 1 << 21  # multiplications that are worth a thread; measured as `panels` says
