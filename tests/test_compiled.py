@@ -1091,14 +1091,22 @@ def test_threads_share_a_sum_of_branches(dtype: Any) -> None:
     for order in ((0, 1, 2), (1, 2, 0)):
         c, d = (each.transpose(order).copy().transpose(np.argsort(order)) for each in (a, b))
         for x, y in ((c, d), (c, b), (a, d), (c[:, ::2], d[:, ::2]), (c[:1], d[:1]), (c, d[:1])):
-            with np.errstate(invalid="ignore"):
-                wanted = x + y
-            modes: tuple[numerics.Mode, ...] = "fast", "portable"
-            for mode, workers in product(modes, (1, 2, 3)):
-                with numerics.compiled("require"), numerics.use(mode), np.errstate(invalid="ignore"):
-                    found = in_team(workers, partial(elementwise.added, x, y))
-                assert (found.dtype, found.strides) == (dtype, wanted.strides)
-                np.testing.assert_array_equal(found, wanted)
+            _is_added_as_numpy_adds(x, y)
+    for kind in (">f4", np.float16, np.int64, np.complex64):
+        with np.errstate(invalid="ignore"):
+            x, y = a.astype(kind), b.astype(kind)
+        _is_added_as_numpy_adds(x, y)
+
+
+def _is_added_as_numpy_adds(x: Array, y: Array) -> None:
+    with np.errstate(invalid="ignore"):
+        wanted = x + y
+    modes: tuple[numerics.Mode, ...] = "fast", "portable"
+    for mode, workers in product(modes, (1, 2, 3)):
+        with numerics.compiled("require"), numerics.use(mode), np.errstate(invalid="ignore"):
+            found = in_team(workers, partial(elementwise.added, x, y))
+        assert (found.dtype, found.strides) == (wanted.dtype, wanted.strides)
+        np.testing.assert_array_equal(found, wanted)
 
 
 @needs_numba
