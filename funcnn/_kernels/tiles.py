@@ -23,6 +23,7 @@ from funcnn.numerics.vectors import (
     types,
 )
 
+_KEPT = 6  # rows of slopes, at most, that there are registers for beside their sums
 RUN = 512  # numbers that are added up in their own dtype, before their sum is in float64
 
 
@@ -91,7 +92,7 @@ def products_of_runs(
         seen = [builder.add(tap, integer(t)) for t in range(columns.literal_value)]
         offsets = [builder.load(builder.gep(ats, [t])) for t in seen]
         sums = [[vectors.variable(vectors.zero()) for _ in seen] for _ in lines]
-        one, step = integer(1), integer(vectors.count)
+        one, step, many = integer(1), integer(vectors.count), len(lines) > _KEPT
         with (
             cgutils.for_range_slice(builder, first, last, one, intp=integer) as (r, _),
             cgutils.for_range_slice(builder, integer(0), width, one, intp=integer) as (c, _),
@@ -104,11 +105,13 @@ def products_of_runs(
             places = [builder.add(begin, builder.mul(line, pitch)) for line in lines]
             targets = [builder.gep(slopes, [place]) for place in places]
             with cgutils.for_range_slice(builder, low, high, step, intp=integer) as (q, _):
-                lefts = [vectors.at(target, q) for target in targets]
-                for t, right_run in enumerate(runs):
-                    tile = vectors.at(right_run, q)
-                    for other, line in zip(lefts, sums, strict=True):
-                        vectors.add_product(line[t], other, tile, FAST)
+                some, others = (runs, targets) if many else (targets, runs)
+                kept = [vectors.at(one, q) for one in some]  # beside the sums: those that fit
+                for j, other in enumerate(others):
+                    tile = vectors.at(other, q)
+                    for i, one in enumerate(kept):
+                        total = sums[j][i] if many else sums[i][j]
+                        vectors.add_product(total, one, tile, FAST)
         for line, totals in zip(lines, sums, strict=True):
             for t, total in zip(seen, totals, strict=True):
                 place = builder.gep(outs, [builder.add(builder.mul(line, taps), t)])

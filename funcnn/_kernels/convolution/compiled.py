@@ -51,10 +51,10 @@ _MANY = 1 << 14  # channels in times out for which products beat the weight grad
 _TERMS = 6  # and in times out for each of the terms that are summed, where those are few
 _WEIGHTS = 1 << 17  # bytes of filters that are read again for each tile; more, for 16 tiles
 _ALONE = 3  # filters of a group: so few are one tile, and leave nothing to be read again
-_TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
+_TALL = 8 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
 _TOGETHER = 3  # and taps
 _PIECES = 16  # of an output, at least: of few long rows, parts
-_SLICE = 1 << 17  # numbers that the weight gradient reads again for each tile
+_SLICE = 1 << 18  # numbers that the weight gradient reads again for each tile
 
 
 @lru_cache(maxsize=1024)
@@ -309,7 +309,7 @@ def _filters(rows: int) -> Any:
     return multiply_filters
 
 
-_tall, _four, _two, _one = map(_filters, (_TALL, 4, 2, 1))
+_tall, _six, _four, _two, _one = map(_filters, (_TALL, 6, 4, 2, 1))
 
 
 @divided
@@ -333,6 +333,10 @@ def _multiply(
                         _tall(seen, at, slope, total, base, cols, tap, count, first, last,
                               r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
                         done = _TALL
+                    elif VECTOR == 64 and more >= 6:
+                        _six(seen, at, slope, total, base, cols, tap, count, first, last,
+                             r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
+                        done = 6
                     elif more >= 4:
                         _four(seen, at, slope, total, base, cols, tap, count, first, last,
                               r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
