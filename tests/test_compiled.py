@@ -794,6 +794,25 @@ def test_a_group_as_a_whole_has_the_bits_of_its_parts(
     assert found[0] == found[1]
 
 
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [None, 5.0, 1e30, np.nan])
+def test_normalization_at_once_has_the_bits_of_two_passes(value: float | None, dtype: Any) -> None:
+    """Of images, for any number of threads, also if one channel is constant, huge or NaN."""
+    x = random.normal(random.key(0), (4, 9, 8, 130), dtype=dtype).transpose(3, 0, 1, 2)
+    if value is not None:
+        x[:, 2] = value if value != 1e30 else x[:, 2] * np.sqrt(np.finfo(dtype).max)
+    scale, bias = random.normal(random.key(1), (2, 1, 4, 1, 1), dtype=dtype)
+    axes = (0, 2, 3)
+    with numerics.compiled("require"), np.errstate(all="ignore"):
+        for leaves in ((scale, bias), (scale, None), (None, None)):
+            assert (normalization.at_once(x, axes, 1e-5, *leaves) is None) == (value is not None)
+            at = normalization.centre(x, axes, 1e-5)
+            wanted = at, normalization.scaled(at.offset, at.rstd, *leaves)
+            run = partial(normalization.normalized, x, axes, 1e-5, *leaves)
+            assert {digest(in_team(workers, run)) for workers in (1, *[2, 3] * 3)} == {digest(wanted)}
+
+
 # --- updates ----------------------------------------------------------------------------------------
 
 

@@ -80,6 +80,30 @@ def centre(
     return Centred(offset, rstd, mean, variance / shrink / shrink, shrink if rescaled else None)
 
 
+def normalized(
+    x: Array,
+    axes: tuple[int, ...],
+    epsilon: float,
+    scale: Array | None,
+    bias: Array | None,
+    centred: bool = True,
+    shard: Shard | None = None,
+) -> tuple[Centred, Array]:
+    """What `centre` gives, and `scaled` makes of it."""
+    if centred and shard is None and (found := at_once(x, axes, epsilon, scale, bias)) is not None:
+        return found
+    at = centre(x, axes, epsilon, centred, shard)
+    return at, scaled(at.offset, at.rstd, scale, bias)
+
+
+@_compiled
+def at_once(
+    x: Array, axes: tuple[int, ...], epsilon: float, scale: Array | None, bias: Array | None
+) -> tuple[Centred, Array] | None:
+    """The same, if a compiled kernel has it, and no group is almost constant, huge or tiny."""
+    return None
+
+
 @_compiled
 def plain_roots(mean: Array, variance: Array, epsilon: float) -> Array | None:
     """``1 / sqrt(variance + epsilon)``, if no group is almost constant, huge or tiny."""

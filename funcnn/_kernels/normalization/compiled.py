@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn import numerics
-from funcnn._kernels.normalization import FLAT, lanes as beside, smallest
+from funcnn._kernels.normalization import FLAT, Centred, lanes as beside, smallest
 from funcnn._kernels.normalization.lanes import ROWS
 from funcnn._kernels.tiles import RUN, sum_of_run
 from funcnn.machine.lockstep import Shard
@@ -147,6 +147,28 @@ def deviations(x: Array, axes: tuple[int, ...], centred: bool, shard: Shard | No
     return _back(offset, at.x, at), _back(mean, at.groups, at), _back(variance, at.groups, at)
 
 
+def at_once(
+    x: Array, axes: tuple[int, ...], epsilon: float, scale: Array | None, bias: Array | None
+) -> Any:
+    """`funcnn._kernels.normalization.at_once`, of groups that have one scale each."""
+    factor = _filled(1, 1, x.dtype).reshape((1,) * x.ndim) if scale is None else scale
+    at = _layout(x.shape, x.strides, axes, factor.shape)
+    if at is None or at.way or (bias is not None and bias.shape != factor.shape):
+        return NotImplemented
+    offset, out = (fresh((x.size,), x.dtype) for _ in range(2))
+    statistics = np.empty((3, x.size // at.numbers), x.dtype)
+    shift, odd = np.zeros(1, x.dtype) if bias is None else _laid(bias, at), np.zeros(1, np.uint8)
+    groups = statistics.shape[1]
+    _normalize(
+        _flat(x, at), offset, out, *statistics, odd, _laid(factor, at), shift, epsilon,
+        smallest(x.dtype, epsilon), FLAT, 0, groups,
+    )  # fmt: skip
+    if odd[0]:
+        return None
+    mean, variance, rstd = (_back(each, at.groups, at) for each in statistics)
+    return Centred(_back(offset, at.x, at), rstd, mean, variance, None), _back(out, at.x, at)
+
+
 def plain_roots(mean: Array, variance: Array, epsilon: float) -> Any:
     """`funcnn._kernels.normalization.plain_roots`."""
     out, odd = np.empty(variance.shape, variance.dtype), np.zeros(1, np.uint8)
@@ -252,6 +274,16 @@ def _dot(a: In, b: In) -> float:
     return total
 
 
+@inlined
+def _centre(x: In, offset: Out, mean: Out, variance: Out) -> None:
+    """One group."""
+    mean[0] = sum_of_run(x) / len(x)
+    middle = mean[0]
+    for i in range(len(x)):
+        offset[i] = x[i] - middle
+    variance[0] = _dot(offset, offset) / len(x)
+
+
 @kernel
 def _roots(
     mean: In, variance: In, out: Out, odd: OutBytes, epsilon: float, least: float, flat: float
@@ -270,12 +302,28 @@ def _roots(
 def _deviations(x: In, offset: Out, mean: Out, variance: Out, low: int, high: int) -> None:
     size = len(x) // len(mean)
     for g in range(low, high):
-        row, rest = x[g * size : (g + 1) * size], offset[g * size : (g + 1) * size]
-        mean[g] = sum_of_run(row) / size
-        middle = mean[g]
+        here = slice(g * size, (g + 1) * size)
+        _centre(x[here], offset[here], mean[g : g + 1], variance[g : g + 1])
+
+
+@divided
+def _normalize(
+    x: In, offset: Out, out: Out, mean: Out, variance: Out, rstd: Out, odd: OutBytes, scale: In,
+    bias: In, epsilon: float, least: float, flat: float, low: int, high: int,
+) -> None:  # fmt: skip
+    """Each group while it is in the cache."""
+    size, one = len(x) // len(mean), x.dtype.type(1)
+    for g in range(low, high):
+        here = slice(g * size, (g + 1) * size)
+        rest, values = offset[here], out[here]
+        _centre(x[here], rest, mean[g : g + 1], variance[g : g + 1])
+        v = variance[g]
+        rstd[g] = one / np.sqrt(v + epsilon)
+        if not (least <= v < np.inf) or np.sqrt(v) < flat * abs(mean[g]):
+            odd[0] = 1
+        factor, shift = rstd[g] * scale[g % len(scale)], bias[g % len(bias)]
         for i in range(size):
-            rest[i] = row[i] - middle
-        variance[g] = _dot(rest, rest) / size
+            values[i] = rest[i] * factor + shift
 
 
 @divided

@@ -138,14 +138,15 @@ def normalized(
             mean, rstd = leaves["running_mean"], kernels.inverse_root(leaves["running_var"], epsilon)
             out, offset = kernels.standardized(x, mean, rstd, cache["scale"], leaves.get("bias"))
             return out, {**cache, "offset": offset, "rstd": rstd, "constant": True}  # statistics
-        offset, rstd, mean, variance, shrink = kernels.centre(x, axes, epsilon, shard=shard)
+        (offset, rstd, mean, variance, shrink), out = kernels.normalized(
+            x, axes, epsilon, leaves.get("scale"), leaves.get("bias"), shard=shard
+        )
         if track_running:
             new = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
             if axes[0]:  # each example has its own: what counts is their mean
                 whole = lockstep.current()
                 new = {name: kernels.mean_over(own, (0,), whole) for name, own in new.items()}
             cache |= {name: _moved(params[name], new[name], momentum) for name in new}
-        out = kernels.scaled(offset, rstd, leaves.get("scale"), leaves.get("bias"))
         return out, {**cache, "offset": offset, "rstd": rstd, "shrink": shrink}
 
     def vjp(cache: Cache, dout: Any) -> tuple[Params, Any]:

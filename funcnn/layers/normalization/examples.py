@@ -324,9 +324,10 @@ def _within_examples(
             for axis, size in zip(along, leaf.shape, strict=True):
                 checks.sized(x, axis, size, f"elements along axis {axis}")
             checks.same_dtype(x, leaf, params=params)
-        offset, rstd, _, _, shrink = kernels.centre(x.reshape(view), axes, epsilon, centred)
         leaves = {name: leaf.reshape(beside) for name, leaf in params.items()}
-        out = kernels.scaled(offset, rstd, leaves.get("scale"), leaves.get("bias"))
+        (offset, rstd, _, _, shrink), out = kernels.normalized(
+            x.reshape(view), axes, epsilon, leaves.get("scale"), leaves.get("bias"), centred
+        )
         factor = leaves.get("scale", np.ones((1,) * len(view), x.dtype))
         cache = {"offset": offset, "rstd": rstd, "scale": factor, "shrink": shrink, "shape": x.shape}
         return out.reshape(x.shape), cache
