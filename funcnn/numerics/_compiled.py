@@ -280,12 +280,16 @@ core: Any = None  # which function it is, `_of_numbers` says
 
 
 def _each(x: In, out: Out, low: int, high: int) -> None:
-    for i in range(low * _BLOCK, min(high * _BLOCK, len(x))):
+    # Slices: LLVM then knows that no place is counted from the end, and works on vectors.
+    x, out = x[low * _BLOCK : high * _BLOCK], out[low * _BLOCK : high * _BLOCK]
+    for i in range(len(x)):
         out[i] = core(np.float64(x[i]))
 
 
 def _each_of_two(x: In, y: In, out: Out, low: int, high: int) -> None:
-    for i in range(low * _BLOCK, min(high * _BLOCK, len(x))):
+    x, y = x[low * _BLOCK : high * _BLOCK], y[low * _BLOCK : high * _BLOCK]
+    out = out[low * _BLOCK : high * _BLOCK]
+    for i in range(len(x)):
         out[i] = core(np.float64(x[i]), np.float64(y[i]))
 
 
