@@ -119,7 +119,7 @@ def _swish_slope(m: Any, u: Any) -> Any:
 @scalar
 def _logistic_slope(x: Any) -> Any:
     e = exp(-abs(x))
-    return e / (_1 + e) / (_1 + e)
+    return e / ((_1 + e) * (_1 + e))
 
 
 @scalar
