@@ -8,6 +8,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,12 @@ def test_sequences_are_cut_where_the_weights_meet_many_steps(
     halves = {"a": x[:, :32], "b": x[:, 32:]}
     assert [len(cut(32, halves, weights)) for weights in (few, many)] == [1, 2]
     assert len(cut(32, x[:, :8], many)) == len(cut(32, x, many, walks=True)) == 1
+    if find_spec("numba") is not None:  # then threads share single kernels
+        more = {"weight": np.broadcast_to(np.float32(0), 600_000)}
+        with numerics.compiled("require"):
+            assert [len(cut(32, x, weights)) for weights in (many, more)] == [1, 2]
+            with numerics.portable():  # with the same bits as without them
+                assert len(cut(32, x, many)) == 2
 
 
 def test_vectors_are_not_cut_where_the_weights_are_more() -> None:
@@ -156,7 +163,7 @@ def test_vectors_are_not_cut_where_the_weights_are_more() -> None:
 def test_large_products_of_one_shard_are_shared_out(
     portable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for size in ("_kernels.linear.LARGE", "_kernels.linear._SHARED", "numerics.large._SHARED"):
+    for size in ("_kernels.linear.LARGE", "numerics.large._SHARED"):
         monkeypatch.setattr(f"funcnn.{size}", 1)
     monkeypatch.setattr("funcnn.numerics.products.LARGE", 1)
     met: list[set[str]] = []
@@ -173,7 +180,6 @@ def test_large_products_of_one_shard_are_shared_out(
 
         return threads.share(noted, count)
 
-    monkeypatch.setattr("funcnn._kernels.linear.share", share)
     monkeypatch.setattr("funcnn.numerics.large.share", share)
     net = serial(dense(24), relu(), dense(20), relu(), dense(3))
     x, y = random.normal(random.key(1), (10, 30)), random.randint(random.key(2), (10,), 0, 3)

@@ -65,6 +65,36 @@ def test_products_are_right_for_every_memory_order(compiled: Any, shapes: Any) -
     assert (room == 7).all()
 
 
+@pytest.mark.parametrize("shapes", SHAPES[:7], ids=str)
+def test_what_is_added_stands_in_every_row_or_column(compiled: Any, shapes: Any) -> None:
+    a, b = (_drawn(str(shape), shape) for shape in shapes)
+    product = np.matmul(a.astype(np.float64), b)
+    rows, columns = product.shape
+    for shape in ((columns,), (rows, 1), (rows, columns)):
+        plus = _drawn("plus", (2 * shape[0], *shape[1:]))[::2]
+        for left in (a, a.T.copy().T):
+            found = compiled.large_matmul(left, b, None, plus)
+            np.testing.assert_allclose(found, product + plus, 1e-5, 1e-4)
+            odd = plus.copy()
+            odd[-1] = np.nan
+            again = compiled.large_matmul(left, b, None, odd)
+            seen = np.isnan(np.broadcast_to(odd, product.shape))
+            assert np.array_equal(np.isnan(again), seen)
+            assert digest(again[~seen]) == digest(found[~seen])
+    assert compiled.large_matmul(a, b, None, plus.astype(np.float64)) is NotImplemented
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 16), (1030, 7), (600, 50), (257, 33)])
+def test_rows_are_added_whatever_is_beside_them(compiled: Any, shape: tuple[int, int]) -> None:
+    x = _drawn("x", (shape[0], shape[1] + 5))
+    for some in (x[:, 2:-3], x[::-1, 2:-3], x[:, 2:-3].copy()):
+        found = compiled.added_rows(some)
+        np.testing.assert_allclose(found, some.sum(0, dtype=np.float64), 1e-5, 1e-4)
+        for workers in (2, 3):
+            assert digest(in_team(workers, partial(compiled.added_rows, some))) == digest(found)
+    assert compiled.added_rows(x.T) is compiled.added_rows(x.astype(np.float64)) is NotImplemented
+
+
 @pytest.mark.parametrize(
     "operands", ["apart", "byte-swapped", "float64", "packed", "read-only", "same memory"]
 )
@@ -180,5 +210,6 @@ def test_ordinary_large_products_are_not_declined(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(found, "_WIDE", True)
     a, b = _drawn("a", (128, 784)), _drawn("b", (784, 512))
     assert found.large_matmul(a, b) is not NotImplemented
+    assert found.large_matmul(a, b, None, b[0]) is not NotImplemented
     assert found.large_matmul(a[:1], np.tile(b, 20)) is NotImplemented  # BLAS reads faster
     assert found.large_matmul(a[:8], b[:, :8]) is NotImplemented

@@ -68,18 +68,21 @@ def join(mixed: Array, own: Params) -> tuple[Array, Array]:
 
 
 def attend_gradients(
-    cache: Cache, dout: Array, dp: Array | None, seen: Array | None, bias: bool
+    cache: Cache, dout: Array, dp: Array | None, seen: Array | None, bias: bool, inputs: int
 ) -> tuple[Params, list[Array], Array | None]:
-    """Gradients of `attend` for the parameters, each of the inputs, and the bias of the scores."""
+    """Gradients of `attend` for the parameters, each of so many inputs, and the bias of the scores.
+
+    What values, keys and queries are made of alike gets the sum, in this order.
+    """
     rows, weights, (q, k, v) = cache["rows"], cache["weights"], cache["heads"]
     batch, heads, steps, _ = q.shape
     found: Params = {}
 
-    def pulled(name: str, drows: Array) -> Array:
+    def pulled(name: str, drows: Array, more: Array | None = None) -> Array:
         """Back through one projection; its parameters' gradients stay here."""
         dweight, dbias = linear.affine_gradients(rows[name], weights[name], drows)
         found[name] = {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}
-        return linear.affine_input_gradient(rows[name], weights[name], drows)
+        return linear.affine_input_gradient(rows[name], weights[name], drows, more)
 
     dmixed = attention.split_heads(pulled("out", _rows(dout)), (batch, steps, heads))
     how = cache["how"]._replace(seen=seen)
@@ -87,10 +90,13 @@ def attend_gradients(
     if cache["turns"] is not None:
         for place, (cos, sin) in enumerate(cache["turns"]):
             dheads[place] = positions.rotate(dheads[place], cos, -sin, True)
-    dxs = []
-    for name, dhead in zip(_NAMES, dheads, strict=True):
-        dx = pulled(name, attention.merge_heads(dhead))
-        dxs.append(dx.reshape(batch, dhead.shape[2], dx.shape[1]))
+    dxs: list[Array] = []
+    for place, name in reversed(list(enumerate(_NAMES))):
+        drows = attention.merge_heads(dheads[place])
+        dx = pulled(name, drows, dxs.pop(0) if place + 1 >= inputs and dxs else None)
+        dxs.insert(0, dx)
+    shapes = [(batch, dheads[place].shape[2], dx.shape[1]) for place, dx in enumerate(dxs)]
+    dxs = [dx.reshape(shape) for dx, shape in zip(dxs, shapes, strict=True)]
     return {name: found[name] for name in weights}, dxs, dscores
 
 

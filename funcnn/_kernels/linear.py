@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from funcnn import numerics
 from funcnn._kernels.images import is_batch_last
-from funcnn.machine.threads import share
 from funcnn.numerics import arithmetic
-from funcnn.numerics.large import LARGE
+from funcnn.numerics.large import LARGE, MANY, added_rows, large_matmul
 from funcnn.types import Array
 
 # Measured in November 2026, on the machines that `convolution.plans` names.
 _FEW_ROWS = 128  # up to here `W xᵀ` is faster than `x Wᵀ`, by a third at 64 rows: W is read in order
-_SHARED = 1 << 24  # multiplications of two products that are done sooner on two threads
 
 
 def affine(x: Array, weight: Array, bias: Array | None) -> Array:
     """``x Wᵀ + b``: ``(N, F), (O, F), (O,) -> (N, O)``, batch-last in memory for small batches."""
-    product = numerics.matmul if weight.size * len(x) >= LARGE else arithmetic().matmul
-    if len(x) <= _FEW_ROWS or is_batch_last(x):
-        turned = product(weight, x.T)
+    turns = len(x) <= _FEW_ROWS or is_batch_last(x)
+    a, b = (weight, x.T) if turns else (x, weight.T)
+    if bias is not None and turns:
+        bias = bias[:, None]
+    if weight.size * len(x) >= LARGE:
+        out = large_matmul(a, b, None, bias)
+    else:
+        out = arithmetic().matmul(a, b)
         if bias is not None:
-            turned += bias[:, None]
-        return turned.T
-    out = product(x, weight.T)
-    if bias is not None:
-        out += bias
-    return out
+            out += bias
+    return out.T if turns else out
 
 
 def affine_gradients(x: Array, weight: Array, dout: Array) -> tuple[Array, Array]:
@@ -36,27 +33,27 @@ def affine_gradients(x: Array, weight: Array, dout: Array) -> tuple[Array, Array
         return dout.T * x, dout[0].copy()
     now = arithmetic()
     product = numerics.matmul if weight.size * len(x) >= LARGE else now.matmul
-    return product(dout.T, x), now.sum(dout, 0)
+    return product(dout.T, x), now.sum(dout, 0) if dout.size < MANY else added_rows(dout)
 
 
-def affine_input_gradient(x: Array, weight: Array, dout: Array) -> Array:
-    """Gradient of `affine` for the input, in the memory order that the input has."""
-    product = numerics.matmul if weight.size * len(x) >= LARGE else arithmetic().matmul
-    if x.T.flags.c_contiguous and len(x) > 1:
-        return product(weight.T, dout.T).T
-    return product(dout, weight)
+def affine_input_gradient(x: Array, weight: Array, dout: Array, more: Array | None = None) -> Array:
+    """Gradient of `affine` for the input, in the memory order that the input has; plus another one."""
+    turns = x.T.flags.c_contiguous and len(x) > 1
+    a, b = (weight.T, dout.T) if turns else (dout, weight)
+    if more is not None and turns:
+        more = more.T
+    if weight.size * len(x) >= LARGE:
+        out = large_matmul(a, b, None, more)
+    else:
+        out = arithmetic().matmul(a, b)
+        if more is not None:
+            out += more
+    return out.T if turns else out
 
 
 def affine_vjp(x: Array, weight: Array, dout: Array) -> tuple[Array, Array, Array]:
-    """Gradients of `affine` for the weight, the bias and the input.
-
-    They take two products of one size: if large, one on each of two threads, but for compiled ones,
-    each of which is shared.
-    """
-    if weight.size * len(x) < _SHARED or numerics.compiling():
-        return *affine_gradients(x, weight, dout), affine_input_gradient(x, weight, dout)
-    found: list[Any] = share(lambda i: (affine_gradients, affine_input_gradient)[i](x, weight, dout), 2)
-    return *found[0], found[1]
+    """Gradients of `affine` for the weight, the bias and the input."""
+    return *affine_gradients(x, weight, dout), affine_input_gradient(x, weight, dout)
 
 
 def _products(x1: Array, x2: Array) -> Array:

@@ -89,8 +89,12 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Any:
     return NotImplemented if doubt[0] else target
 
 
-large_matmul = matmul
-"""`large.large_matmul`."""
+def large_matmul(a: Array, b: Array, out: Array | None = None, plus: Array | None = None) -> Any:
+    """`large.large_matmul`."""
+    found = matmul(a, b, out)
+    if plus is not None and found is not NotImplemented:
+        found += plus
+    return found
 
 
 def _large(begin: list[int], steps: tuple[int, ...], terms: int, shape: Shape) -> bool:

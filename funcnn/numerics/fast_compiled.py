@@ -19,7 +19,7 @@ from funcnn.numerics.jit import Address, Table, address
 from funcnn.numerics.large import LARGE
 from funcnn.numerics.packing import TALL
 from funcnn.numerics.panels import beginning
-from funcnn.numerics.singles import LANES, RUN, multiply_panel, pack
+from funcnn.numerics.singles import LANES, RUN, add_lines, multiply_panel, pack, put
 from funcnn.numerics.vectors import VECTOR
 from funcnn.types import Array
 
@@ -36,7 +36,7 @@ def is_large(rows: int, terms: int, columns: int) -> bool:
     return _WIDE and min(rows, columns) > 1 and rows * terms * columns >= LARGE
 
 
-def large_matmul(a: Array, b: Array, out: Array | None = None) -> Any:
+def large_matmul(a: Array, b: Array, out: Array | None = None, plus: Array | None = None) -> Any:
     """`funcnn.numerics.large.large_matmul`, of matrices that are large themselves.
 
     BLAS is as good at stacks of small ones.
@@ -46,6 +46,10 @@ def large_matmul(a: Array, b: Array, out: Array | None = None) -> Any:
     if (found := laid_out(a, b, out)) is None:
         return NotImplemented
     target, (left, right, to), places = found
+    if plus is not None:
+        plus = np.ascontiguousarray(plus)
+        if plus.dtype != np.float32 or not plus.flags.aligned or left is not a:
+            return NotImplemented
     row, term = left.strides[-2] // 4, left.strides[-1] // 4
     line, column = right.strides[-2] // 4, right.strides[-1] // 4
     if 1 not in (line, column):
@@ -54,10 +58,27 @@ def large_matmul(a: Array, b: Array, out: Array | None = None) -> Any:
     starts, height = _panels(columns), _height(rows, columns, terms, column != 1)
     units = len(places[2]) * -(-rows // height) * (len(starts) - 1)
     _multiply(
-        *places, starts, address(left), address(right), address(to), terms, rows, row, term, line,
-        column, pitch, height, 0, units,
+        *places, starts, address(left), address(right), address(to), *_added(plus), terms, rows, row,
+        term, line, column, pitch, height, 0, units,
     )  # fmt: skip
     return target
+
+
+def added_rows(x: Array) -> Any:
+    """`funcnn.numerics.large.added_rows`, of float32 numbers that lie side by side in each row."""
+    if x.dtype != np.float32 or x.ndim != 2 or x.strides[1] != 4 or not x.flags.aligned or not x.size:
+        return NotImplemented
+    out, blocks = np.empty(x.shape[1], x.dtype), -(-x.shape[1] // LANES)
+    _add_rows(np.array(x.shape), address(x), x.strides[0] // 4, address(out), 0, blocks)
+    return out
+
+
+def _added(plus: Array | None) -> tuple[int, int, int]:
+    """Where it begins, and how far its rows and columns are apart: it must live until it is read."""
+    if plus is None:
+        return 0, 0, 0
+    row = 0 if plus.ndim == 1 else plus.strides[0] // 4
+    return address(plus), row, int(plus.ndim == 1 or plus.shape[1] > 1)
 
 
 @lru_cache(maxsize=256)
@@ -85,8 +106,8 @@ def _height(rows: int, columns: int, terms: int, is_copied: bool) -> int:
 @divided
 def _multiply(
     lefts: Table, rights: Table, outs: Table, starts: Table, left: Address, right: Address,
-    out: Address, terms: int, rows: int, row: int, term: int, line: int, column: int, pitch: int,
-    height: int, low: int, high: int,
+    out: Address, plus: Address, plus_row: int, plus_column: int, terms: int, rows: int, row: int,
+    term: int, line: int, column: int, pitch: int, height: int, low: int, high: int,
 ) -> None:  # fmt: skip
     """Products of stacks of matrices: of a unit, some rows meet a panel of columns."""
     panel = np.empty(_PANEL * RUN, np.float32)
@@ -96,8 +117,18 @@ def _multiply(
         o, q, end = rest // panels * height, starts[rest % panels], starts[rest % panels + 1]
         several, used = min(height, rows - o), end - q
         width, to = (used + LANES - 1) // LANES * LANES, out + 4 * (outs[p] + o * pitch + q)
+        if plus:
+            put(
+                plus + 4 * (o * plus_row + q * plus_column),
+                plus_row,
+                plus_column,
+                to,
+                pitch,
+                several,
+                used,
+            )
         for k in range(0, terms, RUN):
-            some, more = min(RUN, terms - k), int(k > 0)
+            some, more = min(RUN, terms - k), int(k > 0 or plus != 0)
             rows_at = left + 4 * (lefts[p] + o * row + k * term)
             base = rights[p] + k * line + q * column
             seen, step = right + 4 * base, line
@@ -106,3 +137,10 @@ def _multiply(
                 pack(right, base, column, line, used, some, panel, width)
             multiply_panel(rows_at, row, term, seen, step, to, pitch, some, several, used, more)
     panel[0] = 0  # it is there until now
+
+
+@divided
+def _add_rows(sizes: Table, x: Address, row: int, out: Address, low: int, high: int) -> None:
+    for block in range(low, high):
+        q = block * LANES
+        add_lines(x + 4 * q, row, sizes[0], out + 4 * q, sizes[1] - q)

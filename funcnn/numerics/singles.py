@@ -15,6 +15,7 @@ from funcnn.numerics.vectors import FAST, VECTOR, Vectors, cgutils, ir, literals
 # Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache).
 LANES = VECTOR // 4  # numbers of a vector
 RUN = 256  # terms that are added up in turn
+_AT_ONCE = 4  # sums of them that wait for none of the others
 
 
 def _word(number: int) -> Any:
@@ -116,6 +117,70 @@ def multiply_panel(
         _two(left, row, term, right, line, out, pitch, terms, rows, used, more)
     else:
         _one(left, row, term, right, line, out, pitch, terms, rows, used, more)
+
+
+@intrinsic
+def _put_vector(context: Any, x: Any, column: Any, out: Any, used: Any) -> Any:
+    """``out[q] = x[column q]`` for the first `used` numbers of a vector."""
+    signature = types.void(x, column, out, used)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors = Vectors(context, builder, types.float32, VECTOR)
+        source, target = (builder.inttoptr(args[i], ir.FloatType().as_pointer()) for i in (0, 2))
+        some = vectors.first(args[3])
+        with builder.if_else(builder.icmp_signed("==", args[1], _word(1))) as (apart, alike):
+            with apart:
+                vectors.write(vectors.read(source, some), target, some)
+            with alike:
+                vectors.write(vectors.spread(builder.load(source)), target, some)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@inlined
+def put(
+    x: Address, row: int, column: int, out: Address, pitch: int, rows: int, used: int
+) -> None:  # fmt: skip
+    """Put what products are added to in their place: its columns are neighbours, or all the same."""
+    for o in range(rows):
+        for q in range(0, used, LANES):
+            to = out + 4 * (o * pitch + q)
+            _put_vector(x + 4 * (o * row + q * column), column, to, used - q)
+
+
+@intrinsic
+def add_lines(context: Any, x: Any, row: Any, rows: Any, out: Any, used: Any) -> Any:
+    """``out[q] = sum_o x[o row + q]`` for the first `used` numbers of a vector, in runs of terms."""
+    signature = types.void(x, row, rows, out, used)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors = Vectors(context, builder, types.float32, VECTOR)
+        source, target = (builder.inttoptr(args[i], ir.FloatType().as_pointer()) for i in (0, 3))
+        row, rows, some = args[1], args[2], vectors.first(args[4])
+        total = vectors.variable(vectors.zero())
+        sums = [vectors.variable(vectors.zero()) for _ in range(_AT_ONCE)]
+
+        def add(first: Any, last: Any, sums: Any) -> None:
+            step = _word(len(sums))
+            with cgutils.for_range_slice(builder, first, last, step, intp=step.type) as (o, _):
+                for i, one in enumerate(sums):
+                    place = builder.gep(source, [builder.mul(builder.add(o, _word(i)), row)])
+                    builder.store(builder.fadd(builder.load(one), vectors.read(place, some)), one)
+
+        with cgutils.for_range_slice(builder, _word(0), rows, _word(RUN), intp=rows.type) as (o, _):
+            end = builder.add(o, _word(RUN))
+            end = builder.select(builder.icmp_signed("<", end, rows), end, rows)
+            most = builder.sub(end, builder.srem(builder.sub(end, o), _word(_AT_ONCE)))
+            add(o, most, sums)
+            add(most, end, sums[:1])
+            for one in sums:
+                builder.store(builder.fadd(builder.load(total), builder.load(one)), total)
+                builder.store(vectors.zero(), one)
+        vectors.write(builder.load(total), target, some)
+        return context.get_dummy_value()
+
+    return signature, generate
 
 
 @inlined

@@ -445,11 +445,7 @@ def _many_heads(of: _Heads, weight_init: Initializer, bias_init: Initializer) ->
         if dweights is not None:
             checks.gradient(dweights, weights.shape, mixed.dtype)
         seen = look.seen(record["how"], cache["mask"], weights.shape[2:])
-        dparams, (dq, dk, dv), dscores = many.attend_gradients(record, dout, dweights, seen, of.bias)
-        dxs = [dq, dk, dv]
-        while len(dxs) > of.inputs:  # what several are made of gets the sum
-            last = dxs.pop()
-            dxs[-1] = dxs[-1] + last
+        dparams, dxs, dscores = many.attend_gradients(record, dout, dweights, seen, of.bias, of.inputs)
         dxs += look.gradients(cache["shapes"], dscores, mixed.dtype)
         return dparams, tuple(dxs) if len(dxs) > 1 else dxs[0]
 
