@@ -846,6 +846,29 @@ def test_adam_has_the_bits_of_numpy(rate: float, size: float, dtype: Any) -> Non
 
 
 @needs_numba
+@pytest.mark.parametrize("mode", ["fast", "portable"])
+def test_adam_sees_an_update_beyond_float32_that_its_rate_brings_back(mode: Any) -> None:
+    """After a steep gradient, the mean is large while the mean square forgets at once."""
+
+    def trained() -> Any:
+        optimizer, params = (
+            optimizers.adam(1e-3, beta2=0.0, epsilon=1e-10),
+            {"w": np.zeros(3, np.float32)},
+        )
+        grads = {"w": np.array([1e30, 1.0, 0.0], np.float32)}
+        state = optimizer.init(params)
+        with numerics.use(mode):
+            _, state = optimizer.update(grads, state, params)
+            return optimizer.update({"w": np.zeros(3, np.float32)}, state, params)
+
+    with numerics.compiled("off"):
+        wanted = trained()
+    assert tree.is_finite(wanted)
+    with numerics.compiled("require"):
+        assert tree.equal(wanted, trained())
+
+
+@needs_numba
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rate", [0.1, 1.0, 3.0, 1e-35, 1e35])
 @pytest.mark.parametrize("odd", [1.0, np.nan, np.inf])

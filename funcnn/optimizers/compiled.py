@@ -19,7 +19,7 @@ def adam(
     gradient: Array, mean: Array, code: Array, beta1: float, beta2: float, epsilon: float,
     factor: float, shift: float, rate: float = 1.0,
 ) -> Any:  # fmt: skip
-    """`funcnn.optimizers.moments.adam`, where all squares are ordinary."""
+    """`funcnn.optimizers.moments.adam`, where all squares are ordinary, and all updates finite."""
     if epsilon < SMALL or not 1e-30 < abs(rate) <= 1:
         return NotImplemented
     new = [np.empty(gradient.shape, gradient.dtype) for _ in range(3)]
@@ -87,8 +87,8 @@ def _adam(
     for i in range(len(gradient)):
         m = keep_mean * mean[i] + take_mean * gradient[i]
         v = keep * square[i] + take * (gradient[i] * gradient[i])
-        ordinary &= v < limit
         new_mean[i], new_square[i] = m, v
         update[i] = m / (np.sqrt(v) + shift) * factor * rate
+        ordinary &= (v < limit) & (abs(update[i]) < np.inf)
     if not ordinary:
         beyond[0] = 1
