@@ -114,6 +114,17 @@ def test_of_several_in_one_place_the_last_is_there() -> None:
     assert layer.vjp(cache, np.ones((1, 3, 1)))[1][0].ravel().tolist() == [0, 1, 1]
 
 
+def test_which_is_the_last_does_not_depend_on_the_order_in_memory() -> None:
+    x = np.arange(1.0, 25).reshape(2, 3, 2, 2)
+    where = np.tile([[2, 0], [0, 3]], (2, 3, 1, 1))
+    layer: Layer[Any, Any] = max_unpool(1)
+    for order in (np.array, np.asfortranarray):
+        given: Any = order(x), order(where)
+        out, cache = layer.apply({}, given)
+        np.testing.assert_array_equal(out[0, 0], [[3, 0], [1, 4]])
+        np.testing.assert_array_equal(layer.vjp(cache, out)[1][0], np.where(x % 4 == 2, 0, x))
+
+
 def test_padding_never_wins() -> None:
     out, _ = max_pool(2, padding=1).apply({}, -np.ones((1, 1, 2, 2)))
     np.testing.assert_array_equal(out, -np.ones((1, 1, 2, 2)))

@@ -38,7 +38,8 @@ def unpool_gradient(dout: Array, indices: Array, there: Array) -> Array:
 
 
 def _places(indices: Array, size: int) -> Array:
-    """Where in a flat ``(C, *spatial, N)`` each of them is."""
+    """Where in a flat ``(C, *spatial, N)`` each of them is, in such an order: so the last one stays."""
     last = batch_last(indices).astype(np.int64, copy=False)
     channels = np.arange(len(last)).reshape(-1, *[1] * (last.ndim - 1))
-    return np.asarray((channels * size + last) * last.shape[-1] + np.arange(last.shape[-1]))
+    places = (channels * size + last) * last.shape[-1] + np.arange(last.shape[-1])
+    return np.ascontiguousarray(places)
