@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -42,6 +42,7 @@ NOT_NEGATIVE = Number(minimum=0)
 MOMENTS: Any = {"beta1": FRACTION, "beta2": FRACTION, "epsilon": NOT_NEGATIVE}
 FLAG = Flag()
 OPTIMIZER = Layers(Optimizer, "an Optimizer")
+_path = lru_cache(maxsize=1 << 12, typed=True)(tree.path)  # a step asks for those of the last one
 
 
 class Step(NamedTuple):
@@ -87,7 +88,7 @@ def in_turn(
     others = {f"state[{name!r}]": shape_of for name, shape_of in shapes.items()}
     try:
         for keys, names, (own, *rest), into in tree.walk(whole, params, *named.values()):
-            above = tree.path(*keys) if names else ""
+            above = _path(*keys) if names else ""
             for name in names:
                 path = f"{above}/{name}" if above else name
                 param, parts = own[name], list(map(itemgetter(name), rest))

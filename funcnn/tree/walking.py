@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, NoReturn, TypeVar
@@ -132,7 +131,6 @@ def _opened(keys: _Keys, nodes: list[Any]) -> _Parts:
     return [dict(enumerate(node)) for node in nodes]
 
 
-@lru_cache(maxsize=1 << 12, typed=True)  # a step asks for the same ones as the last
 def path(*keys: Any) -> str:
     """The path to which keys lead, as `walk` gives them.
 
