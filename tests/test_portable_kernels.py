@@ -141,3 +141,25 @@ def test_ordinary_depthwise_convolutions_are_not_declined() -> None:
         with numerics.portable(), numerics.compiled("require"):
             assert kernels.convolve(x, weight, None, win, 3) is not NotImplemented
             assert kernels.weight_gradient(x, x, weight.shape, win, 3) is not NotImplemented
+
+
+STRIDED: list[tuple[Any, ...]] = [  # sizes, kernel, stride, padding
+    ((16, 16), (3, 3), 2, 1), ((16, 16), (5, 5), 2, 2), ((10, 9), (4, 3), (2, 1), ((3, 0), (1, 1))),
+    ((15, 14), (3, 3), (3, 2), 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("at", STRIDED, ids=str)
+def test_bits_of_strided_input_gradients_are_the_same(at: tuple[Any, ...]) -> None:
+    kernels = import_module("funcnn._kernels.convolution.portable_compiled")
+    spatial, kernel, stride, padding = at
+    win, weight = window(kernel, stride, padding), _drawn("w", (6, 2, *kernel))
+    for odd in (None, np.nan, -0.0):
+        dout = _drawn("dout", (32, 6, *output_size(win, spatial))).copy()
+        if odd is not None:
+            dout.flat[7] = odd
+        given = _batch_last(dout), weight, (32, 4, *spatial), win, 2
+        _same_for_every_team(lambda: [convolution.input_gradient(*given)])  # noqa: B023 - at once
+        with numerics.portable(), numerics.compiled("require"):
+            declined = kernels.input_gradient(*given) is NotImplemented
+        assert not declined or odd is not None or spatial != (16, 16)

@@ -167,35 +167,40 @@ def input_gradient(
     groups: int = 1,
     forced: Plan | None = None,
 ) -> Any:
-    """`funcnn._kernels.convolution.input_gradient`, where it slides with stride 1.
+    """`funcnn._kernels.convolution.input_gradient`, where it slides.
 
-    It is a convolution along the first axis for each tap of the others, and then their sum.
+    It is a convolution along the first axis for each tap of the others, and then their sum; for each
+    phase of a stride with every other tap.
     """
     way = forced or plan("input", x_shape, weight.shape, window)
     (tall, *kernel), (stride, *_), ((low, _), *_), _ = window
-    if not isinstance(way, Rows) or stride > 1 or low >= tall or dout.dtype != np.float32:
+    if not isinstance(way, Rows) or dout.dtype != np.float32:
         return NotImplemented
-    outs, ins = len(weight) // groups, weight.shape[1]
-    height, places = x_shape[2], dout.shape[2:]
-    padding = (tall - 1 - low, height - places[0] + low)
-    if padding[1] < 0:
-        return NotImplemented
-    taps = weight.reshape(groups, outs, ins, tall, -1)[:, :, :, ::-1].transpose(0, 2, 4, 1, 3)
-    rest, ones = len(kernel), (1,) * len(kernel)
-    filters = taps.reshape(-1, outs, tall, *ones)
-    along = Window((tall, *ones), (1, *ones), (padding, *((0, 0),) * rest), (1, *ones))
-    each = convolve(dout, filters, None, along, groups, Rows(1))
-    if each is NotImplemented:
-        return NotImplemented
-    last = batch_last(each)
-    parts = np.moveaxis(last.reshape(groups, ins, *kernel, *last.shape[1:]), 2 + rest, 2)
+    outs, ins, rest = len(weight) // groups, weight.shape[1], len(kernel)
+    taps = weight.reshape(groups, outs, ins, tall, -1)
     dx = np.zeros((*x_shape[1:], x_shape[0]), dout.dtype)
     target = dx.reshape(groups, ins, *dx.shape[1:])
-    for layout in layouts(dx.shape, window, groups, dx.itemsize, way.chunk):
-        some = parts[(slice(None),) * (3 + rest) + (layout.some,)]
-        for tap, source, where in meetings(layout, dx.shape):
-            into = target[where]
-            np.add(into, some[tap][source], out=into)
+    for r in range(min(stride, tall)):
+        first = (r - low) % stride  # row of dx
+        some, ones = target[:, :, first::stride], (1,) * rest
+        filters = taps[:, :, :, r::stride][:, :, :, ::-1].transpose(0, 2, 4, 1, 3)
+        before, rows = (first + low) // stride, some.shape[2]
+        padding = filters.shape[-1] - 1 - before, rows - dout.shape[2] + before
+        if not rows or min(padding) < 0:
+            return NotImplemented
+        filters = filters.reshape(-1, outs, filters.shape[-1], *ones)
+        sizes = filters.shape[2:]
+        along = Window(sizes, (1, *ones), (padding, *((0, 0),) * rest), (1, *ones))
+        each = convolve(dout, filters, None, along, groups, Rows(1))
+        if each is NotImplemented:
+            return NotImplemented
+        last = batch_last(each)
+        parts = np.moveaxis(last.reshape(groups, ins, *kernel, *last.shape[1:]), 2 + rest, 2)
+        for layout in layouts(dx.shape, window, groups, dx.itemsize, way.chunk):
+            seen = parts[(slice(None),) * (3 + rest) + (layout.some,)]
+            for tap, source, where in meetings(layout, dx.shape):
+                into = some[where]
+                np.add(into, seen[tap][source], out=into)
     return batch_first(dx)
 
 
