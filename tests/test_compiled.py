@@ -950,7 +950,7 @@ def test_any_number_of_threads_walks_to_the_same_bits(
 
     def both_ways() -> str:
         out, cache = layer.apply(params, x)
-        assert len(cache["walks"][0]["entering"]) == 4
+        assert len(cache["walks"][0]["entering"]) > 1
         return digest((out, layer.vjp(cache, out)))
 
     with numerics.compiled("require"):
@@ -1194,8 +1194,9 @@ def test_code_for_other_processors_computes_the_same(
     processor: str, width: int, tmp_path: Path
 ) -> None:
     """With vectors of another width."""
-    tests = [__file__, str(Path(__file__).with_name("test_large_products.py"))]
-    names = "as_numpy or to_the_bit or bits or alone or memory_order"
+    others = ("test_large_products.py", "test_attention.py")
+    tests = [__file__, *(str(Path(__file__).with_name(name)) for name in others)]
+    names = "as_numpy or to_the_bit or bits or alone or memory_order or added or finite"
     done = _run(
         ELSEWHERE.format(width=width, names=names, tests=tests), NUMBA_CPU_NAME=processor,
         NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path),
