@@ -70,7 +70,7 @@ def test_what_is_added_stands_in_every_row_or_column(compiled: Any, shapes: Any)
     a, b = (_drawn(str(shape), shape) for shape in shapes)
     product = np.matmul(a.astype(np.float64), b)
     rows, columns = product.shape
-    for shape in ((columns,), (rows, 1), (rows, columns)):
+    for shape in ((columns,), (1, columns), (rows, 1), (rows, columns)):
         plus = _drawn("plus", (2 * shape[0], *shape[1:]))[::2]
         for left in (a, a.T.copy().T):
             found = compiled.large_matmul(left, b, None, plus)

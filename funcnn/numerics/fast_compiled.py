@@ -77,8 +77,8 @@ def _added(plus: Array | None) -> tuple[int, int, int]:
     """Where it begins, and how far its rows and columns are apart: it must live until it is read."""
     if plus is None:
         return 0, 0, 0
-    row = 0 if plus.ndim == 1 else plus.strides[0] // 4
-    return address(plus), row, int(plus.ndim == 1 or plus.shape[1] > 1)
+    row = plus.strides[0] // 4 if plus.ndim > 1 and len(plus) > 1 else 0
+    return address(plus), row, int(plus.shape[-1] > 1)
 
 
 @lru_cache(maxsize=256)
