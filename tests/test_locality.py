@@ -12,6 +12,7 @@ import pytest
 from funcnn import (
     adaptive_avg_pool,
     adaptive_max_pool,
+    attention,
     avg_pool,
     batch_norm,
     conv,
@@ -189,3 +190,30 @@ def test_log_softmax_of_ties_knows_nothing_of_other_lines(
     with numerics.portable() if portable else numerics.fast():
         beside, alone = layer.apply({}, x)[0][:1], layer.apply({}, x[:1])[0]
     np.testing.assert_array_equal(beside, alone)
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+@pytest.mark.parametrize("gap", ["none", "behind", "between", "backwards"])
+def test_hidden_keys_leave_no_trace_however_they_lie(gap: str, steps: int) -> None:
+    q, k, v = (
+        random.normal(random.key(i), shape)
+        for i, shape in enumerate([(3, steps, 40), (3, 65, 40), (3, 65, 1)])
+    )
+    layer: Layer[Any, Any] = attention(masked=True)
+    seen = np.arange(65) < np.array([[5], [40], [65]])
+
+    def laid(x: Array) -> Array:
+        if gap == "behind":
+            return np.concatenate([x, x], 2)[..., : x.shape[2]]
+        if gap == "between":
+            return np.repeat(x, 2, 2)[..., ::2]
+        return x[:, ::-1].copy()[:, ::-1] if gap == "backwards" else x
+
+    def both_ways(hidden: float) -> list[Any]:
+        pair = (laid(np.where(seen[..., None], x, np.float32(hidden))) for x in (k, v))
+        out, cache = layer.apply({}, (laid(q), *pair, seen))
+        return [out, *layer.vjp(cache, laid(np.ones_like(out)))[1][:3]]
+
+    with numerics.compiled("off"):
+        for one, other in zip(both_ways(1.0), both_ways(np.nan), strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any, Unpack, overload
 
+import numpy as np
+
 from funcnn import checks
 from funcnn._kernels import attention as kernels
 from funcnn.checks import Flag, declared
@@ -146,8 +148,9 @@ def attention(
         context = look.checked(rest, 1, pairs, q, "`q` is")
         how = look.scores(context, (pairs[0], 1, *pairs[1:]), key, q)
         how = how._replace(scale=how.scale or 1 / sqrt(q.shape[2]))
-        heads = q[:, None], k[:, None], v[:, None]
-        made = kernels.attend(*heads, how)
+        # How a product rounds depends on gaps in memory, and a copy without what is hidden has none.
+        q, k, v = heads = tuple(np.ascontiguousarray(one)[:, None] for one in (q, k, v))
+        made = kernels.attend(q, k, v, how)
         shapes = {name: one.shape for name, one in look.named(rest).items()}
         cache = {"heads": heads, "made": made, "how": how._replace(seen=None), "shapes": shapes}
         return look.whole(made[0][:, 0], made[1][:, 0]), {**cache, "mask": context.get("mask")}
@@ -160,7 +163,8 @@ def attention(
             checks.gradient(dweights, made[1][:, 0].shape, q.dtype)
             dweights = dweights[:, None]
         how = how._replace(seen=look.seen(how, cache["mask"], made[1].shape[2:]))
-        *dheads, dscores = kernels.attend_gradients(q, k, v, made, how, dout[:, None], dweights)
+        dout = np.ascontiguousarray(dout)[:, None]
+        *dheads, dscores = kernels.attend_gradients(q, k, v, made, how, dout, dweights)
         rest = look.gradients(cache["shapes"], dscores, q.dtype)
         return {}, (*(dhead[:, 0] for dhead in dheads), *rest)
 
