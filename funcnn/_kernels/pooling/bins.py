@@ -95,7 +95,7 @@ def means_gradient(dout: Array, x_shape: tuple[int, ...]) -> Array:
 
 
 def maximum(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
-    """The largest element of each bin, and which it was; the first of equals, or the first NaN."""
+    """The largest element of each bin, and which it was; the first of equals, or the last NaN."""
     at = _window(x.shape[2:], places)
     return largest_of_bins(x, places) if at is None else pooling.max_pool(x, at)
 
@@ -106,7 +106,7 @@ def largest_of_bins(x: Array, places: tuple[int, ...]) -> tuple[Array, Any]:
     largest, winners = batch_last(x), []
     if math.prod(places) == 1:  # everything: in one go
         flat = largest.reshape(x.shape[1], math.prod(x.shape[2:]), x.shape[0])
-        taps = np.argmax(flat, 1, keepdims=True).astype(np.int32)
+        taps = _winners(flat, 1).astype(np.int32)
         largest = _settled(np.take_along_axis(flat, taps, 1)[:, 0])
         return largest.T.reshape(*x.shape[:2], *places), (taps,)
     for axis, o in _last_first(places):
@@ -122,15 +122,25 @@ def _settled(largest: Array) -> Array:
     return np.where(largest == largest, largest + 0, largest.dtype.type(np.nan))
 
 
+def _winners(x: Array, axis: int) -> Array:
+    """Where the largest element along an axis first is, or the last NaN, as in `pooling.max_pool`."""
+    taps: Array = np.argmax(x, axis, keepdims=True)
+    odd = np.isnan(np.take_along_axis(x, taps, axis))
+    if not odd.any():
+        return taps
+    from_end = np.argmax(np.isnan(np.flip(x, axis)), axis, keepdims=True)
+    return np.asarray(np.where(odd, x.shape[axis] - 1 - from_end, taps))
+
+
 def _first_largest(part: Array, axis: int) -> tuple[Array, Array]:
-    """The largest element along an axis and the first place where it is, or the first NaN's."""
+    """The largest element along an axis and the first place where it is, or the last NaN's."""
     largest, *others = slices = [
         part[_along(axis, slice(tap, tap + 1))] for tap in range(part.shape[axis])
     ]
     for other in others:
         largest = np.maximum(largest, other)
     if np.isnan(largest).any():
-        taps = np.argmax(part, axis, keepdims=True)
+        taps = _winners(part, axis)
         return np.take_along_axis(part, taps, axis), taps
     taps = np.zeros(largest.shape, np.min_scalar_type(len(slices)))
     undecided = np.ones(largest.shape, np.bool_)
