@@ -79,7 +79,7 @@ def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     size = math.prod(shape) * dtype.itemsize
     buffer = _buffers.by_name.get(name)
     if buffer is None or buffer.size < size:
-        buffer = fresh((size,), np.dtype(np.uint8))
+        buffer = fresh((max(size, _SMALL),), np.dtype(np.uint8))
         if size <= _KEPT:
             _buffers.by_name[name] = buffer
     return np.ndarray(shape, dtype, buffer)
