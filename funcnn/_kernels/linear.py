@@ -51,11 +51,6 @@ def affine_input_gradient(x: Array, weight: Array, dout: Array, more: Array | No
     return out.T if turns else out
 
 
-def affine_vjp(x: Array, weight: Array, dout: Array) -> tuple[Array, Array, Array]:
-    """Gradients of `affine` for the weight, the bias and the input."""
-    return *affine_gradients(x, weight, dout), affine_input_gradient(x, weight, dout)
-
-
 def _products(x1: Array, x2: Array) -> Array:
     """All products of a feature of one with a feature of the other, ``(N, I * J)``."""
     pairs: Array = x1[:, :, None] * x2[:, None, :]

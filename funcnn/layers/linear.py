@@ -84,7 +84,8 @@ def dense(
     def vjp(cache: Cache, dout: Vector) -> tuple[Params, Vector]:
         x, weight = cache["x"], cache["weight"]
         checks.gradient(dout, (x.shape[0], out_features), x.dtype)
-        dweight, dbias, dx = linear.affine_vjp(x, weight, dout)
+        dweight, dbias = linear.affine_gradients(x, weight, dout)
+        dx = linear.affine_input_gradient(x, weight, dout)
         return {"weight": dweight, "bias": dbias} if bias else {"weight": dweight}, dx
 
     def params_vjp(cache: Cache, dout: Vector) -> Params:
