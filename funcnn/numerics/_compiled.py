@@ -102,7 +102,7 @@ def _large(begin: list[int], steps: tuple[int, ...], terms: int, shape: Shape) -
     (rows, columns), (row, term, line, column, pitch) = shape, steps
     left, norm = scratch("left", (rows * terms + LANES,), _DOUBLE), np.empty(rows + LANES)
     _pack_left(left, norm, begin[0], row, term, rows, terms, 0, -(-rows // TALL))
-    starts, at = _panels(columns), _steps(terms, line if column == 1 else None)
+    starts, at = panels_of(columns, LANES), _steps(terms, line if column == 1 else None)
     doubt, edge = np.zeros(1, np.uint8), np.empty(3 * TALL * LANES, np.float32)
     _multiply(at, starts, left, norm, begin[1], begin[2], address(edge), terms, rows, line, column,
               pitch, doubt, 0, len(starts) - 1)  # fmt: skip
@@ -110,12 +110,12 @@ def _large(begin: list[int], steps: tuple[int, ...], terms: int, shape: Shape) -
 
 
 @lru_cache(maxsize=256)
-def _panels(columns: int) -> Array:
-    """Where each panel of the right matrix begins, and the last one ends."""
+def panels_of(columns: int, lanes: int) -> Array:
+    """Where each panel of a right matrix begins, and the last one ends; a vector has so many lanes."""
     ends = [0]
-    while ends[-1] < columns:
-        vectors = -(-(columns - ends[-1]) // LANES)
-        ends.append(min(columns, ends[-1] + LANES * min(vectors, 2 if vectors == 4 else 3)))
+    while (left := columns - ends[-1]) > 0:
+        vectors = -(-left // lanes)
+        ends.append(min(columns, ends[-1] + lanes * min(vectors, 2 if vectors == 4 else 3)))
     return np.array(ends)
 
 

@@ -8,12 +8,11 @@ wherever it stands and however many threads there are.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from funcnn.numerics._compiled import laid_out
+from funcnn.numerics._compiled import laid_out, panels_of
 from funcnn.numerics.handover import divided
 from funcnn.numerics.jit import Address, Table, address
 from funcnn.numerics.large import LARGE
@@ -55,7 +54,7 @@ def large_matmul(a: Array, b: Array, out: Array | None = None, plus: Array | Non
     if 1 not in (line, column):
         return NotImplemented
     (rows, columns), pitch, terms = to.shape[-2:], to.strides[-2] // 4, left.shape[-1]
-    starts, height = _panels(columns), _height(rows, columns, terms, column != 1)
+    starts, height = panels_of(columns, LANES), _height(rows, columns, terms, column != 1)
     units = len(places[2]) * -(-rows // height) * (len(starts) - 1)
     _multiply(
         *places, starts, address(left), address(right), address(to), *_added(plus), terms, rows, row,
@@ -79,16 +78,6 @@ def _added(plus: Array | None) -> tuple[int, int, int]:
         return 0, 0, 0
     row = plus.strides[0] // 4 if plus.ndim > 1 and len(plus) > 1 else 0
     return address(plus), row, int(plus.shape[-1] > 1)
-
-
-@lru_cache(maxsize=256)
-def _panels(columns: int) -> Array:
-    """Where each panel of the right matrix begins, and the last one ends."""
-    ends = [0]
-    while (left := columns - ends[-1]) > 0:
-        vectors = -(-left // LANES)
-        ends.append(min(columns, ends[-1] + LANES * min(vectors, 2 if vectors == 4 else 3)))
-    return np.array(ends)
 
 
 def _height(rows: int, columns: int, terms: int, is_copied: bool) -> int:
