@@ -44,7 +44,7 @@ def join_slopes(
     rstd: In, scale: In, totals: Wide, dots: Wide, slopes: Out, shares: Out, middle: Out,
     weighted: Out, total: Out, chunks: int, count: int, centred: int, low: int, high: int,
 ) -> None:  # fmt: skip
-    """The same of gradients: what `_slopes_of_lanes` wants, and what a scale of a lane adds up."""
+    """The same of gradients: what `slopes_of_lanes` wants, and what a scale of a lane adds up."""
     lanes = len(scale)
     for g in range(low, high):
         first, plain, product, r = g // lanes * chunks * lanes + g % lanes, 0.0, 0.0, rstd[g]
