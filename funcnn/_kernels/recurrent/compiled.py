@@ -351,8 +351,7 @@ def _walk_back(
                 for i in range(block):
                     dh[i] += back[i]
             else:
-                for i in range(block):
-                    dh[i] = back[i]
+                _copy(back, dh[:block])
             if len(dx):
                 _turn_back(dentering, dx, now * features, steps * features, features, batch)
             first = (part * steps + t) * batch
