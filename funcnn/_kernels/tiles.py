@@ -23,7 +23,7 @@ from funcnn.numerics.vectors import (
     types,
 )
 
-_KEPT = 6  # rows of slopes, at most, that there are registers for beside their sums
+_KEPT = 6 if VECTOR == 64 else 3  # rows of slopes, at most, that registers hold beside their sums
 RUN = 512  # numbers that are added up in their own dtype, before their sum is in float64
 
 
