@@ -4,7 +4,8 @@ Memory runs batch-last, so one row of outputs is one run of numbers, and what a 
 a run as long. For some filters at once, a tile of an output row stays in registers while all taps add
 their products to it. Where the runs lie is a table of `places`, made once for each shape: so one kernel
 serves any number of spatial axes, strides, dilations and groups, and the input gradient as well. A plan
-of NumPy's that is `forced` means nothing here.
+of NumPy's that is `forced` means nothing here. Where the image is not read well as it lies, some of it
+is copied first: see `paneled_compiled`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnn._kernels.convolution import paneled_compiled
 from funcnn._kernels.convolution.places import (
     Axes,
     backward,
@@ -103,7 +105,7 @@ def convolve(
     if not way:
         return NotImplemented
     out = fresh((len(weight), *output_size(window, x.shape[2:]), len(x)), x.dtype)
-    _write(x, tabled(weight), bias, forward(x.shape[2:], window), groups, out)
+    _write(x, weight, bias, forward(x.shape[2:], window), groups, out)
     return batch_first(out)
 
 
@@ -128,18 +130,22 @@ def input_gradient(
     dx = fresh((*x_shape[1:], x_shape[0]), dout.dtype)
     for axes, taken in backward(x_shape[2:], window):
         some = by_group[(slice(None),) * 3 + taken]
-        _write(dout, tabled(some.reshape(x_shape[1], *some.shape[2:])), None, axes, groups, dx)
+        _write(dout, some.reshape(x_shape[1], *some.shape[2:]), None, axes, groups, dx)
     return batch_first(dx)
 
 
 def _write(
-    x: Array, filters: Array, bias: Array | None, axes: Axes, groups: int, out: Array
+    x: Array, weight: Array, bias: Array | None, axes: Axes, groups: int, out: Array
 ) -> None:  # fmt: skip
     """Write a convolution, or one phase of it, to a batch-last output."""
-    outs, ins = len(filters), x.shape[1] // groups
+    outs, ins = len(weight), x.shape[1] // groups
+    start = np.zeros(outs, x.dtype) if bias is None else np.ascontiguousarray(bias)
+    if paneled_compiled.is_paneled(len(x), outs // groups, x.itemsize):
+        paneled_compiled.write(x, weight, start, axes, groups, out)
+        return
+    filters = tabled(weight)
     where = places(axes, len(x), ins, out.shape[1:-1])
     image = framed(x, where.padding).reshape(-1)
-    start = np.zeros(outs, x.dtype) if bias is None else np.ascontiguousarray(bias)
     several = filters.nbytes <= _WEIGHTS and outs // groups > _ALONE
     step = WIDE // x.itemsize * (1 if several else 16)
     parts = max(1, _PIECES // len(where.base))

@@ -95,11 +95,12 @@ def backward(spatial: Shape, window: Window) -> tuple[tuple[Axes, tuple[slice, .
     return tuple((tuple(a for a, _ in one), tuple(t for _, t in one)) for one in product(*along))
 
 
-def tabled(weight: Array) -> Array:
-    """Filters ``(O, C, *kernel)`` in the order of taps in `Places`."""
+def tabled(weight: Array, order: str = "row") -> Array:
+    """Filters ``(O, C, *kernel)`` in an order of `laid`; of a column, all columns."""
     lifted = weight if weight.ndim > 3 else weight[:, :, None]
     rank = lifted.ndim
-    return np.ascontiguousarray(lifted.transpose(0, 2, rank - 1, 1, *range(3, rank - 1)))
+    outer = (2, rank - 1) if order == "row" else (rank - 1, 2)
+    return np.ascontiguousarray(lifted.transpose(0, *outer, 1, *range(3, rank - 1)))
 
 
 class _Laid(NamedTuple):
@@ -110,7 +111,8 @@ class _Laid(NamedTuple):
     group: int
 
 
-def _laid(axes: Axes, batch: int, ins: int, close: bool = False) -> _Laid:
+def laid(axes: Axes, batch: int, ins: int, order: str) -> _Laid:
+    """Taps in the order of a ``"row"``, of ``"runs"``, or of a ``"column"``: without the last axis."""
     sizes = [axis.size for axis in axes]
     steps = _steps(sizes, batch)
     channels = np.arange(ins) * math.prod(sizes) * batch
@@ -118,7 +120,12 @@ def _laid(axes: Axes, batch: int, ins: int, close: bool = False) -> _Laid:
         np.arange(axis.taps) * axis.dilation * step for axis, step in zip(axes, steps, strict=True)
     )
     at = base = np.zeros(1, np.int64)
-    for each in (first, channels, *middle, last) if close else (first, last, channels, *middle):
+    inner = {
+        "row": (last, channels, *middle),
+        "runs": (channels, *middle, last),
+        "column": (channels, *middle),
+    }
+    for each in (first, *inner[order]):
         at = _added(at, each)
     for axis, step in zip(axes[:-1], steps[:-1], strict=True):
         base = _added(base, (np.arange(axis.places) * axis.stride + axis.offset) * step)
@@ -133,9 +140,19 @@ def _steps(sizes: Sequence[int], batch: int) -> list[int]:
     return [math.prod(sizes[i + 1 :]) * batch for i in range(len(sizes))]
 
 
-def _lifted(axes: Axes) -> Axes:
+def lifted(axes: Axes) -> Axes:
     """With an axis of size 1 in front, if there is but one."""
     return axes if len(axes) > 1 else (Axis(1, 1, 1, 1, 1, 0), *axes)
+
+
+def rows_of(axes: Axes, batch: int, written: Shape) -> tuple[Array, Array, Array]:
+    """Where each row of outputs begins, and which taps of the first axis meet it."""
+    into: Array = np.zeros(1, np.int64)
+    for axis, step in zip(axes[:-1], _steps(written, batch), strict=False):
+        into = _added(into, (np.arange(axis.places) * axis.step + axis.phase) * step)
+    top = lifted(axes)[0]
+    first, last = (np.repeat(some, len(into) // max(1, top.places)) for some in top.seen)
+    return into, first, last
 
 
 class Places(NamedTuple):
@@ -171,24 +188,21 @@ def places(axes: Axes, batch: int, ins: int, written: Shape, all: bool = False) 
 
     If outputs of a row see all taps along it, borders of the last axis are framed.
     """
-    rank, (top, *middle, end) = len(axes), _lifted(axes)
+    rank, (top, *middle, end) = len(axes), lifted(axes)
     few = all or batch < _FEW
     padding = ((0, 0), *(axis.padding for axis in middle), end.padding if few else (0, 0))[-rank:]
     end = end.framed if few else end
-    laid = _laid((top, *(axis.framed for axis in middle), end), batch, ins)
-    into: Array = np.zeros(1, np.int64)
-    for axis, step in zip(axes[:-1], _steps(written, batch), strict=False):
-        into = _added(into, (np.arange(axis.places) * axis.step + axis.phase) * step)
-    first, last = (np.repeat(some, len(into) // max(1, top.places)) for some in top.seen)
+    found = laid((top, *(axis.framed for axis in middle), end), batch, ins, "row")
+    rows = rows_of(axes, batch, written)
     left, right = end.seen
     alike = (np.diff(left) == 0) & (np.diff(right) == 0) & (end.stride == end.step == 1)
     v = np.flatnonzero(np.append(True, ~alike)[: end.places])
-    each = len(laid.at) // max(1, top.taps * end.taps)
+    each = len(found.at) // max(1, top.taps * end.taps)
     return Places(
-        end.places * batch, padding, laid.at, laid.base, into, first, last,
+        end.places * batch, padding, found.at, found.base, *rows,
         (v * end.stride + end.offset) * batch, (v * end.step + end.phase) * batch,
         np.diff(np.append(v, end.places)) * batch, left[v] * each, right[v] * each,
-        end.taps * each, laid.group, math.prod(written) * batch,
+        end.taps * each, found.group, math.prod(written) * batch,
     )  # fmt: skip
 
 
@@ -215,9 +229,9 @@ class Taps(NamedTuple):
 @lru_cache(maxsize=256)
 def taps(axes: Axes, batch: int, ins: int, together: int) -> Taps:
     """The tables of a weight gradient for `ins` channels of a group, so many taps together."""
-    rank, (top, *others) = len(axes), _lifted(axes)
-    laid = _laid((top, *(axis.framed for axis in others)), batch, ins, close=True)
-    rows, each = len(laid.base) // max(1, top.places), len(laid.at) // top.taps
+    rank, (top, *others) = len(axes), lifted(axes)
+    found = laid((top, *(axis.framed for axis in others)), batch, ins, "runs")
+    rows, each = len(found.base) // max(1, top.places), len(found.at) // top.taps
     some = [
         (tap, min(together, (i + 1) * each - tap), first * rows, last * rows)
         for i, (first, last) in enumerate(zip(*top.met, strict=True))
@@ -229,6 +243,6 @@ def taps(axes: Axes, batch: int, ins: int, together: int) -> Taps:
     tap, number, first_row, last_row = np.array(some, np.int64).reshape(-1, 4).T.copy()
     return Taps(
         ((0, 0), *(axis.padding for axis in others))[-rank:],
-        laid.at, laid.base, (v * end.stride + end.offset) * batch,
-        tap, number, first_row, last_row, (end.places if whole else 1) * batch, laid.group,
+        found.at, found.base, (v * end.stride + end.offset) * batch,
+        tap, number, first_row, last_row, (end.places if whole else 1) * batch, found.group,
     )  # fmt: skip
