@@ -410,11 +410,22 @@ def _all_three(win: Any, x: Array, weight: Array, bias: Array | None, dout: Arra
     }
 
 
+@pytest.fixture(params=[True, False], ids=["panels", "in place"])
+def paneled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether images are copied into panels, for few filters too, or read where they lie."""
+    module = import_module("funcnn._kernels.convolution.paneled_compiled")
+    monkeypatch.setattr(module, "_IN_PLACE", not request.param)
+    monkeypatch.setattr(module, "_LEAST", 1)
+    return bool(request.param)
+
+
 @needs_numba
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("at", WINDOWS, ids=str)
-@pytest.mark.parametrize("batch", [1, 5, 32])
-def test_convolution_as_numpy_computes_it(batch: int, at: tuple[Any, ...], dtype: Any) -> None:
+@pytest.mark.parametrize("batch", [1, 5, 33])
+def test_convolution_as_numpy_computes_it(
+    batch: int, at: tuple[Any, ...], dtype: Any, paneled: bool
+) -> None:
     tolerance = 2e-5 if dtype == np.float32 else 1e-13
     for outs, groups in ((1, 1), (3, 1), (7, 1), (8, 4), (12, 2)):
         win, x, weight, bias, dout = _operands(batch, outs, groups, at, dtype)
@@ -443,9 +454,9 @@ def test_ordinary_convolutions_are_not_declined(at: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
 @pytest.mark.parametrize("at", WINDOWS, ids=str)
 def test_an_output_changes_to_the_bit_only_where_it_sees_what_changes(
-    at: tuple[Any, ...], value: float
+    at: tuple[Any, ...], value: float, paneled: bool
 ) -> None:
-    win, x, weight, bias, dout = _operands(5, 6, 2, at, np.float32)
+    win, x, weight, bias, dout = _operands(35 if paneled else 5, 6, 2, at, np.float32)
     first, last, middle = (0,) * len(at[0]), [n - 1 for n in at[0]], [n // 2 for n in at[0]]
     for pixel in ((0, 0, *first), (4, 3, *last), (2, 1, *middle)):
         changed = x.copy()
@@ -465,9 +476,28 @@ def test_an_output_changes_to_the_bit_only_where_it_sees_what_changes(
 
 
 @needs_numba
+def test_a_panel_serves_some_places_of_a_row_and_filters_meet_it_in_turn(
+    paneled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module("funcnn._kernels.convolution.paneled_compiled")
+    monkeypatch.setattr(module, "_PANEL", 1 << 13)
+    monkeypatch.setattr(module, "_FILTERS", 1 << 9)
+    module._columns.cache_clear()
+    for at in (((9, 8), (3, 3), 1, 1, 1), ((6, 19), (2, 3), (1, 2), ((0, 1), (3, 0)), (1, 2))):
+        win, x, weight, bias, dout = _operands(32, 58, 2, at, np.float32)
+        with numerics.compiled("off"):
+            wanted = _all_three(win, x, weight, bias, dout, 2)
+        with numerics.compiled("require"):
+            found = _all_three(win, x, weight, bias, dout, 2)
+        for name, one in found.items():
+            np.testing.assert_allclose(one, wanted[name], 0, 2e-4, err_msg=name)
+    module._columns.cache_clear()
+
+
+@needs_numba
 @pytest.mark.parametrize("at", WINDOWS, ids=str)
-def test_any_number_of_threads_gives_the_same_bits(at: tuple[Any, ...]) -> None:
-    win, x, weight, bias, dout = _operands(8, 6, 1, at, np.float32)
+def test_any_number_of_threads_gives_the_same_bits(at: tuple[Any, ...], paneled: bool) -> None:
+    win, x, weight, bias, dout = _operands(40 if paneled else 8, 6, 1, at, np.float32)
     with numerics.compiled("require"):
         found = {
             digest(in_team(workers, lambda: _all_three(win, x, weight, bias, dout, 1)))
