@@ -71,7 +71,7 @@ from funcnn import (
 )  # fmt: skip
 from funcnn._kernels import convolution, elementwise, framing, normalization
 from funcnn._kernels.embedding import add_rows
-from funcnn._kernels.images import batch_first, batch_last
+from funcnn._kernels.images import batch_first, batch_last, is_batch_last, turned
 from funcnn._kernels.pooling import compiled as pooling, separable, unpooling
 from funcnn._kernels.upsampling import compiled as resizing
 from funcnn._kernels.windows import output_size, window
@@ -473,6 +473,21 @@ def test_an_output_changes_to_the_bit_only_where_it_sees_what_changes(
         seen = reach["dweight"] != 0
         assert (before["dweight"] == after["dweight"])[~seen].all()
         assert not np.isfinite(after["dweight"][seen]).any() or np.isfinite(value)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, ">f4"])
+@pytest.mark.parametrize(
+    "shape", [(32, 3, 7, 9), (16, 2, 65), (8, 1, 3, 4, 5), (5, 3, 4), (0, 3, 8), (8, 0, 3)]
+)
+def test_images_are_turned_as_they_are(shape: tuple[int, ...], dtype: Any) -> None:
+    x = random.normal(random.key(0), shape).astype(dtype)
+    for one in (x, x[..., ::-1], x[::2]):
+        with numerics.compiled("require"):
+            found = [in_team(workers, partial(turned, one)) for workers in (1, 2)]
+        for each in found:
+            np.testing.assert_array_equal(each, one, strict=True)
+            assert is_batch_last(each) or each.size == 0 or len(each) < 2
 
 
 @needs_numba

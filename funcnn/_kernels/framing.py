@@ -1,6 +1,6 @@
-"""Images in a border, compiled. Nobody imports this but compiled kernels.
+"""Images in a border, or with the batch last, compiled. Nobody imports this but compiled kernels.
 
-The twins are `images.frame`, whose border is constant, and `borders`.
+The twins are `images`, whose borders are constant, and `borders`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,29 @@ from funcnn._kernels.images import LAST, batch_first, batch_last, frame, is_batc
 from funcnn._kernels.sparse import TABLE, Band, Rows, applied, rows
 from funcnn.machine.memory import fresh, scratch
 from funcnn.numerics.handover import divided
-from funcnn.numerics.jit import In, Out, Table
+from funcnn.numerics.jit import In, InSingle, Out, Single, Table
+from funcnn.numerics.panels import beginning
+from funcnn.numerics.singles import LANES, pack
 from funcnn.types import Array
+
+_PIXELS = 64  # of a part that is turned
+
+
+def turned(x: Array) -> Any:
+    """`images.turned`, of examples that fill vectors of float32."""
+    if x.dtype != np.float32 or len(x) % LANES or not (x.size and x.flags.carray and x.dtype.isnative):
+        return NotImplemented
+    out, size = fresh((*x.shape[1:], len(x)), x.dtype), x[0].size
+    _turn(np.array((len(x), size)), x.reshape(-1), out.reshape(-1), 0, -(-size // _PIXELS))
+    return batch_first(out)
+
+
+@divided
+def _turn(sizes: Table, x: InSingle, out: Single, low: int, high: int) -> None:
+    batch, size = sizes
+    for first in range(low * _PIXELS, min(high * _PIXELS, size), _PIXELS):
+        some = min(_PIXELS, size - first)
+        pack(beginning(x), first, size, 1, batch, some, out[first * batch :], batch)
 
 
 def framed(x: Array, padding: Padding, value: float = 0.0) -> Array:

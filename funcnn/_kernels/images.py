@@ -9,6 +9,7 @@ import math
 
 from funcnn._kernels.windows import Window
 from funcnn.machine.memory import fresh, scratch
+from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
 _RANKS = range(65)  # of NumPy's arrays
@@ -36,11 +37,16 @@ def arranged(x: Array) -> Array:
     if len(x) == 1 and x.flags.c_contiguous:
         return x
     last = x.transpose(LAST[x.ndim])
-    if last.flags.c_contiguous:
-        return x
+    return x if last.flags.c_contiguous else turned(x)
+
+
+@compiled_in("funcnn._kernels.framing", "funcnn._kernels.framing")
+def turned(x: Array) -> Array:
+    """A copy of images, batch last in memory."""
+    last = batch_last(x)
     out = fresh(last.shape, last.dtype)
     _copy(last, out)
-    return out.transpose(FIRST[x.ndim])
+    return batch_first(out)
 
 
 _WAYS, _SETS = 8, 4096  # lines that a cache holds of those that begin at the same bytes of so many
