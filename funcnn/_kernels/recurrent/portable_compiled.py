@@ -78,7 +78,7 @@ def backward(cell: Cell, cache: Cache, dout: Array, dcarry: Carry, reverse: bool
         return NotImplemented
     steps, count, batch, hidden = cache["gates"].shape
     width = count * hidden
-    gates, douts = (np.ascontiguousarray(x) for x in (cache["gates"], dout.transpose(1, 0, 2)))
+    gates, douts = (np.ascontiguousarray(x) for x in (cache["gates"], dout))
     states, carried = np.stack(cache["states"]), np.array(dcarry, order="C")  # which is written to
     inner = np.zeros(0, np.float32) if cell.one_sum else np.stack(cache["saved"])
     dprojected = np.empty((steps, batch, width), np.float32)
@@ -180,7 +180,7 @@ def _backward(
         before, after = (t + reverse) * block, (t + 1 - reverse) * block
         for n in range(low, high):
             place, first = n * hidden, t * width * batch + n * hidden
-            d, dh, dc = slope[t * block + place :], carried[place:], carried[block + place :]
+            d, dh, dc = slope[(n * steps + t) * hidden :], carried[place:], carried[block + place :]
             dz, dr = dprojected[(t * batch + n) * width :], drecurrent[(t * batch + n) * width :]
             z0, z1, z2 = gates[first:], gates[first + block :], gates[first + 2 * block :]
             for i in range(hidden):
