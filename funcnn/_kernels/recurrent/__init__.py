@@ -245,16 +245,20 @@ def walk_gradients(
         """Of the steps that count."""
         return (h if valid is None else np.where(valid, h, 0)).reshape(steps * batch, h.shape[2])
 
-    hidden = flat(before[0])
-    dweight = numerics.matmul(dr[:, early].T, hidden)
+    x, hidden, dbias = cache["x"], flat(before[0]), numerics.sum(dz, 0)
+    if cell.one_sum and not cell.late:  # one product, which reads `dz` once
+        down = numerics.matmul(dz.T, np.concatenate([x, hidden], 1))
+        of_x, of_h = (part.copy() for part in np.split(down, [x.shape[1]], 1))
+    else:
+        of_x, of_h = numerics.matmul(dz.T, x), numerics.matmul(dr[:, early].T, hidden)
     if cell.late:
         dlate = numerics.matmul(dr[:, late].T, flat(gates[:, 0]) * hidden)
-        dweight = np.concatenate([dweight, dlate])
+        of_h = np.concatenate([of_h, dlate])
     dparams = {
-        "weight_ih": numerics.matmul(dz.T, cache["x"]),
-        "weight_hh": dweight,
-        "bias_ih": numerics.sum(dz, 0),
-        "bias_hh": numerics.sum(dr, 0),
+        "weight_ih": of_x,
+        "weight_hh": of_h,
+        "bias_ih": dbias,
+        "bias_hh": dbias.copy() if cell.one_sum else numerics.sum(dr, 0),
     }
     if dhidden is not None:
         dparams["weight_hr"] = numerics.matmul(flat(dhidden).T, flat(whole))
