@@ -48,7 +48,8 @@ from funcnn.types import Array
 Shape = tuple[int, ...]
 
 # Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache).
-_SHORT = 16, 32  # numbers of a run, and of one that holds a single place: below, products are as fast
+_SHORT = max(VECTOR // 4, 8), 32  # numbers of a run (a vector, on Zen 3 as well), and of one that holds
+# a single place: below, products are as fast
 _MANY = 1 << 14  # channels in times out for which products beat the weight gradient's tiles
 _TERMS = 6  # and in times out for each of the terms that are summed, where those are few
 _WEIGHTS = 1 << 17  # bytes of filters that are read again for each tile; more, for 16 tiles
