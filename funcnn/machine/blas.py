@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from contextvars import copy_context
 from threading import RLock, get_ident
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 _Token = tuple[int, object]  # somebody who asks for one BLAS thread: in which thread, and who
@@ -35,6 +35,13 @@ def on_one_blas_thread(work: Callable[[], T]) -> T:
             raise
 
 
+class _Threads(NamedTuple):
+    """The functions that say and set the number of a BLAS library's threads."""
+
+    get: Callable[[], int]
+    set: Callable[[int], Any]
+
+
 class _Limit:
     """Limits BLAS when the first one enters and restores it when the last one leaves.
 
@@ -44,8 +51,8 @@ class _Limit:
     def __init__(self) -> None:
         self.lock = RLock()  # which, unlike a Lock, knows whether this thread holds it
         self.inside: dict[_Token, None] = {}
-        self.libraries: list[Any] | None = None
-        self.before: list[tuple[Any, int]] | None = None
+        self.libraries: list[_Threads] | None = None
+        self.before: list[tuple[Callable[[int], Any], int]] | None = None
 
     def enter(self, token: _Token) -> None:
         try:
@@ -55,12 +62,12 @@ class _Limit:
                     self.libraries = _blas_libraries()
                 if self.before is None:
                     self.before = [
-                        (library, count)
-                        for library in self.libraries
-                        if (count := library.get_num_threads()) != 1
+                        (threads.set, count)
+                        for threads in self.libraries
+                        if (count := threads.get()) != 1
                     ]
-                for library, _ in self.before:
-                    _set_threads(library, 1)
+                for set_threads, _ in self.before:
+                    set_threads(1)
             self.inside[token] = None
         finally:
             try:  # noqa: SIM105  # Ctrl-C could fall into the call of another function
@@ -73,8 +80,8 @@ class _Limit:
             self.lock.acquire()
             self.inside.pop(token, None)
             if not self.inside and self.before is not None:
-                for library, count in self.before:
-                    _set_threads(library, count)
+                for set_threads, count in self.before:
+                    set_threads(count)
                 self.before = None
         finally:
             try:  # noqa: SIM105
@@ -99,22 +106,22 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def _set_threads(library: Any, count: int) -> None:
-    """Set the number for the process, from whatever thread.
-
-    Newer versions of threadpoolctl silently ignore all threads but the first that ever set it, until
-    that one is cleared; cleared it must be afterwards, too, or the caller's own limits are ignored.
-    """
-    clear = getattr(library, "clear_controlling_thread", None)
-    if clear is not None:
-        clear(force=True)
-    library.set_num_threads(count)
-    if clear is not None:
-        clear(force=True)
-
-
-def _blas_libraries() -> list[Any]:
-    """Handles of the BLAS libraries that this process has loaded."""
+def _blas_libraries() -> list[_Threads]:
+    """The BLAS libraries that this process has loaded."""
     from threadpoolctl import ThreadpoolController  # deferred: searching costs a millisecond
 
-    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+    return list(map(_threads, ThreadpoolController().select(user_api="blas").lib_controllers))
+
+
+def _threads(library: Any) -> _Threads:
+    """How a library's threads are counted and set for the process, from whatever thread.
+
+    By OpenBLAS's own functions: newer versions of threadpoolctl silently ignore all threads but the
+    first that ever set their number, and take ten times as long.
+    """
+    if library.internal_api == "openblas" and library.threading_layer != "openmp":
+        blas = library.dynlib
+        for name in library.check_symbols:  # what one build or another calls the first of them
+            if hasattr(blas, name):
+                return _Threads(getattr(blas, name), getattr(blas, name.replace("_get_", "_set_")))
+    return _Threads(library.get_num_threads, library.set_num_threads)
