@@ -13,12 +13,14 @@ def channel_axis(rank: int) -> int:
 
 def other_axes(rank: int) -> tuple[int, ...]:
     """All axes but that of the channels."""
-    return tuple(axis for axis in range(rank) if axis != channel_axis(rank))
+    channels = channel_axis(rank)
+    return tuple([axis for axis in range(rank) if axis != channels])
 
 
 def spread(values: Array, rank: int) -> Array:
     """``(C,)``, or one value for all, in a shape that broadcasts against an array of this rank."""
-    return values.reshape([-1 if axis == channel_axis(rank) else 1 for axis in range(rank)])
+    channels = channel_axis(rank)
+    return values.reshape([-1 if axis == channels else 1 for axis in range(rank)])
 
 
 def collect(x: Array) -> Array:

@@ -133,7 +133,8 @@ def normalized(
             checks.key(key)
             count = _counted(x, axes, shard)
         leaves = {name: spread(leaf, rank) for name, leaf in params.items()}
-        cache: dict[str, Any] = {"scale": leaves.get("scale", np.ones((1,) * rank, x.dtype))}
+        scale = leaves["scale"] if learned else np.ones((1,) * rank, x.dtype)
+        cache: dict[str, Any] = {"scale": scale}
         if track_running and key is None:
             mean, rstd = leaves["running_mean"], kernels.inverse_root(leaves["running_var"], epsilon)
             out, offset = kernels.standardized(x, mean, rstd, cache["scale"], leaves.get("bias"))
