@@ -44,6 +44,7 @@ def keep_freed_memory() -> None:
 _LINE = 64  # bytes of a cache line, and of the widest load
 _SMALL = 1 << 14  # bytes that are worth less than the search for a line
 _KEPT = 1 << 23  # bytes, a bound on memory: a block of columns; what is larger goes back to the system
+_MOST = 256  # arrays that are kept beside the buffers in which they lie
 
 
 def fresh(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -69,6 +70,7 @@ def address(x: Array) -> int:
 class _Buffers(threading.local):
     def __init__(self) -> None:
         self.by_name: dict[str, Array] = {}
+        self.lent: dict[tuple[Any, ...], Array] = {}  # parts of them, as arrays of a shape and a dtype
 
 
 _buffers = _Buffers()
@@ -76,10 +78,22 @@ _buffers = _Buffers()
 
 def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """An uninitialised array, overwritten by this thread's next call with the same name."""
+    lent = _buffers.lent.get((name, shape, dtype))
+    return _lend(name, shape, dtype) if lent is None else lent
+
+
+def _lend(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """The same, for the first time: to ask for an array once more takes less time than to make it."""
     size = math.prod(shape) * dtype.itemsize
-    buffer = _buffers.by_name.get(name)
+    by_name, lent = _buffers.by_name, _buffers.lent
+    buffer = by_name.get(name)
     if buffer is None or buffer.size < size:
         buffer = fresh((max(size, _SMALL),), np.dtype(np.uint8))
-        if size <= _KEPT:
-            _buffers.by_name[name] = buffer
-    return np.ndarray(shape, dtype, buffer)
+        if size > _KEPT:
+            return np.ndarray(shape, dtype, buffer)
+        by_name[name] = buffer
+        lent.clear()  # arrays in a smaller buffer would keep it
+    if len(lent) >= _MOST:
+        lent.clear()
+    lent[name, shape, dtype] = made = np.ndarray(shape, dtype, buffer)
+    return made
