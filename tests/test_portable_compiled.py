@@ -270,7 +270,7 @@ def test_sums_that_a_plan_cuts_are_cut_alike(shape: tuple[int, ...]) -> None:
     compiled = import_module("funcnn._kernels.convolution.portable_compiled")
     plans = import_module("funcnn._kernels.convolution.plans")
     way = plans.plan("weight", shape, weight, win)
-    assert len(compiled._chunks(shape, win, 1, way)) > 1
+    assert sum(len(ends) - 1 for _, _, ends in compiled._chunks(shape, win, 1, way)) > 1
     x = _drawn("x", shape)
     _same(lambda: convolution.weight_gradient(x, dout, weight, win))
 

@@ -15,23 +15,27 @@ import numpy as np
 from funcnn import numerics
 from funcnn._kernels.convolution.places import forward
 from funcnn._kernels.convolution.plans import Rows
-from funcnn._kernels.convolution.portable_compiled import (
-    _measure,
-    _single_sums,
-    _small_sums,
-    _vector_sums,
-    convolve as convolve_along,
-)
+from funcnn._kernels.convolution.portable_compiled import convolve as convolve_along
 from funcnn._kernels.framing import framed
 from funcnn._kernels.images import batch_first, batch_last
 from funcnn._kernels.windows import Window, output_size
 from funcnn.numerics.handover import divided_exactly
-from funcnn.numerics.jit import Address, InSingle, OutBytes, Single, Table, Wide, address
-from funcnn.numerics.rounded import bound, rounded_sum
-from funcnn.numerics.vectors import VECTOR
+from funcnn.numerics.jit import (
+    Address,
+    InSingle,
+    OutBytes,
+    Single,
+    Table,
+    Wide,
+    address,
+    inlined,
+)
+from funcnn.numerics.rounded import bound, rounded_sum, squares, wide_products
+from funcnn.numerics.vectors import SMALL, VECTOR
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
+_TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
 
 
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Any:
@@ -89,6 +93,66 @@ def _runs(image: Shape, window: Window, places: int) -> tuple[Array, Array, Arra
     count = places if stride > 1 else 1
     begin = np.arange(count) * batch
     return at.ravel(), begin * stride, begin
+
+
+@divided_exactly
+def _measure(
+    out: Wide, image: Address, slope: Address, ins: int, plane: int, pitch: int, low: int, high: int
+) -> None:
+    """The squares of some rows of the image and, behind them, of the slope."""
+    for i in range(low, high):
+        if i < ins:
+            out[i] = squares(image, i * plane, (i + 1) * plane)
+        else:
+            out[i] = squares(slope, (i - ins) * pitch, (i - ins + 1) * pitch)
+
+
+def _sums(size: int) -> Any:
+    """All filters of a group, some at a time, with all taps, three at a time, over some runs."""
+
+    def filters(rows: int) -> Any:
+        @inlined
+        def multiply_filters(
+            image: Address, at: Table, base: Table, slope: Address, begin: Table, total: Wide,
+            first: int, last: int, low: int, high: int, row: int, tap: int, stop: int, pitch: int,
+        ) -> None:  # fmt: skip
+            whole = stop - (stop - tap) % 3
+            for t in range(tap, whole, 3):
+                wide_products(image, at, base, slope, begin, total, first, last, low, high,
+                              row, t, len(at), pitch, rows, 3, size)  # fmt: skip
+            for t in range(whole, stop):
+                wide_products(image, at, base, slope, begin, total, first, last, low, high,
+                              row, t, len(at), pitch, rows, 1, size)  # fmt: skip
+
+        return multiply_filters
+
+    several, two, one = map(filters, (_TALL, 2, 1))
+
+    @inlined
+    def multiply_rows(
+        image: Address, at: Table, base: Table, slope: Address, begin: Table, total: Wide,
+        first: int, last: int, low: int, high: int, row: int, end: int, tap: int, stop: int,
+        pitch: int,
+    ) -> None:  # fmt: skip
+        o = row
+        while o < end and low < high:
+            if end - o >= _TALL:
+                several(image, at, base, slope, begin, total, first, last, low, high,
+                        o, tap, stop, pitch)  # fmt: skip
+                o += _TALL
+            elif end - o >= 2:
+                two(image, at, base, slope, begin, total, first, last, low, high,
+                    o, tap, stop, pitch)  # fmt: skip
+                o += 2
+            else:
+                one(image, at, base, slope, begin, total, first, last, low, high,
+                    o, tap, stop, pitch)  # fmt: skip
+                o += 1
+
+    return multiply_rows
+
+
+_vector_sums, _small_sums, _single_sums = (_sums(size) for size in (VECTOR, SMALL, 0))
 
 
 @divided_exactly

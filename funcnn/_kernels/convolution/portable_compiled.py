@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,27 +20,56 @@ from funcnn._kernels.convolution.plans import Columns, Depthwise, Plan, Rows, pl
 from funcnn._kernels.framing import framed
 from funcnn._kernels.images import batch_first, batch_last
 from funcnn._kernels.windows import Window, output_size
+from funcnn.machine.memory import scratch
 from funcnn.numerics.handover import divided_exactly
-from funcnn.numerics.jit import Address, InSingle, OutBytes, Single, Table, Wide, address, inlined
-from funcnn.numerics.packing import LANES, TALL, broad, pack_places, pack_rows
+from funcnn.numerics.jit import (
+    Address,
+    InSingle,
+    OutBytes,
+    Single,
+    Table,
+    Wide,
+    address,
+    intrinsic,
+)
+from funcnn.numerics.packing import (
+    LANES,
+    TALL,
+    broad,
+    pack,
+    pack_neighbours,
+    pack_places,
+    pack_rows,
+)
 from funcnn.numerics.panels import beginning, rounded_panel, unaligned
 from funcnn.numerics.rounded import (
     bound,
+    number_at,
     rounded_product,
     rounded_sum,
-    squares,
-    wide_products,
     widen,
 )
-from funcnn.numerics.vectors import SMALL, VECTOR
+from funcnn.numerics.vectors import (
+    FAST,
+    VECTOR,
+    Vectors,
+    cgutils,
+    ir,
+    literals,
+    pointers,
+    types,
+)
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
 _WEIGHTS = 1 << 14  # bytes of filters that are read again for each tile; more, for 16 tiles
-_TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
-_TOGETHER = 3  # and taps
 _MANY, _WIDE = 12, 3 * LANES  # filters, and places of a row, that are worth a copy of what these see
-_BLOCK = 2048  # numbers of each run that are read again for each tile: they stay in the cache
+# Measured in November 2026 on an AMD EPYC (Zen 3, two cores, AVX2, 512 KiB of second-level cache).
+_TAPS = 8 if VECTOR == 64 else 6  # of a tile of the weight gradient, with two vectors of filters
+_BLOCK = 1024 // LANES  # numbers of their runs, which stay in the cache
+_APART = 8  # numbers between runs, which do not all begin in the same places of a cache
+_SHARES, _LEAST = 8, 144  # shares for threads, and taps that are worth a copy of the slopes
+_DOUBLE = np.dtype(np.float64)
 
 
 class _Rows(NamedTuple):
@@ -121,42 +151,92 @@ def weight_gradient(
     slope = np.ascontiguousarray(batch_last(dout))
     outs, ins, *kernel = weight_shape
     first, *others = kernel if len(kernel) > 1 else (1, *kernel)
-    total = np.empty((outs, first, ins, *others), x.dtype)
-    chunks = _chunks(x.shape, window, groups, way)
-    doubt, lengths = np.zeros(1, np.uint8), np.empty(len(image) + outs)
-    plane, pitch = image.size // len(image), slope.size // outs
-    _measure(lengths, address(image), address(slope), len(image), plane, pitch, 0, len(lengths))
-    for chunk, (base, begin, start, stop) in enumerate(chunks):
+    total = np.zeros((first, ins, *others, outs), x.dtype)
+    doubt, pitch = np.zeros(1, np.uint8), slope.size // outs
+    each, taps = outs // groups, len(rows.at)
+    for base, begin, ends in _chunks(x.shape, window, groups, way):
+        work = _work(x.shape, window, groups, taps, len(base), ends)
+        some, chunks = len(work.where), len(ends) - 1
+        units = groups * -(-taps // some) * work.shares
+        columns = -(-each // LANES) * LANES
+        sums = scratch("sums", (units * chunks * some * columns,), _DOUBLE)
+        sizes = np.zeros(units * chunks * (some + columns))
         _multiply(
-            rows.at, base, begin, total.reshape(-1), address(image), address(slope), lengths, start,
-            stop, outs // groups, groups, rows.group, pitch, ins, chunk, VECTOR // 8, doubt,
-            0, -(-len(rows.at) // _TOGETHER),
+            rows.at, work.where, base, begin, work.low, work.high, work.chunk, sums, sizes,
+            address(image), address(slope), chunks, each, rows.group, pitch, work.wide, work.reach,
+            work.shares, work.several, 0, units,
+        )  # fmt: skip
+        _round(
+            rows.at, base, begin, work.ends, sums, sizes, total.reshape(-1), address(image),
+            address(slope), each, groups, rows.group, pitch, some, work.wide, work.shares, work.depth,
+            doubt, 0, groups * taps,
         )  # fmt: skip
     if doubt[0]:
         return NotImplemented
-    return np.ascontiguousarray(total.swapaxes(1, 2)).reshape(weight_shape)
+    return np.ascontiguousarray(np.moveaxis(total, -1, 0).swapaxes(1, 2)).reshape(weight_shape)
 
 
 @lru_cache(maxsize=256)
 def _chunks(
     x_shape: Shape, window: Window, groups: int, way: Plan
-) -> list[tuple[Array, Array, int, int]]:
-    """What a plan sums at once: runs of the image, of the output, and from where to where in each."""
+) -> list[tuple[Array, Array, tuple[int, ...]]]:
+    """What a plan sums at once: runs of the image, of the output, and where each is cut."""
     rows, places = _rows(x_shape, window, groups), output_size(window, x_shape[2:])
     begin = np.arange(len(rows.base)) * rows.run
     axis = 0 if isinstance(way, Columns) else 1
     if not isinstance(way, (Rows, Columns)) or way.chunk >= places[axis]:
-        return [(rows.base, begin, 0, rows.run)]
-    starts = range(0, places[axis], way.chunk)
-    stops = [min(start + way.chunk, places[axis]) for start in starts]
+        return [(rows.base, begin, (0, rows.run))]
+    starts = (*range(0, places[axis], way.chunk), places[axis])
     if len(rows.base) == math.prod(places[:-1]) and axis == len(places) - 1:  # within each run
-        batch = x_shape[0]
-        ends = [(start * batch, stop * batch) for start, stop in zip(starts, stops, strict=True)]
-        return [(rows.base, begin, *some) for some in ends]
+        return [(rows.base, begin, tuple(start * x_shape[0] for start in starts))]
     inside = len(rows.base) // math.prod(places[: axis + 1])
     which = np.arange(len(rows.base)) // inside % places[axis]
-    some_rows = [(start <= which) & (which < stop) for start, stop in zip(starts, stops, strict=True)]
-    return [(rows.base[some], begin[some], 0, rows.run) for some in some_rows]
+    some_rows = [(start <= which) & (which < stop) for start, stop in pairwise(starts)]
+    return [(rows.base[some], begin[some], (0, rows.run)) for some in some_rows]
+
+
+class _Work(NamedTuple):
+    """How the sums of a weight gradient are divided.
+
+    The taps of a part begin at `where` in lines, which serve `wide` neighbours each and have `reach`
+    numbers more than a block. A block has `several` rows, and of them what is between `low` and `high`:
+    a piece of a `chunk`, which ends at `ends`. Of all blocks there are so many `shares`. No number is
+    made of more than `depth` additions in turn.
+    """
+
+    where: Array
+    ends: Array
+    low: Array
+    high: Array
+    chunk: Array
+    wide: int
+    reach: int
+    several: int
+    shares: int
+    depth: int
+
+
+@lru_cache(maxsize=256)
+def _work(
+    x_shape: Shape, window: Window, groups: int, taps: int, rows: int, ends: tuple[int, ...]
+) -> _Work:
+    width, apart = ends[1] - ends[0], window.dilation[-1] * x_shape[0]
+    several, pieces = max(1, _BLOCK // width), -(-width // _BLOCK)
+    close = window.stride[-1] == several == 1 and 2 * apart <= _BLOCK
+    wide = window.kernel[-1] if close else 1
+    step, reach = math.lcm(_TAPS, wide), (wide - 1) * apart
+    some = -(-taps // max(1, min(_SHARES, taps // _LEAST)) // step) * step
+    cuts = [
+        [start + (stop - start) * k // pieces, start + (stop - start) * (k + 1) // pieces, i]
+        for i, (start, stop) in enumerate(pairwise(ends))
+        for k in range(pieces)
+    ]
+    blocks = -(-rows // several)
+    shares = max(1, min(blocks * len(cuts), _SHARES // (groups * -(-taps // some))))
+    t, (low, high, chunk) = np.arange(some), np.array(cuts).T.copy()
+    where = t // wide * (_BLOCK + reach + _APART) + t % wide * apart
+    depth = _BLOCK + blocks * pieces + shares
+    return _Work(where, np.array(ends), low, high, chunk, wide, reach, several, shares, depth)
 
 
 def input_gradient(
@@ -275,105 +355,136 @@ def _convolve_many(
         doubtful[0] = 1
 
 
-def _sums(size: int) -> Any:
-    """All filters of a group, some at a time, with all taps, three at a time, over some runs."""
+@intrinsic
+def _add_tile(
+    context: Any, lines: Any, where: Any, panel: Any, total: Any, terms: Any, tap: Any, last: Any,
+    start: Any, place: Any, pitch: Any, taps: Any, count: Any,
+) -> Any:  # fmt: skip
+    """``total[place + t pitch + o] += sum_q lines[where[tap + t] + q] panel[start + q width + o]``.
 
-    def filters(rows: int) -> Any:
-        @inlined
-        def multiply_filters(
-            image: Address, at: Table, base: Table, slope: Address, begin: Table, total: Wide,
-            first: int, last: int, low: int, high: int, row: int, tap: int, stop: int, pitch: int,
-        ) -> None:  # fmt: skip
-            whole = stop - (stop - tap) % 3
-            for t in range(tap, whole, 3):
-                wide_products(image, at, base, slope, begin, total, first, last, low, high,
-                              row, t, len(at), pitch, rows, 3, size)  # fmt: skip
-            for t in range(whole, stop):
-                wide_products(image, at, base, slope, begin, total, first, last, low, high,
-                              row, t, len(at), pitch, rows, 1, size)  # fmt: skip
+    For ``t < taps`` and `o` of so many vectors. Behind the last tap it is repeated: nobody reads that.
+    """
+    if not literals(taps, count):
+        return None
+    signature = types.void(
+        lines, where, panel, total, terms, tap, last, start, place, pitch, taps, count
+    )
 
-        return multiply_filters
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors, word = Vectors(context, builder, types.float64, VECTOR), ir.IntType(64)
+        seen, table, panels, totals = pointers(context, builder, signature.args[:4], args[:4])
+        terms, tap, last, start, place, pitch = args[4:10]
+        width = count.literal_value * vectors.count
+        each = [builder.add(tap, word(t)) for t in range(taps.literal_value)]
+        each = [builder.select(builder.icmp_signed("<", t, last), t, last) for t in each]
+        runs = [builder.gep(seen, [builder.load(builder.gep(table, [t]))]) for t in each]
+        shifts = [word(c * vectors.count) for c in range(count.literal_value)]
+        sums = [[vectors.variable(vectors.zero()) for _ in shifts] for _ in runs]
+        with cgutils.for_range_slice(builder, word(0), terms, word(1), intp=word) as (q, _):
+            at = builder.add(start, builder.mul(q, word(width)))
+            rights = [vectors.at(panels, builder.add(at, shift)) for shift in shifts]
+            for run, line in zip(runs, sums, strict=True):
+                number = vectors.all(run, q)
+                for right, one in zip(rights, line, strict=True):
+                    vectors.add_product(one, number, right, FAST)
+        for t, line in enumerate(sums):
+            to = builder.add(place, builder.mul(pitch, word(t)))
+            for shift, one in zip(shifts, line, strict=True):
+                at = builder.add(to, shift)
+                vectors.put(builder.fadd(vectors.at(totals, at), builder.load(one)), totals, at)
+        return context.get_dummy_value()
 
-    several, two, one = map(filters, (_TALL, 2, 1))
-
-    @inlined
-    def multiply_rows(
-        image: Address, at: Table, base: Table, slope: Address, begin: Table, total: Wide,
-        first: int, last: int, low: int, high: int, row: int, end: int, tap: int, stop: int,
-        pitch: int,
-    ) -> None:  # fmt: skip
-        o = row
-        while o < end and low < high:
-            if end - o >= _TALL:
-                several(image, at, base, slope, begin, total, first, last, low, high,
-                        o, tap, stop, pitch)  # fmt: skip
-                o += _TALL
-            elif end - o >= 2:
-                two(image, at, base, slope, begin, total, first, last, low, high,
-                    o, tap, stop, pitch)  # fmt: skip
-                o += 2
-            else:
-                one(image, at, base, slope, begin, total, first, last, low, high,
-                    o, tap, stop, pitch)  # fmt: skip
-                o += 1
-
-    return multiply_rows
-
-
-_vector_sums, _small_sums, _single_sums = (_sums(size) for size in (VECTOR, SMALL, 0))
-
-
-@divided_exactly
-def _measure(
-    out: Wide, image: Address, slope: Address, ins: int, plane: int, pitch: int, low: int, high: int
-) -> None:
-    """The squares of some channels of the image and, behind them, of the slope."""
-    for i in range(low, high):
-        if i < ins:
-            out[i] = squares(image, i * plane, (i + 1) * plane)
-        else:
-            out[i] = squares(slope, (i - ins) * pitch, (i - ins + 1) * pitch)
+    return signature, generate
 
 
 @divided_exactly
 def _multiply(
-    at: Table, base: Table, begin: Table, out: Single, image: Address, slope: Address, lengths: Wide,
-    start: int, stop: int, outs: int, groups: int, group: int, pitch: int, ins: int, chunk: int,
-    vector: int, doubtful: OutBytes, first_three: int, last_three: int,
+    at: Table, where: Table, base: Table, begin: Table, low: Table, high: Table, chunk: Table,
+    total: Wide, size: Wide, image: Address, slope: Address, chunks: int, outs: int, group: int,
+    pitch: int, wide: int, reach: int, shares: int, several: int, first_unit: int, last_unit: int,
 ) -> None:  # fmt: skip
-    """Some threes of taps of all filters, over what is summed at once, added to earlier chunks."""
-    taps, doubt, width = len(at), 0, stop - start
-    low, high = _TOGETHER * first_three, min(_TOGETHER * last_three, taps)
-    several = max(1, _BLOCK // width)
-    whole, nearly = start + width - width % vector, start + width - width % 2
-    depth = several * (min(_BLOCK, width) // vector + 3) + vector + 1
-    depth += 3 * (len(base) // several + 1) * (width // _BLOCK + 1)
-    total = np.zeros(groups * outs * taps)
-    for g in range(groups):
-        seen = image + 4 * g * group
-        first, last = g * outs, (g + 1) * outs
-        for r in range(0, len(base), several):
-            end = min(r + several, len(base))
-            for q in range(start, whole, _BLOCK):
-                _vector_sums(seen, at, base, slope, begin, total, r, end, q,
-                             min(q + _BLOCK, whole), first, last, low, high, pitch)  # fmt: skip
-            _small_sums(seen, at, base, slope, begin, total, r, end, whole, nearly,
-                        first, last, low, high, pitch)  # fmt: skip
-            _single_sums(seen, at, base, slope, begin, total, r, end, nearly, stop,
-                         first, last, low, high, pitch)  # fmt: skip
-        largest = 0.0
-        for i in range(g * ins, (g + 1) * ins):
-            if lengths[i] > largest or np.isnan(lengths[i]):
-                largest = lengths[i]
-        for o in range(first, last):
-            error = np.sqrt(largest * lengths[groups * ins + o]) * bound(depth)
-            for t in range(low, high):
-                value = total[o * taps + t]
-                found = np.float32(value + error)
-                if found != np.float32(value - error):
-                    found = rounded_sum(seen, base, slope, begin, start, stop, at[t], o * pitch)
-                    doubt |= found != found
-                found += np.float32(0)
-                out[o * taps + t] = out[o * taps + t] + found if chunk else found
+    """Some shares of the sums of some taps with all filters of a group."""
+    taps, some, line = len(at), len(where), _BLOCK + reach + _APART
+    parts, blocks = (taps + some - 1) // some, (len(base) + several - 1) // several * len(low)
+    columns = (outs + LANES - 1) // LANES * LANES
+    lines, norm = np.empty(some // wide * line), np.empty(4 * LANES)
+    panel = np.empty(2 * LANES * (_BLOCK + 1) + 8)
+    left = unaligned(panel)
+    for u in range(first_unit, last_unit):
+        share, first, g = u % shares, u // shares % parts * some, u // shares // parts
+        start, here = u * chunks * some * columns, min(some, taps - first)
+        for i in range(start, start + chunks * some * columns):
+            total[i] = 0
+        for b in range(blocks * share // shares, blocks * (share + 1) // shares):
+            j, r = b % len(low), b // len(low) * several
+            q, end, run = low[j], min(r + several, len(base)), high[j] - low[j]
+            more, terms = run + reach, (end - r) * run
+            whole, sums = more - more % LANES, start + chunk[j] * some * columns
+            sizes = size[(u * chunks + chunk[j]) * (some + columns) :][: some + columns]
+            for i in range((here + wide - 1) // wide):
+                for k in range(r, end):
+                    place = i * line + (k - r) * run
+                    seen = g * group + at[first + i * wide] + base[k] + q
+                    pack_neighbours(image, lines, norm, whole // LANES, place, LANES, 0, seen, LANES,
+                                    LANES, 1)  # fmt: skip
+                    for p in range(LANES):
+                        sizes[i] += norm[p] * norm[p]
+                    for p in range(whole, more):
+                        value = number_at(image, seen + p)
+                        lines[place + p] = value
+                        sizes[i] += value * value
+            for o in range(0, outs, 2 * LANES):
+                used = min(outs - o, 2 * LANES)
+                count = (used + LANES - 1) // LANES
+                for k in range(r, end):
+                    pack(slope, (g * outs + o) * pitch + begin[k] + q, pitch, 1, used, run, panel,
+                         left + (k - r) * run * count * LANES, count * LANES, norm, 0)  # fmt: skip
+                    for p in range(used):
+                        sizes[some + o + p] += norm[p] * norm[p]
+                for t in range(0, here, _TAPS):
+                    if count == 2:
+                        _add_tile(lines, where, panel, total, terms, t, here - 1, left,
+                                  sums + t * columns + o, columns, _TAPS, 2)  # fmt: skip
+                    else:
+                        _add_tile(lines, where, panel, total, terms, t, here - 1, left,
+                                  sums + t * columns + o, columns, _TAPS, 1)  # fmt: skip
+
+
+@divided_exactly
+def _round(
+    at: Table, base: Table, begin: Table, ends: Table, total: Wide, size: Wide, out: Single,
+    image: Address, slope: Address, outs: int, groups: int, group: int, pitch: int, some: int,
+    wide: int, shares: int, depth: int, doubtful: OutBytes, low: int, high: int,
+) -> None:  # fmt: skip
+    """The sums of some taps, each rounded once, added up over chunks."""
+    taps, chunks, doubt = len(at), len(ends) - 1, 0
+    parts, columns = (taps + some - 1) // some, (outs + LANES - 1) // LANES * LANES
+    value, error, found = np.empty(outs), np.empty(outs), np.empty(outs, np.float32)
+    for k in range(low, high):
+        g, t = k // taps, k % taps
+        target = out[(t * groups + g) * outs : (t * groups + g + 1) * outs]
+        for i in range(chunks):
+            odd, length = 0, 0.0
+            for o in range(outs):
+                value[o] = error[o] = 0
+            for share in range(shares):
+                place = ((g * parts + t // some) * shares + share) * chunks + i
+                line = total[(place * some + t % some) * columns :][:outs]
+                sizes = size[place * (some + columns) :][: some + outs]
+                length += sizes[t % some // wide]
+                for o in range(outs):
+                    value[o] += line[o]
+                    error[o] += sizes[some + o]
+            for o in range(outs):
+                error[o] = np.sqrt(length * error[o]) * bound(depth)
+                found[o] = value[o] + error[o]
+                odd |= found[o] != np.float32(value[o] - error[o])
+            for o in range(outs if odd else 0):
+                if found[o] != np.float32(value[o] - error[o]):
+                    found[o] = rounded_sum(image + 4 * g * group, base, slope, begin, ends[i],
+                                           ends[i + 1], at[t], (g * outs + o) * pitch)  # fmt: skip
+                    doubt |= found[o] != found[o]
+            for o in range(outs):
+                target[o] += found[o]
     if doubt:
         doubtful[0] = 1
