@@ -14,11 +14,9 @@ import numpy as np
 
 from funcnn import numerics
 from funcnn._kernels.convolution.places import forward
-from funcnn._kernels.convolution.plans import Rows
-from funcnn._kernels.convolution.portable_compiled import convolve as convolve_along
 from funcnn._kernels.framing import framed
 from funcnn._kernels.images import batch_first, batch_last
-from funcnn._kernels.windows import Window, output_size
+from funcnn._kernels.windows import Window
 from funcnn.numerics.handover import divided_exactly
 from funcnn.numerics.jit import (
     Address,
@@ -29,9 +27,23 @@ from funcnn.numerics.jit import (
     Wide,
     address,
     inlined,
+    intrinsic,
 )
+from funcnn.numerics.packing import LANES
+from funcnn.numerics.panels import beginning
 from funcnn.numerics.rounded import bound, rounded_sum, squares, wide_products
-from funcnn.numerics.vectors import SMALL, VECTOR
+from funcnn.numerics.vectors import (
+    FAST,
+    SMALL,
+    VECTOR,
+    WIDE,
+    Vectors,
+    cgutils,
+    ir,
+    literals,
+    pointers,
+    types,
+)
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
@@ -39,29 +51,25 @@ _TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; al
 
 
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Any:
-    """`depthwise.convolve` of images: along columns, and then the sum of what these give."""
-    if len(window.kernel) != 2 or x.dtype != np.float32 or not x.size:
+    """`depthwise.convolve` of images, one output row at a time."""
+    if len(window.kernel) != 2 or not x.dtype == weight.dtype == np.float32 or not x.size:
         return NotImplemented
-    (tall, wide), (step, stride), (padding, _), (apart, _) = window
-    taps = np.moveaxis(weight.reshape(len(weight), tall, wide), 2, 1)
-    along = Window((tall, 1), (step, 1), (padding, (0, 0)), (apart, 1))
-    each = convolve_along(x, taps.reshape(-1, 1, tall, 1), None, along, groups, Rows(1))
-    if each is NotImplemented:
+    (tall, wide), (step, stride), _, (apart, dilation) = window
+    batch, line, (along, across) = len(x), x.shape[3] * len(x), forward(x.shape[2:], window)
+    out = np.empty((len(weight), along.places, across.places, batch), x.dtype)
+    if not out.size:
         return NotImplemented
-    parts = batch_last(each)
-    height, width = output_size(window, x.shape[2:])
-    out = np.empty((len(weight), height, width, len(x)), x.dtype)
+    image, rows = framed(x, ((0, 0), (0, 0))), np.arange(tall)
+    taps = np.ascontiguousarray(np.moveaxis(weight.reshape(len(weight), tall, wide), 2, 1))
     start = np.ascontiguousarray(() if bias is None else bias, np.float32)
-    _add_columns(parts.reshape(-1), *_met(x.shape[2:], window), start, out.reshape(-1), height,
-                 x.shape[3] * len(x), len(x), stride, 0, len(weight) * height)  # fmt: skip
-    return batch_first(out)
-
-
-@lru_cache(maxsize=256)
-def _met(spatial: Shape, window: Window) -> tuple[Array, Array, Array]:
-    """Of each column, which places meet the image, and where the first place would."""
-    axis = forward(spatial, window)[1]
-    return *axis.met, np.arange(axis.taps) * axis.dilation + axis.offset
+    before, after = (one * batch for one in across.padding)
+    doubt, count = np.zeros(1, np.uint8), across.places if stride > 1 else 1
+    _convolve(
+        *along.seen, rows * apart * line, rows, image.reshape(-1), taps.reshape(-1), start,
+        out.reshape(-1), wide, step, along.offset, x.shape[2], line, before, after, count,
+        stride * batch, dilation * batch, len(weight) // groups, doubt, 0, groups * along.places,
+    )  # fmt: skip
+    return NotImplemented if doubt[0] else batch_first(out)
 
 
 def weight_gradient(x: Array, dout: Array, weight_shape: Shape, window: Window, groups: int) -> Any:
@@ -155,30 +163,121 @@ def _sums(size: int) -> Any:
 _vector_sums, _small_sums, _single_sums = (_sums(size) for size in (VECTOR, SMALL, 0))
 
 
+@intrinsic
+def _filtered(
+    context: Any, panel: Any, size: Any, weight: Any, norm: Any, start: Any, out: Any,
+    first: Any, last: Any, pitch: Any, seen: Any, column: Any, columns: Any, apart: Any, tall: Any,
+    place: Any, bytes: Any,
+) -> Any:  # fmt: skip
+    """``out[place + q] = start + sum_s round(sum_r weight[s, r] panel[r pitch + seen + s apart + q])``.
+
+    For so many columns `s` of a filter, and all `q` of a tile. Returns 1 where one is in doubt.
+    """
+    if not literals(bytes):
+        return None
+    signature = types.int64(
+        panel, size, weight, norm, start, out, first, last, pitch, seen, column, columns, apart, tall,
+        place, bytes,
+    )  # fmt: skip
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors, word = Vectors(context, builder, types.float64, bytes.literal_value), ir.IntType(64)
+        narrow = ir.VectorType(ir.FloatType(), vectors.count)
+        panels, sizes, weights, norms = pointers(context, builder, signature.args[:4], args[:4])
+        (outs,) = pointers(context, builder, signature.args[5:6], args[5:6])
+        first, last, pitch, seen, column, columns, apart, tall, place = args[6:15]
+        zero = ir.Constant(narrow, [0.0] * vectors.count)
+        none = ir.Constant(ir.VectorType(ir.IntType(1), vectors.count), [0] * vectors.count)
+        total, doubt, value = (
+            cgutils.alloca_once(builder, one.type) for one in (zero, none, vectors.zero())
+        )
+        builder.store(zero, total)
+        builder.store(none, doubt)
+        with cgutils.for_range(builder, columns, intp=word) as each:
+            at = builder.add(seen, builder.mul(each.index, apart))
+            which = builder.add(column, each.index)
+            line = builder.gep(weights, [builder.mul(which, tall)])
+            builder.store(vectors.zero(), value)
+            with cgutils.for_range_slice(builder, first, last, word(1), intp=word) as (r, _):
+                run = vectors.at(panels, builder.add(at, builder.mul(r, pitch)))
+                vectors.add_product(value, vectors.all(line, r), run, FAST)
+            error = builder.fmul(vectors.all(norms, which), vectors.at(sizes, at))
+            upper = builder.fptrunc(builder.fadd(builder.load(value), error), narrow)
+            lower = builder.fptrunc(builder.fsub(builder.load(value), error), narrow)
+            unsure = builder.fcmp_unordered("!=", upper, lower)
+            builder.store(builder.or_(builder.load(doubt), unsure), doubt)
+            builder.store(builder.fadd(builder.load(total), upper), total)
+        spread = Vectors(context, builder, types.float32, 4 * vectors.count)
+        spread.put(builder.fadd(builder.load(total), spread.spread(args[4])), outs, place)
+        name = f"llvm.vector.reduce.or.v{vectors.count}i1"
+        found = vectors.intrinsic(name, ir.IntType(1), builder.load(doubt))
+        return builder.zext(found, word)
+
+    return signature, generate
+
+
 @divided_exactly
-def _add_columns(
-    parts: InSingle, first: Table, last: Table, shift: Table, bias: InSingle, out: Single, rows: int,
-    width: int, batch: int, stride: int, low: int, high: int,
+def _convolve(
+    first: Table, last: Table, base: Table, begin: Table, image: InSingle, weight: InSingle,
+    bias: InSingle, out: Single, columns: int, step: int, offset: int, height: int, line: int,
+    before: int, after: int, count: int, stride: int, apart: int, times: int, doubtful: OutBytes,
+    low: int, high: int,
 ) -> None:  # fmt: skip
-    """Of some output rows, counted over all filters."""
-    run = len(out) // (len(parts) // (len(first) * width))
+    """Some output rows, counted over all groups."""
+    tall, rows, doubt = len(base), len(first), 0
+    pitch, run = before + line + after, len(out) // (len(weight) // len(base) // columns * rows * count)
+    panel, size = np.zeros(tall * pitch), np.zeros(pitch)
+    wide, norm = np.empty(len(weight)), np.zeros(len(weight) // tall)
+    for i in range(len(weight)):
+        wide[i] = weight[i]
+        norm[i // tall] += abs(wide[i])
+    for i in range(len(norm)):
+        norm[i] *= bound(tall)
+    found = size[before : before + line]
     for i in range(low, high):
-        o, line = i // rows, out[i * run : (i + 1) * run]
-        for q in range(run):
-            line[q] = 0
-        for t in range(len(first)):
-            part = parts[((o * len(first) + t) * rows + i % rows) * width :]
-            if stride == 1:
-                some, seen = line[first[t] * batch :], part[(first[t] + shift[t]) * batch :]
-                for q in range((last[t] - first[t]) * batch):
-                    some[q] += seen[q]
-            else:
-                for w in range(first[t], last[t]):
-                    some, seen = line[w * batch :], part[(w * stride + shift[t]) * batch :]
-                    for q in range(batch):
-                        some[q] += seen[q]
-        for q in range(run if len(bias) else 0):
-            line[q] += bias[o]
+        g, y = i // rows, i % rows
+        top = (g * height + y * step + offset) * line
+        for q in range(line):
+            found[q] = 0
+        for r in range(first[y], last[y]):
+            x, kept = image[top + base[r] :][:line], panel[r * pitch + before :][:line]
+            for q in range(line):
+                value = np.float64(x[q])
+                kept[q] = value
+                found[q] += abs(value)
+        for o in range(g * times, (g + 1) * times):
+            start = bias[o] if len(bias) else np.float32(0)
+            for v in range(count):
+                place, seen, q = ((o * rows + y) * count + v) * run, v * stride, 0
+                while q < run:
+                    some = 2 * LANES if run - q >= 2 * LANES else LANES if run >= LANES else 1
+                    q = min(q, run - some)
+                    if some == 2 * LANES:
+                        odd = _filtered(panel, size, wide, norm, start, out, first[y], last[y], pitch,
+                                        seen + q, o * columns, columns, apart, tall, place + q,
+                                        WIDE)  # fmt: skip
+                    elif some == LANES:
+                        odd = _filtered(panel, size, wide, norm, start, out, first[y], last[y], pitch,
+                                        seen + q, o * columns, columns, apart, tall, place + q,
+                                        VECTOR)  # fmt: skip
+                    else:
+                        odd = _filtered(panel, size, wide, norm, start, out, first[y], last[y], pitch,
+                                        seen + q, o * columns, columns, apart, tall, place + q,
+                                        0)  # fmt: skip
+                    for p in range(q, q + some if odd else q):
+                        total = np.float32(0)
+                        for s in range(columns):
+                            at = seen + p + s * apart - before
+                            if 0 <= at < line:
+                                total += rounded_sum(
+                                    beginning(image), base[first[y] : last[y]], beginning(weight),
+                                    begin[first[y] : last[y]], 0, 1, top + at, (o * columns + s) * tall,
+                                )  # fmt: skip
+                        doubt |= total != total
+                        out[place + p] = total + start
+                    q += some
+    if doubt:
+        doubtful[0] = 1
 
 
 @divided_exactly
