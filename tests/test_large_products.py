@@ -28,14 +28,15 @@ def _drawn(label: str, shape: tuple[int, ...]) -> Array:
     return random.normal(random.fold_in(random.key(0), label), shape)
 
 
-@pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The compiled kernels, for products of any size, and on any processor."""
+@pytest.fixture(params=[True, False], ids=["in place", "copied"])
+def compiled(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+    """The compiled kernels, for products of any size, on any processor, whatever they copy."""
     if find_spec("numba") is None:
         pytest.skip("Numba is not installed")
     found = import_module("funcnn.numerics.fast_compiled")
     monkeypatch.setattr(found, "LARGE", 1)
-    monkeypatch.setattr(found, "_WIDE", True)
+    monkeypatch.setattr(found, "_BROAD", True)
+    monkeypatch.setattr(found, "_IN_PLACE", request.param)
     return found
 
 
@@ -207,7 +208,7 @@ def test_layers_of_large_products_compute_as_numpys(
 @needs_numba
 def test_ordinary_large_products_are_not_declined(monkeypatch: pytest.MonkeyPatch) -> None:
     found = import_module("funcnn.numerics.fast_compiled")
-    monkeypatch.setattr(found, "_WIDE", True)
+    monkeypatch.setattr(found, "_BROAD", True)
     a, b = _drawn("a", (128, 784)), _drawn("b", (784, 512))
     assert found.large_matmul(a, b) is not NotImplemented
     assert found.large_matmul(a, b, None, b[0]) is not NotImplemented
