@@ -318,7 +318,7 @@ ON_PURPOSE = {
 # Kernels that never run in portable mode.
 FAST_ALONE = {"compiled", "framing", "jit", "lanes", "scalars", "sparse", "tiles", "translation"} | {
     "fast_compiled", "halving", "handover", "numbers", "packing", "pairs", "panels", "rounded",
-    "singles", "vectors",
+    "singles", "vectors", "paneled_compiled",
     "_compiled", "portable_compiled", "depthwise_portable",  # which prove the bits of their results
 }  # fmt: skip
 

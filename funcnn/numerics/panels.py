@@ -61,9 +61,8 @@ def rounded_tile(
         with cgutils.for_range_slice(builder, _word(0), terms, _word(RUN), intp=word) as (first, _):
             last = builder.add(first, _word(RUN))
             last = builder.select(builder.icmp_signed("<", last, terms), last, terms)
-            for line in sums:
-                for one in line:
-                    builder.store(vectors.zero(), one)
+            for one in chain(*sums):
+                builder.store(vectors.zero(), one)
             with cgutils.for_range_slice(builder, first, last, _word(1), intp=word) as (t, _):
                 seen, above = builder.mul(t, _word(width)), builder.mul(t, _word(height))
                 places = [builder.add(seen, _word(c * vectors.count)) for c in range(count)]
