@@ -114,11 +114,12 @@ def value_and_grad(
     Notes
     -----
     Predictions of all shards meet in the loss, so a loss may couple the examples of a batch. By
-    default, a batch is cut into 1, 2, 4 or 8 shards, by its size; compiled kernels, which threads
-    share, leave sequences of middling work whole in fast mode. A network that couples examples,
-    such as one with batch normalisation, runs as one shard; so does a batch of vectors that has
-    fewer numbers than the parameters. In one shard, large products of `dense` are cut instead, by
-    their sizes alone. Each process of an engine computes all of one shard.
+    default, a batch is cut into 1, 2, 4 or 8 shards, by its size. Compiled kernels, which threads
+    share, leave sequences of middling work whole in fast mode, and 16 examples together, where else
+    8 may be a shard. A network that couples examples, such as one with batch normalisation, runs as
+    one shard; so does a batch of vectors that has fewer numbers than the parameters. In one shard,
+    large products of `dense` are cut instead, by their sizes alone. Each process of an engine
+    computes all of one shard.
 
     With `shards`, batch normalisation has the statistics of the batch as well: its shards run at
     once, each on a thread, and wait for each other where they add up their sums, in order.
