@@ -275,17 +275,24 @@ def test_sums_that_a_plan_cuts_are_cut_alike(shape: tuple[int, ...]) -> None:
     _same(lambda: convolution.weight_gradient(x, dout, weight, win))
 
 
+FAR = ((1, 3), (3, 2), (3, 2), ((3, 1), (2, 3)), (2, 1))  # some outputs see nothing but padding
+
+
+@pytest.mark.parametrize("at", [*WINDOWS, FAR], ids=str)
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, -0.0])
-def test_bits_of_convolutions_with_odd_numbers_are_the_same(value: float) -> None:
-    win = window((3, 3), 1, 1, 1)
-    x, weight, dout = _drawn("x", (5, 4, 7, 8)), _drawn("w", (6, 4, 3, 3)), _drawn("d", (5, 6, 7, 8))
-    for one in (x, weight, dout):
-        before = one.copy()
-        one[0, 1, 0, 0] = one[1, 2, 2, 1] = value
-        _same(lambda: convolution.convolve(x, weight, None, win))
-        _same(lambda: convolution.weight_gradient(x, dout, weight.shape, win))
-        _same(lambda: convolution.input_gradient(dout, weight, x.shape, win))
-        one[...] = before
+def test_bits_of_convolutions_with_odd_numbers_are_the_same(value: float, at: tuple[Any, ...]) -> None:
+    spatial, kernel, stride, padding, dilation = at
+    win = window(kernel, stride, padding, dilation)
+    for outs, groups in ((6, 1), (14, 1), (8, 4)):
+        x, weight = _drawn("x", (5, 4, *spatial)), _drawn("w", (outs, 4 // groups, *kernel))
+        dout = _drawn("d", (5, outs, *output_size(win, spatial)))
+        for one in (x, weight, dout):
+            before = one.copy()
+            one.flat[[3, one.size // 2]] = value
+            _same(partial(convolution.convolve, x, weight, None, win, groups))
+            _same(partial(convolution.weight_gradient, x, dout, weight.shape, win, groups))
+            _same(partial(convolution.input_gradient, dout, weight, x.shape, win, groups))
+            one[...] = before
 
 
 @pytest.mark.parametrize("options", [(2, 2), (3, 3), (3, 2), (2, 3)], ids=str)

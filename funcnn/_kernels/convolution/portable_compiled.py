@@ -108,7 +108,7 @@ def convolve(
         return NotImplemented
     outs = len(weight)
     out = np.empty((outs, *output_size(window, x.shape[2:]), len(x)), x.dtype)
-    if not out.size or not weight.size:
+    if not out.size or not weight.size or not np.isfinite(weight).all():  # as in `depthwise_portable`
         return NotImplemented
     axes, ins = forward(x.shape[2:], window), x.shape[1] // groups
     many = outs // groups >= _MANY and out.shape[-2] * len(x) >= _WIDE
