@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import funcnn as f
-from funcnn import random, tree
+from funcnn import numerics, random, tree
 from funcnn.checks import Refusal
 from funcnn.types import Array, Layer, Params
 from tests import registry
@@ -157,9 +157,9 @@ def test_all_of_onnxs_own_tests(tmp_path: Path) -> None:
 def test_real_networks(name: str, tmp_path: Path) -> None:
     case = real(name)
     net, params = _loaded(tmp_path, case.model)
-    np.testing.assert_allclose(
-        net.apply(params, case.inputs[0])[0], case.outputs[0], rtol=1e-3, atol=1e-6
-    )
+    with numerics.portable():  # equal weights give equal, huge scores, if products are rounded alike
+        found = net.apply(params, case.inputs[0])[0]
+    np.testing.assert_allclose(found, case.outputs[0], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.slow
