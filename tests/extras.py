@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,13 +36,16 @@ def missing_of(module: str) -> str | None:
     return missing(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
 
 
-def _imported(path: Path) -> Iterator[str]:
+@cache
+def _imported(path: Path) -> tuple[str, ...]:
     waiting: list[ast.stmt] = list(ast.parse(path.read_text()).body)
+    found: list[str] = []
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Try):
             waiting += node.body
         elif isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
+            found += (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield str(node.module)
+            found.append(str(node.module))
+    return tuple(found)
