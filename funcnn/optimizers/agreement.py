@@ -16,6 +16,7 @@ State = dict[str, Any]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 # Measured in November 2026 on an AMD EPYC (two cores, AVX-512).
 MANY = 1 << 16  # numbers that are worth a kernel for one or two operations
+_DICTS = 1 << 12  # in a tree; one that holds itself has more
 
 
 def match(params: Params, others: Mapping[str, Params]) -> None:
@@ -55,23 +56,54 @@ def both(
     name: str,
     many: Callable[[Array, Array], Any] | None = None,
 ) -> Params:
-    """``fn(param, part)`` over two trees that must match; `many` does the same with many numbers."""
+    """``fn(param, part)`` over two trees that must match; `many` does the same with many numbers.
+
+    What is usual takes one short way; `tree.walk`, `fit` and `match` word what is wrong.
+    """
     many = many or fn
     whole: dict[str, Params] = {}
     try:
         with np.errstate(all="ignore"):
+            found = _usual(fn, many, params, other)
+            if found is not None:
+                return found
             for keys, names, (own, theirs), (into,) in tree.walk([whole], params, other):
                 for leaf in names:
                     param, part = own[leaf], theirs[leaf]
-                    usual = type(param) is type(part) is np.ndarray and param.dtype in FLOATS
-                    if not usual or part.dtype is not param.dtype or part.shape != param.shape:
-                        fit(tree.path(*keys, leaf), param, {name: part})
+                    fit(tree.path(*keys, leaf), param, {name: part})
                     into[leaf] = np.asarray((many if param.size > MANY else fn)(param, part))
     except Refusal as refusal:
         if refusal.who == "tree":
             match(params, {name: other})
         raise
     return whole[""]
+
+
+def _usual(
+    fn: Callable[[Array, Array], Any], many: Callable[[Array, Array], Any], params: Any, other: Any
+) -> Params | None:
+    """The same of dicts in dicts of arrays that agree, or None; the walk takes twice the time."""
+    whole: Params = {}
+    todo = [(params, other, whole)]
+    for own, theirs, out in todo:  # which grows meanwhile
+        alike = type(own) is type(theirs) is dict and own.keys() == theirs.keys()
+        if not alike or len(todo) > _DICTS:
+            return None
+        for name, param in own.items():
+            part = theirs[name]
+            if type(param) is dict:
+                below: Params = {}
+                out[name] = below
+                todo.append((param, part, below))
+            elif (
+                type(param) is type(part) is np.ndarray
+                and (param.shape == part.shape and param.dtype is part.dtype and param.dtype in FLOATS)
+                and type(name) is str
+            ):
+                out[name] = np.asarray((many if param.size > MANY else fn)(param, part))
+            else:
+                return None
+    return whole
 
 
 def alike(path: str, wanted: Any, got: Array) -> None:

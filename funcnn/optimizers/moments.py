@@ -176,7 +176,9 @@ def moved(x: Array, change: Array, factor: float) -> Array:
     if x.size > MANY:
         return many_moved(x, change, factor)
     usual = 1e-30 < abs(factor) < 1e30  # `times` would be one call more
-    return np.asarray(x + (change * numbers(x.dtype, factor)[0] if usual else times(change, factor)))
+    out = change * numbers(x.dtype, factor)[0] if usual else times(change, factor)
+    out += x  # no more fresh memory: a small step has next to nothing else in its cache
+    return np.asarray(out)
 
 
 @_compiled
