@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -55,6 +56,7 @@ def crop(x: Array, widths: Widths) -> Array:
     return x[inner(spatial, widths)]
 
 
+@lru_cache(maxsize=1024)
 def grown(spatial: tuple[int, ...], widths: Widths) -> tuple[int, ...]:
     """The sizes with borders.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from funcnn import numerics
 from funcnn.types import Array
 
@@ -11,6 +13,7 @@ def channel_axis(rank: int) -> int:
     return 2 if rank == 3 else 1
 
 
+@cache
 def other_axes(rank: int) -> tuple[int, ...]:
     """All axes but that of the channels."""
     channels = channel_axis(rank)
@@ -19,8 +22,12 @@ def other_axes(rank: int) -> tuple[int, ...]:
 
 def spread(values: Array, rank: int) -> Array:
     """``(C,)``, or one value for all, in a shape that broadcasts against an array of this rank."""
-    channels = channel_axis(rank)
-    return values.reshape([-1 if axis == channels else 1 for axis in range(rank)])
+    return values.reshape(_along_channels(rank))
+
+
+@cache
+def _along_channels(rank: int) -> tuple[int, ...]:
+    return tuple([-1 if axis == channel_axis(rank) else 1 for axis in range(rank)])
 
 
 def collect(x: Array) -> Array:

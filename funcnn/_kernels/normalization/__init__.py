@@ -144,7 +144,7 @@ def mean_over(x: Array, axes: tuple[int, ...], shard: Shard | None) -> Array:
 
 def count_of(x: Array, axes: tuple[int, ...], shard: Shard | None = None) -> int:
     """How many numbers lie along some axes, in all shards of the batch."""
-    count = prod(x.shape[axis] for axis in axes)
+    count = prod(map(x.shape.__getitem__, axes))
     return count if shard is None else int(_added(shard, count)[0])
 
 
