@@ -268,13 +268,14 @@ def test_a_kernel_takes_only_what_it_is_made_for(tmp_path: Path) -> None:
     on_disk[:] = x
     unaligned = np.zeros(9, np.uint8)[1:].view(np.float32)
     unaligned[:] = x
-    for good in (x, on_disk, unaligned):
+    for good in (x, on_disk, unaligned, x[None, :, None]):
         run(good, out, np.float64(0.5))
         assert out.tolist() == [-1, 3]
     sealed = out.copy()
     sealed.flags.writeable = False
     for wrong in (
-        (x[:, None], out, 0.5), (np.zeros(4, np.float32)[::2], out, 0.5), (x, sealed, 0.5),
+        (np.zeros((2, 3), np.float32).T, out, 0.5), (np.zeros(4, np.float32)[::2], out, 0.5),
+        (x, sealed, 0.5),
         (x, out.astype(np.float64), 0.5), (x, [0.0, 0.0], 0.5), (x, out, "0.5"), (x, out),
         (x.astype(">f4"), out, 0.5), (x, out, 0.5, 0.5), (x, np.empty(2, np.int32), 0.5),
     ):  # fmt: skip

@@ -29,7 +29,7 @@ def turned(x: Array) -> Any:
     if x.dtype != np.float32 or len(x) % LANES or not (x.size and x.flags.carray and x.dtype.isnative):
         return NotImplemented
     out, size = fresh((*x.shape[1:], len(x)), x.dtype), x[0].size
-    _turn(np.array((len(x), size)), x.reshape(-1), out.reshape(-1), 0, -(-size // _PIXELS))
+    _turn(np.array((len(x), size)), x, out, 0, -(-size // _PIXELS))
     return batch_first(out)
 
 
@@ -61,7 +61,7 @@ def _frame(last: Array, padding: Padding, value: float, out: Array) -> None:
     spatial, batch = last.shape[1:-1], last.shape[-1]
     shown, (before, after) = _sources(spatial[:-1], padding[:-1]), padding[-1]
     _write(
-        last.reshape(-1), shown, out.reshape(-1), value, spatial[-1] * batch, before * batch,
+        last, shown, out, value, spatial[-1] * batch, before * batch,
         after * batch, prod(spatial[:-1]), 0, len(last) * len(shown),
     )  # fmt: skip
 

@@ -58,7 +58,7 @@ class Divided(Kernel):
     def __call__(self, first: Any, *rest: Any) -> Any:
         function = self.by_dtype.get(first.dtype.char) or self.compile(first.dtype)
         threads = workers()
-        if threads == 1 or rest[-1] - rest[-2] < 2 or first.size < self.least:
+        if threads == 1 or first.size < self.least or rest[-1] - rest[-2] < 2:
             return function(first, *rest, 0, 1)
         threads = min(threads or _MOST, processors(), _MOST)
         if len(_channel.awake) < threads - 1:

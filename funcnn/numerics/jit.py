@@ -1,8 +1,9 @@
 """Compiled kernels, behind one decorator. Nobody imports this but what is compiled.
 
 A `kernel` is a function of flat arrays and numbers; the names of its annotations say what each is. It
-is compiled for a dtype when it first runs, and its machine code is kept on disk, in the user's cache
-folder. Numba is imported when there is something to compile: all that kernels are made of waits for it.
+may be given arrays of any shape, in C order without gaps. It is compiled for a dtype when it first
+runs, and its machine code is kept on disk, in the user's cache folder. Numba is imported when there is
+something to compile: all that kernels are made of waits for it.
 """
 
 from __future__ import annotations
@@ -98,7 +99,11 @@ class Kernel:
         by_numba, made = translated(self.function, dtype, name, self.options, self.divided)
         if folder is not None and keeps:
             code.keep(made, folder / name)
-        alone = (lambda *given: by_numba(*given[:-2])) if self.divided else by_numba
+
+        def alone(*given: Any) -> Any:
+            flat = [one.reshape(-1) if isinstance(one, np.ndarray) else one for one in given]
+            return by_numba(*(flat[:-2] if self.divided else flat))
+
         return code.load(made) or alone
 
 

@@ -129,7 +129,7 @@ class _Entry:
         return found if kind == types.float64 else self.builder.fptrunc(found, ir.FloatType())
 
     def array(self, one: Any, kind: Any) -> Any:
-        """An argument that must be a flat array of a dtype."""
+        """An argument that must be an array of a dtype, without gaps: the kernel has it flat."""
         is_array = self.call(
             _INT, "PyType_IsSubtype", self.at(one, _HEAD - 8, _POINTER), self.array_type
         )
@@ -137,14 +137,17 @@ class _Entry:
         data, axes, sizes, dtype, flags = (self.at(one, *field) for field in _FIELDS)
         aligned = _ALIGNED if kind.aligned else 0
         wanted = _INT(_CONTIGUOUS | aligned | (_WRITEABLE if kind.mutable else 0))
-        self.need("==", axes, _INT(1))
         self.need("==", self.builder.and_(flags, wanted), wanted)
         self.need("==", self.at(dtype, _HEAD + 12, _INT), _INT(np.dtype(str(kind.dtype)).num))
         self.need("!=", self.at(dtype, _HEAD + 10, _BYTE), _BYTE(_SWAPPED))
+        count = cgutils.alloca_once_value(self.builder, _WORD(1))
+        with cgutils.for_range(self.builder, axes) as along:
+            many = self.builder.load(self.builder.gep(sizes, [along.index]))
+            self.builder.store(self.builder.mul(self.builder.load(count), many), count)
         made = self.context.make_array(kind)(self.context, self.builder)
         size = _WORD(kind.dtype.bitwidth // 8)
         arrayobj.populate_array(
-            made, self.builder.bitcast(data, made.data.type), [self.builder.load(sizes)], [size], size,
+            made, self.builder.bitcast(data, made.data.type), [self.builder.load(count)], [size], size,
             None,
         )  # fmt: skip
         return made._getvalue()

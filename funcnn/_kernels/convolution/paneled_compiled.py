@@ -93,7 +93,7 @@ def write(x: Array, weight: Array, start: Array, axes: Axes, groups: int, out: A
     filters, blocks = tabled(weight, "column"), -(-len(x) // wide)
     together = max(24, _FILTERS * outs // max(1, filters.nbytes) // 24 * 24)  # whole tiles of any size
     _convolve(
-        framed(x, where.padding).reshape(-1), filters.reshape(-1), start, out.reshape(-1), *where[1:],
+        framed(x, where.padding), filters, start, out, *where[1:],
         outs, groups, min(outs, together), blocks, wide,
         0, len(where.base) * (len(where.cuts) - 1) * blocks,
     )  # fmt: skip

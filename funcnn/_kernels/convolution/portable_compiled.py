@@ -122,11 +122,11 @@ def convolve(
         _convolve_many(
             where.at, where.base, where.into, where.first, where.last, where.shift, where.to,
             where.size, where.jump, where.group, where.pitch, address(image), address(filters), start,
-            out.reshape(-1), address(edge), outs // groups, groups, doubt, 0, len(where.base),
+            out, address(edge), outs // groups, groups, doubt, 0, len(where.base),
         )  # fmt: skip
         return NotImplemented if doubt[0] else batch_first(out)
     _convolve(
-        *where[2:], address(image), address(filters), start, out.reshape(-1), outs // groups, groups,
+        *where[2:], address(image), address(filters), start, out, outs // groups, groups,
         VECTOR // 8, step, doubt, 0, len(where.base),
     )  # fmt: skip
     return NotImplemented if doubt[0] else batch_first(out)
@@ -167,7 +167,7 @@ def weight_gradient(
             work.shares, work.several, 0, units,
         )  # fmt: skip
         _round(
-            rows.at, base, begin, work.ends, sums, sizes, total.reshape(-1), address(image),
+            rows.at, base, begin, work.ends, sums, sizes, total, address(image),
             address(slope), each, groups, rows.group, pitch, some, work.wide, work.shares, work.depth,
             doubt, 0, groups * taps,
         )  # fmt: skip

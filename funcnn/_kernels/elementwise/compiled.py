@@ -36,17 +36,18 @@ def sloped(x: Array, dout: Array, slope: Any, twin: Twin, dead: bool = False) ->
     """`funcnn._kernels.elementwise.sloped`."""
     if x.dtype != np.float32 or not x.size:
         return NotImplemented
-    out = np.empty_like(x)
-    if dout.strides != out.strides:  # in the same order
-        np.copyto(out, dout)
-        dout = out
-    if x.strides != out.strides and not x.flags.forc:
-        x = x.copy("K")
-    line, target = x.ravel("K"), out.ravel("K")
-    if not np.may_share_memory(out, target):
-        return NotImplemented
-    parts = -(-line.size // PART)
-    pairs[twin[0]][1](line, dout.ravel("K"), target, _options(twin), 0, parts)
+    target = out = np.empty_like(x)
+    if not (x.flags.c_contiguous and dout.flags.c_contiguous):
+        if dout.strides != out.strides:  # in the same order
+            np.copyto(out, dout)
+            dout = out
+        if x.strides != out.strides and not x.flags.forc:
+            x = x.copy("K")
+        x, dout, target = x.ravel("K"), dout.ravel("K"), out.ravel("K")
+        if not np.may_share_memory(out, target):
+            return NotImplemented
+    parts = -(-x.size // PART)
+    pairs[twin[0]][1](x, dout, target, _options(twin), 0, parts)
     return out
 
 

@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 
 
 class _Places(NamedTuple):
-    """What each place sees of a ``(C, *spatial, N)``.
+    """What each of so many places along the axes sees of a ``(C, *spatial, N)``.
 
     Place `p` sees ``base[p] + at[low[p]:high[p]]``, `first` of which is its first tap inside.
     """
@@ -36,6 +36,7 @@ class _Places(NamedTuple):
     first: Array
     high: Array
     plane: int
+    along: Shape
     all_see: bool  # whether every place has such a tap
     alone: bool = False  # whether no place sees outside, or what another sees
 
@@ -57,7 +58,8 @@ def _places(x_shape: Shape, window: Window, framed: bool) -> _Places:
         first = (first[:, None] * k + tap).ravel()
         all_see &= bool((top - low + tap * d < spatial[axis]).all())
     none, alone = np.zeros_like(base), apart(window) and not any(map(any, window.padding))
-    return _Places(at, base, none, first, none + len(at), math.prod(sizes) * batch, all_see, alone)
+    plane = math.prod(sizes) * batch
+    return _Places(at, base, none, first, none + len(at), plane, places, all_see, alone)
 
 
 _RUN = 8  # numbers of a run that fill vectors
@@ -163,7 +165,7 @@ def largest_of_bins(x: Array, places: Shape) -> Any:
     """`funcnn._kernels.pooling.bins.largest_of_bins`; the winners are counted over all axes."""
     if not x.size or not _few(x.shape, places, 256):
         return NotImplemented
-    return _largest_of(frame(x, ((0, 0),) * len(places)), _of_bins(x.shape, places), places)
+    return _largest_of(frame(x, ((0, 0),) * len(places)), _of_bins(x.shape, places))
 
 
 def largest_of_bins_gradient(dout: Array, winners: Any, x_shape: Shape) -> Any:
@@ -180,7 +182,7 @@ def _of_bins(x_shape: Shape, places: Shape) -> _Places:
     matrix, batch = _bins(x_shape, places), x_shape[0]
     none, plane = np.zeros(len(matrix.start) - 1, np.int64), matrix.columns * batch
     low, high = matrix.start[:-1].copy(), matrix.start[1:].copy()
-    return _Places(matrix.at * batch, none, low, none, high, plane, True)
+    return _Places(matrix.at * batch, none, low, none, high, plane, places, True)
 
 
 def max_pool(x: Array, window: Window) -> Any:
@@ -190,16 +192,15 @@ def max_pool(x: Array, window: Window) -> Any:
     seen = _places(x.shape, window, True)
     if not seen.all_see:
         return NotImplemented
-    image = framed(x, window.padding, value=-np.inf)
-    return _largest_of(image, seen, output_size(window, x.shape[2:]))
+    return _largest_of(framed(x, window.padding, value=-np.inf), seen)
 
 
-def _largest_of(image: Array, seen: _Places, places: Shape) -> tuple[Array, tuple[Array]]:
+def _largest_of(image: Array, seen: _Places) -> tuple[Array, tuple[Array]]:
     channels, batch = image.shape[0], image.shape[-1]
-    out = fresh((channels, *places, batch), image.dtype)
+    out = fresh((channels, *seen.along, batch), image.dtype)
     winners = np.empty(out.shape, np.uint8)
     _largest(
-        image.reshape(-1), *seen[:5], out.reshape(-1), winners.reshape(-1), batch, seen.plane,
+        image, *seen[:5], out, winners, batch, seen.plane,
         VECTOR // image.itemsize, 0, channels * len(seen.base),
     )  # fmt: skip
     return batch_first(out), (winners,)
@@ -222,13 +223,12 @@ def max_pool_gradient(
 
 def _gradient_of(dout: Array, winners: Array, x_shape: Shape, seen: _Places) -> Array:
     dx = fresh((*x_shape[1:], x_shape[0]), dout.dtype)
-    slope = np.ascontiguousarray(batch_last(dout)).reshape(-1)
-    taps = np.ascontiguousarray(winners).reshape(-1)
+    slope, taps = np.ascontiguousarray(batch_last(dout)), np.ascontiguousarray(winners)
     if seen.alone and x_shape[0] >= _RUN:
-        _to_each(slope, seen.at, seen.base, taps, dx.reshape(-1), x_shape[0], seen.plane, 0, x_shape[1])
+        _to_each(slope, seen.at, seen.base, taps, dx, x_shape[0], seen.plane, 0, x_shape[1])
         return batch_first(dx)
     _to_winners(
-        slope, seen.at, seen.base, seen.low, seen.high, taps, dx.reshape(-1), x_shape[0],
+        slope, seen.at, seen.base, seen.low, seen.high, taps, dx, x_shape[0],
         seen.plane, 0, x_shape[1],
     )  # fmt: skip
     return batch_first(dx)
@@ -243,8 +243,8 @@ def norm(x: Array, window: Window, counted: Window, power: float) -> Any:
     image = frame(x, ((0, 0),) * len(places))
     top, s, out = np.empty((3, x.shape[1], *places, batch), x.dtype)
     _norms(
-        image.reshape(-1), matrix.start, matrix.at * batch, _weights(x, window, counted),
-        top.reshape(-1), s.reshape(-1), out.reshape(-1), batch, matrix.columns * batch,
+        image, matrix.start, matrix.at * batch, _weights(x, window, counted),
+        top, s, out, batch, matrix.columns * batch,
         0, x.shape[1] * math.prod(places),
     )  # fmt: skip
     return batch_first(out), (top, s)
@@ -261,8 +261,8 @@ def norm_gradient(
     slope, top, s = (np.ascontiguousarray(each) for each in (batch_last(dout), *record))
     dx = np.empty_like(image)
     _norms_gradient(
-        slope.reshape(-1), image.reshape(-1), matrix.start, matrix.at * len(x),
-        _weights(x, window, counted), top.reshape(-1), s.reshape(-1), dx.reshape(-1), len(x),
+        slope, image, matrix.start, matrix.at * len(x),
+        _weights(x, window, counted), top, s, dx, len(x),
         matrix.columns * len(x), 0, x.shape[1],
     )  # fmt: skip
     return batch_first(dx)
@@ -403,7 +403,7 @@ def unpool(x: Array, indices: Array, spatial: Shape) -> Any:
     """`funcnn._kernels.pooling.unpooling.unpool`."""
     channels, at = x.shape[1], _flat(indices).astype(np.int64, copy=not indices.flags.aligned)
     out, there = fresh((channels, *spatial, len(x)), x.dtype), np.zeros(at.size, np.uint8)
-    _put(_flat(x), at, out.reshape(-1), there, len(x), channels, 0, channels)
+    _put(_flat(x), at, out, there, len(x), channels, 0, channels)
     placed = there.view(np.bool_).reshape(*x.shape[1:], len(x))
     return batch_first(out), batch_first(placed)
 
@@ -413,9 +413,7 @@ def unpool_gradient(dout: Array, indices: Array, there: Array) -> Any:
     at = _flat(indices).astype(np.int64, copy=not indices.flags.aligned)
     dx = np.empty((*indices.shape[1:], len(indices)), dout.dtype)
     channels = dout.shape[1]
-    _take(
-        _flat(dout), at, _flat(there).view(np.uint8), dx.reshape(-1), len(dout), channels, 0, channels
-    )
+    _take(_flat(dout), at, _flat(there).view(np.uint8), dx, len(dout), channels, 0, channels)
     return batch_first(dx)
 
 

@@ -23,7 +23,7 @@ def _along(rows: Any, axis: int, arrays: tuple[Array, ...], *more: float, lanes:
     if not first.size or not first.transpose(order).flags.c_contiguous:
         return NotImplemented
     out, size = np.empty_like(first), first.shape[axis]
-    flat = [np.ascontiguousarray(x.transpose(order)).reshape(-1) for x in (*arrays, out)]
+    flat = [np.ascontiguousarray(x.transpose(order)) for x in (*arrays, out)]
     if neighbours:
         rows(*flat, size, *more, 0, first.size // size)
     else:
@@ -61,7 +61,7 @@ def cross_entropy(logits: Array, labels: Array) -> Any:
     values, slope = np.empty(labels.shape, z.dtype), np.empty_like(z)
     classes = labels.reshape(-1).astype(np.int64)  # a copy has no gaps
     _cross_entropy(
-        z.reshape(-1), classes, values.reshape(-1), slope.reshape(-1), z.shape[-1], SURE,
+        z, classes, values, slope, z.shape[-1], SURE,
         0, classes.size,
     )  # fmt: skip
     return values, (slope,)
