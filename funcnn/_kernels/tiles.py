@@ -65,28 +65,28 @@ def weighted_runs(
 
 @intrinsic
 def products_of_runs(
-    context: Any, x: Any, at: Any, base: Any, cols: Any, slope: Any, out: Any,
+    context: Any, x: Any, at: Any, base: Any, cols: Any, slope: Any, out: Any, to: Any,
     first: Any, last: Any, low: Any, high: Any, row: Any, tap: Any, taps: Any, run: Any, pitch: Any,
     rows: Any, columns: Any, size: Any,
 ) -> Any:  # fmt: skip
-    """``out[row + o, tap + t] += sum slope[row + o, r, c, q] x[base[r] + cols[c] + at[tap + t] + q]``.
+    """``out[row + o, to[t]] += sum slope[row + o, r, c, q] x[base[r] + cols[c] + at[t] + q]``.
 
-    For ``o < rows``, ``t < columns``, over ``first <= r < last``, `c`, and ``low <= q < high``, which
-    are apart by a multiple of a tile. Slopes have `run` numbers at each `c`.
+    For ``o < rows``, ``tap <= t < tap + columns``, over ``first <= r < last``, `c`, and
+    ``low <= q < high``, which are apart by a multiple of a tile. Slopes have `run` numbers at each `c`.
     """
     if not literals(rows, columns, size):
         return None
     signature = types.void(
-        x, at, base, cols, slope, out, first, last, low, high, row, tap, taps, run, pitch,
+        x, at, base, cols, slope, out, to, first, last, low, high, row, tap, taps, run, pitch,
         rows, columns, size,
     )  # fmt: skip
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         integer = ir.IntType(64)
         vectors = Vectors(context, builder, x.dtype, size.literal_value)
-        arrays = pointers(context, builder, signature.args[:6], args[:6])
-        xs, ats, bases, columns_at, slopes, outs = arrays
-        first, last, low, high, row, tap, taps, run, pitch = args[6:15]
+        arrays = pointers(context, builder, signature.args[:7], args[:7])
+        xs, ats, bases, columns_at, slopes, outs, tos = arrays
+        first, last, low, high, row, tap, taps, run, pitch = args[7:16]
         width = context.make_array(cols)(context, builder, args[3]).nitems
         lines = [builder.add(row, integer(o)) for o in range(rows.literal_value)]
         seen = [builder.add(tap, integer(t)) for t in range(columns.literal_value)]
@@ -114,7 +114,8 @@ def products_of_runs(
                         vectors.add_product(total, one, tile, FAST)
         for line, totals in zip(lines, sums, strict=True):
             for t, total in zip(seen, totals, strict=True):
-                place = builder.gep(outs, [builder.add(builder.mul(line, taps), t)])
+                column = builder.load(builder.gep(tos, [t]))
+                place = builder.gep(outs, [builder.add(builder.mul(line, taps), column)])
                 value = vectors.sum(builder.load(total))
                 builder.store(builder.fadd(builder.load(place), value), place)
         return context.get_dummy_value()

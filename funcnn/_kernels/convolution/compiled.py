@@ -61,12 +61,15 @@ _SLICE = 1 << 18  # numbers that the weight gradient reads again for each tile
 
 
 @lru_cache(maxsize=1024)
-def _way(x_shape: Shape, weight_shape: Shape, window: Window, groups: int, terms: int) -> str:
+def _way(
+    x_shape: Shape, weight_shape: Shape, window: Window, groups: int, terms: int
+) -> tuple[str, Shape]:
     """How to compute it: as a ``"product"``, ``"direct"``, or ``""`` where NumPy's ways are better.
 
     A product is large, where each output sees one pixel, and each pixel one output. Outputs, channels
     and pixels are the three sizes; `terms` says which of them is summed over. NumPy's ways are better
-    for short runs, single taps of stride 1, and nothing at all.
+    for short runs, single taps of stride 1, weight gradients of many pairs of channels, and nothing at
+    all. The places that outputs have come with it.
     """
     batch, places = x_shape[0], output_size(window, x_shape[2:])
     single = max(*window.kernel, *window.stride) == 1
@@ -74,11 +77,13 @@ def _way(x_shape: Shape, weight_shape: Shape, window: Window, groups: int, terms
         sizes = [*weight_shape[:2], batch * math.prod(x_shape[2:])]
         rows, columns = sizes[:terms] + sizes[terms + 1 :]
         if is_large(rows, sizes[terms], columns):
-            return "product"
+            return "product", places
     apart = window.stride[-1] > 1
     short = batch * (1 if apart else places[-1]) < _SHORT[apart]
     nothing = not math.prod(x_shape) * math.prod(weight_shape)
-    return "" if short or single or nothing else "direct"
+    pairs = weight_shape[0] // groups * weight_shape[1]
+    many = terms == 2 and pairs >= min(_MANY, _TERMS * batch * math.prod(places))
+    return "" if short or single or many or nothing else "direct", places
 
 
 def _matrix(x: Array) -> Array:
@@ -94,18 +99,18 @@ def convolve(
     forced: Any = None,
 ) -> Any:
     """`funcnn._kernels.convolution.convolve`."""
-    way = _way(x.shape, weight.shape, window, groups, 1)
+    way, places = _way(x.shape, weight.shape, window, groups, 1)
     if way == "product":
         out = fresh((len(weight), *x.shape[2:], len(x)), x.dtype)
         to = out.reshape(len(weight), -1)
         if large_matmul(weight.reshape(len(weight), -1), _matrix(x), to) is NotImplemented:
             return NotImplemented
         if bias is not None:
-            _add(to.reshape(-1), np.ascontiguousarray(bias), 0, len(bias))
+            _add(to, np.ascontiguousarray(bias), 0, len(bias))
         return batch_first(out)
     if not way:
         return NotImplemented
-    out = fresh((len(weight), *output_size(window, x.shape[2:]), len(x)), x.dtype)
+    out = fresh((len(weight), *places, len(x)), x.dtype)
     _write(x, weight, bias, forward(x.shape[2:], window), groups, out)
     return batch_first(out)
 
@@ -119,7 +124,7 @@ def input_gradient(
     forced: Any = None,
 ) -> Any:
     """`funcnn._kernels.convolution.input_gradient`: a convolution with rotated filters."""
-    way = _way(x_shape, weight.shape, window, groups, 0)
+    way, _ = _way(x_shape, weight.shape, window, groups, 0)
     if way == "product":
         dx = fresh((*x_shape[1:], x_shape[0]), dout.dtype)
         filters, to = weight.reshape(len(weight), -1).T, dx.reshape(x_shape[1], -1)
@@ -146,12 +151,12 @@ def _write(
         return
     filters = tabled(weight)
     where = places(axes, len(x), ins, out.shape[1:-1])
-    image = framed(x, where.padding).reshape(-1)
+    image = framed(x, where.padding)
     several = filters.nbytes <= _WEIGHTS and outs // groups > _ALONE
     step = WIDE // x.itemsize * (1 if several else 16)
     parts = max(1, _PIECES // len(where.base))
     _convolve(
-        image, where.at, filters.reshape(-1), start, out.reshape(-1), *where[3:],
+        image, where.at, filters, start, out, *where[3:],
         outs // groups, groups, VECTOR // x.itemsize, step, parts, 0, parts * len(where.base),
     )  # fmt: skip
 
@@ -165,7 +170,7 @@ def weight_gradient(
     forced: Any = None,
 ) -> Any:
     """`funcnn._kernels.convolution.weight_gradient`."""
-    way = _way(x.shape, weight_shape, window, groups, 2)
+    way, _ = _way(x.shape, weight_shape, window, groups, 2)
     if way == "product":
         # Few results are sums of many terms: these are cut into parts, which threads share.
         sizes = weight_shape[0], x[:, 0].size, weight_shape[1]
@@ -176,21 +181,18 @@ def weight_gradient(
         if found is NotImplemented:
             return NotImplemented
         return np.add.reduce(found, 0).reshape(weight_shape)
-    outs, ins, *kernel = weight_shape
-    pairs = outs // groups * ins
-    if not way or pairs >= min(_MANY, _TERMS * dout[:, 0].size):
+    if not way:
         return NotImplemented
+    outs, ins = weight_shape[:2]
     where = taps(forward(x.shape[2:], window), len(x), ins, _TOGETHER)
-    image = framed(x, where.padding).reshape(-1)
-    slope = np.ascontiguousarray(batch_last(dout)).reshape(-1)
+    image, slope = framed(x, where.padding), np.ascontiguousarray(batch_last(dout))
     step = min(max(_SLICE // (ins + outs // groups), 256), 2048)
-    first, *others = kernel if len(kernel) > 1 else (1, *kernel)
-    total = np.zeros((outs, first, ins, *others), x.dtype)
+    total = np.zeros(weight_shape, x.dtype)
     _multiply(
-        image, where.at, slope, total.reshape(-1), *where[2:-1], outs // groups, where.group,
+        image, where.at, slope, total, *where[2:-1], outs // groups, where.group,
         VECTOR // x.itemsize, step, 0, groups * len(where.tap),
     )  # fmt: skip
-    return np.ascontiguousarray(total.swapaxes(1, 2)).reshape(weight_shape)
+    return total
 
 
 def bias_gradient(dout: Array) -> Any:
@@ -199,7 +201,7 @@ def bias_gradient(dout: Array) -> Any:
     if not (dout.size and last.flags.c_contiguous):
         return NotImplemented
     out = np.empty(len(last), dout.dtype)
-    _sum(last.reshape(-1), out, 0, len(out))
+    _sum(last, out, 0, len(out))
     return out
 
 
@@ -276,11 +278,11 @@ def _filters(rows: int) -> Any:
     def tile(columns: int, size: int) -> Any:
         @inlined
         def multiply_tile(
-            image: In, at: Table, base: Table, cols: Table, slope: In, total: Out, first: int,
-            last: int, low: int, high: int, row: int, tap: int, run: int, pitch: int,
+            image: In, at: Table, base: Table, cols: Table, slope: In, total: Out, to: Table,
+            first: int, last: int, low: int, high: int, row: int, tap: int, run: int, pitch: int,
         ) -> None:  # fmt: skip
             if low < high:
-                products_of_runs(image, at, base, cols, slope, total, first, last, low, high,
+                products_of_runs(image, at, base, cols, slope, total, to, first, last, low, high,
                                  row, tap, len(at), run, pitch, rows, columns, size)  # fmt: skip
 
         return multiply_tile
@@ -291,7 +293,7 @@ def _filters(rows: int) -> Any:
 
     @inlined
     def multiply_filters(
-        image: In, at: Table, slope: In, total: Out, base: Table, cols: Table, tap: Table,
+        image: In, at: Table, slope: In, total: Out, to: Table, base: Table, cols: Table, tap: Table,
         count: Table, first: Table, last: Table, begin: int, end: int, low: int, high: int,
         row: int, run: int, pitch: int, vector: int, taps: int, more: int,
     ) -> None:  # fmt: skip
@@ -301,16 +303,16 @@ def _filters(rows: int) -> Any:
             top, bottom = max(begin, first[i]), min(end, last[i])
             together = count[i] == _TOGETHER
             if top < bottom and together:
-                several(image, at, base, cols, slope, total, top, bottom, low, whole,
+                several(image, at, base, cols, slope, total, to, top, bottom, low, whole,
                         row, tap[i], run, pitch)  # fmt: skip
             for t in range(tap[i], tap[i] + count[i]):
                 if top < bottom and not together:
-                    one(image, at, base, cols, slope, total, top, bottom, low, whole,
+                    one(image, at, base, cols, slope, total, to, top, bottom, low, whole,
                         row, t, run, pitch)  # fmt: skip
                 if top < bottom and whole < high:
-                    short(image, at, base, cols, slope, total, top, bottom, whole, nearly,
+                    short(image, at, base, cols, slope, total, to, top, bottom, whole, nearly,
                           row, t, run, pitch)  # fmt: skip
-                    alone(image, at, base, cols, slope, total, top, bottom, nearly, high,
+                    alone(image, at, base, cols, slope, total, to, top, bottom, nearly, high,
                           row, t, run, pitch)  # fmt: skip
 
     return multiply_filters
@@ -321,8 +323,8 @@ _tall, _six, _four, _two, _one = map(_filters, (_TALL, 6, 4, 2, 1))
 
 @divided
 def _multiply(
-    image: In, at: Table, slope: In, total: Out, base: Table, cols: Table, tap: Table, count: Table,
-    first: Table, last: Table, run: int, outs: int, group: int, vector: int, step: int,
+    image: In, at: Table, slope: In, total: Out, to: Table, base: Table, cols: Table, tap: Table,
+    count: Table, first: Table, last: Table, run: int, outs: int, group: int, vector: int, step: int,
     low: int, high: int,
 ) -> None:  # fmt: skip
     """Some entries of `tap`, counted over all groups: `step` places at a time for all filters."""
@@ -337,23 +339,23 @@ def _multiply(
                 stop, o, more = min(q + step, run), g * outs, outs
                 while more > 0:
                     if more >= _TALL:
-                        _tall(seen, at, slope, total, base, cols, tap, count, first, last,
+                        _tall(seen, at, slope, total, to, base, cols, tap, count, first, last,
                               r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
                         done = _TALL
                     elif VECTOR == 64 and more >= 6:
-                        _six(seen, at, slope, total, base, cols, tap, count, first, last,
+                        _six(seen, at, slope, total, to, base, cols, tap, count, first, last,
                              r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
                         done = 6
                     elif more >= 4:
-                        _four(seen, at, slope, total, base, cols, tap, count, first, last,
+                        _four(seen, at, slope, total, to, base, cols, tap, count, first, last,
                               r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
                         done = 4
                     elif more >= 2:
-                        _two(seen, at, slope, total, base, cols, tap, count, first, last,
+                        _two(seen, at, slope, total, to, base, cols, tap, count, first, last,
                              r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
                         done = 2
                     else:
-                        _one(seen, at, slope, total, base, cols, tap, count, first, last,
+                        _one(seen, at, slope, total, to, base, cols, tap, count, first, last,
                              r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
                         done = 1
                     o, more = o + done, more - done

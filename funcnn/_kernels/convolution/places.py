@@ -209,13 +209,15 @@ def places(axes: Axes, batch: int, ins: int, written: Shape, all: bool = False) 
 class Taps(NamedTuple):
     """The tables of a weight gradient: some taps at a time, over all outputs that see them.
 
-    As in `Places`, but taps of the last axis are innermost, and this axis is framed. Runs of a row
+    As in `Places`, but taps of the last axis are innermost, and this axis is framed; ``to`` is where a
+    tap stands in a filter. Runs of a row
     begin at ``cols`` in the image and have ``run`` numbers each. Of the rows, those from ``first`` to
     ``last`` meet so many ``taps`` from ``tap`` on.
     """
 
     padding: tuple[tuple[int, int], ...]
     at: Array
+    to: Array
     base: Array
     cols: Array
     tap: Array
@@ -241,8 +243,9 @@ def taps(axes: Axes, batch: int, ins: int, together: int) -> Taps:
     whole = end.stride == 1  # a row is one run
     v = np.arange(1 if whole else end.places)
     tap, number, first_row, last_row = np.array(some, np.int64).reshape(-1, 4).T.copy()
+    to = np.arange(len(found.at)).reshape(ins, top.taps, -1).swapaxes(0, 1).ravel()
     return Taps(
         ((0, 0), *(axis.padding for axis in others))[-rank:],
-        found.at, found.base, (v * end.stride + end.offset) * batch,
+        found.at, to, found.base, (v * end.stride + end.offset) * batch,
         tap, number, first_row, last_row, (end.places if whole else 1) * batch, found.group,
     )  # fmt: skip
