@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from funcnn import data, numerics, optimizers, random
 from funcnn.machine.blas import on_one_blas_thread
 from funcnn.machine.memory import keep_freed_memory
 from funcnn.machine.threads import in_team
+
+_choices = ExitStack()  # for the rest of a process, as PyTorch's number of threads
 
 
 def variants() -> list[str]:
@@ -40,11 +43,7 @@ def network(case: Case) -> funcnn.Layer[Any, Any]:
 
 def build(case: Case, variant: str) -> Callable[[], object]:
     """The work of a case: in portable mode, on one thread, with compiled kernels, or none of these."""
-    use = numerics.compiled("require" if "compiled" in variant else "off")
-    return use(_built(case, variant))
-
-
-def _built(case: Case, variant: str) -> Callable[[], object]:
+    _choices.enter_context(numerics.compiled("require" if "compiled" in variant else "off"))
     if case.work == "layer":
         return layer(catalogue.find(case.name))
     workers = 1 if "one thread" in variant else None
