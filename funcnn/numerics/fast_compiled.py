@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from funcnn.machine.memory import scratch
+from funcnn.machine.threads import workers
 from funcnn.numerics._compiled import laid_out, panels_of
 from funcnn.numerics.handover import divided
 from funcnn.numerics.jit import Address, Single, Table, address, inlined, intrinsic
@@ -29,7 +30,7 @@ _BROAD = VECTOR >= 32  # else BLAS may be as fast: nobody measured it
 _IN_PLACE = VECTOR == 64  # whether neighbours are read where they lie, however many read them again
 _PANEL = 3 * LANES  # columns of a tile
 _FEW, _BLOCK = 32, 128  # rows that are worth a panel, and that meet it while it stays in the cache
-_UNITS = 8  # to divide, at least
+_UNITS = 8  # to divide, at least, where there is who takes them: one thread packs each row once
 _GROUP = 4  # tiles, of which a line of the cache holds a term
 _NOTHING = np.empty(0, np.float32)
 
@@ -60,9 +61,10 @@ def large_matmul(a: Array, b: Array, out: Array | None = None, plus: Array | Non
     (rows, columns), pitch, terms = to.shape[-2:], to.strides[-2] // 4, left.shape[-1]
     reads = column == 1 and (_IN_PLACE or rows < _FEW)
     turns = row == 1 < term and columns >= _FEW and not _IN_PLACE
-    starts, height = panels_of(columns, LANES), _height(rows, columns)
+    units = 1 if workers() == 1 else _UNITS
+    starts, height = panels_of(columns, LANES), _height(rows, columns, units)
     panels, blocks = len(starts) - 1, -(-rows // height)
-    groups, packed, apart = min(panels, -(-_UNITS // blocks)), _NOTHING, 0
+    groups, packed, apart = min(panels, -(-units // blocks)), _NOTHING, 0
     if blocks > 1 and not reads:  # else there is one unit that reads a panel, and packs it
         count, size = 1 if right.ndim == 2 else len(places[1]), (columns + LANES) * terms
         packed, apart = scratch("right", (count * size,), right.dtype), size * (count > 1)
@@ -93,9 +95,9 @@ def _added(plus: Array | None) -> tuple[int, int, int]:
     return address(plus), row, int(plus.shape[-1] > 1)
 
 
-def _height(rows: int, columns: int) -> int:
+def _height(rows: int, columns: int, units: int) -> int:
     """How many rows meet a panel: fewer where threads share rows, and not panels."""
-    least = _BLOCK if columns > rows else max(_FEW, -(-rows // (_UNITS * TALL)) * TALL)
+    least = _BLOCK if columns > rows else max(_FEW, -(-rows // (units * TALL)) * TALL)
     return min(rows, least, _BLOCK)
 
 
@@ -118,25 +120,6 @@ def _copy(
             found = [vectors.at(source, builder.add(seen, word(i * wide))) for i in each]
             for i, one in zip(each, found, strict=True):
                 vectors.put(one, target, builder.add(to, builder.mul(apart, word(i))))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def _fetch(context: Any, x: Any, row: Any) -> Any:
-    """Begin to fetch where the results of a tile will be put: they are done after it has come."""
-    signature = types.void(x, row)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        start, number = builder.inttoptr(args[0], ir.FloatType().as_pointer()), ir.IntType(32)
-        row, word = args[1], ir.IntType(64)
-        kind = ir.FunctionType(ir.VoidType(), [start.type, number, number, number])
-        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0f32")
-        for o in range(TALL):
-            for c in (*range(0, _PANEL, 16), _PANEL - 1):
-                place = builder.add(builder.mul(row, word(o)), word(c))
-                builder.call(fetch, [builder.gep(start, [place]), number(1), number(3), number(1)])
         return context.get_dummy_value()
 
     return signature, generate
@@ -202,11 +185,13 @@ def _multiply(
         o, group = rest // groups * height, rest % groups
         first, last = group * panels // groups, (group + 1) * panels // groups
         several, to_rows, q = min(height, rows - o), out + 4 * (outs[p] + o * pitch), starts[first]
-        if plus:
-            seen = plus + 4 * (o * plus_row + q * plus_column)
-            put(seen, plus_row, plus_column, to_rows + 4 * q, pitch, several, starts[last] - q)
+        is_there = plus != 0 and not plus_column
+        if is_there:
+            put(plus + 4 * o * plus_row, plus_row, to_rows + 4 * q, pitch, several, starts[last] - q)
         for k in range(0, terms, RUN):
-            some, more = min(RUN, terms - k), int(k > 0 or plus != 0)
+            some, added, apart_by = min(RUN, terms - k), plus + 4 * o * plus_row, plus_row
+            if k > 0 or is_there:
+                added, apart_by = to_rows, pitch
             at, jump, step, following = left + 4 * (lefts[p] + o * row + k * term), row, row, term
             if turns:
                 _pack_left(at, term, several, some, block)
@@ -221,13 +206,10 @@ def _multiply(
                 else:
                     seen, lower = beginning(panel) + 4 * start, width
                     _pack_panel(right, base, column, line, used, some, panel[start:])
-                for t in range(0, several, TALL):
-                    to = to_rows + 4 * (t * pitch + q)
-                    _fetch(to, pitch)
-                    multiply_panel(
-                        at + 4 * t * jump, step, following, seen, lower, to, pitch, some,
-                        min(TALL, several - t), used, more,
-                    )  # fmt: skip
+                multiply_panel(
+                    at, jump, step, following, seen, lower, to_rows + 4 * q, pitch, some, several,
+                    used, added + 4 * q if added else 0, apart_by,
+                )  # fmt: skip
     panel[0] = block[:1].sum()  # they are there until now
 
 

@@ -76,22 +76,52 @@ class Vectors:
         lanes = ir.Constant(ir.VectorType(ir.IntType(64), self.count), list(range(self.count)))
         return self.builder.icmp_signed("<", lanes, self.spread(some))
 
-    def read(self, place: Any, some: Any = None) -> Any:
-        """What neighbours hold; 0 for those that are not among `some`."""
+    def read(self, place: Any) -> Any:
+        """What neighbours hold."""
         place = self.builder.bitcast(place, self.type.as_pointer())
-        if some is None:
-            return self.builder.load(place, align=self.bytes)
-        name, align = f"llvm.masked.load.{self.name}.p0{self.name}", ir.IntType(32)(self.bytes)
-        return self.intrinsic(name, self.type, place, align, some, self.zero())
+        return self.builder.load(place, align=self.bytes)
 
-    def write(self, value: Any, place: Any, some: Any = None) -> None:
-        """Write to neighbours, or to those among `some`."""
-        place = self.builder.bitcast(place, self.type.as_pointer())
+    def write(self, value: Any, place: Any) -> None:
+        """Write to neighbours."""
+        self.builder.store(value, self.builder.bitcast(place, self.type.as_pointer()), align=self.bytes)
+
+    def read_some(self, place: Any, some: Any = None) -> Any:
+        """What the first so many of neighbours hold, or all of them; 0 for others."""
         if some is None:
-            self.builder.store(value, place, align=self.bytes)
-        else:
-            name, align = f"llvm.masked.store.{self.name}.p0{self.name}", ir.IntType(32)(self.bytes)
-            self.intrinsic(name, ir.VoidType(), value, place, align, some)
+            return self.read(place)
+        found = self.variable(self.zero())
+        with self.builder.if_else(self._are_all(some)) as (all_of_them, others):
+            with all_of_them:
+                self.builder.store(self.read(place), found)
+            with others:
+                self.builder.store(self._masked("load", self.type, place, some, self.zero()), found)
+        return self.builder.load(found)
+
+    def write_some(self, value: Any, place: Any, some: Any = None) -> None:
+        """Write to the first so many of neighbours, or to all: AVX2 masks what it writes slowly."""
+        if some is None:
+            self.write(value, place)
+            return
+        with self.builder.if_else(self._are_all(some)) as (all_of_them, others):
+            with all_of_them:
+                self.write(value, place)
+            with others:
+                self._masked("store", ir.VoidType(), place, some, value)
+
+    def _are_all(self, some: Any) -> Any:
+        return self.builder.icmp_signed(">=", some, some.type(self.count))
+
+    def _masked(self, verb: str, kind: Any, place: Any, some: Any, value: Any) -> Any:
+        place = self.builder.bitcast(place, self.type.as_pointer())
+        rest = [ir.IntType(32)(self.bytes), self.first(some)]
+        parts = [place, *rest, value] if verb == "load" else [value, place, *rest]
+        return self.intrinsic(f"llvm.masked.{verb}.{self.name}.p0{self.name}", kind, *parts)
+
+    def fetch(self, place: Any, writes: int) -> None:
+        """Begin to fetch the line of the cache that will be read, or written to."""
+        number = ir.IntType(32)
+        parts = place, number(writes), number(3), number(1)
+        self.intrinsic("llvm.prefetch.p0f32", ir.VoidType(), *parts)
 
     def add_product(self, place: Any, a: Any, b: Any, flags: tuple[str, ...]) -> None:
         product = self.builder.fmul(a, b, flags=flags)
