@@ -88,9 +88,8 @@ def rounded_tile(
             for c, total in enumerate(whole):
                 shift = _word(c * vectors.count)
                 error = builder.fmul(of_row, vectors.at(sizes, shift))
-                doubts.append(
-                    vectors.put_if_sure(builder.load(total), error, outs, builder.add(to, shift))
-                )
+                bounds = vectors.ends(builder.load(total), error)
+                doubts.append(vectors.put_if_sure(bounds, outs, builder.add(to, shift)))
         return builder.zext(vectors.any(doubts), word)
 
     return signature, generate
@@ -121,8 +120,8 @@ def settle_run(
                 number = vectors.all(lefts, builder.add(begin, builder.mul(t, height)))
                 vectors.add_exactly(parts, builder.fmul(number, run))
             many = vectors.spread(builder.sitofp(terms, ir.DoubleType()))
-            value, error = vectors.bound(parts, many)
-            builder.store(vectors.any([vectors.put_if_sure(value, error, outs, place)]), doubt)
+            bounds = vectors.exact_ends(parts, many)
+            builder.store(vectors.any([vectors.put_if_sure(bounds, outs, place)]), doubt)
         return builder.zext(builder.load(doubt), word)
 
     return signature, generate

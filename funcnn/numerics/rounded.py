@@ -5,8 +5,10 @@ It is the scheme of `_exact`, a tile at a time. A tile's sums and the squares of
 float64, in whatever order; its results are the sums, rounded, where both ends of their bounds agree. Of
 a tile that has others, all sums are taken again, now with what each addition loses (Ogita, Rump and
 Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26(6), 2005): with ``K`` additions that lose
-``e_1, e_2...`` in turn, the sum is within ``K u sum |e_k|`` of ``s + (e_1 + e_2 + ...)``. What is still
-in doubt, or not finite, is left to NumPy's kernel.
+``e_1, e_2...`` in turn, the sum is within ``K u sum |e_k|`` of ``s + (e_1 + e_2 + ...)``. Both ends of
+that bound are rounded once: to float64 first, but to a neighbour whose last bit is odd (S. Boldo and
+G. Melquiond, "Emulation of FMA and correctly rounded sums", IEEE Trans. Comput. 57(4), 2008). What is
+still in doubt, or not finite, is left to NumPy's kernel.
 """
 
 from __future__ import annotations
@@ -51,23 +53,24 @@ class _Rounding(Vectors):
         place = self.builder.bitcast(self.builder.gep(array, [index]), self.narrow.as_pointer())
         return self.builder.fpext(self.builder.load(place, align=4), self.type)
 
-    def put_rounded(self, value: Any, error: Any, array: Any, index: Any) -> Any:
+    def ends(self, value: Any, error: Any) -> tuple[Any, Any]:
+        """Both ends of a bound, rounded."""
+        upper, lower = self.builder.fadd(value, error), self.builder.fsub(value, error)
+        return self.builder.fptrunc(upper, self.narrow), self.builder.fptrunc(lower, self.narrow)
+
+    def put_rounded(self, ends: tuple[Any, Any], array: Any, index: Any) -> Any:
         """Write one end of a bound, rounded; where the other end gives something else."""
-        upper = self.builder.fptrunc(self.builder.fadd(value, error), self.narrow)
-        lower = self.builder.fptrunc(self.builder.fsub(value, error), self.narrow)
         zero = ir.Constant(self.narrow, [0.0] * self.count)
         place = self.builder.bitcast(self.builder.gep(array, [index]), self.narrow.as_pointer())
-        self.builder.store(self.builder.fadd(upper, zero), place, align=4)  # there is one zero
-        return self.builder.fcmp_unordered("!=", upper, lower)
+        self.builder.store(self.builder.fadd(ends[0], zero), place, align=4)  # there is one zero
+        return self.builder.fcmp_unordered("!=", *ends)
 
-    def put_if_sure(self, value: Any, error: Any, array: Any, index: Any) -> Any:
+    def put_if_sure(self, ends: tuple[Any, Any], array: Any, index: Any) -> Any:
         """The same, and NaN where it is."""
-        upper = self.builder.fptrunc(self.builder.fadd(value, error), self.narrow)
-        lower = self.builder.fptrunc(self.builder.fsub(value, error), self.narrow)
         zero, nan = (ir.Constant(self.narrow, [one] * self.count) for one in (0.0, float("nan")))
         place = self.builder.bitcast(self.builder.gep(array, [index]), self.narrow.as_pointer())
-        doubt = self.builder.fcmp_unordered("!=", upper, lower)
-        found = self.builder.select(doubt, nan, self.builder.fadd(upper, zero))
+        doubt = self.builder.fcmp_unordered("!=", *ends)
+        found = self.builder.select(doubt, nan, self.builder.fadd(ends[0], zero))
         self.builder.store(found, place, align=4)
         return doubt
 
@@ -76,30 +79,43 @@ class _Rounding(Vectors):
         found = reduce(self.builder.or_, places)
         return self.intrinsic(f"llvm.vector.reduce.or.v{self.count}i1", ir.IntType(1), found)
 
+    def two_sum(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Knuth's sum, and what it lost."""
+        build = self.builder
+        total = build.fadd(x, y)
+        tail = build.fsub(total, x)
+        head = build.fsub(x, build.fsub(total, tail))
+        return total, build.fadd(head, build.fsub(y, tail))
+
     def add_exactly(self, parts: list[Any], term: Any) -> None:
-        """Knuth's sum, what it lost, and how much was lost in all."""
+        """A sum, what it lost, and how much was lost in all."""
         build, (total, lost, size) = self.builder, parts
-        before = build.load(total)
-        after = build.fadd(before, term)
-        tail = build.fsub(after, before)
-        head = build.fsub(before, build.fsub(after, tail))
-        rest = build.fadd(head, build.fsub(term, tail))
+        after, rest = self.two_sum(build.load(total), term)
         build.store(after, total)
         build.store(build.fadd(build.load(lost), rest), lost)
         build.store(build.fadd(build.load(size), self.unary("fabs", rest)), size)
 
-    def bound(self, parts: list[Any], terms: Any) -> tuple[Any, Any]:
-        """The sum of both, and a bound on the error of all; 0 only where it is exact."""
+    def exact_ends(self, parts: list[Any], terms: Any) -> tuple[Any, Any]:
+        """Both ends of the bound on the sum of both, rounded; alike where it is exact."""
         build, (total, lost, size) = self.builder, parts
-        first, second = build.load(total), build.load(lost)
-        value = build.fadd(first, second)
-        tail = build.fsub(value, first)
-        rest = build.fadd(build.fsub(first, build.fsub(value, tail)), build.fsub(second, tail))
+        value, rest = self.two_sum(build.load(total), build.load(lost))
         part = build.fmul(build.load(size), build.fmul(terms, self.constant(1.0001 * _UNIT)))
-        error = build.fadd(self.unary("fabs", rest), part)
-        more = build.fmul(self.unary("fabs", value), self.constant(4 * _UNIT))
-        inexact = build.fcmp_unordered("!=", error, self.zero())
-        return value, build.select(inexact, build.fadd(error, more), self.zero())
+        spare = build.fmul(self.unary("fabs", rest), self.constant(4 * _UNIT))  # of what follows
+        part = build.fadd(part, spare)
+        upper, lower = build.fadd(rest, part), build.fsub(rest, part)
+        return self.rounded_once(value, upper), self.rounded_once(value, lower)
+
+    def rounded_once(self, x: Any, y: Any) -> Any:
+        """``x + y`` in float32: by way of the float64 next to it whose last bit is odd."""
+        build, words = self.builder, ir.VectorType(ir.IntType(64), self.count)
+        total, rest = self.two_sum(x, y)
+        one, last = (ir.Constant(words, [number] * self.count) for number in (1, 63))
+        bits, sign = build.bitcast(total, words), build.bitcast(rest, words)
+        step = build.or_(build.ashr(build.xor(bits, sign), last), one)  # 1, or -1 towards 0
+        odd = build.or_(bits, one)
+        odd = build.select(build.icmp_signed("==", odd, bits), bits, build.add(bits, step))
+        bits = build.select(build.fcmp_unordered("!=", rest, self.zero()), odd, bits)
+        return build.fptrunc(build.bitcast(bits, self.type), self.narrow)
 
 
 @intrinsic
@@ -139,7 +155,7 @@ def rounded_runs(
         doubts = []
         for o, to, total in zip(each, places, sums, strict=True):
             error = builder.fmul(vectors.all(norms, builder.add(row, o)), size_of_runs)
-            doubts.append(vectors.put_rounded(builder.load(total), error, outs, to))
+            doubts.append(vectors.put_rounded(vectors.ends(builder.load(total), error), outs, to))
         doubt = cgutils.alloca_once(builder, ir.IntType(1))
         builder.store(vectors.any(doubts), doubt)
         with builder.if_then(builder.load(doubt), likely=False):
@@ -155,7 +171,7 @@ def rounded_runs(
             count = vectors.spread(builder.sitofp(terms, ir.DoubleType()))
             doubts = []
             for to, parts in zip(places, exact, strict=True):
-                doubts.append(vectors.put_rounded(*vectors.bound(parts, count), outs, to))
+                doubts.append(vectors.put_rounded(vectors.exact_ends(parts, count), outs, to))
             builder.store(vectors.any(doubts), doubt)
         return builder.zext(builder.load(doubt), ir.IntType(64))
 
