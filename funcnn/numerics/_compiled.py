@@ -16,7 +16,7 @@ from funcnn.numerics import _elementary
 from funcnn.numerics.halving import sum_by_halves
 from funcnn.numerics.handover import divided_exactly
 from funcnn.numerics.jit import Address, In, Kernel, Out, OutBytes, Table, Wide, address, inlined
-from funcnn.numerics.numbers import of_numbers
+from funcnn.numerics.numbers import of_numbers, of_rows
 from funcnn.numerics.packing import (
     LANES,
     TALL,
@@ -259,7 +259,7 @@ sum = sum_by_halves
 
 def each(core: Callable[..., Array], out: Array, *lines: Array) -> Any:
     """`_elementary.each`: the same function, of numbers."""
-    kernel = _of_numbers(core)
+    kernel = _of_rows(core) if out.dtype == np.float32 else _of_numbers(core)
     if kernel is None or any(x.dtype != out.dtype for x in lines):
         return NotImplemented
     if out.dtype not in (np.float32, np.float64):
@@ -280,7 +280,18 @@ def _of_numbers(core: FunctionType) -> Kernel | None:
     return divided_exactly(made)
 
 
-core: Any = None  # which function it is, `_of_numbers` says
+@cache
+def _of_rows(core: FunctionType) -> Kernel | None:
+    """The same of float32 numbers, by rows where the function has a way of its own for them."""
+    if core not in of_rows:
+        return _of_numbers(core)
+    made = FunctionType(_each_row.__code__, {**globals(), "core": of_rows[core]}, core.__name__)
+    made.__annotations__ = _each_row.__annotations__
+    made.__qualname__ = f"rows_{core.__name__}"
+    return divided_exactly(made)
+
+
+core: Any = None  # which function it is, `_of_numbers` and `_of_rows` say
 
 
 def _each(x: In, out: Out, low: int, high: int) -> None:
@@ -297,5 +308,11 @@ def _each_of_two(x: In, y: In, out: Out, low: int, high: int) -> None:
         out[i] = core(np.float64(x[i]), np.float64(y[i]))
 
 
+def _each_row(x: In, out: Out, low: int, high: int) -> None:
+    core(x[low * _BLOCK : high * _BLOCK], out[low * _BLOCK : high * _BLOCK])
+
+
 for _one in ("exp", "expm1", "sigmoid", "tanh", "log", "log1p", "power", "erfc", "_sech2", "rsqrt"):
     _of_numbers(getattr(_elementary, _one).__wrapped__)  # what `funcnn.compile` finds
+for _core in of_rows:
+    _of_rows(_core)

@@ -126,34 +126,31 @@ def _forward(
             first = t * width * batch + place
             p, r = projected[(t * batch + n) * width :], product[(n - low) * width :]
             h0, h1 = states[before + place :], states[after + place : after + own]
+            z0, z1 = gates[first : first + hidden], gates[first + block : first + block + hidden]
+            z2 = gates[first + 2 * block : first + 2 * block + hidden]
+            for i in range(2 * hidden if len(inner) else width):
+                r[i] += p[i]
+            sigmoid(r[:hidden], z0)
+            sigmoid(r[hidden : 2 * hidden], z1)
+            third = r[2 * hidden : 3 * hidden]
             if len(inner):
-                z0, z1 = gates[first : first + hidden], gates[first + block :]
-                z2, saved = gates[first + 2 * block :], inner[t * block + place :]
+                saved = inner[t * block + place :]
                 for i in range(hidden):
-                    z0[i] = sigmoid(np.float64(p[i] + r[i]))
-                for i in range(hidden):
-                    z1[i] = sigmoid(np.float64(p[hidden + i] + r[hidden + i]))
-                for i in range(hidden):
-                    saved[i] = r[2 * hidden + i]
-                    z2[i] = tanh(np.float64(p[2 * hidden + i] + z0[i] * r[2 * hidden + i]))
+                    saved[i] = third[i]
+                    third[i] = p[2 * hidden + i] + z0[i] * third[i]
+                tanh(third, z2)
                 for i in range(hidden):
                     h1[i] = z2[i] + z1[i] * (h0[i] - z2[i])
             else:
-                z0, z1 = gates[first : first + hidden], gates[first + block :]
-                z2, z3 = gates[first + 2 * block :], gates[first + 3 * block :]
+                z3 = gates[first + 3 * block : first + 3 * block + hidden]
                 c0, c1 = states[moments + before + place :], states[moments + after + place :]
-                for i in range(hidden):
-                    z0[i] = sigmoid(np.float64(p[i] + r[i]))
-                for i in range(hidden):
-                    z1[i] = sigmoid(np.float64(p[hidden + i] + r[hidden + i]))
-                for i in range(hidden):
-                    z2[i] = tanh(np.float64(p[2 * hidden + i] + r[2 * hidden + i]))
-                for i in range(hidden):
-                    z3[i] = sigmoid(np.float64(p[3 * hidden + i] + r[3 * hidden + i]))
+                tanh(third, z2)
+                sigmoid(r[3 * hidden : width], z3)
                 for i in range(hidden):
                     c1[i] = z1[i] * c0[i] + z0[i] * z2[i]
+                tanh(c1[:hidden], third)
                 for i in range(hidden):
-                    h1[i] = z3[i] * np.float32(tanh(np.float64(c1[i])))
+                    h1[i] = z3[i] * third[i]
             for i in range(hidden):
                 doubt |= not abs(h1[i]) < np.inf
     if doubt:
@@ -197,8 +194,7 @@ def _backward(
             else:
                 z3, c0 = gates[first + 3 * block :], states[moments + before + place :]
                 c1 = states[moments + after + place :]
-                for i in range(hidden):
-                    tanh_c[i] = tanh(np.float64(c1[i]))
+                tanh(c1[:hidden], tanh_c)
                 for i in range(hidden):
                     dc[i] += dh[i] * z3[i] * (one - tanh_c[i] * tanh_c[i])
                     dz[i] = z0[i] * (one - z0[i]) * (dc[i] * z2[i])
