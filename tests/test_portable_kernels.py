@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from funcnn import numerics, relu
-from funcnn._kernels import convolution, normalization
+from funcnn._kernels import attention, convolution, normalization
 from funcnn._kernels.windows import output_size, window
 from funcnn.machine.threads import in_team
 from funcnn.types import Array
@@ -105,6 +105,61 @@ def test_ordinary_passes_are_not_declined() -> None:
             assert kernels.products_over(x, offset, axes) is not NotImplemented
             assert functions.applied(x, None, ("relu",)) is not NotImplemented
             assert functions.sloped(x, offset, None, ("relu",)) is not NotImplemented
+
+
+# Batch, heads of queries and of keys, steps of both, features of keys and of values.
+ATTENTION = [
+    (2, 2, 2, 5, 5, 3, 3), (3, 4, 2, 7, 9, 8, 5), (1, 1, 1, 1, 1, 1, 1), (2, 3, 1, 70, 67, 16, 16),
+    (5, 2, 2, 64, 64, 4, 12), (2, 1, 1, 3, 1, 2, 2),
+]  # fmt: skip
+
+
+def _heads(name: str, batch: int, heads: int, steps: int, features: int) -> Array:
+    return _drawn(name, (batch, steps, heads, features)).transpose(0, 2, 1, 3)
+
+
+def _attention(at: tuple[int, ...]) -> tuple[Array, ...]:
+    batch, heads, groups, steps, keys, features, width = at
+    return (
+        _heads("q", batch, heads, steps, features), _heads("k", batch, groups, keys, features),
+        _heads("v", batch, groups, keys, width), _heads("dout", batch, heads, steps, width),
+    )  # fmt: skip
+
+
+def _seen(at: tuple[int, ...]) -> list[Array | None]:
+    """Everything; what has been; few pairs, so that some queries see one key, and some none."""
+    pairs = at[3], at[4]
+    few = np.abs(_drawn("seen", (at[0], *pairs))) > 1.5
+    return [None, attention.visible(pairs, True), attention.visible(pairs, False, few)]
+
+
+@pytest.mark.parametrize("at", ATTENTION, ids=str)
+@pytest.mark.parametrize("odd", [None, 0.0, 3e38, np.inf, np.nan])
+def test_bits_of_attention_are_the_same(at: tuple[int, ...], odd: float | None) -> None:
+    shape = at[:2] + at[3:5]
+    kept = (np.abs(_drawn("kept", shape)) > 0.4) * np.float32(1.25)
+    q, k, v, dout = (x.copy() for x in _attention(at))
+    for i, x in enumerate((q, k, v, dout) if odd is not None else ()):
+        x.flat[(7 * i) % x.size] = odd
+    for seen in _seen(at):
+        for how in (attention.Scores(0.7, seen), attention.Scores(2.0, seen, kept=kept)):
+
+            def both() -> Any:
+                made = attention.attend(q, k, v, how)  # noqa: B023 - runs at once
+                return [*made, *attention.attend_gradients(q, k, v, made, how, dout)]  # noqa: B023
+
+            _same_for_every_team(both)
+
+
+def test_ordinary_attention_is_not_declined() -> None:
+    kernels = import_module("funcnn._kernels.attention.portable_compiled")
+    with numerics.portable(), numerics.compiled("require"):
+        for at in ATTENTION[:5]:
+            q, k, v, dout = _attention(at)
+            for seen in _seen(at):
+                how = attention.Scores(0.7, seen)
+                assert (made := kernels.attend(q, k, v, how)) is not NotImplemented
+                assert kernels.attend_gradients(q, k, v, made, how, dout) is not NotImplemented
 
 
 DEPTHWISE: list[tuple[Any, ...]] = [  # batch, sizes, kernel, stride, padding, dilation, filters

@@ -11,7 +11,8 @@ from funcnn.machine.threads import share
 from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
-_compiled = compiled_in("funcnn._kernels.attention.compiled")
+_FOLDER = "funcnn._kernels.attention"
+_compiled = compiled_in(f"{_FOLDER}.compiled", f"{_FOLDER}.portable_compiled")
 
 # Measured in November 2026 on an AMD EPYC (two cores, AVX-512, 1 MiB of second-level cache):
 # from 2**13 to 2**20, a step of 64 times 64 scores takes the same time within 5 %.
