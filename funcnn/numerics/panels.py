@@ -11,14 +11,11 @@ from typing import Any
 
 from funcnn.numerics.jit import Address, Wide, inlined, intrinsic
 from funcnn.numerics.packing import LANES, RUN, TALL, broad, inlined_here, tall
-from funcnn.numerics.rounded import _Rounding
+from funcnn.numerics.rounded import KEPT, _Rounding
 from funcnn.numerics.vectors import FAST, VECTOR, cgutils, ir, literals, pointers, types
 
 # Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache).
 LONG = 512  # terms of a panel that stay in the cache while all rows meet them
-# Sums of a tile, beside which all that it reads has registers. With one more for each run, sums went
-# through memory: 21 GFLOP/s, not 46. Measured in November 2026 on an AMD EPYC (Zen 3, two cores, AVX2).
-_KEPT = 24 if VECTOR == 64 else 11
 
 
 def _word(number: int) -> Any:
@@ -51,7 +48,7 @@ def rounded_tile(
         terms, begin, row, start, kept, place, pitch = args[6:13]
         height, count = rows.literal_value, columns.literal_value
         width = count * vectors.count
-        is_tight = height * count > _KEPT
+        is_tight = height * count > KEPT
         lefts, rights = builder.gep(lefts, [begin]), builder.gep(rights, [start])
         totals = [[vectors.variable(vectors.zero()) for _ in range(count)] for _ in range(height)]
         tile = [(one, _word(i * vectors.count)) for i, one in enumerate(chain(*totals))]
