@@ -325,7 +325,9 @@ def test_what_decides() -> None:
 
 
 @pytest.mark.parametrize("shape", [(6, 75, 100), (16, 300, 450), (64, 576, 130), (7, 2000, 200)])
-def test_stacked_matmul_is_matmul(shape: Shape) -> None:
+@pytest.mark.parametrize("cuts", [True, False])
+def test_stacked_matmul_is_matmul(shape: Shape, cuts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "_CUTS", cuts)
     rows, depth, count = shape
     draw = np.random.default_rng(0)
     filters = draw.standard_normal((2, 1, rows, depth))
@@ -339,7 +341,9 @@ def test_stacked_matmul_is_matmul(shape: Shape) -> None:
 
 
 @pytest.mark.parametrize("shape", [(6, 75, 700), (16, 150, 1000), (64, 576, 900), (13, 97, 50)])
-def test_summed_matmul_is_matmul(shape: Shape) -> None:
+@pytest.mark.parametrize("cuts", [True, False])
+def test_summed_matmul_is_matmul(shape: Shape, cuts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "_CUTS", cuts)
     rows, columns, depth = shape
     draw = np.random.default_rng(0)
     left = draw.standard_normal((2, 9, rows, depth))

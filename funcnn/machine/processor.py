@@ -9,8 +9,19 @@ from typing import Any
 
 def vector_units() -> list[str]:
     """Those that NumPy uses beyond what it takes for granted."""
-    core: Any = import_module("numpy._core._multiarray_umath")  # where NumPy says what it can do
+    core = _core()
     return [name for name in core.__cpu_dispatch__ if core.__cpu_features__[name]]
+
+
+def ends_at_avx2() -> bool:
+    """Whether the widest vectors are those of AVX2."""
+    has = _core().__cpu_features__
+    return bool(has.get("AVX2")) and not has.get("AVX512F") and not has.get("AVX512_SKX")
+
+
+def _core() -> Any:
+    """Where NumPy says what a processor can do."""
+    return import_module("numpy._core._multiarray_umath")
 
 
 def blas_libraries() -> list[dict[str, Any]]:
