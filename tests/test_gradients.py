@@ -150,6 +150,20 @@ def test_sequences_are_cut_where_the_weights_meet_many_steps(
                 assert len(cut(32, x, many)) == 2
 
 
+def test_small_images_are_cut_where_many_filters_meet_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    x = np.broadcast_to(np.float32(0), (32, 3, 32, 32))
+    few, many = ({"weight": np.broadcast_to(np.float32(0), (n, 1, 1, 1))} for n in (5_000, 10_000))
+    with numerics.compiled("off"):
+        assert [len(cut(32, x, weights)) for weights in (few, many)] == [1, 2]
+        assert len(cut(32, x, {"weight": many["weight"].reshape(1, -1)})) == 1
+        with numerics.portable():
+            assert len(cut(32, x, many)) == 1
+    if find_spec("numba") is not None:
+        with numerics.compiled("require"):
+            assert len(cut(32, x, many)) == 1
+
+
 def test_vectors_are_not_cut_where_the_weights_are_more() -> None:
     x = np.broadcast_to(np.float32(0), (128, 784))
     weights = {"weight": np.broadcast_to(np.float32(0), (512, 784))}

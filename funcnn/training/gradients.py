@@ -27,6 +27,7 @@ __all__ = ["value_and_grad"]
 _SMALL = 1 << 18  # numbers in a batch and in the parameters together that are not worth a thread
 _WORK = 1 << 27  # multiplications of sequences that are: each weight with each step
 _COMPILED_WORK = 1 << 30  # where single kernels have several threads
+_IMAGES = 1 << 28  # and of images, by NumPy's kernels in fast mode: each filter with each place
 
 X_contra = TypeVar("X_contra", contravariant=True)
 
@@ -116,10 +117,10 @@ def value_and_grad(
     Predictions of all shards meet in the loss, so a loss may couple the examples of a batch. By
     default, a batch is cut into 1, 2, 4 or 8 shards, by its size. Compiled kernels, which threads
     share, leave sequences of middling work whole in fast mode, and 16 examples together, where else
-    8 may be a shard. A network that couples examples, such as one with batch normalisation, runs as
-    one shard; so does a batch of vectors that has fewer numbers than the parameters. In one shard,
-    large products of `dense` are cut instead, by their sizes alone. Each process of an engine
-    computes all of one shard.
+    8 may be a shard; NumPy's cut small images that meet many filters. A network that couples
+    examples, such as one with batch normalisation, runs as one shard; so does a batch of vectors
+    that has fewer numbers than the parameters. In one shard, large products of `dense` are cut
+    instead, by their sizes alone. Each process of an engine computes all of one shard.
 
     With `shards`, batch normalisation has the statistics of the batch as well: its shards run at
     once, each on a thread, and wait for each other where they add up their sums, in order.
@@ -265,19 +266,25 @@ def cut(
     work, compiled; else threads would take turns in Python: an LSTM takes 25 ms, and 44 in two parts.
     Where single kernels have several threads, the transformer takes 14.1 ms whole, 15.7 in two parts;
     one of 128 features, eight times the work, as long either way; and a stack of 3x3 convolutions at
-    batch 32 (two cores with AVX2) 139 ms in four parts, 114 in two, whose examples fill a tile.
+    batch 32 (two cores with AVX2) 139 ms in four parts, 114 in two, whose examples fill a tile. By
+    NumPy's kernels, separable convolutions take 48 ms there whole, 34 in two parts.
     """
     if count is None and examples >= 16:
-        numbers, work, weights = 0, 0, tree.count(params)
+        numbers, work, filtering, weights = 0, 0, 0, tree.count(params)
         for leaf in [x] if isinstance(x, np.ndarray) else [leaf for _, leaf in tree.leaves(x)]:
             is_index = leaf.dtype.kind != "f"
             numbers += math.prod(leaf.shape) * (64 if is_index else 1)  # an index: a vector
             if len(leaf.shape) == 3 - is_index:
                 work += weights * math.prod(leaf.shape[:2])
+            elif len(leaf.shape) > 3:
+                filters = sum(w.size for _, w in tree.leaves(params) if w.ndim == len(leaf.shape))
+                filtering += filters * math.prod(leaf.shape) // max(1, leaf.shape[1])
         vectors = not isinstance(x, (tuple, dict)) and len(x.shape) == 2 and x.dtype.kind == "f"
-        compiled = numerics.mode() == "fast" and numerics.compiling()
+        fast = numerics.mode() == "fast"
+        compiled = fast and numerics.compiling()
         worth, least = (_COMPILED_WORK, 16) if compiled else (_WORK, 8)
         large = numbers + weights >= _SMALL or (work >= worth and not walks)
+        large |= fast and not compiled and filtering >= _IMAGES
         if large and not (vectors and numbers < weights):
             most = 2 if numbers < 4 * _SMALL else 4 if numbers < 16 * _SMALL else 8
             count = min(most, examples // least)
