@@ -59,14 +59,14 @@ def _tanh_gradient(
     gates: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
 ) -> Pulled:
     dz = dcarry[0] * (1 - gates * gates)
-    return dz, dz, (np.zeros_like(dz[0]),)
+    return dz, dz, (dz.dtype.type(0),)
 
 
 def _relu_gradient(
     gates: Array, saved: Array | None, before: Carry, after: Carry, dcarry: Carry
 ) -> Pulled:
     dz = chosen(dcarry[0], gates > 0, np.empty_like(gates))
-    return dz, dz, (np.zeros_like(dz[0]),)
+    return dz, dz, (dz.dtype.type(0),)
 
 
 def _lstm_step(gates: Array, projected: Array, recurrent: Array, carry: Carry) -> Stepped:
@@ -77,7 +77,8 @@ def _lstm_step(gates: Array, projected: Array, recurrent: Array, carry: Carry) -
     i, f, g, o = gates
     c = f * carry[1]
     c += i * g
-    return (o * numerics.tanh(c), c), None
+    tanh_c = numerics.tanh(c)
+    return (o * tanh_c, c), tanh_c
 
 
 def _lstm_gradient(
@@ -85,14 +86,15 @@ def _lstm_gradient(
 ) -> Pulled:
     i, f, g, o = gates
     dh, dc = dcarry
-    tanh_c = numerics.tanh(after[1])
+    tanh_c = numerics.tanh(after[1]) if saved is None else saved
     dc = dc + dh * o * (1 - tanh_c * tanh_c)
-    dz = gates * (1 - gates)  # the slope of the sigmoids
+    dz = 1 - gates
+    dz *= gates  # the slope of the sigmoids
     dz[0] *= dc * g
     dz[1] *= dc * before[1]
     np.multiply(dc * i, 1 - g * g, out=dz[2])
     dz[3] *= dh * tanh_c
-    return dz, dz, (np.zeros_like(dh), dc * f)
+    return dz, dz, (dz.dtype.type(0), dc * f)
 
 
 def _gru_step(gates: Array, projected: Array, recurrent: Array, carry: Carry) -> Stepped:
