@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -285,7 +286,18 @@ def test_large_scratch_is_given_back() -> None:
     assert "a test" not in memory._buffers.by_name
     small = memory.scratch("a test", (3, 5), np.dtype(np.float32))
     assert small.ctypes.data % 64 == 0
-    assert np.shares_memory(small, memory.scratch("a test", (7,), np.dtype(np.float64)))
+    place = memory.address(small)
+    del small
+    assert memory.address(memory.scratch("a test", (7,), np.dtype(np.float64))) == place
+    del memory._buffers.by_name["a test"]
+
+
+def test_scratch_is_lent_to_one_holder_at_a_time() -> None:
+    borrow = partial(memory.scratch, "a test", (3, 5), np.dtype(np.float32))
+    one = borrow()
+    view = borrow()[1:].T  # of other memory
+    assert not np.shares_memory(one, view)
+    assert not any(np.shares_memory(held, borrow()) for held in (one, view))
     del memory._buffers.by_name["a test"]
 
 

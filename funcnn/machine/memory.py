@@ -1,8 +1,8 @@
 """Memory that is used again instead of given back.
 
 Fresh memory is slow: the first touch of every page costs more than the arithmetic on it. So each
-thread keeps a few buffers, which `scratch` lends by name for the length of one call; a result never
-lies in one of them. Results are fresh memory each time, but need not be fresh pages.
+thread keeps a few buffers, which `scratch` lends by name while somebody holds what it gave; a result
+never lies in one of them. Results are fresh memory each time, but need not be fresh pages.
 
 A training step makes and drops the same large arrays again and again. glibc returns the memory of
 each to the system, and fetches it back page by page: measured, that cost more than the arithmetic
@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import sys
 import threading
 from functools import cache
 from typing import Any
@@ -44,7 +45,6 @@ def keep_freed_memory() -> None:
 _LINE = 64  # bytes of a cache line, and of the widest load
 _SMALL = 1 << 14  # bytes that are worth less than the search for a line
 _KEPT = 1 << 23  # bytes, a bound on memory: a block of columns; what is larger goes back to the system
-_MOST = 256  # arrays that are kept beside the buffers in which they lie
 
 
 def fresh(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -70,30 +70,30 @@ def address(x: Array) -> int:
 class _Buffers(threading.local):
     def __init__(self) -> None:
         self.by_name: dict[str, Array] = {}
-        self.lent: dict[tuple[Any, ...], Array] = {}  # parts of them, as arrays of a shape and a dtype
 
 
 _buffers = _Buffers()
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """An uninitialised array, overwritten by this thread's next call with the same name."""
-    lent = _buffers.lent.get((name, shape, dtype))
-    return _lend(name, shape, dtype) if lent is None else lent
+    """An uninitialised array, in memory that this thread uses again once nobody holds the array.
 
-
-def _lend(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """The same, for the first time: to ask for an array once more takes less time than to make it."""
+    Whoever interrupts the holder, such as the handler of a signal, is lent other memory.
+    """
     size = math.prod(shape) * dtype.itemsize
-    by_name, lent = _buffers.by_name, _buffers.lent
-    buffer = by_name.get(name)
-    if buffer is None or buffer.size < size:
-        buffer = fresh((max(size, _SMALL),), np.dtype(np.uint8))
-        if size > _KEPT:
-            return np.ndarray(shape, dtype, buffer)
-        by_name[name] = buffer
-        lent.clear()  # arrays in a smaller buffer would keep it
-    if len(lent) >= _MOST:
-        lent.clear()
-    lent[name, shape, dtype] = made = np.ndarray(shape, dtype, buffer)
-    return made
+    raw = _buffers.by_name.get(name)
+    if raw is None or raw.size < size + _LINE or sys.getrefcount(raw) > _UNUSED:
+        raw = np.empty(max(size, _SMALL) + _LINE, np.uint8)
+        if size <= _KEPT:
+            _buffers.by_name[name] = raw
+    return np.ndarray(shape, dtype, raw, -address(raw) % _LINE)
+
+
+def _references() -> int:
+    """How many `scratch` counts where nobody holds an array: the count depends on the interpreter."""
+    by_name = {"": np.empty(0, np.uint8)}
+    raw = by_name.get("")
+    return sys.getrefcount(raw)
+
+
+_UNUSED = _references()

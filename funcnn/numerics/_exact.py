@@ -42,13 +42,13 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from funcnn import checks
+from funcnn.machine.memory import scratch
 from funcnn.numerics.twins import compiled_in
 from funcnn.types import Array
 
@@ -56,12 +56,12 @@ from funcnn.types import Array
 # panels of 1024 to 4096 and tiles of 2**15 to 2**20 take the same time, for products of 512 and of
 # 8192 terms. Depth and slices say how exact a first try is, and not how fast.
 _UNIT = 2.0**-53
+_DOUBLE = np.dtype(np.float64)
 _PANEL = 2048  # terms that are widened to float64 at a time
 _DEPTH = 256  # terms that a BLAS adds up at a time: few, as this sets the bound on its error
 _TILE = 1 << 18  # entries of an operand or a product that are worked on at a time: they stay in cache
 _SLICES = 4
 _MOST_SLICES = 12  # of 21 bits and more; beyond, Python's integers: such numbers are rare
-_local = threading.local()
 _compiled = compiled_in(portable="funcnn.numerics._compiled")
 
 
@@ -165,24 +165,13 @@ def _cut(x: Array, tile: tuple[slice, ...]) -> Array:
     return x[(*stack, *tile[-2:])]
 
 
-def _scratch(name: str, shape: tuple[int, ...], dtype: type = np.float64) -> Array:
-    """Memory that this thread uses again and again: fresh memory is slow."""
-    size = math.prod(shape)
-    memory = getattr(_local, name, None)
-    if memory is None or memory.size < size:
-        memory = np.empty(size, dtype)
-        if size <= 1 << 22:
-            setattr(_local, name, memory)
-    return np.asarray(memory[:size].reshape(shape))
-
-
 def _widen(name: str, x: Array) -> Array:
     """`x` in float64, its memory in the same order."""
     if x.dtype == np.float64:
         return x
     if abs(x.strides[-1]) > abs(x.strides[-2]):
         return _widen(name, x.swapaxes(-1, -2)).swapaxes(-1, -2)
-    wide = _scratch(name, x.shape)
+    wide = scratch(name, x.shape, _DOUBLE)
     np.copyto(wide, x)
     return wide
 
@@ -211,10 +200,11 @@ def _bracket_sum32(a: Array, b: Array, out: Array) -> Array:
         left, right = (np.asarray(x[..., p : p + block, :, :], np.float64) for x in (a, b))
         rows += np.vecdot(left, left).sum(-2)
         columns += _squares(right).sum(-2)
-        more = _scratch("more", (*left.shape[:-1], n))
+        more = scratch("more", (*left.shape[:-1], n), _DOUBLE)
         for k in range(0, terms, step):
             np.matmul(left[..., k : k + step], right[..., k : k + step, :], out=more)
             total += np.add.reduce(more, -3)
+        del more  # so that the next block has the same memory
     # Of a product, of a block, of the blocks; and two to spare, as in `_bracket32`.
     depth = step + block + -(-count // block) * -(-terms // step) + 2
     return _doubtful(total, rows, columns, depth, terms * count, out)
@@ -223,7 +213,7 @@ def _bracket_sum32(a: Array, b: Array, out: Array) -> Array:
 def _bracket32(a: Array, b: Array, out: Array) -> Array:
     """Round products of float32 values; True where this is uncertain or not finite."""
     terms = a.shape[-1]
-    total, more = _scratch("total", out.shape), _scratch("more", out.shape)
+    total, more = (scratch(name, out.shape, _DOUBLE) for name in ("total", "more"))
     rows, columns = np.zeros(a.shape[:-1]), np.zeros((*b.shape[:-2], b.shape[-1]))
     for panel in range(0, terms, _PANEL):
         left = _widen("left", a[..., panel : panel + _PANEL])
@@ -238,6 +228,7 @@ def _bracket32(a: Array, b: Array, out: Array) -> Array:
                 total += np.matmul(*part, out=more)
             else:
                 np.matmul(*part, out=total)
+        del left, right, part  # so that the next panel has the same memory
     # K terms need K - 1 additions; two to spare for the rounding of total - error and total + error.
     depth = min(terms, _DEPTH) + terms // _DEPTH + 1
     return _doubtful(total, rows, columns, depth, terms, out)
@@ -249,7 +240,8 @@ def _doubtful(total: Array, rows: Array, columns: Array, depth: int, terms: int,
     # One bound for all entries is the quickest; each its own where that leaves too many in doubt.
     unsure = _round_between(total, rows.max() * columns.max(), out)
     if 2 * terms * np.count_nonzero(unsure) > unsure.size:
-        each = np.multiply(rows[..., :, None], columns[..., None, :], out=_scratch("more", out.shape))
+        each = scratch("each", out.shape, _DOUBLE)
+        np.multiply(rows[..., :, None], columns[..., None, :], out=each)
         unsure = _round_between(total, each, out)
     return unsure
 
@@ -276,7 +268,7 @@ def _squares(x: Array) -> Array:
 def _round_between(total: Array, error: Any, out: Array) -> Array:
     """Round ``total + error`` to `out`; True where ``total - error`` gives something else."""
     np.add(total, error, out=out, casting="same_kind")
-    low = _scratch("low", out.shape, np.float32)
+    low = scratch("low", out.shape, out.dtype)
     np.subtract(total, error, out=low, casting="same_kind")
     out += 0  # no two BLAS agree on the sign of a zero
     return np.asarray(low != out)

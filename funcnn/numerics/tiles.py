@@ -139,6 +139,7 @@ def summed_matmul(left: Array, turned: Array, dtype: np.dtype[Any]) -> Array:
             out = _cut(partial, height, width).swapaxes(-4, -3)  # (..., M/m, N/n, m, n)
             np.matmul(a[..., :, None, :, :], b[..., None, :, :, :], out)
             total += sum(partial, (-4, -3))
+            del partial, out  # so that the next part has the same memory
     return total
 
 

@@ -201,6 +201,7 @@ def add_columns(dx: Array, dout: Array, taps: Array, layout: Layout) -> None:
         for tap, source, where in meetings(layout, dx.shape):
             into = target[where]
             np.add(into, parts[tap][source], out=into)
+        del made, parts  # so that the next rows have the same memory
 
 
 @lru_cache(maxsize=1024)

@@ -234,6 +234,7 @@ def _spread(
         else:
             part = scratch("part", share.shape, share.dtype)
             np.add(target, chosen(share, taps == tap, part), out=target)
+            del part  # so that the next tap has the same memory
 
 
 def _counts(

@@ -1,0 +1,72 @@
+"""What runs in the middle of a kernel, such as the handler of a signal, changes none of its results."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcnn
+from funcnn import conv, numerics, random
+from funcnn.testing import _values, digest
+from tests import registry
+
+ON_EVERY_SET_OF_KERNELS = True
+CASES = {case.layer.spec.kind: case for case in registry.layers()}.values()  # one of each kind
+ROOMS = tuple(str(Path(funcnn.__file__).parent / room) for room in ("_kernels", "numerics", "machine"))
+
+
+def _interrupted(run: Callable[[], Any], other: Callable[[], Any]) -> Any:
+    """The result of `run`, where `other` runs whenever a function of these rooms calls another."""
+
+    def interrupt(frame: Any, event: str, _: Any) -> None:
+        if event.endswith("call") and frame.f_code.co_filename.startswith(ROOMS):
+            other()
+
+    sys.setprofile(interrupt)
+    try:
+        return run()
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("mode", [numerics.fast, numerics.portable])
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])
+def test_layers_are_not_changed_by_what_interrupts_them(case: registry.Case, mode: Any) -> None:
+    subject = registry.subject(case)
+    single = (_values.cast(one, np.float32) for one in (subject.params, subject.x))
+    params, x = map(_values.frozen, single)
+    half = _values.mapped(lambda leaf: leaf / 2 if leaf.dtype.kind == "f" else leaf, x)
+    with mode():
+        for name in subject.distinct_modes:
+            wanted = subject.fresh(name, params, x)._replace(cache=None)
+            found = _interrupted(
+                lambda: subject.fresh(name, params, x)._replace(cache=None),  # noqa: B023 - runs at once
+                lambda: subject.fresh(name, params, half),  # noqa: B023
+            )
+            assert digest(found) == digest(wanted)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
+def test_a_signals_handler_may_use_the_library() -> None:
+    layer, runs = conv(8, 3, padding=1), []
+    for batch in (8, 7):
+        _, params = layer.init(random.key(0), (batch, 4, 9, 9))
+        x = random.normal(random.key(batch), (batch, 4, 9, 9))
+        runs.append(lambda params=params, x=x: layer.apply(params, x)[0].copy())
+    run, other = runs
+    wanted = run()
+    before = signal.signal(signal.SIGALRM, lambda *_: other())
+    try:
+        for i in range(300):
+            signal.setitimer(signal.ITIMER_REAL, 2e-5 + i % 97 * 1e-6)
+            np.testing.assert_array_equal(run(), wanted)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
