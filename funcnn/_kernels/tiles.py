@@ -12,6 +12,7 @@ from funcnn.numerics.jit import In, Out, Table, inlined, intrinsic
 from funcnn.numerics.vectors import (
     FAST,
     QUARTER,
+    REGISTERS,
     VECTOR,
     WIDE,
     Vectors,
@@ -23,7 +24,7 @@ from funcnn.numerics.vectors import (
     types,
 )
 
-_KEPT = 6 if VECTOR == 64 else 3  # rows of slopes, at most, that registers hold beside their sums
+_KEPT = 6 if REGISTERS == 32 else 3  # rows of slopes, at most, that registers hold beside their sums
 RUN = 512  # numbers that are added up in their own dtype, before their sum is in float64
 
 
@@ -206,7 +207,7 @@ def _rows(rows: int, **options: Any) -> Any:
 
     Few filters have the registers for broad tiles: so they read longer runs of each channel.
     """
-    vectors = 2 if rows > 3 else 8 if VECTOR == 64 else 4
+    vectors = 2 if rows > 3 else REGISTERS // 4
     broad = vectors * VECTOR
 
     def weigh_places(
@@ -245,6 +246,16 @@ def _rows(rows: int, **options: Any) -> Any:
 one_row, two_rows, three_rows, four_rows, six_rows, eight_rows = map(_rows, (1, 2, 3, 4, 6, 8))
 row_in_place = _rows(1, forceinline=True)
 """`one_row` for a few taps, where the call would take longer than they do."""
+
+
+@inlined
+def rows_together(more: int) -> int:
+    """How many of so many filters make the next tile, so that few are left over."""
+    if REGISTERS == 32 and more >= 8:
+        return 8
+    if more == 6 or (more > 6 and more % 4 > 1):
+        return 6
+    return min(more, 4)
 
 
 @inlined

@@ -21,13 +21,12 @@ from funcnn.numerics.large import LARGE
 from funcnn.numerics.packing import TALL, pack_neighbours
 from funcnn.numerics.panels import beginning
 from funcnn.numerics.singles import LANES, RUN, add_lines, multiply_panel, pack, put
-from funcnn.numerics.vectors import VECTOR, Vectors, cgutils, ir, literals, types
+from funcnn.numerics.vectors import IN_PLACE, VECTOR, Vectors, cgutils, ir, literals, types
 from funcnn.types import Array
 
 # Measured in November 2026 on an AMD EPYC (Zen 3, two cores, AVX2, 512 KiB of second-level cache), and
 # what concerns AVX-512 on another (Zen 4, 1 MiB).
 _BROAD = VECTOR >= 32  # else BLAS may be as fast: nobody measured it
-_IN_PLACE = VECTOR == 64  # whether neighbours are read where they lie, however many read them again
 _PANEL = 3 * LANES  # columns of a tile
 _FEW, _BLOCK = 32, 128  # rows that are worth a panel, and that meet it while it stays in the cache
 _UNITS = 8  # to divide, at least, where there is who takes them: one thread packs each row once
@@ -59,8 +58,8 @@ def large_matmul(a: Array, b: Array, out: Array | None = None, plus: Array | Non
     if 1 not in (line, column):
         return NotImplemented
     (rows, columns), pitch, terms = to.shape[-2:], to.strides[-2] // 4, left.shape[-1]
-    reads = column == 1 and (_IN_PLACE or rows < _FEW)
-    turns = row == 1 < term and columns >= _FEW and not _IN_PLACE
+    reads = column == 1 and (IN_PLACE or rows < _FEW)
+    turns = row == 1 < term and columns >= _FEW and not IN_PLACE
     units = 1 if workers() == 1 else _UNITS
     starts, height = panels_of(columns, LANES), _height(rows, columns, units)
     panels, blocks = len(starts) - 1, -(-rows // height)

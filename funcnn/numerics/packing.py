@@ -12,11 +12,11 @@ import numpy as np
 
 from funcnn.numerics.jit import Address, Table, Wide, inlined, intrinsic
 from funcnn.numerics.rounded import _UNIT, _Rounding, number_at
-from funcnn.numerics.vectors import FAST, VECTOR, cgutils, ir, literals, pointers, types
+from funcnn.numerics.vectors import FAST, REGISTERS, VECTOR, cgutils, ir, literals, pointers, types
 
 # Measured in November 2026 on an AMD EPYC (Zen 4, two cores, AVX-512, 1 MiB of second-level cache).
 LANES = VECTOR // 8  # numbers of a vector
-TALL = 8 if VECTOR == 64 else 4  # rows of a tile: with three vectors of each, registers are full
+TALL = REGISTERS // 4  # rows of a tile: with three vectors of each, registers are full
 RUN = 128  # terms that are added up in turn: fewer make the bound on their error smaller
 _AT_ONCE = 4  # terms of a line
 

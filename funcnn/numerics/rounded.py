@@ -21,6 +21,7 @@ import numpy as np
 from funcnn.numerics.jit import Address, Table, Wide, inlined, inlined_exactly, intrinsic
 from funcnn.numerics.vectors import (
     FAST,
+    REGISTERS,
     SMALL,
     VECTOR,
     WIDE,
@@ -36,7 +37,7 @@ from funcnn.numerics.vectors import (
 _UNIT = 2.0**-53
 # Sums of a tile, beside which all that it reads has registers. With one more for each run, sums went
 # through memory: 21 GFLOP/s, not 46. Measured in November 2026 on an AMD EPYC (Zen 3, two cores, AVX2).
-KEPT = 24 if VECTOR == 64 else 11
+KEPT = 24 if REGISTERS == 32 else 11
 
 
 class _Rounding(Vectors):
@@ -389,7 +390,7 @@ def rounded_product(
     o, doubt = row, 0
     while o < end:
         to = place + (o - row) * pitch
-        if VECTOR == 64 and end - o >= 8:  # it has the registers
+        if REGISTERS == 32 and end - o >= 8:  # it has the registers
             doubt |= _eight_rows(x, at, weight, norm, out, first, last, spans, jump, seen, to, o,
                                  pitch, low, high, run, vector)  # fmt: skip
             o += 8

@@ -19,6 +19,10 @@ cgutils: Any = Later("numba.core.cgutils")
 FAST = ("contract",)
 _SUMMED = ("contract", "reassoc")
 WIDE, VECTOR, QUARTER, SMALL = 2 * width(), width(), width() // 4, 16  # bytes of tiles
+REGISTERS = 32 if VECTOR == 64 else 16  # that hold vectors, so many at once
+# Measured in November 2026 on two AMD EPYC: whether what lies apart is read as fast where it lies as
+# from a copy. With AVX-512 (Zen 4, 1 MiB of second-level cache) it is, with AVX2 (Zen 3, 512 KiB) not.
+IN_PLACE = VECTOR == 64
 
 
 class Vectors:

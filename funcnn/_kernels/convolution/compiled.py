@@ -32,6 +32,7 @@ from funcnn._kernels.tiles import (
     four_rows,
     one_row,
     products_of_runs,
+    rows_together,
     six_rows,
     sum_of_run,
     three_rows,
@@ -42,7 +43,7 @@ from funcnn.machine.memory import fresh
 from funcnn.numerics.fast_compiled import is_large, large_matmul
 from funcnn.numerics.handover import divided
 from funcnn.numerics.jit import In, Out, Table, inlined
-from funcnn.numerics.vectors import QUARTER, VECTOR, WIDE
+from funcnn.numerics.vectors import QUARTER, REGISTERS, VECTOR, WIDE
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
@@ -54,7 +55,7 @@ _MANY = 1 << 14  # channels in times out for which products beat the weight grad
 _TERMS = 6  # and in times out for each of the terms that are summed, where those are few
 _WEIGHTS = 1 << 17  # bytes of filters that are read again for each tile; more, for 16 tiles
 _ALONE = 3  # filters of a group: so few are one tile, and leave nothing to be read again
-_TALL = 8 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
+_TALL = REGISTERS // 4  # filters of a tile of the weight gradient; all fit in registers
 _TOGETHER = 3  # and taps
 _PIECES = 16  # of an output, at least: of few long rows, parts
 _SLICE = 1 << 18  # numbers that the weight gradient reads again for each tile
@@ -244,32 +245,27 @@ def _convolve(
                 for q in range(tiles * part // parts * step, close, step):
                     stop, o = min(q + step, run), 0
                     while o < outs:
-                        more, row = outs - o, g * outs + o
+                        rows, row = rows_together(outs - o), g * outs + o
                         place = into[r] + to[s] + row * pitch
-                        if VECTOR == 64 and more >= 8:  # it has the registers
+                        if rows == 8:
                             eight_rows(image, at, filters, start, out, begin, end, spans, jump,
                                        seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
-                            o += 8
-                        elif more == 6 or (more > 6 and more % 4 > 1):
+                        elif rows == 6:
                             six_rows(image, at, filters, start, out, begin, end, spans, jump,
                                      seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
-                            o += 6
-                        elif more >= 4:
+                        elif rows == 4:
                             four_rows(image, at, filters, start, out, begin, end, spans, jump,
                                       seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
-                            o += 4
-                        elif more == 3:
+                        elif rows == 3:
                             three_rows(image, at, filters, start, out, begin, end, spans, jump,
                                        seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
-                            o += 3
-                        elif more == 2:
+                        elif rows == 2:
                             two_rows(image, at, filters, start, out, begin, end, spans, jump,
                                      seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
-                            o += 2
                         else:
                             one_row(image, at, filters, start, out, begin, end, spans, jump,
                                     seen, place, row, pitch, q, stop, run, vector)  # fmt: skip
-                            o += 1
+                        o += rows
 
 
 def _filters(rows: int) -> Any:
@@ -342,7 +338,7 @@ def _multiply(
                         _tall(seen, at, slope, total, to, base, cols, tap, count, first, last,
                               r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
                         done = _TALL
-                    elif VECTOR == 64 and more >= 6:
+                    elif REGISTERS == 32 and more >= 6:
                         _six(seen, at, slope, total, to, base, cols, tap, count, first, last,
                              r, below, q, stop, o, run, pitch, vector, one, end)  # fmt: skip
                         done = 6

@@ -34,6 +34,7 @@ from funcnn.numerics.panels import beginning
 from funcnn.numerics.rounded import bound, rounded_sum, squares, wide_products
 from funcnn.numerics.vectors import (
     FAST,
+    REGISTERS,
     SMALL,
     VECTOR,
     WIDE,
@@ -47,7 +48,7 @@ from funcnn.numerics.vectors import (
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
-_TALL = 6 if VECTOR == 64 else 4  # filters of a tile of the weight gradient; all fit in registers
+_TALL = 6 if REGISTERS == 32 else 4  # filters of a tile of the weight gradient; all fit in registers
 
 
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Any:

@@ -16,17 +16,16 @@ import numpy as np
 
 from funcnn._kernels.convolution.places import Axes, laid, lifted, rows_of, tabled
 from funcnn._kernels.framing import framed
-from funcnn._kernels.tiles import weighted_runs
+from funcnn._kernels.tiles import rows_together, weighted_runs
 from funcnn.numerics.handover import divided
 from funcnn.numerics.jit import In, Out, Table, inlined, intrinsic
 from funcnn.numerics.panels import beginning
-from funcnn.numerics.vectors import VECTOR, WIDE, Vectors, pointers, types
+from funcnn.numerics.vectors import IN_PLACE, WIDE, Vectors, pointers, types
 from funcnn.types import Array
 
 Shape = tuple[int, ...]
 
 # Measured in November 2026 on an AMD EPYC (Zen 3, two cores, AVX2, 512 KiB of second-level cache).
-_IN_PLACE = VECTOR == 64  # there, with twice that cache (Zen 4), images are read as fast where they lie
 _LEAST = 6  # filters of a group
 _PANEL = 1 << 17  # bytes of a panel
 _FILTERS = 1 << 17  # and of the filters that meet it in turn
@@ -65,7 +64,7 @@ class Columns(NamedTuple):
 
 def is_paneled(batch: int, outs: int, itemsize: int) -> bool:
     """Whether a panel is worth its copy: examples fill a tile, and there are filters to meet it."""
-    return not _IN_PLACE and outs >= _LEAST and batch >= WIDE // itemsize
+    return not IN_PLACE and outs >= _LEAST and batch >= WIDE // itemsize
 
 
 @lru_cache(maxsize=256)
@@ -117,22 +116,21 @@ def _weigh(
     panel: In, near: Table, filters: In, start: In, out: Out, first: int, last: int, spans: int,
     jump: int, seen: int, row: int, end: int, place: int, pitch: int,
 ) -> None:  # fmt: skip
-    """Filters `row` to `end` at one place, by tiles."""
+    """Filters `row` to `end` at one place, by tiles; two or three that are left over, one by one."""
     taps = len(near)
     while row < end:
-        more, to = end - row, place + row * pitch
-        if more == 6 or (more > 6 and more % 4 > 1):
+        rows, to = rows_together(end - row), place + row * pitch
+        if rows == 6:
             weighted_runs(panel, near, filters, start, out, first, last, spans, jump, seen, row, taps,
                           to, pitch, 6, WIDE)  # fmt: skip
-            row += 6
-        elif more >= 4:
+        elif rows == 4:
             weighted_runs(panel, near, filters, start, out, first, last, spans, jump, seen, row, taps,
                           to, pitch, 4, WIDE)  # fmt: skip
-            row += 4
         else:
+            rows = 1
             weighted_runs(panel, near, filters, start, out, first, last, spans, jump, seen, row, taps,
                           to, pitch, 1, WIDE)  # fmt: skip
-            row += 1
+        row += rows
 
 
 @divided

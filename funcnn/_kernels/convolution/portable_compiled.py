@@ -51,6 +51,7 @@ from funcnn.numerics.rounded import (
 )
 from funcnn.numerics.vectors import (
     FAST,
+    REGISTERS,
     VECTOR,
     Vectors,
     cgutils,
@@ -65,7 +66,7 @@ Shape = tuple[int, ...]
 _WEIGHTS = 1 << 14  # bytes of filters that are read again for each tile; more, for 16 tiles
 _MANY, _WIDE = 12, 3 * LANES  # filters, and places of a row, that are worth a copy of what these see
 # Measured in November 2026 on an AMD EPYC (Zen 3, two cores, AVX2, 512 KiB of second-level cache).
-_TAPS = 8 if VECTOR == 64 else 6  # of a tile of the weight gradient, with two vectors of filters
+_TAPS = 8 if REGISTERS == 32 else 6  # of a tile of the weight gradient, with two vectors of filters
 _BLOCK = 1024 // LANES  # numbers of their runs, which stay in the cache
 _APART = 8  # numbers between runs, which do not all begin in the same places of a cache
 _SHARES, _LEAST = 8, 144  # shares for threads, and taps that are worth a copy of the slopes
