@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 import funcnn
 from funcnn import conv, numerics, random
+from funcnn.machine import threads
 from funcnn.testing import _values, digest
 from tests import registry
 
@@ -70,3 +72,23 @@ def test_a_signals_handler_may_use_the_library() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.threads
+def test_helpers_may_be_asked_while_they_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, asked = Thread.start, Event()
+
+    def interrupted(self: Thread) -> None:
+        monkeypatch.setattr(Thread, "start", start)
+        threads.ask_helpers(2, lambda: lambda: None)
+        start(self)
+
+    def ask() -> None:
+        threads.ask_helpers(2, lambda: lambda: None)
+        asked.set()
+
+    waiting = Thread(target=ask, daemon=True)
+    monkeypatch.setattr(threads, "_helpers", [])
+    monkeypatch.setattr(Thread, "start", interrupted)
+    start(waiting)
+    assert asked.wait(20)

@@ -16,7 +16,7 @@ from contextvars import ContextVar, copy_context
 from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import RLock, Thread
 from typing import TypeVar
 
 import numpy as np
@@ -105,7 +105,7 @@ def run_tasks(task: Callable[[int], T], count: int, workers: int | None) -> list
 
 _jobs = SimpleQueue[Callable[[], None]]()
 _helpers: list[Thread] = []  # they end with the process
-_growing = Lock()
+_growing = RLock()  # whom a signal's handler interrupts may hold it
 bell = np.zeros(1, np.int64)
 """Another number with each task: a helper who does something that can wait looks at it."""
 
@@ -142,7 +142,7 @@ def _serve(jobs: SimpleQueue[Callable[[], None]]) -> None:
 def _forked() -> None:
     """A forked child has none of its parent's threads."""
     global _jobs, _helpers, _growing
-    _jobs, _helpers, _growing = SimpleQueue(), [], Lock()
+    _jobs, _helpers, _growing = SimpleQueue(), [], RLock()
 
 
 if hasattr(os, "register_at_fork"):
