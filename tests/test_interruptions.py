@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -16,6 +17,7 @@ import funcnn
 from funcnn import conv, numerics, random
 from funcnn.machine import threads
 from funcnn.testing import _values, digest
+from funcnn.types import Array
 from tests import registry
 
 ON_EVERY_SET_OF_KERNELS = True
@@ -57,12 +59,15 @@ def test_layers_are_not_changed_by_what_interrupts_them(case: registry.Case, mod
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
 def test_a_signals_handler_may_use_the_library() -> None:
-    layer, runs = conv(8, 3, padding=1), []
-    for batch in (8, 7):
-        _, params = layer.init(random.key(0), (batch, 4, 9, 9))
-        x = random.normal(random.key(batch), (batch, 4, 9, 9))
-        runs.append(lambda params=params, x=x: layer.apply(params, x)[0].copy())
-    run, other = runs
+    layer = conv(8, 3, padding=1)
+    _, params = layer.init(random.key(0), (8, 4, 9, 9))
+
+    def applied(x: Array) -> Array:
+        return layer.apply(params, x)[0].copy()
+
+    run, other = (
+        partial(applied, random.normal(random.key(batch), (batch, 4, 9, 9))) for batch in (8, 7)
+    )
     wanted = run()
     before = signal.signal(signal.SIGALRM, lambda *_: other())
     try:
