@@ -415,7 +415,7 @@ def _all_three(win: Any, x: Array, weight: Array, bias: Array | None, dout: Arra
 def paneled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether images are copied into panels, for few filters too, or read where they lie."""
     module = import_module("funcnn._kernels.convolution.paneled_compiled")
-    monkeypatch.setattr(module, "_IN_PLACE", not request.param)
+    monkeypatch.setattr(module, "IN_PLACE", not request.param)
     monkeypatch.setattr(module, "_LEAST", 1)
     return bool(request.param)
 

@@ -36,7 +36,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
     found = import_module("funcnn.numerics.fast_compiled")
     monkeypatch.setattr(found, "LARGE", 1)
     monkeypatch.setattr(found, "_BROAD", True)
-    monkeypatch.setattr(found, "_IN_PLACE", request.param)
+    monkeypatch.setattr(found, "IN_PLACE", request.param)
     return found
 
 
