@@ -69,10 +69,11 @@ def address(x: Array) -> int:
 
 class _Buffers(threading.local):
     def __init__(self) -> None:
-        self.by_name: dict[str, Array] = {}
+        self.by_name: dict[str, tuple[Array, int]] = {}  # each with the place of its first line
 
 
 _buffers = _Buffers()
+_NOTHING = np.empty(0, np.uint8), 0
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -81,18 +82,19 @@ def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     Whoever interrupts the holder, such as the handler of a signal, is lent other memory.
     """
     size = math.prod(shape) * dtype.itemsize
-    raw = _buffers.by_name.get(name)
-    if raw is None or raw.size < size + _LINE or sys.getrefcount(raw) > _UNUSED:
+    raw, line = _buffers.by_name.get(name, _NOTHING)
+    if raw.size < size + _LINE or sys.getrefcount(raw) > _UNUSED:
         raw = np.empty(max(size, _SMALL) + _LINE, np.uint8)
+        line = -address(raw) % _LINE
         if size <= _KEPT:
-            _buffers.by_name[name] = raw
-    return np.ndarray(shape, dtype, raw, -address(raw) % _LINE)
+            _buffers.by_name[name] = raw, line
+    return np.ndarray(shape, dtype, raw, line)
 
 
 def _references() -> int:
     """How many `scratch` counts where nobody holds an array: the count depends on the interpreter."""
-    by_name = {"": np.empty(0, np.uint8)}
-    raw = by_name.get("")
+    by_name = {"": (np.empty(0, np.uint8), 0)}
+    raw, _ = by_name.get("", _NOTHING)
     return sys.getrefcount(raw)
 
 

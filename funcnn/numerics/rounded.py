@@ -14,6 +14,7 @@ still in doubt, or not finite, is left to NumPy's kernel.
 from __future__ import annotations
 
 from functools import reduce
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -169,8 +170,7 @@ def rounded_runs(
                     vectors.add_product(total, run, run, FAST)
             with span_of_taps(builder, builder.add(middle, half), last, spans, jump) as t:
                 vectors.add_product(squares, run_of(t), run_of(t), FAST)
-        length = builder.fadd(builder.load(squares), builder.load(more))
-        size_of_runs = vectors.unary("sqrt", length)
+        size_of_runs = vectors.unary("sqrt", builder.fadd(builder.load(squares), builder.load(more)))
         doubts = []
         for o, to, total in zip(each, places, sums, strict=True):
             error = builder.fmul(vectors.all(norms, builder.add(row, o)), size_of_runs)
@@ -179,11 +179,10 @@ def rounded_runs(
         builder.store(vectors.any(doubts), doubt)
         with builder.if_then(builder.load(doubt), likely=False):
             exact = [[vectors.variable(vectors.zero()) for _ in range(3)] for _ in each]
-            for sums_of_row in exact:
-                for variable in sums_of_row:
-                    builder.store(vectors.zero(), variable)
+            for variable in chain(*exact):
+                builder.store(vectors.zero(), variable)
             with span_of_taps(builder, first, last, spans, jump) as t:
-                run = vectors.widened(seen, builder.load(builder.gep(ats, [t])))
+                run = run_of(t)
                 for line, parts in zip(lines, exact, strict=True):
                     vectors.add_exactly(parts, builder.fmul(vectors.all(line, t), run))
             terms = builder.mul(builder.sub(last, first), spans)

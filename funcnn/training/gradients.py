@@ -270,14 +270,15 @@ def cut(
     NumPy's kernels, separable convolutions take 48 ms there whole, 34 in two parts.
     """
     if count is None and examples >= 16:
-        numbers, work, filtering, weights = 0, 0, 0, tree.count(params)
+        flat = [part[name] for _, names, (part,), _ in tree.walk([], params) for name in names]
+        numbers, work, filtering, weights = 0, 0, 0, sum(map(np.size, flat))
         for leaf in [x] if isinstance(x, np.ndarray) else [leaf for _, leaf in tree.leaves(x)]:
             is_index = leaf.dtype.kind != "f"
             numbers += math.prod(leaf.shape) * (64 if is_index else 1)  # an index: a vector
             if len(leaf.shape) == 3 - is_index:
                 work += weights * math.prod(leaf.shape[:2])
             elif len(leaf.shape) > 3:
-                filters = sum(w.size for _, w in tree.leaves(params) if w.ndim == len(leaf.shape))
+                filters = sum([np.size(w) for w in flat if np.ndim(w) == len(leaf.shape)])
                 filtering += filters * math.prod(leaf.shape) // max(1, leaf.shape[1])
         vectors = not isinstance(x, (tuple, dict)) and len(x.shape) == 2 and x.dtype.kind == "f"
         fast = numerics.mode() == "fast"

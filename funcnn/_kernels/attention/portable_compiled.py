@@ -201,6 +201,20 @@ def _dots(out: InSingle, dout: InSingle, at: int, line: int, rows: int, width: i
             sums[i] += more[i]
 
 
+@inlined_exactly
+def _fall(
+    row: Single, weights: InSingle, kept: InSingle, at: int, dot: float, scale: float, used: Single
+) -> None:
+    """From the slopes of weights to those of their scores; what dropout has left of the weights."""
+    if len(kept):
+        factors = kept[at:]
+        for s in range(len(row)):
+            used[s] = weights[s] * factors[s]
+            row[s] = row[s] * factors[s]
+    for s in range(len(row)):
+        row[s] = (row[s] - dot) * weights[s] * scale
+
+
 @inlined
 def _gathered(
     x: InSingle, n: int, steps: int, heads: int, first: int, last: int, size: int, out: Single
@@ -248,14 +262,8 @@ def _pull(
                 _dots(out, dout, first * width, heads * width, rows, width, sums)
                 for i in range(rows):
                     here, dot = slice(place + i * keys, place + (i + 1) * keys), np.float32(sums[i])
-                    row, weights = slopes[here], p[p_at + i * keys : p_at + (i + 1) * keys]
-                    if len(kept):
-                        factors, some = kept[p_at + i * keys :], used[here]
-                        for s in range(keys):
-                            some[s] = weights[s] * factors[s]
-                            row[s] = row[s] * factors[s]
-                    for s in range(keys):
-                        row[s] = (row[s] - dot) * weights[s] * scale[0]
+                    weights = p[p_at + i * keys : p_at + (i + 1) * keys]
+                    _fall(slopes[here], weights, kept, p_at + i * keys, dot, scale[0], used[here])
                 pack_rows(beginning(slopes), place, keys, 1, rows, keys, left, norm)
                 to, pitch = first * features, heads * features
                 doubt |= packed_product(left, norm, panel, size, beginning(dq), rest, keys, rows,
