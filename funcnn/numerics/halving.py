@@ -67,7 +67,8 @@ def _passes(shape: Shape, strides: Shape, axis: int | Shape | None) -> Any:
 
 
 @inlined_exactly
-def _fold(rows: Wide, keep: int, width: int) -> None:
+def fold(rows: Wide, keep: int, width: int) -> None:
+    """Add up so many rows of a width by halves, into the first."""
     while keep > 1:
         half, keep = keep // 2, (keep + 1) // 2
         more = rows[keep * width :]
@@ -91,7 +92,7 @@ def _halve(
                 to[q] = np.float64(one[q]) + np.float64(other[q])
         for q in range(width if half < keep else 0):
             rows[half * width + q] = block[half * inner + q]
-        _fold(rows, keep, width)
+        fold(rows, keep, width)
         for q in range(width):
             out[o * inner + start + q] = rows[q]
 
@@ -114,6 +115,6 @@ def _halve_products(
                 to[q] = np.float64(one[q] * by[q]) + np.float64(other[q] * times[q])
         for q in range(width if half < keep else 0):
             rows[half * width + q] = block[half * inner + q] * factors[half * inner + q]
-        _fold(rows, keep, width)
+        fold(rows, keep, width)
         for q in range(width):
             out[o * inner + start + q] = rows[q]

@@ -113,8 +113,8 @@ _EVERYWHERE = [  # what the machine code of every kernel may be made of, beside 
     for name in (
         "numerics/jit", "numerics/translation", "numerics/vectors", "numerics/rounded",
         "numerics/handover", "numerics/packing", "numerics/panels", "numerics/singles",
-        "numerics/numbers", "numerics/_elementary",
-        "random/quantiles", "_kernels/scalars", "_kernels/tiles",
+        "numerics/numbers", "numerics/halving", "numerics/_elementary",
+        "random/quantiles", "_kernels/scalars", "_kernels/tiles", "_kernels/attention/compiled",
     )
 ]  # fmt: skip
 

@@ -291,6 +291,19 @@ def wide_products(
 
 
 @inlined_exactly
+def settled(total: float, lost: float, size: float, terms: int) -> Any:
+    """A sum of so many terms, with what its additions lost, in all `size`: rounded once, or NaN."""
+    value = total + lost
+    tail = value - total
+    error = abs((total - (value - tail)) + (lost - tail))
+    error += size * (terms * (1.0001 * _UNIT))
+    if error != 0:
+        error += abs(value) * (4 * _UNIT)
+    found = np.float32(value + error)
+    return found if found == np.float32(value - error) else np.float32(np.nan)
+
+
+@inlined_exactly
 def rounded_sum(
     x: Address, base: Table, slope: Address, begin: Table, low: int, high: int, seen: int, place: int
 ) -> Any:
@@ -308,14 +321,7 @@ def rounded_sum(
             total = after
             lost += rest
             size += abs(rest)
-    value = total + lost
-    tail = value - total
-    error = abs((total - (value - tail)) + (lost - tail))
-    error += size * (len(base) * (high - low) * (1.0001 * _UNIT))
-    if error != 0:
-        error += abs(value) * (4 * _UNIT)
-    found = np.float32(value + error)
-    return found if found == np.float32(value - error) else np.float32(np.nan)
+    return settled(total, lost, size, len(base) * (high - low))
 
 
 def _rows(rows: int) -> Any:

@@ -11,9 +11,18 @@ from typing import Any
 import numpy as np
 
 from funcnn._kernels.attention import Scores
-from funcnn._kernels.attention.compiled import _context, _headed, _is_plain, _lined, _scaled, _sizes
+from funcnn._kernels.attention.compiled import (
+    _ROWS,
+    _context,
+    _headed,
+    _is_plain,
+    _lined,
+    _scaled,
+    _sizes,
+)
 from funcnn._kernels.scalars import larger
 from funcnn.machine.memory import fresh
+from funcnn.numerics.halving import fold
 from funcnn.numerics.handover import divided_exactly
 from funcnn.numerics.jit import (
     Bytes,
@@ -28,9 +37,9 @@ from funcnn.numerics.jit import (
 from funcnn.numerics.numbers import exp
 from funcnn.numerics.packing import LANES, TALL, pack_columns, pack_rows
 from funcnn.numerics.panels import beginning, packed_product, unaligned
+from funcnn.numerics.rounded import settled
 from funcnn.types import Array
 
-_ROWS = 64  # queries at a time, as in `compiled`
 _UNIT = 2.0**-53
 
 _one = np.float32
@@ -113,13 +122,7 @@ def _total(row: Any) -> Any:
         total = after
         lost += rest
         size += abs(rest)
-    value = total + lost
-    tail = value - total
-    error = abs((total - (value - tail)) + (lost - tail)) + size * (len(row) * (1.0001 * _UNIT))
-    if error != 0:
-        error += value * (4 * _UNIT)
-    found = np.float32(value + error)
-    return found if found == np.float32(value - error) else _one(np.nan)
+    return settled(total, lost, size, len(row))
 
 
 @inlined_exactly
@@ -193,12 +196,7 @@ def _dots(out: InSingle, dout: InSingle, at: int, line: int, rows: int, width: i
         one, other = out[at + i * line : at + i * line + width], dout[at + i * line :]
         for e in range(width):
             sums[e * _ROWS + i] = np.float64(one[e] * other[e])
-    keep = width
-    while keep > 1:
-        half, keep = keep // 2, (keep + 1) // 2
-        more = sums[keep * _ROWS :]
-        for i in range(half * _ROWS):
-            sums[i] += more[i]
+    fold(sums, width, _ROWS)
 
 
 @inlined_exactly
