@@ -61,9 +61,7 @@ def _times(x: In, out: Out, beyond: OutBytes, factor: float, low: int, high: int
 
 
 @divided_exactly
-def _moved(
-    x: In, change: In, out: Out, beyond: OutBytes, factor: float, low: int, high: int
-) -> None:
+def _moved(x: In, change: In, out: Out, beyond: OutBytes, factor: float, low: int, high: int) -> None:
     x, change = x[low * PART : high * PART], change[low * PART : high * PART]
     out, finite = out[low * PART : high * PART], True
     for i in range(len(x)):
