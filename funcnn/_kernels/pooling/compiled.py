@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnn._kernels.framing import framed
-from funcnn._kernels.images import batch_first, batch_last, frame
+from funcnn._kernels.images import LAST, batch_first, batch_last, frame
 from funcnn._kernels.pooling.bins import intervals
 from funcnn._kernels.pooling.means import excess
 from funcnn._kernels.sparse import TABLE, Band, Rows, applied, rows
@@ -401,24 +401,36 @@ def _to_winners(
 
 def unpool(x: Array, indices: Array, spatial: Shape) -> Any:
     """`funcnn._kernels.pooling.unpooling.unpool`."""
-    channels, at = x.shape[1], _flat(indices).astype(np.int64, copy=not indices.flags.aligned)
-    out, there = fresh((channels, *spatial, len(x)), x.dtype), np.zeros(at.size, np.uint8)
-    _put(_flat(x), at, out, there, len(x), channels, 0, channels)
-    placed = there.view(np.bool_).reshape(*x.shape[1:], len(x))
-    return batch_first(out), batch_first(placed)
+    axes = _runs(x)
+    blocks, *_, run = shape = [x.shape[axis] for axis in axes]
+    at = _flat(indices, axes).astype(np.int64, copy=not indices.flags.aligned)
+    out, there = fresh((blocks, *spatial, run), x.dtype), np.zeros(at.size, np.uint8)
+    _put(_flat(x, axes), at, out, there, run, blocks, 0, blocks)
+    return _back(out, axes), _back(there.view(np.bool_).reshape(shape), axes)
 
 
 def unpool_gradient(dout: Array, indices: Array, there: Array) -> Any:
     """`funcnn._kernels.pooling.unpooling.unpool_gradient`."""
-    at = _flat(indices).astype(np.int64, copy=not indices.flags.aligned)
-    dx = np.empty((*indices.shape[1:], len(indices)), dout.dtype)
-    channels = dout.shape[1]
-    _take(_flat(dout), at, _flat(there).view(np.uint8), dx, len(dout), channels, 0, channels)
-    return batch_first(dx)
+    axes = _runs(there)
+    blocks, *_, run = shape = [there.shape[axis] for axis in axes]
+    at = _flat(indices, axes).astype(np.int64, copy=not indices.flags.aligned)
+    dx = np.empty(shape, dout.dtype)
+    _take(_flat(dout, axes), at, _flat(there, axes).view(np.uint8), dx, run, blocks, 0, blocks)
+    return _back(dx, axes)
 
 
-def _flat(x: Array) -> Array:
-    return np.ascontiguousarray(batch_last(x)).reshape(-1)
+def _runs(x: Array) -> tuple[int, ...]:
+    """The axes such that memory runs in order: channels of examples, or the examples of sequences."""
+    features_last = (0, *range(2, x.ndim), 1)
+    return features_last if x.transpose(features_last).flags.c_contiguous else LAST[x.ndim]
+
+
+def _flat(x: Array, axes: tuple[int, ...]) -> Array:
+    return np.ascontiguousarray(x.transpose(axes)).reshape(-1)
+
+
+def _back(x: Array, axes: tuple[int, ...]) -> Array:
+    return x.transpose([axes.index(axis) for axis in range(x.ndim)])
 
 
 @divided
