@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -291,6 +292,15 @@ def test_where_nothing_can_be_kept(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     line = "compiling kernels, for this process alone: NUMBA_CACHE_DIR names a folder to keep them in"
     assert done.stderr == f"funcnn: {line}\n"
+
+
+@needs_numba
+def test_code_that_cannot_be_loaded_is_run_by_numba() -> None:
+    code = "from funcnn.machine import code; code.load = lambda made: None; import numpy as np; "
+    layer = "from funcnn import softmax; print(softmax().apply({}, np.log([[2, 6]]))[0][0].tolist())"
+    done = _run(f"{code}{layer}", FUNCNN_COMPILED="require")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == pytest.approx([0.25, 0.75])
 
 
 @needs_numba

@@ -33,7 +33,7 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 REQUIRED = {"numpy", "threadpoolctl"}  # others are extras, imported where they are used
-MACHINERY = {"numerics.translation"}
+MACHINERY = {"numerics.translation", "numerics.linking"}
 COMPILER = {"numba", "llvmlite"}  # by what compiled kernels are made of, which nothing else imports
 FORBIDDEN_ROOMS = {"utils", "helpers", "misc", "common"}
 
@@ -317,8 +317,8 @@ ON_PURPOSE = {
 
 # Kernels that never run in portable mode.
 FAST_ALONE = {"compiled", "framing", "jit", "lanes", "scalars", "sparse", "tiles", "translation"} | {
-    "fast_compiled", "halving", "handover", "numbers", "packing", "pairs", "panels", "rounded",
-    "singles", "vectors", "paneled_compiled",
+    "fast_compiled", "halving", "handover", "linking", "numbers", "packing", "pairs", "panels",
+    "rounded", "singles", "vectors", "paneled_compiled",
     "_compiled", "portable_compiled", "depthwise_portable",  # which prove the bits of their results
 }  # fmt: skip
 

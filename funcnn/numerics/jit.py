@@ -95,25 +95,28 @@ class Kernel:
         keeps = folder is not None and code.writable(folder)
         how = "once for this machine (python -m funcnn.compile does it ahead)"
         tell(how if keeps else _FOR_NOW)
-        translated = import_module("funcnn.numerics.translation").translated
-        by_numba, made = translated(self.function, dtype, name, self.options, self.divided)
+        made = _translation.translated(self.function, dtype, name, self.options, self.divided)
         if folder is not None and keeps:
             code.keep(made, folder / name)
+        return code.load(made) or self._by_numba(dtype)
+
+    def _by_numba(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
+        run = numba.njit(_translation.signature(self.function, dtype), **self.options)(self.function)
 
         def alone(*given: Any) -> Any:
             flat = [one.reshape(-1) if isinstance(one, np.ndarray) else one for one in given]
-            return by_numba(*(flat[:-2] if self.divided else flat))
+            return run(*(flat[:-2] if self.divided else flat))
 
-        return code.load(made) or alone
+        return alone
 
 
 _FOR_NOW = "for this process alone: NUMBA_CACHE_DIR names a folder to keep them in"
 _EVERYWHERE = [  # what the machine code of every kernel may be made of, beside its own file
     str(Path(__file__).parent.parent / f"{name}.py")
     for name in (
-        "numerics/jit", "numerics/translation", "numerics/vectors", "numerics/rounded",
-        "numerics/handover", "numerics/packing", "numerics/panels", "numerics/singles",
-        "numerics/numbers", "numerics/halving", "numerics/_elementary",
+        "numerics/jit", "numerics/translation", "numerics/linking", "numerics/vectors",
+        "numerics/rounded", "numerics/handover", "numerics/packing", "numerics/panels",
+        "numerics/singles", "numerics/numbers", "numerics/halving", "numerics/_elementary",
         "random/quantiles", "_kernels/scalars", "_kernels/tiles", "_kernels/attention/compiled",
     )
 ]  # fmt: skip
@@ -140,6 +143,8 @@ class Later:
 
 
 numba: Any = Later("numba")
+_linking: Any = Later("funcnn.numerics.linking")
+_translation: Any = Later("funcnn.numerics.translation")
 
 
 class Inlined:
@@ -161,7 +166,8 @@ class Inlined:
 
 def inlined(function: Callable[..., Any], **others: Any) -> Any:
     """Let kernels of the same file call a function; `others` are options of Numba's."""
-    return Inlined(lambda: numba.njit(**{**_OPTIONS, **others})(function))
+    options = {**_OPTIONS, **others}
+    return Inlined(lambda: numba.njit(**options, pipeline_class=_linking.Parts)(function))
 
 
 def inlined_exactly(function: Callable[..., Any]) -> Any:

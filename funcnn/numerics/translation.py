@@ -19,6 +19,7 @@ from numba.core.registry import cpu_target
 from numba.np import arrayobj
 
 from funcnn.machine import code
+from funcnn.numerics import linking
 from funcnn.numerics.handover import run_divided
 
 _BYTE, _INT, _WORD = ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -57,10 +58,12 @@ def signature(function: Callable[..., Any], dtype: np.dtype[Any]) -> Any:
 def translated(
     function: Callable[..., Any], dtype: np.dtype[Any], name: str, options: dict[str, Any],
     divided: bool,
-) -> tuple[Callable[..., Any], bytes]:  # fmt: skip
-    """What Numba makes of a kernel, and code of its own for `machine.code.load`."""
+) -> bytes:  # fmt: skip
+    """A kernel's code for `machine.code.load`."""
     try:
-        dispatcher = numba.njit(signature(function, dtype), **options)(function)
+        dispatcher = numba.njit(signature(function, dtype), **options, pipeline_class=linking.Kernels)(
+            function
+        )
     except numba.core.errors.NumbaError as problem:
         words = str(problem).strip().splitlines()[0]
         raise RuntimeError(
@@ -70,7 +73,7 @@ def translated(
     (compiled,) = dispatcher.overloads.values()
     context, binding = cpu_target.target_context, llvmlite.binding
     around = _callable(context, compiled, name, divided)
-    module = binding.parse_assembly(compiled.library.get_llvm_str())
+    module = binding.parse_bitcode(compiled.library.emit_bitcode())
     module.link_in(binding.parse_assembly(str(around)))
     for one in module.functions:
         if not one.is_declaration and one.name != name:
@@ -85,7 +88,8 @@ def translated(
     passes.run(module, binding.create_pass_builder(machine, binding.create_pipeline_tuning_options()))
     outside = (one.name for one in module.functions if one.is_declaration)
     needed = " ".join(one for one in outside if not one.startswith("llvm."))
-    return dispatcher, f"{name}\n{needed}\n".encode() + machine.emit_object(module)
+    machine_code: bytes = machine.emit_object(module)
+    return f"{name}\n{needed}\n".encode() + machine_code
 
 
 class _Entry:
