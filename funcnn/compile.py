@@ -2,10 +2,12 @@
 
 Kernels compile when they first run, and are kept on disk. This compiles them all, for float32 and
 float64, so that no training run waits for it: on an image of a machine, or before many processes start.
+As a command it starts a process for each processor.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from importlib import import_module
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from funcnn import numerics
+from funcnn.machine.threads import processors
 
 __all__ = ["compile_kernels"]
 
@@ -39,21 +42,47 @@ def compile_kernels() -> str:
     >>> compile_kernels()  # doctest: +SKIP
     '10 kernels for znver4, in 21.0 s'
     """
+    return _compile(0, 1)
+
+
+_MOST = 8  # processes: the last kernels take as long as all others together
+
+
+def _compile(first: int, step: int) -> str:
+    """All of them, each `step`-th before the others, which other processes may have made by then."""
     began = time.perf_counter()
     with numerics.compiled("require"):
         for path in sorted(ROOT.rglob("*compiled.py")):
             import_module(".".join(("funcnn", *path.relative_to(ROOT).with_suffix("").parts)))
         from funcnn.numerics import jit
 
-        for kernel in jit.every:
-            for dtype in kernel.dtypes:
+        pairs = [(kernel, dtype) for kernel in jit.every for dtype in kernel.dtypes]
+        for start in range(step):
+            for kernel, dtype in pairs[(first + start) % step :: step]:
                 kernel.compile(np.dtype(dtype))
     seconds = time.perf_counter() - began
     return f"{len(jit.every)} kernels for {jit.processor()}, in {seconds:.1f} s"
 
 
+def _together() -> str:
+    """In several processes; this one goes through what all of them have made."""
+    count = min(processors(), _MOST)
+    command, silent = [sys.executable, "-m", "funcnn.compile"], subprocess.DEVNULL
+    with numerics.compiled("require"):  # there is none to start otherwise
+        others = [
+            subprocess.Popen([*command, str(first), str(count)], stdout=silent, stderr=silent)
+            for first in range(1, count)
+        ]
+    try:
+        return _compile(0, count)
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 if __name__ == "__main__":
     try:
-        print(compile_kernels())
+        print(_compile(*map(int, sys.argv[1:])) if sys.argv[1:] else _together())
     except ValueError as refusal:
         sys.exit(str(refusal))
