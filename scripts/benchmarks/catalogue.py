@@ -177,7 +177,7 @@ _POOLS = (
     _unpool("max_unpool3d(2)", "nn.MaxUnpool3d(2)", (32, 8, 4, 8, 8)),
     Entry(
         "max_unpool1d(2)", "nn.MaxUnpool1d(2)", ((32, 32, 128),) * 2, True,
-        given=corners((32, 128, 32)).swapaxes(1, 2),
+        given=np.ascontiguousarray(corners((32, 128, 32)).swapaxes(1, 2)),  # as PyTorch has them, too
     ),
     Entry("last_step()", "Call(lambda x: x[:, -1])", STEPS),
     _steps("masked_mean_pool()", "MaskedPool('mean')"),
