@@ -209,7 +209,8 @@ def labels(target: Array, classes: int, name: str = "target") -> Array:
         refuse_type(f"`{name}` must be integers, got {target.dtype}")
     if not target.size:
         return target
-    least, most = target.item(target.argmin()), target.item(target.argmax())  # in a third of the time
+    flat = target.ravel("K")  # in the order of memory: `argmin` would copy what has another
+    least, most = flat.item(flat.argmin()), flat.item(flat.argmax())  # in a third of the time of `min`
     if least < 0 or most >= classes:
         worst = least if least < 0 else most
         refuse(f"`{name}` must lie in 0..{classes - 1}, got {worst}")
