@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,10 +31,11 @@ def locality(subject: Subject) -> None:
     for mode in subject.distinct_modes:
         key, given = subject.modes[mode], {"x": subject.x, "dout": subject.run(mode).dout}
         starts = {dtype: _run(subject, key, given, dtype) for dtype in (np.float32, np.float64)}
+        looks: list[_Look] = [_Look(key, given, starts[np.float64])]
         for path, name, part in _parts(given):
             if subject.is_stopped(path):
                 continue
-            views = _blind(subject, mode, path, part)
+            views = _blind(subject, mode, looks, path, part)
             blind = next(views)
             for (dtype, start), poison in product(starts.items(), _POISONS):
                 poisoned = _with(given, path, part, np.resize(poison, part.size))
@@ -76,18 +77,25 @@ def neighbours(subject: Subject) -> None:
                     )
 
 
-def _blind(subject: Subject, mode: str, path: str, part: Array) -> Iterator[dict[str, Array]]:
+class _Look(NamedTuple):
+    """An input, and what comes out for it."""
+
+    key: Key | None
+    given: Tree
+    start: dict[str, Array]
+
+
+def _blind(
+    subject: Subject, mode: str, looks: list[_Look], path: str, part: Array
+) -> Iterator[dict[str, Array]]:
     """What has not moved yet with a part of what is given, at more and more inputs."""
     blind: dict[str, Array] = {}
     for draw in range(_DRAWS):
-        key, x = subject.modes[mode], subject.x
-        if draw:
-            key = None if key is None else random.fold_in(key, draw)
-            x = _values.mapped_with_path(_drawn(subject, draw), x, path="x")
-        given = {"x": x, "dout": subject.run(mode).dout}
+        if draw == len(looks):
+            looks.append(_look(subject, mode, draw))
+        key, given, start = looks[draw]
         old = dict(_values.leaves(given))[path].reshape(-1)[part]
         step = _FAR * (subject.draw(f"step {draw}", part.shape) if part.size > 1 else np.ones(1))
-        start = _run(subject, key, given)
         for moved in (old + step, old - step, 0 * old):
             found = _run(subject, key, _with(given, path, part, moved))
             for at, leaf in start.items():
@@ -96,6 +104,15 @@ def _blind(subject: Subject, mode: str, path: str, part: Array) -> Iterator[dict
                     still = np.abs(found[at] - leaf) <= near
                 blind[at] = still & blind.get(at, still)
         yield blind
+
+
+def _look(subject: Subject, mode: str, draw: int) -> _Look:
+    """At another input."""
+    key = subject.modes[mode]
+    key = None if key is None else random.fold_in(key, draw)
+    x = _values.mapped_with_path(_drawn(subject, draw), subject.x, path="x")
+    given = {"x": x, "dout": subject.run(mode).dout}
+    return _Look(key, given, _run(subject, key, given))
 
 
 def _drawn(subject: Subject, draw: int) -> Any:
@@ -113,10 +130,9 @@ def _run(
     layout: Callable[[Array], Array] = np.asarray,
 ) -> dict[str, Array]:
     """The leaves of the output and of the gradient of the input that are numbers."""
-    params, given = _values.cast((subject.params, given), dtype)
-    params, given = _values.frozen((params, _values.mapped(layout, given)))
+    given = _values.frozen(_values.mapped(layout, _values.cast(given, dtype)))
     with np.errstate(all="ignore"):
-        out, cache = subject.layer.apply(params, given["x"], key=key)
+        out, cache = subject.layer.apply(subject.params_in(dtype), given["x"], key=key)
         dx = subject.layer.vjp(cache, given["dout"])[1]
     found = _values.leaves({"out": out, "dx": dx})
     return {

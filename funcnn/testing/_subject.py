@@ -80,6 +80,7 @@ class Subject:
         self.key = random.key(seed) if key is None else key
         self.own_traits = layer.spec.traits | frozenset(traits)
         self.stopped = tuple(stopped)
+        self._drawn: dict[tuple[str, Shape], Array] = {}
         if x is None:
             x = structure.over_shapes(self.draw, shape)
         if _values.shapes(x) != shape:
@@ -91,6 +92,7 @@ class Subject:
             "training": random.fold_in(self.key, "training"),
         }
         self._runs: dict[str, Run] = {}
+        self._cast: dict[Any, Params] = {}
 
     @property
     def distinct_modes(self) -> tuple[str, ...]:
@@ -110,8 +112,11 @@ class Subject:
         return tree.is_statistic(path) or any(f"{path}/".startswith(f"{s}/") for s in self.stopped)
 
     def draw(self, label: str, shape: Shape) -> Array:
-        """Random normals, the same ones for the same label."""
-        return random.normal(random.fold_in(self.key, label), shape, dtype=np.float64)
+        """Random normals, the same ones for the same label; read-only."""
+        if (label, shape) not in self._drawn:
+            drawn = random.normal(random.fold_in(self.key, label), shape, dtype=np.float64)
+            self._drawn[label, shape] = _values.frozen(drawn)
+        return self._drawn[label, shape]
 
     def dout(self, out: Any, label: str = "dout") -> Any:
         """A random gradient for an output; zeros for what has none."""
@@ -140,6 +145,12 @@ class Subject:
 
         wide = _values.cast(self.started[1], np.float64)
         return dict(_values.frozen(_values.mapped_with_path(moved, wide, path="params")))
+
+    def params_in(self, dtype: Any) -> Params:
+        """The same in a dtype."""
+        if dtype not in self._cast:
+            self._cast[dtype] = _values.frozen(_values.cast(self.params, dtype))
+        return self._cast[dtype]
 
     def fresh(self, mode: str, params: Params, x: Any, dout: Any = None) -> Run:
         """Forward and backward, with a random `dout` where none is given."""

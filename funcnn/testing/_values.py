@@ -14,6 +14,8 @@ from funcnn.types import Array
 
 def leaves(data: Any, path: str = "") -> list[tuple[str, Any]]:
     """All leaves with their paths; of caches too, in which there may be lists, and other keys."""
+    if isinstance(data, np.ndarray):
+        return [(path, data)]
     return tree.leaves({path: _as_tree(data)} if path else _as_tree(data))
 
 
@@ -55,9 +57,11 @@ def copied(data: Any) -> Any:
 
 def frozen(data: Any) -> Any:
     """The same tree, its arrays made read-only."""
-    for _, leaf in leaves(data):
-        if isinstance(leaf, np.ndarray):
-            leaf.flags.writeable = False
+    if isinstance(data, np.ndarray):
+        data.flags.writeable = False
+    elif isinstance(data, (dict, tuple, list)):
+        for part in data.values() if isinstance(data, dict) else data:
+            frozen(part)
     return data
 
 
