@@ -288,6 +288,7 @@ _BORDERED: list[tuple[Layer[Any, Any], tuple[int, ...]]] = [
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("batch", [1, 2, 17, 32])
 @pytest.mark.parametrize("mode", ["fast", "portable"])
 @pytest.mark.parametrize(("layer", "sizes"), _BORDERED, ids=repr)

@@ -169,6 +169,7 @@ def test_what_the_notebooks_import_is_installed_with_the_documentation() -> None
         assert {names.get(name, name) for name in found} <= there | unrun, path
 
 
+@pytest.mark.slow
 def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
     """In short: no notebook is run, the reference has names alone. `scripts/docs` builds all."""
     for needed in ("sphinx", "myst_nb", "numpydoc", "furo", "sphinx_copybutton", "latex2mathml"):

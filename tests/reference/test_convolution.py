@@ -33,6 +33,7 @@ IMAGES: tuple[Any, ...] = ((2, 4, 7, 9), (3, 4, 8, 6))
 KERNELS: tuple[Any, ...] = (1, 2, 3, (3, 2), (1, 4), 5)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("dilation", [1, 2, (1, 2)])
 @pytest.mark.parametrize("padding", [0, 1, (2, 0), (3, 4)])
@@ -157,6 +158,7 @@ def test_conv3d(stride: Any, padding: Any, dilation: Any, groups: int) -> None:
         agrees(layer, (2, 2, 4, 5, 6), lambda *leaves: F.conv3d(*leaves, **options))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("dilation", [1, 2, (1, 3)])
 @pytest.mark.parametrize("padding", [0, 1, (2, 0)])
