@@ -13,8 +13,6 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.typed_passes import NativeLowering
 
-__all__ = ["Kernels", "Parts"]
-
 
 class _Kernel(AOTCodeLibrary):  # type: ignore[misc]  # Numba has no types
     def _finalize_final_module(self) -> None:
