@@ -47,13 +47,13 @@ def table(title: str, rows: list[Row], unit: float = 1e3, word: str = "ms") -> N
     print("|---" * len(heads) + "|")
     for row in rows:
         cells = [row["name"], f"{row['funcnn'] * unit:.3g}"]
-        cells += [f"{row.get('compiled', math.nan) * unit:.3g}"] * both
+        cells += [f"{row['compiled'] * unit:.3g}" if "compiled" in row else "-"] * both
         for peer in peers:
             found = row["ratios"].get(peer)
             cells += ["-"] * (2 + both) if found is None else [
                 f"{found['seconds'] * unit:.3g}",
                 f"**{found['median']:.2f}** ({found['least']:.2f}-{found['most']:.2f})",
-                *[f"**{found.get('compiled', math.nan):.2f}**"] * both,
+                *[f"**{found['compiled']:.2f}**" if "compiled" in found else "-"] * both,
             ]  # fmt: skip
         print("| " + " | ".join(cells) + " |", flush=True)
 
