@@ -153,7 +153,7 @@ def test_nothing_is_compiled_ahead_without_numba() -> None:
     assert done.stderr == f"{line}\n"
 
 
-@pytest.mark.parametrize("version", ["99.0", "0.60.1"])
+@pytest.mark.parametrize("version", ["99.0", "0.61.2"])
 def test_a_numba_that_cannot_be_used_is_as_good_as_none(tmp_path: Path, version: str) -> None:
     package = tmp_path / "numba"
     package.mkdir()
@@ -164,7 +164,7 @@ def test_a_numba_that_cannot_be_used_is_as_good_as_none(tmp_path: Path, version:
     done = _run(code, FUNCNN_COMPILED="auto", NUMBA_CACHE_DIR=str(tmp_path))
     why = {
         "99.0": "Numba, which cannot be imported (ImportError: it wants an older NumPy)",
-        "0.60.1": "Numba 0.61 or newer, got 0.60.1",
+        "0.61.2": "Numba 0.62 or newer, got 0.61.2",
     }
     assert (done.stdout, done.stderr) == (f"NumPy's (compiled ones need {why[version]})\n", "")
 

@@ -16,7 +16,7 @@ from funcnn.machine import code
 Use: TypeAlias = Literal["auto", "require", "off"]
 """Whether compiled kernels run: where they can be had, always, or never."""
 
-_OLDEST = (0, 61)  # the first Numba for NumPy 2.1 and Python 3.13
+_OLDEST = (0, 62)  # with llvmlite 0.45, whose passes kernels go through
 _HOW = 'pip install "funcnn[fast]"'
 _word: Any = checks.named(checks.Choice("auto", "require", "off").check, "numerics")
 
