@@ -170,6 +170,15 @@ def test_a_numba_that_cannot_be_used_is_as_good_as_none(tmp_path: Path, version:
 
 
 @needs_numba
+@pytest.mark.parametrize("word", ["auto", "require"])
+def test_a_numba_that_is_switched_off_is_as_good_as_none(word: str) -> None:
+    code = f"{CONVOLVE}\nprint(numerics.kernels())".replace("import conv,", "import conv, numerics,")
+    done = _run(code.removeprefix("\n"), FUNCNN_COMPILED=word, NUMBA_DISABLE_JIT="1")
+    why = "need Numba, which NUMBA_DISABLE_JIT switches off"
+    assert (why in done.stdout, why in done.stderr) == (word == "auto", word == "require")
+
+
+@needs_numba
 def test_the_choice_holds_inside_the_block_and_in_threads_that_copy_the_context() -> None:
     with numerics.compiled("require"):
         assert numerics.compiling()

@@ -29,6 +29,8 @@ def numba_fault() -> str | None:
         return "Numba, which is not installed"
     if tuple(map(int, version.split(".")[:2])) < _OLDEST:
         return f"Numba {'.'.join(map(str, _OLDEST))} or newer, got {version}"
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        return "Numba, which NUMBA_DISABLE_JIT switches off"
     if not code.worked():
         try:
             import numba  # noqa: F401  # deferred: it takes half a second
