@@ -7,6 +7,7 @@ As a command it starts a process for each processor.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
@@ -67,7 +68,7 @@ def _compile(first: int, step: int) -> str:
 def _together() -> str:
     """In several processes; this one goes through what all of them have made."""
     count = min(processors(), _MOST)
-    command, silent = [sys.executable, "-m", "funcnn.compile"], subprocess.DEVNULL
+    command, silent = [sys.executable, "-m", "funcnn.compile", "--part"], subprocess.DEVNULL
     with numerics.compiled("require"):  # there is none to start otherwise
         others = [
             subprocess.Popen([*command, str(first), str(count)], stdout=silent, stderr=silent)
@@ -82,7 +83,12 @@ def _together() -> str:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        "python -m funcnn.compile", description="Compile all kernels ahead."
+    )
+    parser.add_argument("--part", type=int, nargs=2, help=argparse.SUPPRESS)  # what others start with
+    part = parser.parse_args().part
     try:
-        print(_compile(*map(int, sys.argv[1:])) if sys.argv[1:] else _together())
+        print(_compile(*part) if part else _together())
     except ValueError as refusal:
         sys.exit(str(refusal))

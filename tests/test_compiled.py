@@ -322,6 +322,21 @@ def test_numba_waits_for_a_kernel_that_is_not_on_disk() -> None:
 
 
 @needs_numba
+def test_what_is_compiled_ahead_is_what_runs() -> None:
+    """A kernel runs for the dtype of its first array."""
+    import numba
+
+    root = Path(funcnn.__file__).parent
+    for path in root.rglob("*compiled.py"):
+        import_module(".".join(path.relative_to(root.parent).with_suffix("").parts))
+    jit, translation = (import_module(f"funcnn.numerics.{name}") for name in ("jit", "translation"))
+    for one in jit.every:
+        for dtype in map(np.dtype, one.dtypes):
+            first = translation.signature(one.function, dtype).args[0]
+            assert first.dtype == numba.from_dtype(dtype), one.function
+
+
+@needs_numba
 @pytest.mark.slow
 def test_all_are_compiled_ahead() -> None:
     """In the folder of the other tests, where most of them are by now: to make all takes minutes."""

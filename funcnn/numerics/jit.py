@@ -51,6 +51,11 @@ _OPTIONS: dict[str, Any] = {
     "fastmath": {"contract", "reassoc"},
 }
 _EXACTLY: dict[str, Any] = {**_OPTIONS, "fastmath": False}
+_NUMBERS = (np.float32, np.float64)
+_MADE_OF: dict[str, tuple[Any, ...]] = {
+    "In": _NUMBERS, "Out": _NUMBERS, "Wide": (np.float64,), "Single": (np.float32,),
+    "InSingle": (np.float32,), "Table": (np.int64,), "Bytes": (np.uint8,), "OutBytes": (np.uint8,),
+}  # fmt: skip
 _compiling = RLock()
 _told: list[str] = []
 every: list[Kernel] = []
@@ -71,8 +76,8 @@ class Kernel:
     @property
     def dtypes(self) -> tuple[Any, ...]:
         """What the first array may be made of."""
-        numbers = {"In", "Out", "float"} & set(self.function.__annotations__.values())
-        return (np.float32, np.float64) if numbers else (np.int64,)
+        function = self.function
+        return _MADE_OF[function.__annotations__[function.__code__.co_varnames[0]]]
 
     def __call__(self, first: Array, *rest: Any) -> Any:
         return (self.by_dtype.get(first.dtype.char) or self.compile(first.dtype))(first, *rest)
