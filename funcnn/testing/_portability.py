@@ -95,7 +95,7 @@ def _candidates(
         if needed <= able:
             found[f"OpenBLAS kernels for {name}"] = {_KERNELS: name}
     if switchable:
-        found["NumPy without any"] = {_OFF: " ".join([*off, *switchable])}
+        found["NumPy without any vector unit"] = {_OFF: " ".join([*off, *switchable])}
     for feature in switchable:
         found[f"NumPy without {feature}"] = {_OFF: " ".join([*off, feature])}
     return found
@@ -171,7 +171,7 @@ def assert_portable(
     if settings is None:
         known = environments()
         cores = [name for name in known if name.startswith("OpenBLAS")]
-        wanted = ["1 BLAS thread", "2 BLAS threads", *cores[:1], "NumPy without any"]
+        wanted = ["1 BLAS thread", "2 BLAS threads", *cores[:1], "NumPy without any vector unit"]
         settings = {name: known[name] for name in wanted if name in known}
     expected = _run_pickled(pickled)
     total = total_digest(expected)
