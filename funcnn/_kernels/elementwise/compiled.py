@@ -200,6 +200,7 @@ def _prelu_back(x: In, slopes: In, dout: In, dx: Out, dslope: Wide, run: int) ->
             for i in range(len(row)):
                 low = zero if s == zero else d[i] * s
                 slope[i] = d[i] if row[i] > zero else low
+            for i in range(len(row)):  # alone: a sum's order must not depend on where `slope` lies
                 part += zero if row[i] >= zero else d[i] * row[i]
             dslope[k] += part
 

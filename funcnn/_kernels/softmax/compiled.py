@@ -78,11 +78,10 @@ def _largest(row: In) -> Any:
 @inlined
 def _exponentials(row: In, top: Any, out: Out) -> Any:
     """Of numbers less the largest of them, infinity less itself being 0; and their sum."""
-    zero, infinite, total = row.dtype.type(0), row.dtype.type(np.inf), row.dtype.type(0)
+    zero, infinite = row.dtype.type(0), row.dtype.type(np.inf)
     for i in range(len(row)):
         out[i] = exp(zero if row[i] == infinite else row[i] - top)
-        total += out[i]
-    return total
+    return _sum(out)  # in a loop of its own: else its order would depend on where the two rows lie
 
 
 @inlined
