@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, get_ident
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 
 import funcnn
 from funcnn import conv, numerics, random
-from funcnn.machine import threads
+from funcnn.machine import blas, threads
 from funcnn.testing import _values, digest
 from funcnn.types import Array
 from tests import registry
@@ -67,6 +67,35 @@ def test_layers_are_not_changed_by_what_interrupts_them(case: registry.Case, mod
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
+@pytest.mark.parametrize("line", range(1, 40))
+def test_who_interrupts_the_limit_of_blas_may_be_limited(line: int) -> None:
+    """At each line of what enters and leaves."""
+    outer, inner = (get_ident(), 0), (get_ident(), 1)
+    count, within, seen = [2], [], 0
+    limit = blas._Limit()
+    limit.libraries = [blas._Threads(lambda: count[0], partial(count.__setitem__, 0))]
+
+    def trace(frame: Any, event: str, arg: Any) -> Any:
+        nonlocal seen
+        if event == "line" and frame.f_code in (limit.enter.__code__, limit.leave.__code__):
+            seen += 1
+            if seen == line:
+                sys.settrace(None)
+                limit.enter(inner)
+                within.append(count[0])
+                limit.leave(inner)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        limit.enter(outer)
+        within.append(count[0])
+        limit.leave(outer)
+    finally:
+        sys.settrace(None)
+    assert (count, set(within)) == ([2], {1})
+
+
 def test_a_signals_handler_may_use_the_library() -> None:
     layer = conv(8, 3, padding=1)
     _, params = layer.init(random.key(0), (8, 4, 9, 9))

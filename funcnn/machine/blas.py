@@ -57,17 +57,16 @@ class _Limit:
     def enter(self, token: _Token) -> None:
         try:
             self.lock.acquire()
-            if not self.inside:
-                if self.libraries is None:
-                    self.libraries = _blas_libraries()
-                if self.before is None:
-                    self.before = [
-                        (threads.set, count)
-                        for threads in self.libraries
-                        if (count := threads.get()) != 1
-                    ]
-                for set_threads, _ in self.before:
+            entered = bool(self.inside)
+            while not entered:
+                before = self.before
+                if before is None:
+                    before = [(each.set, n) for each in self._found() if (n := each.get()) != 1]
+                for set_threads, _ in before:
                     set_threads(1)
+                self.before = before
+                self.inside[token] = None
+                entered = self.before is before  # nobody has come and left meanwhile
             self.inside[token] = None
         finally:
             try:  # noqa: SIM105  # Ctrl-C could fall into the call of another function
@@ -75,12 +74,18 @@ class _Limit:
             except RuntimeError:  # interrupted while it waited
                 pass
 
+    def _found(self) -> list[_Threads]:
+        if self.libraries is None:
+            self.libraries = _blas_libraries()
+        return self.libraries
+
     def leave(self, token: _Token) -> None:
         try:
             self.lock.acquire()
             self.inside.pop(token, None)
-            if not self.inside and self.before is not None:
-                for set_threads, count in self.before:
+            before = self.before
+            if not self.inside and before is not None:
+                for set_threads, count in before:
                     set_threads(count)
                 self.before = None
         finally:
