@@ -8,6 +8,7 @@ As a command it starts a process for each processor.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -51,7 +52,7 @@ _MOST = 8  # processes: the last kernels take as long as all others together
 
 def _compile(first: int, step: int) -> str:
     """All of them, each `step`-th before the others, which other processes may have made by then."""
-    began = time.perf_counter()
+    began, parent = time.perf_counter(), os.getppid()
     with numerics.compiled("require"):
         for path in sorted(ROOT.rglob("*compiled.py")):
             import_module(".".join(("funcnn", *path.relative_to(ROOT).with_suffix("").parts)))
@@ -60,6 +61,8 @@ def _compile(first: int, step: int) -> str:
         pairs = [(kernel, dtype) for kernel in jit.every for dtype in kernel.dtypes]
         for start in range(step):
             for kernel, dtype in pairs[(first + start) % step :: step]:
+                if first and os.getppid() != parent:  # which was killed: nobody waits
+                    sys.exit()
                 kernel.compile(np.dtype(dtype))
     seconds = time.perf_counter() - began
     return f"{len(jit.every)} kernels for {jit.processor()}, in {seconds:.1f} s"
