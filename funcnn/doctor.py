@@ -116,7 +116,7 @@ def _machine() -> dict[str, str]:
 def _promise_of_fast(products: list[str]) -> str:
     if products:
         return "nothing: the products of this BLAS are wrong; install another NumPy, or another BLAS"
-    return "the same bits again here, with this NumPy and these kernels, for any number of workers"
+    return "the same bits again on this machine, with this NumPy and kernels, for any number of workers"
 
 
 def _promise_of_portable(faults: list[str]) -> str:
