@@ -66,7 +66,6 @@ def test_layers_are_not_changed_by_what_interrupts_them(case: registry.Case, mod
             assert digest(found) == digest(wanted)
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
 @pytest.mark.parametrize("line", range(1, 40))
 def test_who_interrupts_the_limit_of_blas_may_be_limited(line: int) -> None:
     """At each line of what enters and leaves."""
@@ -96,6 +95,7 @@ def test_who_interrupts_the_limit_of_blas_may_be_limited(line: int) -> None:
     assert (count, set(within)) == ([2], {1})
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
 def test_a_signals_handler_may_use_the_library() -> None:
     layer = conv(8, 3, padding=1)
     _, params = layer.init(random.key(0), (8, 4, 9, 9))

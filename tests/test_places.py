@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from funcnn import (
     softmin,
 )
 from funcnn.testing import _values, digest
-from funcnn.types import Layer
+from funcnn.types import Layer, Loss
 from tests import registry
 from tests.registry import Case, LossCase
 
@@ -103,19 +104,22 @@ def test_short_rows(layer: Layer[Any, Any], dtype: Any, monkeypatch: pytest.Monk
             assert len(_digests(monkeypatch, both, (x,))) == 1, size
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_one_example_and_its_label(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    loss = softmax_cross_entropy()
-
-    def both(logits: Any) -> Any:
-        value, cache = loss.apply(logits, np.zeros(1, np.int64))
+def _both_ways(loss: Loss) -> Callable[[Any, Any], Any]:
+    def both(prediction: Any, target: Any) -> Any:
+        value, cache = loss.apply(prediction, target)
         return value, loss.vjp(cache)
 
+    return both
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_example_and_its_label(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    both, label = _both_ways(softmax_cross_entropy()), np.zeros(1, np.int64)
     with numerics.compiled("require"):
         for size in range(2, 40):
             logits = random.normal(random.fold_in(random.key(0), size), (1, size), dtype=dtype)
-            both(logits)
-            assert len(_digests(monkeypatch, both, (logits,))) == 1, size
+            both(logits, label)
+            assert len(_digests(monkeypatch, both, (logits, label))) == 1, size
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -124,11 +128,7 @@ def test_one_example_and_its_label(dtype: Any, monkeypatch: pytest.MonkeyPatch) 
 def test_losses(case: LossCase, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = registry.loss_subject(case)
     given = _values.cast((subject.prediction, subject.target), dtype)
-
-    def both(prediction: Any, target: Any) -> Any:
-        value, cache = case.loss.apply(prediction, target)
-        return value, case.loss.vjp(cache)
-
+    both = _both_ways(case.loss)
     with numerics.compiled("require"):
         both(*given)  # what is not compiled yet is, in Numba's own memory
         assert len(_digests(monkeypatch, both, given)) == 1
