@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from threading import Event, Thread, get_ident
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -66,33 +66,64 @@ def test_layers_are_not_changed_by_what_interrupts_them(case: registry.Case, mod
             assert digest(found) == digest(wanted)
 
 
-@pytest.mark.parametrize("line", range(1, 40))
-def test_who_interrupts_the_limit_of_blas_may_be_limited(line: int) -> None:
-    """At each line of what enters and leaves."""
-    outer, inner = (get_ident(), 0), (get_ident(), 1)
-    count, within, seen = [2], [], 0
+class _Blas:
+    """A library of two threads, limited by a `_Limit` of its own."""
+
+    def __init__(self) -> None:
+        self.count, self.lines, self.calls = 2, 0, 0
+
+    def threads(self) -> int:
+        return self.count
+
+    def set_threads(self, count: int) -> None:
+        self.count = count
+
+    def limited(self, used: int, stopped: int) -> set[int]:
+        """The counts within, where one line is another user's and Ctrl-C follows one call."""
+        seen: set[int] = set()
+        self.lines = self.calls = 0
+
+        def see() -> None:
+            seen.add(self.count)
+
+        def use(frame: Any, event: str, _: Any) -> Any:
+            self.lines += event == "line" and frame.f_code.co_filename == blas.__file__
+            if self.lines == used:
+                self.lines += 1
+                blas.on_one_blas_thread(see)
+            return use
+
+        def stop(frame: Any, event: str, _: Any) -> None:
+            self.calls += event != "c_call"
+            if self.calls == stopped:
+                raise KeyboardInterrupt
+
+        try:
+            sys.settrace(use)
+            sys.setprofile(stop)
+            blas.on_one_blas_thread(see)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(None)
+            sys.settrace(None)
+        return seen
+
+
+def test_who_interrupts_the_limit_of_blas_may_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And Ctrl-C, earlier or later, leaves the number of threads as it was."""
+    library = _Blas()
     limit = blas._Limit()
-    limit.libraries = [blas._Threads(lambda: count[0], partial(count.__setitem__, 0))]
-
-    def trace(frame: Any, event: str, arg: Any) -> Any:
-        nonlocal seen
-        if event == "line" and frame.f_code in (limit.enter.__code__, limit.leave.__code__):
-            seen += 1
-            if seen == line:
-                sys.settrace(None)
-                limit.enter(inner)
-                within.append(count[0])
-                limit.leave(inner)
-        return trace
-
-    sys.settrace(trace)
-    try:
-        limit.enter(outer)
-        within.append(count[0])
-        limit.leave(outer)
-    finally:
-        sys.settrace(None)
-    assert (count, set(within)) == ([2], {1})
+    limit.libraries = [blas._Threads(library.threads, library.set_threads)]
+    monkeypatch.setattr(blas, "_limit", limit)
+    assert library.limited(0, 0) == {1}
+    lines, calls = library.lines, library.calls
+    assert min(lines, calls) > 15
+    for used in range(lines + 1):
+        for stopped in range(2 * calls):
+            seen = library.limited(used, stopped)
+            assert seen <= {1}, (used, stopped)
+            assert (library.count, limit.inside) == (2, {}), (used, stopped)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")

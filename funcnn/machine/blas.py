@@ -45,7 +45,7 @@ class _Threads(NamedTuple):
 class _Limit:
     """Limits BLAS when the first one enters and restores it when the last one leaves.
 
-    Both may be interrupted anywhere and done again.
+    Both may be interrupted anywhere, by Ctrl-C or by another user in the same thread, and done again.
     """
 
     def __init__(self) -> None:
@@ -53,41 +53,38 @@ class _Limit:
         self.inside: dict[_Token, None] = {}
         self.libraries: list[_Threads] | None = None
         self.before: list[tuple[Callable[[int], Any], int]] | None = None
+        self.limited = False
 
     def enter(self, token: _Token) -> None:
         try:
             self.lock.acquire()
-            entered = bool(self.inside)
-            while not entered:
-                before = self.before
-                if before is None:
-                    before = [(each.set, n) for each in self._found() if (n := each.get()) != 1]
-                for set_threads, _ in before:
-                    set_threads(1)
-                self.before = before
-                self.inside[token] = None
-                entered = self.before is before  # nobody has come and left meanwhile
             self.inside[token] = None
+            if not self.limited:
+                if self.libraries is None:
+                    self.libraries = _blas_libraries()
+                found = [(each.set, n) for each in self.libraries if (n := each.get()) != 1]
+                if self.before is None:  # else found by another user meanwhile, or not yet set back
+                    self.before = found
+                for set_threads, _ in self.before:
+                    set_threads(1)
+                self.limited = True
         finally:
             try:  # noqa: SIM105  # Ctrl-C could fall into the call of another function
                 self.lock.release()
             except RuntimeError:  # interrupted while it waited
                 pass
 
-    def _found(self) -> list[_Threads]:
-        if self.libraries is None:
-            self.libraries = _blas_libraries()
-        return self.libraries
-
     def leave(self, token: _Token) -> None:
         try:
             self.lock.acquire()
             self.inside.pop(token, None)
-            before = self.before
-            if not self.inside and before is not None:
-                for set_threads, count in before:
-                    set_threads(count)
-                self.before = None
+            if not self.inside:
+                self.limited = False
+                before = self.before
+                if before is not None:
+                    for set_threads, count in before:
+                        set_threads(count)
+                    self.before = None
         finally:
             try:  # noqa: SIM105
                 self.lock.release()
