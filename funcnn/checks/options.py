@@ -42,7 +42,7 @@ class Integer(NamedTuple):
         if self.minimum is not None and value < self.minimum:
             refuse(f"`{name}` must be at least {self.minimum}, got {shown(value)}")
         if not -(2**63) <= value < 2**63:
-            refuse(f"`{name}` must be an int of at most 64 bits, got {shown(value)}")
+            refuse(f"`{name}` must be an int that int64 holds, got {shown(value)}")
         return int(value)
 
     def wrong(self) -> tuple[object, ...]:
