@@ -225,12 +225,14 @@ def test_a_first_run_says_so_and_leaves_code_for_the_next(tmp_path: Path) -> Non
     assert (again.returncode, again.stderr) == (0, "")
 
 
-def test_code_that_is_not_whole_is_none(tmp_path: Path) -> None:
+def test_code_that_is_not_whole_or_anothers_is_none(tmp_path: Path) -> None:
     path = tmp_path / "kernel"
     assert code.kept(path) is None
     code.keep(b"name\n\ncode", path)
     assert code.kept(path) == b"name\n\ncode"
     assert list(tmp_path.iterdir()) == [path]
+    (tmp_path / "other").write_bytes(path.read_bytes())
+    assert code.kept(tmp_path / "other") is None
     for damaged in (b"", path.read_bytes()[:-1], path.read_bytes() + b"x", bytes(100)):
         path.write_bytes(damaged)
         assert code.kept(path) is None
@@ -299,8 +301,8 @@ def test_where_nothing_can_be_kept(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = _run(POOL, FUNCNN_COMPILED="require", NUMBA_CACHE_DIR=str(tmp_path / "file"))
     assert done.returncode == 0, done.stderr
-    line = "compiling kernels, for this process alone: NUMBA_CACHE_DIR names a folder to keep them in"
-    assert done.stderr == f"funcnn: {line}\n"
+    why = "for this process alone: no folder can keep them (NUMBA_CACHE_DIR names one)"
+    assert done.stderr == f"funcnn: compiling kernels, {why}\n"
 
 
 @needs_numba

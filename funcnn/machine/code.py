@@ -115,20 +115,25 @@ def keep(code: bytes, path: Path) -> None:
     """Write a file whole, or not at all."""
     try:
         part = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
-        part.write_bytes(hashlib.sha256(code).digest() + code)
+        part.write_bytes(_sum(code, path) + code)
         part.replace(path)
     except OSError:  # the disk is full, or another process reads it, where that forbids it
         pass
 
 
 def kept(path: Path) -> bytes | None:
-    """What a file holds; None: there is none, or it is not whole."""
+    """What a file holds; None: there is none, it is not whole, or it is another kernel's."""
     try:
         found = path.read_bytes()
     except OSError:
         return None
     code = found[_CHECK:]
-    return code if hashlib.sha256(code).digest() == found[:_CHECK] else None
+    return code if _sum(code, path) == found[:_CHECK] else None
+
+
+def _sum(code: bytes, path: Path) -> bytes:
+    """Of a file, so that it stands for what its name says."""
+    return hashlib.sha256(path.name.encode() + b"\n" + code).digest()
 
 
 # --- with llvmlite ----------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ class Kernel:
         return alone
 
 
-_FOR_NOW = "for this process alone: NUMBA_CACHE_DIR names a folder to keep them in"
+_FOR_NOW = "for this process alone: no folder can keep them (NUMBA_CACHE_DIR names one)"
 _EVERYWHERE = [  # what the machine code of every kernel may be made of, beside its own file
     str(Path(__file__).parent.parent / f"{name}.py")
     for name in (
