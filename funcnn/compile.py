@@ -95,3 +95,5 @@ if __name__ == "__main__":
         print(_compile(*part) if part else _together())
     except ValueError as refusal:
         sys.exit(str(refusal))
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell's
