@@ -57,9 +57,12 @@ def steps(batch: int) -> dict[str, Callable[[], object]]:
 
 
 def count(step: Callable[[], object]) -> Counter[str]:
-    """Frames of a step that has warmed up, by function: the least of three, as memory may be tidied."""
+    """Frames of a step that has warmed up, by function: the least of ten.
+
+    Memory may be tidied meanwhile, or a helping thread be asked again until it has come.
+    """
     step(), step()
-    return min((_counted(step) for _ in range(3)), key=Counter.total)
+    return min((_counted(step) for _ in range(10)), key=Counter.total)
 
 
 def _counted(step: Callable[[], object]) -> Counter[str]:

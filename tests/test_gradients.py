@@ -59,6 +59,12 @@ def small_batches_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("funcnn.training.gradients._SMALL", 1 << 5)
 
 
+@pytest.fixture(autouse=True)
+def libraries_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SciPy, which other tests may have loaded since, brings a BLAS of its own."""
+    monkeypatch.setattr("funcnn.machine.blas._limit.libraries", None)
+
+
 def _lenet() -> Net:
     return serial(conv(4, 3), relu(), max_pool(2), dropout(0.2), flatten(), dense(5))
 

@@ -109,7 +109,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _blas_libraries() -> list[_Threads]:
-    """The BLAS libraries that this process has loaded."""
+    """The BLAS libraries that this process has loaded; what comes later computes nothing here."""
     from threadpoolctl import ThreadpoolController  # deferred: searching costs a millisecond
 
     return list(map(_threads, ThreadpoolController().select(user_api="blas").lib_controllers))
