@@ -1,9 +1,9 @@
 """Measure funcnn side by side with PyTorch, JAX and MyGrad on this machine.
 
-    scripts/bench.py                          # networks and processes, the README's table
+    scripts/bench.py                          # networks and processes, the README's table: 5 minutes
     scripts/bench.py networks --only LSTM     # some
     scripts/bench.py operations scaling       # single layers; cost against batch, width, depth
-    scripts/bench.py layers                   # every layer against PyTorch
+    scripts/bench.py layers                   # every layer against PyTorch: 5 minutes
     scripts/bench.py portable                 # what portable arithmetic costs
     scripts/bench.py profile                  # where the time of our own steps goes
     scripts/bench.py --json FILE --plot FILE
@@ -39,9 +39,10 @@ def table(title: str, rows: list[Row], unit: float = 1e3, word: str = "ms") -> N
     """Rows as Markdown: ratios below 1 mean that funcnn is faster, or smaller."""
     peers = [peer for peer in PEERS if any(peer in row["ratios"] for row in rows)]
     both = any("compiled" in row for row in rows)  # NumPy's kernels alone, and those compiled
-    heads = [title, f"funcnn, {word}", *[f"compiled, {word}"] * both]
+    ours = "NumPy" if both else "funcnn"
+    heads = [title, f"{ours}, {word}", *[f"compiled, {word}"] * both]
     for peer in peers:
-        heads += [f"{PEERS[peer]}, {word}", f"funcnn / {PEERS[peer]}"]
+        heads += [f"{PEERS[peer]}, {word}", f"{ours} / {PEERS[peer]}"]
         heads += [f"compiled / {PEERS[peer]}"] * both
     print(f"\n| {' | '.join(heads)} |")
     print("|---" * len(heads) + "|")
@@ -271,13 +272,16 @@ def main() -> None:
 def portable_table(
     found: dict[str, dict[str, Any]], rounds: int, seconds: float, only: str
 ) -> list[Row]:
-    """Steps in portable mode, NumPy's kernels and those compiled: against the same steps in fast mode
-    in processor time, and compiled against PyTorch's best in elapsed time."""
-    ours = ["fast", "portable", *["portable, compiled"] * ("compiled" in found["funcnn"]["variants"])]
+    """Steps in portable mode, of NumPy's kernels and of those compiled: against the same kernels' steps
+    in fast mode in processor time, and compiled against PyTorch's best in elapsed time."""
+    ours = ["fast", "portable"]
+    if "compiled" in found["funcnn"]["variants"]:
+        ours += ["compiled", "portable, compiled"]
     team = [Worker("funcnn", variant) for variant in ours]
     peers = [Worker("torch", variant) for variant in found.get("torch", {}).get("variants", ())]
-    heads = ["portable", "fast, ms", "portable, ms", "portable / fast"]
-    heads += ["compiled, ms", "compiled / fast", "compiled / PyTorch"]
+    heads = ["portable", "NumPy, fast, ms", "NumPy, portable, ms", "NumPy, portable / fast"]
+    heads += ["compiled, fast, ms", "compiled, portable, ms", "compiled, portable / fast"]
+    heads += ["compiled, portable / PyTorch"]
     print(f"\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     rows: list[Row] = []
     try:
@@ -285,13 +289,13 @@ def portable_table(
             if case.work in {"step", "model"} and only in case.name:
                 times = measure(case, team, rounds, seconds, "processor")
                 rows.append({"name": case.name})
-                cells = [_median(rows[-1], "fast", times["funcnn: fast"])]
-                for variant in ours[1:]:
-                    mine = times[f"funcnn: {variant}"]
-                    cells += [_median(rows[-1], variant, mine)]
-                    cells += [_ratio(rows[-1], f"{variant} / fast", mine, times["funcnn: fast"])]
+                cells = []
+                for fast, portable in zip(ours[::2], ours[1::2], strict=True):
+                    pair = times[f"funcnn: {fast}"], times[f"funcnn: {portable}"]
+                    cells += [_median(rows[-1], fast, pair[0]), _median(rows[-1], portable, pair[1])]
+                    cells += [_ratio(rows[-1], f"{portable} / {fast}", pair[1], pair[0])]
                 if len(ours) > 2 and peers:
-                    turns = measure(case, [team[2], *peers], rounds, seconds)
+                    turns = measure(case, [team[3], *peers], rounds, seconds)
                     mine = turns.pop("funcnn: portable, compiled")
                     best = min(turns.values(), key=statistics.median)
                     cells += [_ratio(rows[-1], "portable, compiled / torch", mine, best)]
@@ -319,7 +323,7 @@ def profile_table(seconds: float, only: str) -> list[Row]:
     """Where the time of our own steps goes, on one thread."""
     from benchmarks.profile import PARTS, profile_row, rate, torch_rate
 
-    print("\n| profile, one thread | ms | " + " | ".join(PARTS) + " | products at |")
+    print("\n| profile of NumPy's kernels, one thread | ms | " + " | ".join(PARTS) + " | products at |")
     print("|---" * (3 + len(PARTS)) + "|")
     rows: list[Row] = []
     for case in cases.NETWORKS:
