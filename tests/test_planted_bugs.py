@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from funcnn import numerics, random
+from funcnn import numerics, random, serial
 from funcnn.testing import LAWS, LOSS_LAWS, Subject, check_layer, check_loss
 from funcnn.types import Array, Cache, Key, Layer, Loss, Params, Shape, Spec, Vector
 
@@ -710,6 +710,15 @@ def test_check_layer_refuses(arguments: tuple[Any, ...], message: str) -> None:
         check_layer(*arguments)
     with pytest.raises(ValueError, match=re.escape("`x` must have shape (4, 3), got (4, 2)")):
         check_layer(scale(), SHAPE, x=np.zeros((4, 2)))
+
+
+def test_an_unknown_trait_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^check_layer: `traits` must be among .*, got 'stochasic'$"):
+        check_layer(plain(), SHAPE, traits=["stochasic"])  # type: ignore[list-item]
+    inside = plain()._replace(spec=Spec(plain, traits=frozenset({"couple_batch"})))  # type: ignore[arg-type]
+    for layer in (inside, serial(inside)):
+        with pytest.raises(ValueError, match="got 'couple_batch'"):
+            check_layer(layer, SHAPE)
 
 
 def test_what_is_stopped_must_be_zero() -> None:

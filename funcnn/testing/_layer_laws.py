@@ -428,7 +428,8 @@ def check_layer(
         For the first law that is broken; the message has the law, the leaf, and what was expected
         and found.
     ValueError, TypeError
-        For something that is not a layer, a batch of less than 2, or an `x` of another shape.
+        For something that is not a layer, a batch of less than 2, an `x` of another shape, or an
+        unknown trait.
 
     Notes
     -----

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set as AbstractSet
+from collections.abc import Iterable, Iterator, Set as AbstractSet
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from funcnn import random, structure, tree
 from funcnn.checks import STR, Each, refuse, refuse_type, shown
 from funcnn.testing import _values
-from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Trait, has_trait
+from funcnn.types import Array, Cache, Key, Layer, Params, Shape, Spec, Trait, has_trait
 
 __all__ = ["Subject"]
 
@@ -50,7 +50,8 @@ class Subject:
     Raises
     ------
     ValueError, TypeError
-        For something that is not a layer, a batch of less than 2, or an `x` of another shape.
+        For something that is not a layer, a batch of less than 2, an `x` of another shape, or an
+        unknown trait.
 
     Examples
     --------
@@ -79,6 +80,9 @@ class Subject:
         self.layer, self.spec, self.shape = layer, layer.spec, shape
         self.key = random.key(seed) if key is None else key
         self.own_traits = layer.spec.traits | frozenset(traits)
+        for trait in {*self.own_traits, *_traits(layer.spec)} - {*get_args(Trait)}:
+            known = ", ".join(map(repr, get_args(Trait)))
+            refuse(f"`traits` must be among {known}, got {trait!r}", "check_layer")
         self.stopped = tuple(stopped)
         self._drawn: dict[tuple[str, Shape], Array] = {}
         if x is None:
@@ -167,3 +171,10 @@ class Subject:
             dout = self.dout(out)
             self._runs[mode] = Run(out, cache, dout, *_values.frozen(self.layer.vjp(cache, dout)))
         return self._runs[mode]
+
+
+def _traits(spec: Spec) -> Iterator[Trait]:
+    """The traits of a layer and of those inside it."""
+    yield from spec.traits
+    for child in spec.children:
+        yield from _traits(child)
