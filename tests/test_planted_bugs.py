@@ -96,6 +96,42 @@ def centre() -> Layer[Vector, Vector]:
     return Layer(init, apply, vjp, Spec(centre, traits=frozenset({"couples_batch"})))
 
 
+def masked() -> Layer[Vector, Vector]:
+    """In training, half of ``x``."""
+
+    def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
+        return shape, {}
+
+    def apply(params: Params, x: Vector, *, key: Key | None = None) -> tuple[Vector, Cache]:
+        if not isinstance(x, np.ndarray) or x.dtype.char not in "fd":
+            raise TypeError("masked: `x` must be an array of floats")
+        kept: Array = np.ones(x.shape) if key is None else random.uniform(key, x.shape) < 0.5
+        kept = kept.astype(x.dtype)
+        return x * kept, {"kept": kept, "training": key is not None}
+
+    def vjp(cache: Cache, dout: Vector) -> tuple[Params, Vector]:
+        return {}, dout * cache["kept"]
+
+    return Layer(init, apply, vjp, Spec(masked, traits=frozenset({"stochastic"})))
+
+
+def lazily() -> Layer[Vector, Vector]:
+    """``2 * x``, over the largest number of the first batch that it sees: wrong."""
+    first: list[float] = []
+
+    def apply(params: Params, x: Vector, *, key: Key | None = None) -> tuple[Vector, Cache]:
+        out, _ = right.apply(params, x)
+        first.append(float(np.abs(x).max(initial=0)))
+        factor = x.dtype.type(1 / first[0])
+        return out * factor, {"factor": factor}
+
+    def vjp(cache: Cache, dout: Vector) -> tuple[Params, Vector]:
+        return {}, 2 * dout * cache["factor"]
+
+    right = plain()
+    return Layer(right.init, apply, vjp, Spec(lazily))
+
+
 def alias() -> Layer[Vector, Vector]:
     """Another name."""
     return scale()
@@ -111,6 +147,7 @@ def test_right_layers_pass() -> None:
     check_layer(scale(0.5), SHAPE, seed=3)
     check_layer(plain(), SHAPE)
     check_layer(centre(), SHAPE)
+    check_layer(masked(), SHAPE)
     check_layer(plain(), (2, 3, 4), key=random.key(5))
 
 
@@ -267,6 +304,36 @@ def keeps_its_scratch_in_the_cache(
     scratch = _scratch.setdefault((0, *x.shape), np.zeros(x.shape))
     scratch[...] = cache["centred"]
     return out, {**cache, "centred": scratch}
+
+
+@breaks("earlier results survive later calls", in_apply, plain)
+def gives_its_scratch_away_in_float32(
+    _: Params, x: Array, key: Key | None, out: Array, cache: Cache
+) -> Any:
+    if x.dtype != np.float32:
+        return out, cache
+    scratch = _scratch.setdefault((3, *x.shape), np.zeros(x.shape, x.dtype))
+    scratch[...] = out
+    return scratch[:], cache
+
+
+_turns: dict[tuple[str, tuple[int, ...]], list[Array]] = {}
+
+
+@breaks("earlier results survive later calls", in_apply, plain)
+def gives_two_in_turns_away(_: Params, x: Array, key: Key | None, out: Array, cache: Cache) -> Any:
+    pair = _turns.setdefault((x.dtype.char, x.shape), [np.zeros_like(x), np.zeros_like(x)])
+    pair.reverse()
+    pair[0][...] = out
+    return pair[0][:], cache
+
+
+@breaks("earlier results survive later calls", in_params_vjp)
+def gives_the_scratch_of_its_params_away(cache: Cache, dout: Array, dparams: Params) -> Any:
+    dweight = dparams["weight"]
+    scratch = _turns.setdefault((dout.dtype.char, dweight.shape), [np.zeros_like(dweight)])[0]
+    scratch[...] = dweight
+    return {**dparams, "weight": scratch[:]}
 
 
 _calls: list[int] = []
@@ -432,6 +499,23 @@ def is_wrong_in_float32_alone(cache: Cache, dout: Array, dparams: Params, dx: Ar
     return dparams, dx * dx.dtype.type(1 if dx.dtype == np.float64 else 1.01)
 
 
+@breaks("float32 says what float64 says", in_vjp, gain)
+def forgets_its_weight_in_float32(cache: Cache, dout: Array, dparams: Params, dx: Array) -> Any:
+    return dparams, dx if dout.dtype == np.float64 else 1 * dout  # right where the weight starts
+
+
+@breaks("float32 says what float64 says", in_vjp, masked)
+def is_wrong_in_float32_in_training(cache: Cache, dout: Array, dparams: Params, dx: Array) -> Any:
+    wrong = cache["training"] and dx.dtype == np.float32
+    return dparams, dx * dx.dtype.type(1.01 if wrong else 1)
+
+
+@breaks("float32 says what float64 says", in_params_vjp)
+def errs_without_dx_in_float32(cache: Cache, dout: Array, dparams: Params) -> Any:
+    wrong = dparams["weight"].dtype == np.float32
+    return {**dparams, "weight": dparams["weight"] * dout.dtype.type(1.01 if wrong else 1)}
+
+
 @breaks("no gradient comes from none", in_vjp)
 def an_overflow_on_the_way_back(cache: Cache, dout: Vector, dparams: Params, dx: Vector) -> Any:
     with np.errstate(all="ignore"):
@@ -463,6 +547,37 @@ def claims_to_be_elementwise(spec: Spec) -> Any:
 @breaks("a batch is its examples", in_spec, centre)
 def does_not_tell_of_its_neighbours(spec: Spec) -> Any:
     return spec._replace(traits=frozenset())
+
+
+@breaks("a batch is its examples", in_apply, plain)
+def computes_seven_and_more_otherwise(
+    _: Params, x: Array, key: Key | None, out: Array, cache: Cache
+) -> Any:
+    return out * out.dtype.type(1.01 if len(x) >= 7 else 1), cache
+
+
+@breaks("a batch is its examples", in_vjp)
+def errs_for_three(cache: Cache, dout: Array, dparams: Params, dx: Array) -> Any:
+    return dparams, dx * dx.dtype.type(1.01 if len(dx) == 3 else 1)
+
+
+@breaks("a batch is its examples", in_params_vjp)
+def errs_for_three_without_dx(cache: Cache, dout: Array, dparams: Params) -> Any:
+    return {**dparams, "weight": dparams["weight"] * dout.dtype.type(1.01 if len(dout) == 3 else 1)}
+
+
+_ANY_SIZE = "vjp agrees with central differences in a batch of any size"
+
+
+@breaks(_ANY_SIZE, in_vjp, centre)
+def errs_for_seven_and_more(cache: Cache, dout: Array, dparams: Params, dx: Array) -> Any:
+    return dparams, dx * dx.dtype.type(1.01 if len(dx) >= 7 else 1)
+
+
+@breaks(_ANY_SIZE, in_vjp, masked)
+def errs_for_three_in_training(cache: Cache, dout: Array, dparams: Params, dx: Array) -> Any:
+    wrong = cache["training"] and len(dx) == 3
+    return dparams, dx * dx.dtype.type(1.01 if wrong else 1)
 
 
 @breaks("-1 stands for any batch", in_init)
@@ -507,6 +622,19 @@ def reads_memory_in_its_order(params: Params, x: Array) -> Any:
 @breaks("the order in memory changes nothing", in_vjp)
 def reads_a_gradient_in_its_order(cache: Cache, dout: Array, dparams: Params, dx: Array) -> Any:
     return dparams, dout.ravel("K").reshape(dout.shape) * cache["weight"]
+
+
+@breaks("the order in memory changes nothing", in_apply, plain)
+def reads_columns_otherwise_in_float32(
+    _: Params, x: Array, key: Key | None, out: Array, cache: Cache
+) -> Any:
+    columns = x.dtype == np.float32 and 0 < x.strides[0] < x.strides[-1]
+    return out * out.dtype.type(1.01 if columns else 1), cache
+
+
+@breaks("the spec rebuilds the layer", in_spec, lazily)
+def chooses_its_scale_late(spec: Spec) -> Any:
+    return spec
 
 
 @breaks("layer, params and cache survive pickling", in_apply)
@@ -714,8 +842,8 @@ def test_check_layer_refuses(arguments: tuple[Any, ...], message: str) -> None:
 
 def test_an_unknown_trait_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^check_layer: `traits` must be among .*, got 'stochasic'$"):
-        check_layer(plain(), SHAPE, traits=["stochasic"])  # type: ignore[list-item]
-    inside = plain()._replace(spec=Spec(plain, traits=frozenset({"couple_batch"})))  # type: ignore[arg-type]
+        check_layer(masked(), SHAPE, traits=["stochasic"])  # type: ignore[list-item]
+    inside = masked()._replace(spec=Spec(masked, traits=frozenset({"couple_batch"})))  # type: ignore[arg-type]
     for layer in (inside, serial(inside)):
         with pytest.raises(ValueError, match="got 'couple_batch'"):
             check_layer(layer, SHAPE)

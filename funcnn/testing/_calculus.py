@@ -10,23 +10,22 @@ import numpy as np
 from funcnn import random
 from funcnn.structure import nodes, statistics
 from funcnn.testing import _values
-from funcnn.testing._laws import Law, agree, breach, law
-from funcnn.testing._subject import Run, Subject
+from funcnn.testing._laws import ROUNDING, Law, agree, agree_each, breach, differ, law
+from funcnn.testing._subject import RESULTS, Run, Subject
 from funcnn.tree import is_statistic
 from funcnn.types import Array
 
-_STEP = 1e-6  # of the central differences: small, so that no kink lies within it
+STEP = 1e-6  # of the central differences: small, so that no kink lies within it
 _DIRECTIONS = 3
 _DRAWS = 64  # among which some must differ, even of a layer that rarely drops something
-_NARROW = 1e-3  # of float32, in a gradient of many sums
 _SIZES = (1e-44, 1e-20, 1e20, 1e37)
-_ROUNDING = 1e-9  # of float64, in sums that may be taken in another order
+_ROUNDING, _NARROW = ROUNDING[np.float64], ROUNDING[np.float32]
 
 
 @law("vjp agrees with central differences")
 def _calculus(subject: Subject) -> None:
     given = {"params": subject.params, "x": subject.x}
-    for mode in subject.modes:
+    for mode in subject.distinct_modes:
         run = subject.run(mode)
         slopes = dict(_values.leaves({"params": run.dparams, "x": run.dx}))
         for path, leaf in _values.leaves(given):
@@ -34,24 +33,24 @@ def _calculus(subject: Subject) -> None:
                 for direction in range(_DIRECTIONS):
                     way = subject.draw(f"{path} {direction}", leaf.shape)
                     ends = [
-                        _moved(subject, mode, _values.replaced(given, path, leaf + step * way))
-                        for step in (_STEP, -_STEP)
+                        moved(subject, mode, _values.replaced(given, path, leaf + step * way))
+                        for step in (STEP, -STEP)
                     ]
-                    _agree_on_slope(f"{path} ({mode})", run, ends, slopes[path], way)
+                    agree_on_slope(f"{path} ({mode})", run, ends, slopes[path], way)
             elif not is_statistic(path) and np.any(slopes[path]):
                 breach(f"{path} ({mode})", "a gradient of zeros", slopes[path])
 
 
-def _moved(subject: Subject, mode: str, given: dict[str, Any]) -> Any:
+def moved(subject: Subject, mode: str, given: dict[str, Any]) -> Any:
     """What comes out for other parameters, or another input."""
     params, x = _values.frozen((given["params"], given["x"]))
     return subject.layer.apply(params, x, key=subject.modes[mode])[0]
 
 
-def _agree_on_slope(where: str, run: Run, ends: list[Any], gradient: Array, way: Array) -> None:
+def agree_on_slope(where: str, run: Run, ends: list[Any], gradient: Any, way: Any) -> None:
     """The slope of ``<out, dout>`` is the same by differences and by the gradient."""
     change = _values.mapped(lambda high, low: high - low if _values.is_float(high) else high, *ends)
-    expected = _values.inner(change, run.dout) / (2 * _STEP)
+    expected = _values.inner(change, run.dout) / (2 * STEP)
     found = _values.inner(gradient, way)
     scale = _values.magnitude(gradient, way) + 1e-3 * _values.magnitude(run.out, run.dout)
     if not abs(expected - found) <= 1e-6 * max(scale, 1e-3):
@@ -77,21 +76,19 @@ def _blend(a: Array, b: Array) -> Array:
 @law("float32 says what float64 says")
 def _precision(subject: Subject) -> None:
     # The calculus is proven in float64, and kernels may have ways of their own for float32.
-    narrow = _values.frozen((subject.started[1], _values.cast(subject.x, np.float32)))
-    wide = _values.frozen(_values.cast(narrow, np.float64))
+    params, x = _values.frozen(_values.cast(subject.given(np.float32), np.float64))
     for mode in subject.modes:
-        if mode == "training" and subject.has("stochastic"):  # normals of other bits
-            continue
-        expected, found = (subject.fresh(mode, *given) for given in (wide, narrow))
-        for name in ("out", "dparams", "dx"):
-            same = _values.cast(getattr(found, name), np.float64)
-            agree(f"{name} ({mode})", getattr(expected, name), same, _NARROW)
+        expected = subject.fresh(mode, params, x)
+        found = _values.cast(subject.run(mode, np.float32).results, np.float64)
+        drawn = mode == "training" and subject.has("stochastic")
+        if not (drawn and differ(expected.out, found[0], _NARROW)):  # numbers of other bits were drawn
+            agree_each(RESULTS, expected.results, found, f" ({mode})", _NARROW)
 
 
 @law("no gradient comes from none")
 def _nothing(subject: Subject) -> None:
     # Zero times infinity would be NaN: nothing on the way back may overflow where the output does not.
-    for mode, dtype, size in product(subject.modes, (np.float32, np.float64), _SIZES):
+    for mode, dtype, size in product(subject.distinct_modes, ROUNDING, _SIZES):
         params = _values.cast(subject.started[1], dtype)
         x = _values.mapped(
             lambda leaf, size=size: leaf * size if _values.is_float(leaf) else leaf, subject.x
@@ -112,11 +109,9 @@ def _nothing(subject: Subject) -> None:
 
 @law("params_vjp is the part of vjp that it says")
 def _params_vjp(subject: Subject) -> None:
-    if subject.layer.params_vjp is not None:
-        for mode in subject.modes:
-            run = subject.run(mode)
-            found = subject.layer.params_vjp(run.cache, run.dout)
-            agree(f"params_vjp ({mode})", run.dparams, found, _ROUNDING)
+    for mode, dtype in product(subject.modes, ROUNDING):
+        run = subject.run(mode, dtype)
+        agree(f"params_vjp ({mode}, {np.dtype(dtype)})", run.dparams, run.only_dparams, ROUNDING[dtype])
 
 
 @law("running statistics are no parameters")
@@ -154,8 +149,8 @@ def _outline(leaves: dict[str, Array]) -> dict[str, str]:
 @law("traits tell the truth")
 def _traits(subject: Subject) -> None:
     if not (subject.has("stochastic") or subject.has("statistics")):
-        quiet, loud = (subject.run(mode).out for mode in ("inference", "training"))
-        agree("out, with a key,", quiet, loud)
+        quiet, loud = (subject.run(mode) for mode in ("inference", "training"))
+        agree_each(RESULTS, quiet.results, loud.results, ", with a key,")
     if subject.has("stochastic"):
         _draws_from_its_key(subject)
     if "monotone" in subject.own_traits:

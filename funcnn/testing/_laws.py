@@ -22,6 +22,9 @@ __all__ = ["Law"]
 _Kinds: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 _LONGEST = 300  # characters of a refusal
 
+ROUNDING = {np.float64: 1e-9, np.float32: 1e-3}
+"""What sums that may be taken in another order may differ by, in each dtype that a layer works in."""
+
 
 class Law(NamedTuple):
     """Something that holds for every layer, or for every loss: call it with a subject.
@@ -89,10 +92,21 @@ def agree(where: str, expected: Any, found: Any, tolerance: float | None = None)
         _agree_leaf(path, leaf, got[path], tolerance)
 
 
-def agree_each(names: Iterable[str], expected: Any, found: Any, tail: str = "") -> None:
+def agree_each(
+    names: Iterable[str], expected: Any, found: Any, tail: str = "", tolerance: float | None = None
+) -> None:
     """The same of several things, each under its own name and what follows them all."""
     for name, before, after in zip(names, expected, found, strict=True):
-        agree(f"{name}{tail}", before, after)
+        agree(f"{name}{tail}", before, after, tolerance)
+
+
+def differ(expected: Any, found: Any, tolerance: float) -> bool:
+    """Whether two trees do not agree."""
+    try:
+        agree("", expected, found, tolerance)
+    except _Breach:
+        return True
+    return False
 
 
 def slopes_fit(where: str, value: Any, gradient: Any) -> None:

@@ -1,10 +1,11 @@
-"""The laws that every layer keeps; those of its calculus are in `_calculus`."""
+"""The laws that every layer keeps; those of its calculus and of batches stand beside them."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import numpy as np
 from funcnn import structure
 from funcnn.checks import named
 from funcnn.testing import _values
+from funcnn.testing._batches import BATCHES
 from funcnn.testing._calculus import CALCULUS
 from funcnn.testing._laws import (
+    ROUNDING,
     Law,
     agree,
     agree_each,
@@ -21,18 +24,14 @@ from funcnn.testing._laws import (
     breach,
     is_refusal,
     law,
-    names_its_layer,
     refuses,
     slopes_fit,
 )
 from funcnn.testing._locality import locality, neighbours
-from funcnn.testing._subject import Run, Subject
+from funcnn.testing._subject import RESULTS, Run, Subject
 from funcnn.types import Key, Layer, Shape, Trait, rebuild
 
 __all__ = ["LAWS", "check_layer"]
-
-_ROUNDING = 1e-9  # of float64, in sums that may be taken in another order
-
 
 # --- purity ---------------------------------------------------------------------------------------
 
@@ -57,24 +56,25 @@ def _pure(subject: Subject) -> None:
 @law("earlier results survive later calls")
 def _survives(subject: Subject) -> None:
     # A result may share memory with the arrays that went in or with the cache, as nothing ever
-    # writes there; it must not lie in scratch memory that the next call uses again.
-    other = _values.batch(subject.x, slice(None, None, -1))
-    for mode in subject.modes:
-        first = subject.fresh(mode, subject.params, subject.x)
+    # writes there; it must not lie in scratch memory that a later call uses again, or the next but one.
+    for mode, dtype in product(subject.modes, ROUNDING):
+        first = subject.fresh(mode, *subject.given(dtype))
         kept = _values.copied(first)
-        subject.fresh(mode, subject.params, other)
-        agree_each(Run._fields, kept, first, f" ({mode})")
+        other = subject.given(dtype, slice(None, None, -1))
+        for later in subject.modes:
+            subject.fresh(later, *other)
+        agree_each(Run._fields, kept, first, f" ({mode}, {np.dtype(dtype)})")
         again = subject.layer.vjp(first.cache, first.dout)
-        agree(f"vjp ({mode})", (kept.dparams, kept.dx), again)
+        agree(f"vjp ({mode}, {np.dtype(dtype)})", (kept.dparams, kept.dx), again)
 
 
 @law("same key, same bits")
 def _reproducible(subject: Subject) -> None:
     first, second = (subject.layer.init(subject.init_key, subject.shape) for _ in range(2))
     agree("init", first, second)
-    for mode in subject.modes:
-        one, other = (subject.fresh(mode, subject.params, subject.x) for _ in range(2))
-        agree_each(Run._fields, one, other, f" ({mode})")
+    for mode, dtype in product(subject.modes, ROUNDING):
+        one, other = subject.run(mode, dtype), subject.fresh(mode, *subject.given(dtype))
+        agree_each(Run._fields, one, other, f" ({mode}, {np.dtype(dtype)})")
 
 
 @law("threads do not disturb each other")
@@ -122,7 +122,7 @@ def _dtype(subject: Subject) -> None:
     _all_have_dtype("params", given[0], np.float32)
     for mode in subject.modes:
         narrow = subject.fresh(mode, *_values.frozen(given))
-        for name in ("out", "dparams", "dx"):
+        for name in RESULTS:
             _all_have_dtype(f"{name} ({mode})", getattr(narrow, name), np.float32)
             if any(_values.is_float(leaf) for _, leaf in _values.leaves(given)):
                 _all_have_dtype(f"{name} ({mode})", getattr(subject.run(mode), name), np.float64)
@@ -132,49 +132,6 @@ def _all_have_dtype(where: str, tree: Any, dtype: Any) -> None:
     for path, leaf in _values.leaves(tree, where):
         if _values.is_float(leaf) and leaf.dtype != dtype:
             breach(path, np.dtype(dtype), leaf.dtype)
-
-
-# --- batches --------------------------------------------------------------------------------------
-
-
-@law("-1 stands for any batch")
-def _any_batch(subject: Subject) -> None:
-    out_shape, params = subject.started
-    any_shape = structure.with_batch(subject.shape, -1)
-    found_shape, found = subject.layer.init(subject.init_key, any_shape)
-    if found_shape != structure.with_batch(out_shape, -1):
-        breach(f"init of {any_shape}", structure.with_batch(out_shape, -1), found_shape)
-    agree("params", params, found)
-
-
-def _of_size(subject: Subject, size: int) -> Iterator[tuple[str, Run]]:
-    """Runs on a small batch; one whose batch statistics are undefined may be refused by name."""
-    shape = structure.with_batch(subject.shape, size)
-    out_shape, params = subject.layer.init(subject.init_key, shape)
-    agree("params of a smaller batch", subject.started[1], params)
-    for mode in subject.modes:
-        try:
-            run = subject.fresh(mode, subject.params, _values.batch(subject.x, slice(0, size)))
-        except ValueError as error:
-            if (
-                mode == "training"
-                and subject.has("couples_batch")
-                and names_its_layer(error, subject.spec)
-            ):
-                continue
-            raise
-        if _values.shapes(run.out) != out_shape:
-            breach(f"out ({mode})", f"shape {out_shape}, as init says", _values.shapes(run.out))
-        if _values.shapes(run.dx) != shape:
-            breach(f"dx ({mode})", f"shape {shape}", _values.shapes(run.dx))
-        yield mode, run
-
-
-@law("an empty batch works")
-def _empty(subject: Subject) -> None:
-    for mode, run in _of_size(subject, 0):
-        zeros = _values.mapped(np.zeros_like, subject.params)
-        agree(f"dparams ({mode})", zeros, run.dparams, 0.0)
 
 
 @law("an axis without elements works, or is refused")
@@ -205,52 +162,24 @@ def _nothing(subject: Subject) -> None:
                     breach(f"{at}, for {where}", "finite numbers", leaf)
 
 
-@law("a batch of one works")
-def _single(subject: Subject) -> None:
-    for mode, run in _of_size(subject, 1):
-        for path, leaf in _values.leaves((run.out, run.dparams, run.dx), "run"):
-            if _values.is_float(leaf) and not np.isfinite(leaf).all():
-                breach(f"{path} ({mode})", "finite numbers", leaf)
-        if _values.shapes(run.dparams) != _values.shapes(subject.params):
-            breach(f"dparams ({mode})", "the tree of params", _values.shapes(run.dparams))
-
-
-@law("a batch is its examples")
-def _examples(subject: Subject) -> None:
-    for mode in subject.modes:
-        if subject.couples(mode) or (mode == "training" and subject.has("stochastic")):
-            continue
-        run, total = subject.run(mode), None
-        for index in range(structure.each_shape(subject.shape)[0][1][0]):
-            part = slice(index, index + 1)
-            x, dout, out, dx = _values.batch((subject.x, run.dout, run.out, run.dx), part)
-            alone = subject.fresh(mode, subject.params, x, dout)
-            agree(f"out[{index}] ({mode})", out, alone.out, _ROUNDING)
-            agree(f"dx[{index}] ({mode})", dx, alone.dx, _ROUNDING)
-            total = alone.dparams if total is None else _values.mapped(np.add, total, alone.dparams)
-        agree(f"dparams ({mode})", total, run.dparams, _ROUNDING)
-
-
 # --- memory and files -----------------------------------------------------------------------------
 
 
 @law("the order in memory changes nothing")
 def _layouts(subject: Subject) -> None:
-    for mode in subject.modes:
+    for mode in subject.distinct_modes:
+        for dtype, layout in product(ROUNDING, _values.LAYOUTS):
+            run = subject.run(mode, dtype)
+            laid = _values.frozen(_values.mapped(layout, (*subject.given(dtype), run.dout)))
+            found = subject.fresh(mode, *laid)
+            tail = f" ({mode}, {np.dtype(dtype)}, {layout.__name__} memory)"
+            agree_each(RESULTS, run.results, found.results, tail, ROUNDING[dtype])
         run = subject.run(mode)
-        for layout in _values.LAYOUTS:
-            params, x, dout = _values.frozen(
-                _values.mapped(layout, (subject.params, subject.x, run.dout))
-            )
-            found = subject.fresh(mode, params, x, dout)
-            for name in ("out", "dparams", "dx"):
-                where = f"{name} ({mode}, {layout.__name__} memory)"
-                agree(where, getattr(run, name), getattr(found, name), _ROUNDING)
         # A gradient of ones, all in one place: what the pullback of a sum is.
         ones = _values.frozen(_values.mapped(np.ones_like, run.dout))
         flat = _values.mapped(lambda leaf: np.broadcast_to(leaf.dtype.type(1), leaf.shape), run.dout)
         slopes = [subject.layer.vjp(run.cache, dout) for dout in (ones, flat)]
-        agree(f"vjp ({mode}, broadcast memory)", slopes[0], slopes[1], _ROUNDING)
+        agree(f"vjp ({mode}, broadcast memory)", slopes[0], slopes[1], ROUNDING[np.float64])
 
 
 @law("layer, params and cache survive pickling")
@@ -270,7 +199,7 @@ def _pickling(subject: Subject) -> None:
         agree(f"cache ({mode})", run.cache, cache)
         agree(f"out ({mode})", run.out, layer.apply(params, subject.x, key=key)[0])
         # pickle lays unusual strides out anew, and sums may then run in another order
-        tolerance = None if _strides(cache) == _strides(run.cache) else _ROUNDING
+        tolerance = None if _strides(cache) == _strides(run.cache) else ROUNDING[np.float64]
         agree(f"vjp ({mode})", (run.dparams, run.dx), layer.vjp(cache, run.dout), tolerance)
 
 
@@ -284,9 +213,15 @@ def _rebuilt(subject: Subject) -> None:
     if not isinstance(layer, Layer) or repr(layer) != repr(subject.layer):
         breach("spec", repr(subject.layer), repr(layer))
     agree("init", subject.started, layer.init(subject.init_key, subject.shape))
-    key = subject.modes["training"]
-    out, _ = layer.apply(subject.params, subject.x, key=key)
-    agree("out (training)", subject.run("training").out, out)
+    # What it was given before must not matter: this one has seen larger numbers, the other has not.
+    larger = _values.mapped(lambda leaf: 3 * leaf if _values.is_float(leaf) else leaf, subject.x)
+    with np.errstate(all="ignore"):
+        layer.apply(subject.params, _values.frozen(larger))
+    for mode, key in subject.modes.items():
+        run = subject.run(mode)
+        out, cache = layer.apply(subject.params, subject.x, key=key)
+        agree(f"out ({mode})", run.out, out)
+        agree(f"vjp ({mode})", (run.dparams, run.dx), layer.vjp(cache, run.dout))
 
 
 # --- refusals -------------------------------------------------------------------------------------
@@ -373,10 +308,7 @@ LAWS: tuple[Law, ...] = (
     _tree,
     _dtype,
     *CALCULUS,
-    _any_batch,
-    _empty,
-    _single,
-    _examples,
+    *BATCHES,
     locality,
     _layouts,
     neighbours,
@@ -437,6 +369,9 @@ def check_layer(
     one. Gradients are checked in float64, along random directions of every single leaf, at
     parameters moved away from where they start. Non-differentiable points are almost surely far
     from random normals; where they are not, give an `x`.
+
+    What float64 proves, float32 repeats. Batches of up to 33 examples are made from those of the input.
+    The layer is built anew from its spec, and must not remember what it has seen.
 
     Where no thread can start, as in a browser, the law that threads do not disturb each other is not
     tried.

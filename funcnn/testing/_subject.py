@@ -24,6 +24,15 @@ class Run(NamedTuple):
     dout: Any
     dparams: Params
     dx: Any
+    only_dparams: Params  # by `params_vjp`, where there is one
+
+    @property
+    def results(self) -> tuple[Any, ...]:
+        """What others see of it: `RESULTS` are the names."""
+        return self.out, self.dparams, self.dx, self.only_dparams
+
+
+RESULTS = ("out", "dparams", "dx", "only_dparams")
 
 
 class Subject:
@@ -85,6 +94,7 @@ class Subject:
             refuse(f"`traits` must be among {known}, got {trait!r}", "check_layer")
         self.stopped = tuple(stopped)
         self._drawn: dict[tuple[str, Shape], Array] = {}
+        self._is_drawn = x is None
         if x is None:
             x = structure.over_shapes(self.draw, shape)
         if _values.shapes(x) != shape:
@@ -95,7 +105,7 @@ class Subject:
             "inference": None,
             "training": random.fold_in(self.key, "training"),
         }
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[Any, Run] = {}
         self._cast: dict[Any, Params] = {}
 
     @property
@@ -110,6 +120,10 @@ class Subject:
     def couples(self, mode: str) -> bool:
         """Whether examples see each other: not in inference, where statistics are given."""
         return self.has("couples_batch") and (mode == "training" or not self.has("statistics"))
+
+    def tells_examples(self, mode: str) -> bool:
+        """Whether what comes out for an example is its own: neither its neighbours' nor a draw's."""
+        return not (self.couples(mode) or (mode == "training" and self.has("stochastic")))
 
     def is_stopped(self, path: str) -> bool:
         """Whether the gradient at a path is zero by definition."""
@@ -156,21 +170,34 @@ class Subject:
             self._cast[dtype] = _values.frozen(_values.cast(self.params, dtype))
         return self._cast[dtype]
 
+    def given(self, dtype: Any, chosen: Any = slice(None)) -> tuple[Params, Any]:
+        """The parameters and the input in a dtype, or some examples of it."""
+        return self.params_in(dtype), _values.batch(_values.cast(self.x, dtype), chosen)
+
+    def batch_of(self, size: int) -> Any:
+        """A batch of another size; of an `x` that was given, its first examples."""
+        if not self._is_drawn:
+            return _values.batch(self.x, slice(size))
+        return structure.over_shapes(self.draw, structure.with_batch(self.shape, size))
+
     def fresh(self, mode: str, params: Params, x: Any, dout: Any = None) -> Run:
         """Forward and backward, with a random `dout` where none is given."""
-        out, cache = self.layer.apply(params, x, key=self.modes[mode])
-        if dout is None:
-            dout = self.dout(out)
-        return Run(out, cache, dout, *self.layer.vjp(cache, dout))
+        return self._back(*self.layer.apply(params, x, key=self.modes[mode]), dout)
 
-    def run(self, mode: str) -> Run:
-        """The pass in float64 that the laws share, all of it read-only."""
-        if mode not in self._runs:
-            out, cache = self.layer.apply(self.params, self.x, key=self.modes[mode])
-            _values.frozen((out, cache))
-            dout = self.dout(out)
-            self._runs[mode] = Run(out, cache, dout, *_values.frozen(self.layer.vjp(cache, dout)))
-        return self._runs[mode]
+    def run(self, mode: str, dtype: Any = np.float64) -> Run:
+        """The pass that the laws share, all of it read-only."""
+        if (mode, dtype) not in self._runs:
+            params, x = self.given(dtype)
+            passed = _values.frozen(self.layer.apply(params, x, key=self.modes[mode]))
+            self._runs[mode, dtype] = _values.frozen(self._back(*passed))
+        return self._runs[mode, dtype]
+
+    def _back(self, out: Any, cache: Cache, dout: Any = None) -> Run:
+        """The pass, when it has gone forward."""
+        dout = self.dout(out) if dout is None else dout
+        dparams, dx = self.layer.vjp(cache, dout)
+        alone = self.layer.params_vjp
+        return Run(out, cache, dout, dparams, dx, dparams if alone is None else alone(cache, dout))
 
 
 def _traits(spec: Spec) -> Iterator[Trait]:

@@ -65,7 +65,7 @@ def frozen(data: Any) -> Any:
     return data
 
 
-def batch(data: Any, part: slice) -> Any:
+def batch(data: Any, part: Any) -> Any:
     """A part of the batch, read-only and in memory of its own."""
     return frozen(mapped(lambda leaf: leaf[part].copy(), data))
 
