@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random as pythons
 import re
 import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -348,6 +351,30 @@ def counts_its_inits(key: Key, shape: Shape, out_shape: Shape, params: Params) -
 @breaks("same key, same bits", in_apply)
 def uses_global_randomness(_: Params, x: Array, key: Key | None, out: Array, cache: Cache) -> Any:
     return out + 1e-12 * np.random.random(), cache  # noqa: NPY002
+
+
+@breaks("nothing outside is changed", in_apply)
+def seeds_everybody(_: Params, x: Array, key: Key | None, out: Array, cache: Cache) -> Any:
+    np.random.seed(0)  # noqa: NPY002
+    return out, cache
+
+
+@breaks("nothing outside is changed", in_vjp)
+def seeds_python(cache: Cache, dout: Array, dparams: Params, dx: Array) -> Any:
+    pythons.seed(0)
+    return dparams, dx
+
+
+@breaks("nothing outside is changed", in_vjp)
+def leaves_numpy_silent(cache: Cache, dout: Array, dparams: Params, dx: Array) -> Any:
+    np.seterr(all="ignore")
+    return dparams, dx
+
+
+@breaks("nothing outside is changed", in_params_vjp)
+def silences_warnings(cache: Cache, dout: Array, dparams: Params) -> Any:
+    warnings.simplefilter("ignore")
+    return dparams
 
 
 @breaks("the predicted shape is the real shape", in_init)
@@ -747,8 +774,21 @@ def shares_its_scratch(params: Params, x: Array) -> Any:
 @pytest.mark.parametrize(("name", "layer"), BUGS)
 def test_the_law_rejects_the_bug(name: str, layer: Layer[Any, Any]) -> None:
     kind = layer.spec.kind
-    with pytest.raises(AssertionError, match=f"^law {name!r} broken by {re.escape(kind)}"):
+    with (
+        _put_back(),
+        pytest.raises(AssertionError, match=f"^law {name!r} broken by {re.escape(kind)}"),
+    ):
         check_layer(layer, SHAPE)
+
+
+@contextmanager
+def _put_back() -> Iterator[None]:
+    """What bugs change outside is as before."""
+    mine, numpys = pythons.getstate(), np.random.get_state()  # noqa: NPY002
+    with np.errstate():
+        yield
+    pythons.setstate(mine)
+    np.random.set_state(numpys)  # noqa: NPY002
 
 
 def test_every_law_has_a_bug() -> None:
@@ -770,6 +810,16 @@ def test_a_breach_says_where_and_what() -> None:
     )
     assert found
     assert float(found[2]) == pytest.approx(2 * float(found[1]), rel=1e-6)
+
+
+def test_a_change_outside_is_named() -> None:
+    def apply(params: Params, x: Vector, *, key: Key | None = None) -> tuple[Vector, Cache]:
+        np.seterr(over="raise")
+        return plain().apply(params, x)
+
+    message = r"nothing outside is changed' broken by plain at numpy.geterr\(\) \(inference\): "
+    with np.errstate(), pytest.raises(AssertionError, match=message):
+        check_layer(plain()._replace(apply=apply), SHAPE)
 
 
 def test_a_local_constructor_gets_a_clear_message() -> None:

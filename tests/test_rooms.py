@@ -309,6 +309,7 @@ def sins(source: str) -> list[str]:
 
 ON_PURPOSE = {
     "testing._digests": ["np.random"],  # disturbs the global state
+    "testing._outside": ["np.random"],  # looks whether others disturb it
     "machine.trial": ["np.matmul", "np.vecdot", "np.einsum", ".sum()"],  # tries them, in whole numbers
     "interop.jax.functions": [".sum()", ".mean()", "@"],  # of arrays of JAX
     "interop.torch.functions": ["**", ".sum()", ".mean()", ".prod()", ".std()"],  # of tensors

@@ -28,6 +28,7 @@ from funcnn.testing._laws import (
     slopes_fit,
 )
 from funcnn.testing._locality import locality, neighbours
+from funcnn.testing._outside import outside
 from funcnn.testing._subject import RESULTS, Run, Subject
 from funcnn.types import Key, Layer, Shape, Trait, rebuild
 
@@ -304,6 +305,7 @@ LAWS: tuple[Law, ...] = (
     _pure,
     _survives,
     _reproducible,
+    outside,
     _shape,
     _tree,
     _dtype,
