@@ -266,7 +266,7 @@ def _near(shape: Shape) -> Iterator[tuple[str, Shape, Shape]]:
     """Shapes that differ a little, in one size or in the rank: the path, its shape, all shapes."""
     several = not structure.is_shape(shape)
     for path, one in structure.each_shape(shape):
-        changed = [(*one, 2), (one[0], 1, *one[1:]), *([one[:-1]] if len(one) > 1 else [])]
+        changed = [(*one, 2), (one[0], 1, *one[1:]), *(one[:rank] for rank in range(1, len(one)))]
         for axis in range(0 if several else 1, len(one)):
             sizes = {1, one[axis] - 1, one[axis] + 1} - {0, one[axis]}
             changed += [(*one[:axis], size, *one[axis + 1 :]) for size in sorted(sizes)]

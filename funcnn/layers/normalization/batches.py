@@ -117,6 +117,7 @@ def normalized(
 
     def init(key: Key, shape: Shape) -> tuple[Shape, Params]:
         checked = checks.any_shape(shape, 2)
+        axes_of(len(checked))  # which may refuse it
         channels = (checked[channel_axis(len(checked))],)
         checks.key(key)
         return checked, {name: _STARTS[name](key, channels) for name in names}

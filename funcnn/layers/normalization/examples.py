@@ -235,9 +235,17 @@ def instance_norm(
     learned = affine * (1 + bias)
     if not track_running:
         return _over_groups(None, epsilon, learned)
-    made = normalized(learned, True, momentum, epsilon, lambda rank: other_axes(rank)[1:])
+    made = normalized(learned, True, momentum, epsilon, _own_axes)
     shards: set[Trait] = {"couples_batch", "meets_shards"}
     return made._replace(spec=Spec(traits=made.spec.traits | shards))
+
+
+def _own_axes(rank: int) -> tuple[int, ...]:
+    """Those of an example, without its channels."""
+    axes = other_axes(rank)[1:]
+    if not axes:
+        checks.refuse(f"`x` must have axes beside its batch and its channels, got {rank} axes")
+    return axes
 
 
 class _Layout(NamedTuple):
