@@ -241,10 +241,15 @@ def not_negative(x: Array, name: str) -> None:
         checks.refuse(f"`{name}` must not be negative, got {least}")
 
 
-def one_of(target: Array, first: int, second: int) -> None:
-    """A target that is one of two numbers everywhere."""
+def of_numbers(target: Array) -> None:
+    """A target that is not of words, dates or objects."""
     if target.dtype.kind not in "iuf":
         checks.refuse_type(f"`target` must be numbers, got {target.dtype}")
+
+
+def one_of(target: Array, first: int, second: int) -> None:
+    """A target that is one of two numbers everywhere."""
+    of_numbers(target)
     wrong = (target != first) & (target != second)
     if wrong.any():
         checks.refuse(f"`target` must be {first} or {second}, got {target[wrong][0]}")

@@ -15,6 +15,7 @@ from funcnn.losses.core import (
     class_weights,
     entropy,
     entropy_slope,
+    of_numbers,
     one_of,
     over,
     reduced,
@@ -35,6 +36,7 @@ def _several_labels(
     scores = batch(prediction, 2)
     known = checks.array(target, "target")
     shaped(known, scores.shape)
+    of_numbers(known)
     if class_weight is not None and len(class_weight) == scores.shape[-1]:
         known = np.where(np.array(class_weight) == 0, 0, known)
     one_of(known, 0, 1)

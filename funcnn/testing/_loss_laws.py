@@ -380,14 +380,16 @@ def _wrong_dtype(subject: LossSubject) -> None:
         if _values.is_float(leaf):
             for bad in (leaf.tolist(), leaf.astype(np.int64), leaf.astype(np.float16)):
                 moved = _values.replaced(given, path, bad, "prediction")
-                refuses(
-                    f"{path} of {getattr(bad, 'dtype', 'list')}",
-                    subject.spec,
-                    TypeError,
-                    subject.loss.apply,
-                    moved,
-                    target,
-                )
+                _refuses_type(subject, path, bad, moved, target)
+    for path, leaf in _values.leaves(target, "target"):
+        for kind in ("U9", "M8[s]", "O", "c8"):
+            bad = np.zeros(leaf.shape, kind) if kind == "M8[s]" else leaf.astype(kind)
+            _refuses_type(subject, path, bad, given, _values.replaced(target, path, bad, "target"))
+
+
+def _refuses_type(subject: LossSubject, path: str, bad: Any, prediction: Any, target: Any) -> None:
+    where = f"{path} of {getattr(bad, 'dtype', 'list')}"
+    refuses(where, subject.spec, TypeError, subject.loss.apply, prediction, target)
 
 
 @law("threads do not disturb each other")
