@@ -111,6 +111,11 @@ def use(mode: Mode) -> Iterator[None]:
     ValueError
         If `mode` is another word, or portable mode is not possible on this machine.
 
+    Notes
+    -----
+    A block that yields from a generator holds for who takes its values, too, as one of `numpy.errstate`
+    does.
+
     Examples
     --------
     >>> from funcnn import numerics

@@ -101,7 +101,8 @@ def compiled(use: Use = "require") -> Iterator[None]:
     Notes
     -----
     Both sets compute the same within rounding; each gives the same bits again on the same machine. In
-    portable mode, they give the same bits.
+    portable mode, they give the same bits. A ``with`` block that yields from a generator holds for who
+    takes its values, too, as one of `numpy.errstate` does.
 
     Examples
     --------
