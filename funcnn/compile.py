@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from funcnn import numerics
+from funcnn import checks, numerics
 from funcnn.machine.threads import processors
 
 __all__ = ["compile_kernels"]
@@ -36,7 +36,7 @@ def compile_kernels() -> str:
     Raises
     ------
     ValueError
-        Without Numba, which the extra ``fast`` installs.
+        Without Numba, which the extra ``fast`` installs, or where nothing can be kept on disk.
 
     Examples
     --------
@@ -64,6 +64,8 @@ def _compile(first: int, step: int) -> str:
                 if first and os.getppid() != parent:  # which was killed: nobody waits
                     sys.exit()
                 kernel.compile(np.dtype(dtype))
+                if jit.FOR_NOW in jit.told:
+                    checks.refuse("`NUMBA_CACHE_DIR` must name a folder that can keep kernels")
     seconds = time.perf_counter() - began
     return f"{len(jit.every)} kernels for {jit.processor()}, in {seconds:.1f} s"
 

@@ -303,6 +303,13 @@ def test_where_nothing_can_be_kept(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     why = "for this process alone: no folder can keep them (NUMBA_CACHE_DIR names one)"
     assert done.stderr == f"funcnn: compiling kernels, {why}\n"
+    ahead = [sys.executable, "-m", "funcnn.compile"]
+    refused = subprocess.run(
+        ahead, env=environment(NUMBA_CACHE_DIR=str(tmp_path / "file")), capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 1
+    assert refused.stderr.endswith("`NUMBA_CACHE_DIR` must name a folder that can keep kernels\n")
 
 
 @needs_numba

@@ -57,7 +57,8 @@ _MADE_OF: dict[str, tuple[Any, ...]] = {
     "InSingle": (np.float32,), "Table": (np.int64,), "Bytes": (np.uint8,), "OutBytes": (np.uint8,),
 }  # fmt: skip
 _compiling = RLock()
-_told: list[str] = []
+told: list[str] = []
+"""What this process has said of compiling."""
 every: list[Kernel] = []
 """All kernels whose modules have been imported."""
 
@@ -99,7 +100,7 @@ class Kernel:
             return loaded
         keeps = folder is not None and code.writable(folder)
         how = "once for this machine (python -m funcnn.compile does it ahead)"
-        tell(how if keeps else _FOR_NOW)
+        tell(how if keeps else FOR_NOW)
         made = _translation.translated(self.function, dtype, name, self.options, self.divided)
         if folder is not None and keeps:
             code.keep(made, folder / name)
@@ -115,7 +116,7 @@ class Kernel:
         return alone
 
 
-_FOR_NOW = "for this process alone: no folder can keep them (NUMBA_CACHE_DIR names one)"
+FOR_NOW = "for this process alone: no folder can keep them (NUMBA_CACHE_DIR names one)"
 _EVERYWHERE = [  # what the machine code of every kernel may be made of, beside its own file
     str(Path(__file__).parent.parent / f"{name}.py")
     for name in (
@@ -187,6 +188,6 @@ def intrinsic(function: Callable[..., Any]) -> Any:
 
 def tell(text: str) -> None:
     """Say once in a process that kernels are compiled, which takes seconds."""
-    if text not in _told:
-        _told.append(text)
+    if text not in told:
+        told.append(text)
         print(f"funcnn: compiling kernels, {text}", file=sys.stderr)
