@@ -91,7 +91,7 @@ class Subject:
         self.own_traits = layer.spec.traits | frozenset(traits)
         for trait in {*self.own_traits, *_traits(layer.spec)} - {*get_args(Trait)}:
             known = ", ".join(map(repr, get_args(Trait)))
-            refuse(f"`traits` must be among {known}, got {trait!r}", "check_layer")
+            refuse(f"`traits` must be among {known}, got {shown(trait)}", "check_layer")
         self.stopped = tuple(stopped)
         self._drawn: dict[tuple[str, Shape], Array] = {}
         self._is_drawn = x is None
